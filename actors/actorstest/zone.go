@@ -1,0 +1,206 @@
+package actorstest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/memstore"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Shards of a test zone: few, so that actors share them.
+const Shards = 8
+
+// Zone is a zone in one process.
+type Zone struct {
+	t          testing.TB
+	Machine    *persistence.Machine
+	Vocabulary resources.Vocabulary
+	World      *simworld.World
+	// Table is what the next system carries out; nil = the real one.
+	Table operations.Table
+
+	mu     sync.Mutex
+	index  uint64
+	System *actors.System
+	// engine is that of the last system: it reads the state also after a kill.
+	engine *actors.Engine
+	driver *driver
+}
+
+// New sets a zone up and starts it.
+func New(t testing.TB) *Zone {
+	t.Helper()
+	z := Prepare(t)
+	z.Start()
+	return z
+}
+
+// Prepare sets a zone up without starting it.
+func Prepare(t testing.TB) *Zone {
+	t.Helper()
+	vocabulary := resources.NewVocabulary()
+	codec, err := persistence.NewCodec(vocabulary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := memstore.New()
+	machine, err := persistence.Open(store, codec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &Zone{t: t, Machine: machine, Vocabulary: vocabulary, World: simworld.New()}
+	z.bootstrap()
+	z.driver = serve(t, z.World)
+	t.Cleanup(func() {
+		z.Kill()
+		z.driver.stop()
+		if err := store.Close(); err != nil {
+			t.Errorf("closing the store: %v", err)
+		}
+	})
+	return z
+}
+
+func (z *Zone) bootstrap() {
+	zone := &resources.Zone{
+		Meta:   resources.Meta{Kind: resources.KindZone, ID: z.Vocabulary.NewID(resources.KindZone, time.Now(), [10]byte{1}), Name: "zone"},
+		Status: resources.ZoneStatus{ClusterID: "test", Shards: Shards},
+	}
+	doc, err := z.Machine.Codec().Seal(zone)
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	if _, err := z.Propose(z.t.Context(), &persistence.Bootstrap{Documents: []*persistence.Document{doc}}); err != nil {
+		z.t.Fatal(err)
+	}
+}
+
+// Start starts a system on the zone's state, with a new epoch.
+func (z *Zone) Start() {
+	z.t.Helper()
+	system := actors.New(actors.Config{
+		Node: "node-1", Log: z, State: z.Machine, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
+		Logger: slog.New(slog.DiscardHandler), Table: z.Table,
+	})
+	z.mu.Lock()
+	z.System, z.engine = system, system.Engine()
+	z.mu.Unlock()
+	if err := system.Start(context.Background()); err != nil {
+		z.t.Fatal(err)
+	}
+}
+
+// Kill ends the system where it stands: what ran is cut off, nothing more is
+// written by it.
+func (z *Zone) Kill() {
+	z.mu.Lock()
+	system := z.System
+	z.System = nil
+	z.mu.Unlock()
+	if system == nil {
+		return
+	}
+	if err := system.Stop(context.Background()); err != nil {
+		z.t.Errorf("stopping the system: %v", err)
+	}
+}
+
+// Propose implements actors.Log: it applies at once.
+func (z *Zone) Propose(_ context.Context, cmd persistence.Command) (persistence.Result, error) {
+	data, err := z.Machine.Codec().EncodeCommand(cmd)
+	if err != nil {
+		return persistence.Result{}, err
+	}
+	z.mu.Lock()
+	z.index++
+	results, err := z.Machine.Apply([]persistence.Entry{{Index: z.index, At: time.Now(), Commands: [][]byte{data}}})
+	system := z.System
+	z.mu.Unlock()
+	if err != nil {
+		return persistence.Result{}, err
+	}
+	if system != nil {
+		system.Applied()
+	}
+	return results[0][0], results[0][0].Err
+}
+
+// Conn implements actors.Drivers.
+func (z *Zone) Conn(context.Context, string) (grpc.ClientConnInterface, string, error) {
+	return z.driver.conn, sim.Version, nil
+}
+
+// GuestUID implements actors.Drivers.
+func (z *Zone) GuestUID() uint32 { return 0 }
+
+// Engine is what can be asked of the zone.
+func (z *Zone) Engine() *actors.Engine {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.engine
+}
+
+// driver is the simulator, served in this process.
+type driver struct {
+	conn   *grpc.ClientConn
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+const bufferBytes = 1 << 16
+
+func serve(t testing.TB, world *simworld.World) *driver {
+	t.Helper()
+	listener := bufconn.Listen(bufferBytes)
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &driver{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		sdk.ServeListener(ctx, listener, sim.NewDriver(world, sim.Options{}), nil) //nolint:errcheck // ends with ctx
+	}()
+	conn, err := grpc.NewClient("passthrough:///sim",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.conn = conn
+	return d
+}
+
+func (d *driver) stop() {
+	d.conn.Close() //nolint:errcheck // in memory
+	d.cancel()
+	<-d.done
+}
+
+// Restart kills the system and takes its state up again with a new one.
+func (z *Zone) Restart() {
+	z.Kill()
+	z.Start()
+}
+
+// Cancel asks for an operation to stop; one that has ended is left alone.
+func (z *Zone) Cancel(id string) {
+	_, err := z.Propose(context.Background(), &persistence.Resolve{
+		Operation: id, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: "test"},
+	})
+	if err != nil && resources.ClassOf(err) != resources.ClassConflict {
+		z.t.Errorf("cancelling operation %s: %v", id, err)
+	}
+}

@@ -1,0 +1,173 @@
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Engine is what can be asked of a zone: it accepts operations, tells how they
+// stand, and waits for them.
+type Engine struct {
+	log        Log
+	state      State
+	codec      *persistence.Codec
+	vocabulary resources.Vocabulary
+	table      operations.Table
+	drivers    Drivers
+	feed       *feed
+	waiting    *waiters
+	logger     *slog.Logger
+	base       context.Context //nolint:containedctx // ends when the node stops
+}
+
+// Now is the node's clock.
+func (e *Engine) Now() time.Time { return time.Now().UTC() }
+
+// share draws a number from 0 to 1, to spread retries.
+func (e *Engine) share() float64 { return mathrand.Float64() }
+
+func (e *Engine) stopping() bool { return e.base.Err() != nil }
+
+// newID makes an id for a new resource.
+func (e *Engine) newID(kind resources.Kind) string {
+	var entropy [10]byte
+	rand.Read(entropy[:]) //nolint:errcheck // never fails (crypto/rand)
+	return e.vocabulary.NewID(kind, e.Now(), entropy)
+}
+
+// cancelled reports whether an operation was asked to stop.
+func (e *Engine) cancelled(id string) bool {
+	asked := false
+	err := e.state.View(func(v *persistence.View) error {
+		op, err := v.Operation(resources.OperationID(id))
+		if err == nil {
+			asked = op.Cancel
+		}
+		return err
+	})
+	return err == nil && asked
+}
+
+// forStep is the engine as the steps of one operation see it.
+func (e *Engine) forStep(u *unit) *stepEngine { return &stepEngine{Engine: e, unit: u} }
+
+type stepEngine struct {
+	*Engine
+	unit *unit
+	told time.Time
+}
+
+// View implements operations.Engine.
+func (e *stepEngine) View(fn func(v *persistence.View) error) error { return e.state.View(fn) }
+
+// GuestUID implements operations.Engine.
+func (e *stepEngine) GuestUID() uint32 { return e.drivers.GuestUID() }
+
+// Conn implements operations.Engine.
+func (e *stepEngine) Conn(ctx context.Context, product, token string) (grpc.ClientConnInterface, string, error) {
+	conn, version, err := e.drivers.Conn(ctx, product)
+	if err != nil {
+		return nil, "", err
+	}
+	return &recaller{ClientConnInterface: conn, token: token, progress: e.progress}, version, nil
+}
+
+// progressInterval is how often progress is written down.
+const progressInterval = 2 * time.Second
+
+// progress writes down how far the running step is, not more often than anybody
+// would look. It is only called while the step waits for its driver.
+func (e *stepEngine) progress(percent int, message string) {
+	now := e.Now()
+	if message == "" && percent == 0 || now.Sub(e.told) < progressInterval {
+		return
+	}
+	e.told = now
+	op := *e.unit.op
+	op.Message = message
+	if len(op.Steps) > 0 {
+		op.Percent = min(99, op.Percent+percent/len(op.Steps))
+	}
+	doc, err := e.codec.Seal(&op)
+	if err != nil {
+		return
+	}
+	_, err = e.log.Propose(e.base, &persistence.Commit{Fence: e.unit.fence, Operation: doc})
+	if err != nil {
+		e.logger.Debug("progress was not written", slog.String("operation", op.ID), slog.Any("error", err))
+	}
+}
+
+// Ask implements operations.Engine.
+func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Operation, error) {
+	child, err := e.child(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	ended, err := e.await(ctx, resources.OperationID(child.ID), (*resources.Operation).Ended)
+	if err == nil || ctx.Err() == nil || e.stopping() || !e.cancelled(e.unit.op.ID) {
+		return ended, err
+	}
+	// The operation was asked to stop: so is what it waits for, and that it ended
+	// must be known before anything is undone.
+	_, err = e.log.Propose(e.base, &persistence.Resolve{
+		Operation: child.ID, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: ask.Principal},
+	})
+	if err != nil && resources.ClassOf(err) != resources.ClassConflict {
+		return nil, err
+	}
+	return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
+}
+
+// child finds the operation that this step asked for before, unless that failed,
+// or submits it.
+func (e *stepEngine) child(ctx context.Context, ask operations.Ask) (*resources.Operation, error) {
+	op := &resources.Operation{
+		Meta:   resources.Meta{Kind: resources.KindOperation, ID: e.newID(resources.KindOperation)},
+		Action: ask.Action, Target: ask.Target, Arguments: ask.Arguments, Principal: ask.Principal,
+		ParentID: ask.ParentID, ParentStep: ask.Step, RequestID: e.unit.op.RequestID,
+	}
+	cmd := &persistence.Submit{Fence: &e.unit.fence}
+	if ask.Resource != nil {
+		m := ask.Resource.Metadata()
+		m.ID = e.newID(m.Kind)
+		op.Target = m.Ref()
+		doc, err := e.codec.Seal(ask.Resource)
+		if err != nil {
+			return nil, err
+		}
+		cmd.Resource = doc
+	}
+	doc, err := e.codec.Seal(op)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Operation = doc
+	return e.propose(ctx, cmd)
+}
+
+// propose submits until the outcome is known: a repetition is recognised.
+func (e *stepEngine) propose(ctx context.Context, cmd *persistence.Submit) (*resources.Operation, error) {
+	for {
+		result, err := e.log.Propose(ctx, cmd)
+		if err == nil {
+			return result.Operation, nil
+		}
+		if resources.ClassOf(err) != resources.ClassUnknown || ctx.Err() != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(unknownDelay):
+		}
+	}
+}

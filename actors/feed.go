@@ -1,0 +1,112 @@
+package actors
+
+import (
+	"context"
+	"sync"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// feed lets goroutines wait for changes of the state without asking again and
+// again: a level, not an edge, so nothing is missed by who comes late.
+type feed struct {
+	state State
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next change
+}
+
+func newFeed(state State) *feed { return &feed{state: state, changed: make(chan struct{})} }
+
+// notify says that the state changed.
+func (f *feed) notify() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// next returns a channel that is closed at the next change.
+func (f *feed) next() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// batch bounds how many events are read from the state at once.
+const batch = 256
+
+// follow calls fn for each event after a position until it answers false or ctx
+// ends.
+func (f *feed) follow(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
+	for ctx.Err() == nil {
+		changed := f.next()
+		events := make([]resources.Event, 0, batch)
+		err := f.state.View(func(v *persistence.View) error {
+			return v.Events(after, func(e resources.Event) bool {
+				events = append(events, e)
+				return len(events) < batch
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			after = e.Position
+			if !fn(e) {
+				return nil
+			}
+		}
+		if len(events) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+	return ctx.Err()
+}
+
+// waiters are those who wait for operations.
+type waiters struct {
+	mu   sync.Mutex
+	byID map[string][]chan struct{}
+}
+
+// add returns a channel that is closed when the operation changes in a way that
+// may matter, and a function to leave.
+func (w *waiters) add(id string) (<-chan struct{}, func()) {
+	ch := make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.byID[id] = append(w.byID[id], ch)
+	return ch, func() { w.drop(id, ch) }
+}
+
+func (w *waiters) drop(id string, ch chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.byID[id]
+	for i, c := range list {
+		if c == ch {
+			list = append(list[:i], list[i+1:]...)
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(w.byID, id)
+		return
+	}
+	w.byID[id] = list
+}
+
+func (w *waiters) wake(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, ch := range w.byID[id] {
+		close(ch)
+	}
+	delete(w.byID, id)
+}

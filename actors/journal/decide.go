@@ -1,0 +1,65 @@
+package journal
+
+import (
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Verdict says what follows a failed attempt.
+type Verdict int
+
+// The verdicts.
+const (
+	Retry Verdict = iota
+	GiveUp
+	NeedOperator
+)
+
+// Bounds of attempts by what failed. Those that may well succeed later go on until
+// the operation's deadline.
+const (
+	attemptsDefect = 3  // defects of a driver
+	attemptsChoice = 8  // a choice that somebody else took meanwhile
+	attemptsUnwind = 12 // undoing: nothing else is left to do
+	firstDelay     = 100 * time.Millisecond
+	longestDelay   = 30 * time.Second
+	longestShift   = 20
+	unwindingGrace = 15 * time.Minute
+	codeTaken      = "taken"
+	codeNoCapacity = "no-capacity"
+)
+
+// Decide says what follows after an attempt at a step failed.
+func Decide(op *resources.Operation, i int, why *resources.Error, now time.Time) Verdict {
+	attempts := op.Steps[i].Attempts
+	if op.Phase == resources.PhaseUnwinding {
+		if attempts < attemptsUnwind || now.Before(op.Deadline.Add(unwindingGrace)) && why.Retryable() {
+			return Retry
+		}
+		return NeedOperator
+	}
+	if op.Cancel || !now.Before(op.Deadline) {
+		return GiveUp
+	}
+	switch {
+	case why.Retryable(), why.Class == resources.ClassConflict && why.Code == codeTaken:
+		return Retry
+	case why.Class == resources.ClassInternal && attempts < attemptsDefect:
+		return Retry
+	case why.Code == codeNoCapacity && attempts < attemptsChoice:
+		return Retry
+	}
+	return GiveUp
+}
+
+// Delay returns how long to wait before an attempt: doubled each time, capped,
+// and spread by a share (0 to 1) that the caller draws, so that many who failed
+// together do not come back together.
+func Delay(attempt int, share float64) time.Duration {
+	d := longestDelay
+	if shift := min(max(attempt-1, 0), longestShift); firstDelay<<shift < longestDelay {
+		d = firstDelay << shift
+	}
+	return d/2 + time.Duration(float64(d/2)*share)
+}

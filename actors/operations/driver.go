@@ -1,0 +1,104 @@
+package operations
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// driver is a connection to the driver of a resource, with what every call about
+// the resource carries.
+type driver struct {
+	conn    grpc.ClientConnInterface
+	call    *driverpb.Call
+	product string
+	version string
+}
+
+// driver connects to a product for calls about ref. The properties of all scopes
+// are merged, the narrowest last.
+func (c *Context) driver(ctx context.Context, product string, ref resources.Ref, scopes ...map[string]any) (driver, error) {
+	conn, version, err := c.Engine.Conn(ctx, product, c.Token())
+	if err != nil {
+		return driver{}, err
+	}
+	handle, err := c.handle(ref)
+	if err != nil {
+		return driver{}, err
+	}
+	properties := map[string]any{}
+	for _, s := range scopes {
+		maps.Copy(properties, s)
+	}
+	values, err := structpb.NewStruct(plain(properties))
+	if err != nil {
+		return driver{}, fmt.Errorf("passing properties of %s: %w", ref, err)
+	}
+	return driver{conn: conn, product: product, version: version, call: &driverpb.Call{
+		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(ref), Epoch: c.Epoch, Handle: handle, Properties: values,
+	}}, nil
+}
+
+// plain turns the integer types that decoding yields into those structpb takes.
+func plain(properties map[string]any) map[string]any {
+	for k, v := range properties {
+		switch n := v.(type) {
+		case uint64:
+			properties[k] = float64(n)
+		case time.Time:
+			properties[k] = n.Format(time.RFC3339)
+		}
+	}
+	return properties
+}
+
+// handle returns what the driver remembers of a resource; nil at first.
+func (c *Context) handle(ref resources.Ref) (*driverpb.Handle, error) {
+	var handle *driverpb.Handle
+	err := c.Engine.View(func(v *persistence.View) error {
+		b, bound, err := v.Binding(ref)
+		if err != nil || !bound || len(b.Handle) == 0 {
+			return err
+		}
+		handle = &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
+		return nil
+	})
+	return handle, err
+}
+
+// bind notes that the target is bound to the driver, with what the driver is to
+// remember.
+func (c *Context) bind(d driver, h *driverpb.Handle) {
+	c.Outcome.Unbind = false
+	c.Outcome.Binding = &persistence.Binding{
+		Ref: c.Operation.Target, Product: d.product, Version: d.version,
+		Handle: h.GetData(), HandleVersion: h.GetVersion(),
+	}
+}
+
+// unbind notes that the target is bound to no driver any more.
+func (c *Context) unbind() {
+	c.Outcome.Binding = &persistence.Binding{Ref: c.Operation.Target}
+	c.Outcome.Unbind = true
+}
+
+// gone makes a fault that says the thing is not there into success: what was to
+// be removed is removed.
+func gone(err error) error {
+	if err != nil && resources.ClassOf(FromFault(err)) == resources.ClassNotFound {
+		return nil
+	}
+	return FromFault(err)
+}
+
+func protoRef(ref resources.Ref) *driverpb.Ref {
+	return &driverpb.Ref{Kind: string(ref.Kind), Id: ref.ID}
+}

@@ -1,0 +1,449 @@
+package operations
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/planner"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+func machineOperations() []Definition {
+	define := func(action string, list func(op *resources.Operation, m *resources.Machine) []Step) Definition {
+		return Definition{
+			Kind: resources.KindMachine, Action: action,
+			Steps: func(op *resources.Operation, r resources.Resource) []Step {
+				m, ok := r.(*resources.Machine)
+				if !ok {
+					return nil
+				}
+				return list(op, m)
+			},
+		}
+	}
+	only := func(s ...Step) func(*resources.Operation, *resources.Machine) []Step {
+		return func(*resources.Operation, *resources.Machine) []Step { return s }
+	}
+	create := define("create", createMachineSteps)
+	create.After = func(_ *resources.Operation, r resources.Resource) resources.Phase {
+		if m, ok := r.(*resources.Machine); ok && m.Spec.Off {
+			return resources.PhaseStopped
+		}
+		return resources.PhaseRunning
+	}
+	remove := define("delete", only(
+		Step{Name: "check", Do: checkDeletable},
+		Step{Name: "stop", Do: cutPower, Timeout: 5 * time.Minute},
+		Step{Name: "rules", Do: deleteForwards},
+		Step{Name: "nics", Do: deleteNics},
+		Step{Name: "volumes", Do: unclaimVolumes},
+		Step{Name: "root-volume", Do: deleteRootVolume, Timeout: 10 * time.Minute},
+	))
+	remove.Undone = afterFailedDelete
+	return []Definition{
+		create,
+		remove,
+		define("start", only(Step{Name: "start", Do: startMachine, Undo: cutPower})),
+		define("stop", only(Step{Name: "stop", Do: stopMachine, Timeout: 12 * time.Minute})),
+		define("reboot", only(Step{Name: "reboot", Do: rebootMachine, Timeout: 12 * time.Minute})),
+		define("pause", only(Step{Name: "pause", Do: pauseMachine, Undo: resumeMachine})),
+		define("resume", only(Step{Name: "resume", Do: resumeMachine, Undo: pauseMachine})),
+		define("attach-volume", only(
+			Step{Name: "enter", Do: enterVolume, Undo: leaveVolume},
+			Step{Name: "claim", Do: claimOne, Undo: unclaimOne},
+			Step{Name: "plug", Do: plugDisk, Undo: unplugDisk},
+		)),
+		define("detach-volume", only(
+			Step{Name: "unplug", Do: unplugDisk, Undo: plugDisk},
+			Step{Name: "unclaim", Do: unclaimOne, Undo: claimOne},
+			Step{Name: "leave", Do: leaveVolume},
+		)),
+		define("grow-volume", only(
+			Step{Name: "reserve", Do: reserveForDisk, Undo: unreserveForDisk},
+			Step{Name: "grow-disk", Do: growDisk},
+			Step{Name: "grow-volume", Do: growOne},
+		)),
+		define("attach-nic", only(
+			Step{Name: "nic", Do: addNic, Undo: removeAddedNic},
+			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
+		)),
+		define("detach-nic", only(
+			Step{Name: "unplug", Do: unplugNic, Undo: plugNic},
+			Step{Name: "rules", Do: deleteForwards},
+			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},
+			Step{Name: "nic", Do: deleteNic},
+		)),
+		define("snapshot", snapshotMachineSteps),
+	}
+}
+
+// afterFailedDelete leaves the machine as it was if it was not stopped yet.
+// Otherwise it is no machine any more: only deleting it again is left.
+func afterFailedDelete(op *resources.Operation, _ resources.Resource) resources.Phase {
+	if op.FailedStep == "check" || op.FailedStep == "stop" || op.FailedStep == "" {
+		return op.Before
+	}
+	return resources.PhaseFailed
+}
+
+// createMachineSteps places the machine, makes its disk and nics, and starts it.
+func createMachineSteps(_ *resources.Operation, m *resources.Machine) []Step {
+	list := []Step{{Name: "place", Do: placeMachine, Undo: unplaceMachine}}
+	if m.Spec.Root != nil {
+		list = append(list, Step{Name: "root-volume", Do: addRootVolume, Undo: removeAddedRootVolume, Timeout: time.Hour})
+	}
+	list = append(list, Step{Name: "volumes", Do: claimVolumes, Undo: unclaimVolumes})
+	for i := range m.Spec.Nics {
+		n := i
+		list = append(list, Step{
+			Name: fmt.Sprintf("nic-%d", n),
+			Do:   func(ctx context.Context, c *Context) error { return addNicAt(ctx, c, n) },
+			Undo: removeAddedNic,
+		})
+	}
+	if !m.Spec.Off {
+		list = append(list, Step{Name: "start", Do: startMachine, Undo: cutPower})
+	}
+	return list
+}
+
+// placeMachine chooses a host and reserves what the machine needs of it.
+func placeMachine(_ context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	var choice resources.Choice
+	err = c.Engine.View(func(v *persistence.View) error {
+		var err error
+		choice, err = ChooseHost(v, m)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if choice.Chosen == nil {
+		return NothingFits("host", "machine", choice)
+	}
+	c.Outcome.Reserve = append(c.Outcome.Reserve,
+		persistence.Reservation{Holder: *choice.Chosen, Owner: m.Ref(), Amount: m.Needs()})
+	Change(c, func(m *resources.Machine) { m.Status.HostID = resources.HostID(choice.Chosen.ID) })
+	return nil
+}
+
+func unplaceMachine(_ context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	if m.Status.HostID != "" {
+		c.Outcome.Release = append(c.Outcome.Release, persistence.Reservation{
+			Holder: resources.Ref{Kind: resources.KindHost, ID: string(m.Status.HostID)}, Owner: m.Ref(),
+		})
+	}
+	Change(c, func(m *resources.Machine) { m.Status.HostID = "" })
+	return nil
+}
+
+// ChooseHost asks the planner for a host that also reaches a pool for the
+// machine's own disk.
+func ChooseHost(v *persistence.View, m *resources.Machine) (resources.Choice, error) {
+	zone, err := v.Zone()
+	if err != nil {
+		return resources.Choice{}, err
+	}
+	var candidates []planner.Host
+	err = v.Each(resources.KindHost, nil, func(r resources.Resource) bool {
+		if h, ok := r.(*resources.Host); ok {
+			candidates = append(candidates, planner.Host{Host: h, Capacity: h.Capacity(zone.Overcommit())})
+		}
+		return true
+	})
+	if err != nil {
+		return resources.Choice{}, err
+	}
+	if err := groups(v, m, candidates); err != nil {
+		return resources.Choice{}, err
+	}
+	unreachable, candidates, err := withPool(v, m, candidates)
+	if err != nil {
+		return resources.Choice{}, err
+	}
+	choice := planner.Hosts(m, candidates)
+	choice.Refused = append(choice.Refused, unreachable...)
+	return choice, nil
+}
+
+// groups notes on each candidate whether the machine's groups are on it.
+func groups(v *persistence.View, m *resources.Machine, candidates []planner.Host) error {
+	on := func(facet, group string) (map[string]bool, error) {
+		hosts := map[string]bool{}
+		if group == "" {
+			return hosts, nil
+		}
+		err := v.Each(resources.KindMachine, map[string]string{facet: group}, func(r resources.Resource) bool {
+			if other, ok := r.(*resources.Machine); ok && other.ID != m.ID {
+				hosts[string(other.Status.HostID)] = true
+			}
+			return true
+		})
+		return hosts, err
+	}
+	with, err := on("affinity", m.Spec.Placement.Affinity)
+	if err != nil {
+		return err
+	}
+	against, err := on("anti-affinity", m.Spec.Placement.AntiAffinity)
+	if err != nil {
+		return err
+	}
+	for i := range candidates {
+		candidates[i].Groups = map[string]bool{m.Spec.Placement.Affinity: with[candidates[i].ID]}
+		candidates[i].AntiGroups = map[string]bool{m.Spec.Placement.AntiAffinity: against[candidates[i].ID]}
+	}
+	return nil
+}
+
+// withPool leaves out hosts that reach no pool with room for the machine's disk.
+func withPool(
+	v *persistence.View, m *resources.Machine, candidates []planner.Host,
+) ([]resources.Reason, []planner.Host, error) {
+	if m.Spec.Root == nil {
+		return nil, candidates, nil
+	}
+	var refused []resources.Reason
+	var left []planner.Host
+	for _, h := range candidates {
+		vol := RootVolume(m, h.ID)
+		bytes, err := SizeOf(v, vol)
+		if err != nil {
+			return nil, nil, err
+		}
+		choice, err := ChoosePool(v, vol, bytes)
+		if err != nil {
+			return nil, nil, err
+		}
+		if choice.Chosen != nil {
+			left = append(left, h)
+			continue
+		}
+		for _, why := range choice.Refused {
+			why.Message = "for host " + h.Name + ": " + why.Message
+			refused = append(refused, why)
+		}
+		if len(choice.Refused) == 0 {
+			refused = append(refused, resources.Reason{Candidate: h.Ref(), Name: h.Name, Check: "pool",
+				Message: "there is no pool for the machine's disk"})
+		}
+	}
+	return refused, left, nil
+}
+
+// RootVolume is what a machine asks for as its own disk, on a pool that a host reaches.
+func RootVolume(m *resources.Machine, host string) *resources.Volume {
+	r := m.Spec.Root
+	return &resources.Volume{
+		Meta: resources.Meta{Kind: resources.KindVolume, Name: "", Labels: map[string]string{"machine": m.Name}},
+		Spec: resources.VolumeSpec{
+			SizeBytes: r.SizeBytes, PoolID: r.PoolID, PoolTags: r.PoolTags, Format: r.Format,
+			TemplateID: r.TemplateID, SnapshotID: r.SnapshotID, HostID: resources.HostID(host),
+		},
+	}
+}
+
+func addRootVolume(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	op, err := c.ask(ctx, "", Ask{Action: "create", Resource: RootVolume(m, string(m.Status.HostID))})
+	if err != nil {
+		return err
+	}
+	Change(c, func(m *resources.Machine) { m.Status.RootVolumeID = resources.VolumeID(op.Target.ID) })
+	return nil
+}
+
+func removeAddedRootVolume(ctx context.Context, c *Context) error {
+	Change(c, func(m *resources.Machine) { m.Status.RootVolumeID = "" })
+	return c.unmake(ctx)
+}
+
+func deleteRootVolume(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || m.Status.RootVolumeID == "" {
+		return err
+	}
+	return c.askDelete(ctx, "", resources.Ref{Kind: resources.KindVolume, ID: string(m.Status.RootVolumeID)})
+}
+
+// checkDeletable refuses early what would be refused half-way: snapshots stand on
+// the machine's own disk.
+func checkDeletable(_ context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || m.Status.RootVolumeID == "" {
+		return err
+	}
+	root := resources.Ref{Kind: resources.KindVolume, ID: string(m.Status.RootVolumeID)}
+	return c.Engine.View(func(v *persistence.View) error {
+		dependents, err := v.Dependents(root, 4)
+		if err != nil {
+			return err
+		}
+		dependents = slices.DeleteFunc(dependents, func(r resources.Ref) bool { return r == m.Ref() })
+		if len(dependents) > 0 {
+			return persistence.InUse(root, dependents)
+		}
+		return nil
+	})
+}
+
+// volumesOf are the machine's own disk, if it has one, and the others.
+func volumesOf(m *resources.Machine) []resources.VolumeID {
+	if m.Status.RootVolumeID == "" {
+		return slices.Clone(m.Spec.Volumes)
+	}
+	return append([]resources.VolumeID{m.Status.RootVolumeID}, m.Spec.Volumes...)
+}
+
+func claimVolumes(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	for _, id := range volumesOf(m) {
+		if err := c.claimFor(ctx, m, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Context) claimFor(ctx context.Context, m *resources.Machine, id resources.VolumeID) error {
+	_, err := c.ask(ctx, string(id), Ask{
+		Action: "claim", Target: resources.Ref{Kind: resources.KindVolume, ID: string(id)},
+		Arguments: resources.Arguments{MachineID: resources.MachineID(m.ID)},
+	})
+	return err
+}
+
+func unclaimVolumes(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	for _, id := range volumesOf(m) {
+		if err := c.unclaimFor(ctx, m, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unclaimFor takes the volume from the machine, if the machine has it.
+func (c *Context) unclaimFor(ctx context.Context, m *resources.Machine, id resources.VolumeID) error {
+	vol, err := Find[*resources.Volume](c, resources.KindVolume, string(id))
+	if resources.ClassOf(err) == resources.ClassNotFound {
+		return nil
+	}
+	if err != nil || string(vol.Status.MachineID) != m.ID {
+		return err
+	}
+	_, err = c.ask(ctx, string(id), Ask{
+		Action: "unclaim", Target: vol.Ref(), Arguments: resources.Arguments{MachineID: resources.MachineID(m.ID)},
+	})
+	return err
+}
+
+func enterVolume(_ context.Context, c *Context) error {
+	id := c.Operation.Arguments.VolumeID
+	Change(c, func(m *resources.Machine) {
+		if !slices.Contains(m.Spec.Volumes, id) {
+			m.Spec.Volumes = append(m.Spec.Volumes, id)
+		}
+	})
+	return nil
+}
+
+func leaveVolume(_ context.Context, c *Context) error {
+	id := c.Operation.Arguments.VolumeID
+	Change(c, func(m *resources.Machine) {
+		m.Spec.Volumes = slices.DeleteFunc(m.Spec.Volumes, func(v resources.VolumeID) bool { return v == id })
+	})
+	return nil
+}
+
+func claimOne(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	return c.claimFor(ctx, m, c.Operation.Arguments.VolumeID)
+}
+
+func unclaimOne(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	return c.unclaimFor(ctx, m, c.Operation.Arguments.VolumeID)
+}
+
+func reserveForDisk(ctx context.Context, c *Context) error {
+	return c.askReserve(ctx, c.Operation.Arguments.SizeBytes)
+}
+
+// unreserveForDisk gives back what was reserved and not grown into.
+func unreserveForDisk(ctx context.Context, c *Context) error {
+	vol, err := Find[*resources.Volume](c, resources.KindVolume, string(c.Operation.Arguments.VolumeID))
+	if err != nil {
+		return err
+	}
+	return c.askReserve(ctx, vol.Status.SizeBytes)
+}
+
+func (c *Context) askReserve(ctx context.Context, bytes uint64) error {
+	if err := c.hasVolume(); err != nil {
+		return err
+	}
+	_, err := c.ask(ctx, "", Ask{
+		Action:    "reserve",
+		Target:    resources.Ref{Kind: resources.KindVolume, ID: string(c.Operation.Arguments.VolumeID)},
+		Arguments: resources.Arguments{SizeBytes: bytes},
+	})
+	return err
+}
+
+// hasVolume refuses a volume that is not the machine's.
+func (c *Context) hasVolume() error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(volumesOf(m), c.Operation.Arguments.VolumeID) {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "not-its-volume",
+		Message: fmt.Sprintf("machine %s does not have volume %s", m.ID, c.Operation.Arguments.VolumeID),
+		Fields:  []resources.FieldError{{Pointer: "/volumeId", Code: "not-its-volume", Message: "is not one of the machine's"}},
+		Remedy:  "name one of the machine's volumes",
+	}
+}
+
+func growOne(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	_, err = c.ask(ctx, "", Ask{
+		Action: "grow", Target: resources.Ref{Kind: resources.KindVolume, ID: string(c.Operation.Arguments.VolumeID)},
+		Arguments: resources.Arguments{
+			SizeBytes: c.Operation.Arguments.SizeBytes, MachineID: resources.MachineID(m.ID),
+		},
+	})
+	return err
+}

@@ -1,0 +1,323 @@
+package operations
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	defaultGrace   = 60 * time.Second
+	cdromBootOrder = 9
+	maxSerial      = 20
+)
+
+// hypervisor connects to the driver of the machine's host.
+func (c *Context) hypervisor(ctx context.Context) (
+	m *resources.Machine, client driverpb.HypervisorClient, d driver, host *driverpb.HostRef, err error,
+) {
+	if m, err = Target[*resources.Machine](c); err != nil {
+		return nil, nil, driver{}, nil, err
+	}
+	h, err := Find[*resources.Host](c, resources.KindHost, string(m.Status.HostID))
+	if err != nil {
+		return nil, nil, driver{}, nil, err
+	}
+	handle, err := c.handle(h.Ref())
+	if err != nil {
+		return nil, nil, driver{}, nil, err
+	}
+	d, err = c.driver(ctx, h.Spec.Driver, m.Ref(), h.Spec.Properties, m.Spec.Properties)
+	if err != nil {
+		return nil, nil, driver{}, nil, err
+	}
+	return m, driverpb.NewHypervisorClient(d.conn), d, &driverpb.HostRef{Resource: protoRef(h.Ref()), Handle: handle}, nil
+}
+
+// replied takes over what a driver says of a machine after a call.
+func (c *Context) replied(d driver, reply *driverpb.MachineReply, err error) error {
+	if err != nil {
+		return FromFault(err)
+	}
+	if reply.GetHandle() != nil {
+		c.bind(d, reply.GetHandle())
+	}
+	return nil
+}
+
+func startMachine(ctx context.Context, c *Context) error {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	spec, err := c.machineSpec(m)
+	if err != nil {
+		return err
+	}
+	reply, err := client.StartMachine(ctx, &driverpb.StartMachineRequest{Call: d.call, Host: host, Machine: spec})
+	if err := c.replied(d, reply, err); err != nil {
+		return err
+	}
+	now := c.Engine.Now()
+	Change(c, func(m *resources.Machine) { m.Status.StartedAt, m.Status.Ended, m.Reason = now, "", "" })
+	return nil
+}
+
+// machineSpec is the machine as its hypervisor hears of it: with disks, nics and
+// first-boot data in their present form.
+func (c *Context) machineSpec(m *resources.Machine) (*driverpb.MachineSpec, error) {
+	s := &driverpb.MachineSpec{Name: m.Name, Cpus: m.Spec.CPUs, MemoryBytes: m.Spec.MemoryBytes, Firmware: m.Spec.Firmware}
+	for i, id := range volumesOf(m) {
+		disk, err := c.machineDisk(id, uint32(i+1))
+		if err != nil {
+			return nil, err
+		}
+		s.Disks = append(s.Disks, disk)
+	}
+	for _, id := range m.Status.NicIDs {
+		nic, namespace, err := c.machineNic(id)
+		if err != nil {
+			return nil, err
+		}
+		s.Nics, s.NetNamespace = append(s.Nics, nic), namespace
+	}
+	if m.Spec.ISO != "" {
+		t, err := Find[*resources.Template](c, resources.KindTemplate, string(m.Spec.ISO))
+		if err != nil {
+			return nil, err
+		}
+		s.Disks = append(s.Disks, &driverpb.MachineDisk{
+			Volume: protoRef(t.Ref()), Device: "cdrom", BootOrder: cdromBootOrder,
+			Disk: &driverpb.Disk{Protocol: "file", Path: t.Status.Path, Format: "raw", ReadOnly: true},
+		})
+	}
+	s.CloudInit = cloudInit(m)
+	return s, nil
+}
+
+func cloudInit(m *resources.Machine) *driverpb.CloudInit {
+	ci := &driverpb.CloudInit{
+		MetaData: fmt.Sprintf("instance-id: %s\nlocal-hostname: %s\n", m.ID, m.Name),
+		UserData: "#cloud-config\n{}\n",
+	}
+	if given := m.Spec.CloudInit; given != nil {
+		if given.UserData != "" {
+			ci.UserData = given.UserData
+		}
+		ci.NetworkConfig = given.NetworkConfig
+	}
+	return ci
+}
+
+func (c *Context) machineDisk(id resources.VolumeID, bootOrder uint32) (*driverpb.MachineDisk, error) {
+	vol, err := Find[*resources.Volume](c, resources.KindVolume, string(id))
+	if err != nil {
+		return nil, err
+	}
+	if vol.Status.Disk == nil {
+		return nil, notReady(vol)
+	}
+	return &driverpb.MachineDisk{
+		Volume: protoRef(vol.Ref()), Device: "disk", BootOrder: bootOrder, Serial: serial(vol.ID),
+		Disk: &driverpb.Disk{
+			Protocol: vol.Status.Disk.Protocol, Path: vol.Status.Disk.Path, Format: vol.Status.Disk.Format,
+			ReadOnly: vol.Status.Disk.ReadOnly,
+		},
+	}, nil
+}
+
+// serial is the end of the id: its random part, which tells disks apart.
+func serial(id string) string {
+	if len(id) > maxSerial {
+		return id[len(id)-maxSerial:]
+	}
+	return id
+}
+
+func (c *Context) machineNic(id resources.NicID) (nic *driverpb.MachineNic, namespace string, err error) {
+	n, err := Find[*resources.Nic](c, resources.KindNic, string(id))
+	if err != nil {
+		return nil, "", err
+	}
+	network, err := Find[*resources.Network](c, resources.KindNetwork, string(n.Spec.NetworkID))
+	if err != nil {
+		return nil, "", err
+	}
+	return &driverpb.MachineNic{
+		Nic: protoRef(n.Ref()), Mac: n.Status.MAC, Interface: n.Status.Interface, Mtu: networkSpec(network).GetMtu(),
+	}, n.Status.NetNamespace, nil
+}
+
+func stopMachine(ctx context.Context, c *Context) error {
+	grace := time.Duration(c.Operation.Arguments.GraceSeconds) * time.Second
+	if grace == 0 {
+		grace = defaultGrace
+	}
+	return c.stop(ctx, grace, c.Operation.Arguments.Force)
+}
+
+// cutPower stops the machine whatever the guest does. One that was never placed
+// or is gone is stopped.
+func cutPower(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || m.Status.HostID == "" {
+		return err
+	}
+	return gone(c.stop(ctx, 0, true))
+}
+
+func (c *Context) stop(ctx context.Context, grace time.Duration, force bool) error {
+	_, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	reply, err := client.StopMachine(ctx, &driverpb.StopMachineRequest{
+		Call: d.call, Host: host, GraceMs: uint32(grace.Milliseconds()), Force: force,
+	})
+	if err := c.replied(d, reply, err); err != nil {
+		return err
+	}
+	c.unbind()
+	Change(c, func(m *resources.Machine) { m.Status.StartedAt = time.Time{} })
+	return nil
+}
+
+func rebootMachine(ctx context.Context, c *Context) error {
+	_, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	grace := time.Duration(c.Operation.Arguments.GraceSeconds) * time.Second
+	reply, err := client.RebootMachine(ctx, &driverpb.StopMachineRequest{
+		Call: d.call, Host: host, GraceMs: uint32(grace.Milliseconds()), Force: c.Operation.Arguments.Force || grace == 0,
+	})
+	return c.replied(d, reply, err)
+}
+
+func pauseMachine(ctx context.Context, c *Context) error {
+	_, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	reply, err := client.PauseMachine(ctx, &driverpb.MachineRequest{Call: d.call, Host: host})
+	return c.replied(d, reply, err)
+}
+
+func resumeMachine(ctx context.Context, c *Context) error {
+	_, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	reply, err := client.ResumeMachine(ctx, &driverpb.MachineRequest{Call: d.call, Host: host})
+	return c.replied(d, reply, err)
+}
+
+// isOn reports whether the machine was started, so that a change to it must be
+// made in the running guest too.
+func isOn(m *resources.Machine) bool { return !m.Status.StartedAt.IsZero() }
+
+func plugDisk(ctx context.Context, c *Context) error {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil || !isOn(m) {
+		return err
+	}
+	disk, err := c.machineDisk(c.Operation.Arguments.VolumeID, 0)
+	if err != nil {
+		return err
+	}
+	reply, err := client.AttachDisk(ctx, &driverpb.DiskRequest{Call: d.call, Host: host, Disk: disk})
+	return c.replied(d, reply, err)
+}
+
+func unplugDisk(ctx context.Context, c *Context) error {
+	if err := c.hasVolume(); err != nil && !c.Undoing {
+		return err
+	}
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil || !isOn(m) {
+		return err
+	}
+	if c.Operation.Arguments.VolumeID == m.Status.RootVolumeID {
+		return &resources.Error{Class: resources.ClassConflict, Code: "root-volume",
+			Message: "a machine's own disk can't be taken from it", Remedy: "delete the machine"}
+	}
+	disk, err := c.machineDisk(c.Operation.Arguments.VolumeID, 0)
+	if err != nil {
+		return err
+	}
+	reply, err := client.DetachDisk(ctx, &driverpb.DiskRequest{Call: d.call, Host: host, Disk: disk})
+	return gone(c.replied(d, reply, err))
+}
+
+func growDisk(ctx context.Context, c *Context) error {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil || !isOn(m) {
+		return err
+	}
+	disk, err := c.machineDisk(c.Operation.Arguments.VolumeID, 0)
+	if err != nil {
+		return err
+	}
+	reply, err := client.GrowDisk(ctx, &driverpb.GrowDiskRequest{
+		Call: d.call, Host: host, Disk: disk, SizeBytes: c.Operation.Arguments.SizeBytes,
+	})
+	return c.replied(d, reply, err)
+}
+
+// plugAddedNic shows the nic that an earlier step made to the running guest.
+func plugAddedNic(ctx context.Context, c *Context) error {
+	return c.plugAdded(ctx, c.plug)
+}
+
+func unplugAddedNic(ctx context.Context, c *Context) error {
+	return c.plugAdded(ctx, c.unplug)
+}
+
+func (c *Context) plugAdded(ctx context.Context, do func(context.Context, resources.NicID) error) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || len(m.Status.NicIDs) == 0 {
+		return err
+	}
+	return do(ctx, m.Status.NicIDs[len(m.Status.NicIDs)-1])
+}
+
+func plugNic(ctx context.Context, c *Context) error { return c.plug(ctx, c.Operation.Arguments.NicID) }
+
+func unplugNic(ctx context.Context, c *Context) error {
+	return c.unplug(ctx, c.Operation.Arguments.NicID)
+}
+
+func (c *Context) plug(ctx context.Context, id resources.NicID) error {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil || !isOn(m) {
+		return err
+	}
+	nic, _, err := c.machineNic(id)
+	if c.Undoing && resources.ClassOf(err) == resources.ClassNotFound {
+		return nil // it was deleted meanwhile: there is nothing to plug in again
+	}
+	if err != nil {
+		return err
+	}
+	reply, err := client.AttachNic(ctx, &driverpb.NicRequest{Call: d.call, Host: host, Nic: nic})
+	return c.replied(d, reply, err)
+}
+
+func (c *Context) unplug(ctx context.Context, id resources.NicID) error {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil || !isOn(m) {
+		return err
+	}
+	nic, _, err := c.machineNic(id)
+	if resources.ClassOf(err) == resources.ClassNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	reply, err := client.DetachNic(ctx, &driverpb.NicRequest{Call: d.call, Host: host, Nic: nic})
+	return gone(c.replied(d, reply, err))
+}

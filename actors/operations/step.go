@@ -1,0 +1,75 @@
+package operations
+
+import (
+	"context"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Definition says how an action is carried out.
+type Definition struct {
+	Kind   resources.Kind
+	Action string
+	// Steps of one operation. They follow from the operation's arguments and the
+	// resource's spec alone, so that they are the same after a restart.
+	Steps func(op *resources.Operation, r resources.Resource) []Step
+	// After, if set, gives the phase once it succeeded.
+	After func(op *resources.Operation, r resources.Resource) resources.Phase
+	// Undone, if set, gives the phase once it failed and was undone as far as can be.
+	Undone func(op *resources.Operation, r resources.Resource) resources.Phase
+}
+
+// Step is the smallest part of an operation that can fail on its own.
+type Step struct {
+	Name string
+	// Do does it. Done twice, it has the effect of once.
+	Do func(ctx context.Context, c *Context) error
+	// Undo takes back what Do did, or may have done; nil = there is nothing to
+	// take back. Undone twice, it has the effect of once.
+	Undo func(ctx context.Context, c *Context) error
+	// Timeout bounds one attempt; 0 = the default.
+	Timeout time.Duration
+}
+
+// DefaultTimeout bounds one attempt of a step.
+const DefaultTimeout = 2 * time.Minute
+
+// Definitions lists what can be done: the one place to add a line.
+func Definitions() []Definition {
+	var all []Definition
+	for _, kind := range [][]Definition{
+		hostOperations(), poolOperations(), imageStoreOperations(), templateOperations(), networkOperations(),
+		ruleOperations(), nicOperations(), volumeOperations(), snapshotOperations(), machineOperations(),
+	} {
+		all = append(all, kind...)
+	}
+	return all
+}
+
+// Table is the definitions by kind and action.
+type Table map[resources.Kind]map[string]Definition
+
+// NewTable indexes Definitions.
+func NewTable() Table {
+	t := Table{}
+	for _, d := range Definitions() {
+		if t[d.Kind] == nil {
+			t[d.Kind] = map[string]Definition{}
+		}
+		t[d.Kind][d.Action] = d
+	}
+	return t
+}
+
+// Find returns the definition of an action. An action without one is instant: it
+// is done once it is accepted.
+func (t Table) Find(kind resources.Kind, action string) (Definition, bool) {
+	d, ok := t[kind][action]
+	return d, ok
+}
+
+// steps makes a Steps function of a fixed list.
+func steps(list ...Step) func(*resources.Operation, resources.Resource) []Step {
+	return func(*resources.Operation, resources.Resource) []Step { return list }
+}

@@ -1,0 +1,510 @@
+package operations
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/planner"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const copyTimeout = 50 * time.Minute
+
+func volumeOperations() []Definition {
+	exclusive := Step{Name: "hold", Do: holdVolume, Undo: letVolumeGo}
+	release := Step{Name: "let-go", Do: letVolumeGo}
+	return []Definition{
+		{Kind: resources.KindVolume, Action: "create", Steps: steps(
+			Step{Name: "place", Do: placeVolume, Undo: unplaceVolume},
+			Step{Name: "create", Do: createVolume, Undo: removeVolume, Timeout: copyTimeout},
+		)},
+		{Kind: resources.KindVolume, Action: "delete", Steps: steps(
+			Step{Name: "delete", Do: removeVolume},
+		)},
+		{Kind: resources.KindVolume, Action: "reserve", Steps: steps(
+			Step{Name: "reserve", Do: reserveGrowth, Undo: unreserveGrowth},
+		)},
+		{Kind: resources.KindVolume, Action: "grow", Steps: steps(
+			exclusive,
+			Step{Name: "reserve", Do: reserveGrowth, Undo: unreserveGrowth},
+			Step{Name: "grow", Do: growVolume},
+			release,
+		)},
+		{Kind: resources.KindVolume, Action: "claim", Steps: steps(
+			Step{Name: "attach", Do: claimVolume, Undo: unclaimVolume},
+		)},
+		{Kind: resources.KindVolume, Action: "unclaim", Steps: steps(
+			Step{Name: "detach", Do: unclaimVolume},
+		)},
+		{Kind: resources.KindVolume, Action: "revert", Steps: steps(
+			exclusive,
+			Step{Name: "revert", Do: revertVolume, Timeout: copyTimeout},
+			release,
+		)},
+	}
+}
+
+// scopeVolumeHold keeps work on the content of a volume apart that different
+// actors do: growing and reverting it, taking a snapshot of it.
+const scopeVolumeHold = "volume-hold"
+
+func holdVolume(_ context.Context, c *Context) error {
+	c.Outcome.Claim = append(c.Outcome.Claim,
+		persistence.Claim{Scope: scopeVolumeHold, Value: volumeOf(c.Resource), Owner: c.Operation.Target})
+	return nil
+}
+
+func letVolumeGo(_ context.Context, c *Context) error {
+	c.Outcome.Unclaim = append(c.Outcome.Unclaim,
+		persistence.Claim{Scope: scopeVolumeHold, Value: volumeOf(c.Resource), Owner: c.Operation.Target})
+	return nil
+}
+
+func volumeOf(r resources.Resource) string {
+	if s, ok := r.(*resources.Snapshot); ok {
+		return string(s.Spec.VolumeID)
+	}
+	return r.Metadata().ID
+}
+
+// placeVolume chooses a pool and reserves the space.
+func placeVolume(_ context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	return c.Engine.View(func(v *persistence.View) error {
+		bytes, err := SizeOf(v, vol)
+		if err != nil {
+			return err
+		}
+		choice, err := ChoosePool(v, vol, bytes)
+		if err != nil {
+			return err
+		}
+		if choice.Chosen == nil {
+			return NothingFits("pool", "volume", choice)
+		}
+		c.Outcome.Reserve = append(c.Outcome.Reserve, persistence.Reservation{
+			Holder: *choice.Chosen, Owner: vol.Ref(), Amount: resources.Quantities{StorageBytes: bytes},
+		})
+		Change(c, func(vol *resources.Volume) {
+			vol.Status.PoolID, vol.Status.SizeBytes = resources.PoolID(choice.Chosen.ID), bytes
+		})
+		return nil
+	})
+}
+
+func unplaceVolume(_ context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	if vol.Status.PoolID != "" {
+		c.Outcome.Release = append(c.Outcome.Release, persistence.Reservation{
+			Holder: resources.Ref{Kind: resources.KindPool, ID: string(vol.Status.PoolID)}, Owner: vol.Ref(),
+		})
+	}
+	Change(c, func(vol *resources.Volume) { vol.Status = resources.VolumeStatus{} })
+	return nil
+}
+
+// SizeOf is the size asked for, or that of the source if that is larger or none
+// was asked for.
+func SizeOf(v *persistence.View, vol *resources.Volume) (uint64, error) {
+	source := uint64(0)
+	switch {
+	case vol.Spec.TemplateID != "":
+		t, err := persistence.Find[*resources.Template](v, resources.KindTemplate, string(vol.Spec.TemplateID))
+		if err != nil {
+			return 0, err
+		}
+		if t.Phase != resources.PhaseReady {
+			return 0, notReady(t)
+		}
+		source = t.Status.VirtualBytes
+	case vol.Spec.SnapshotID != "":
+		s, err := persistence.Find[*resources.Snapshot](v, resources.KindSnapshot, string(vol.Spec.SnapshotID))
+		if err != nil {
+			return 0, err
+		}
+		if s.Phase != resources.PhaseReady {
+			return 0, notReady(s)
+		}
+		source = s.Status.SizeBytes
+	}
+	if vol.Spec.SizeBytes == 0 {
+		return source, nil
+	}
+	if vol.Spec.SizeBytes < source {
+		return 0, &resources.Error{
+			Class: resources.ClassInvalid, Code: "smaller-than-source",
+			Message: fmt.Sprintf("the source has %d bytes, more than the %d asked for", source, vol.Spec.SizeBytes),
+			Fields: []resources.FieldError{{Pointer: "/spec/sizeBytes", Code: "too-small",
+				Message: fmt.Sprintf("must be at least %d", source)}},
+			Remedy: "ask for at least the size of the source",
+		}
+	}
+	return vol.Spec.SizeBytes, nil
+}
+
+func notReady(r resources.Resource) error {
+	m := r.Metadata()
+	ref := m.Ref()
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "not-ready", Message: fmt.Sprintf("%s %s is %s", m.Kind, m.ID, m.Phase),
+		Remedy: "wait until it is ready", Resource: &ref,
+	}
+}
+
+// ChoosePool asks the planner for a pool. A copy of a snapshot goes where the
+// snapshot is.
+func ChoosePool(v *persistence.View, vol *resources.Volume, bytes uint64) (resources.Choice, error) {
+	want := planner.Want{Bytes: bytes, Pool: vol.Spec.PoolID, Tags: vol.Spec.PoolTags}
+	if vol.Status.PoolID != "" {
+		want.Pool = vol.Status.PoolID
+	}
+	if vol.Spec.SnapshotID != "" {
+		s, err := persistence.Find[*resources.Snapshot](v, resources.KindSnapshot, string(vol.Spec.SnapshotID))
+		if err != nil {
+			return resources.Choice{}, err
+		}
+		want.Pool = s.Status.PoolID
+	}
+	if vol.Spec.HostID != "" {
+		h, err := persistence.Find[*resources.Host](v, resources.KindHost, string(vol.Spec.HostID))
+		if err != nil {
+			return resources.Choice{}, err
+		}
+		want.Host = h
+	}
+	var pools []*resources.Pool
+	err := v.Each(resources.KindPool, nil, func(r resources.Resource) bool {
+		if p, ok := r.(*resources.Pool); ok {
+			pools = append(pools, p)
+		}
+		return true
+	})
+	return planner.Pools(want, pools), err
+}
+
+// NothingFits says why no candidate does.
+func NothingFits(candidate, what string, choice resources.Choice) *resources.Error {
+	e := &resources.Error{
+		Class: resources.ClassExhausted, Code: "nothing-fits",
+		Message: fmt.Sprintf("no %s fits the %s", candidate, what),
+		Remedy:  "see the reasons; add capacity or ask for less", Reasons: choice.Refused,
+	}
+	if len(choice.Refused) == 0 {
+		e.Message = fmt.Sprintf("there is no %s", candidate)
+		e.Remedy = "add a " + candidate + " first"
+	}
+	return e
+}
+
+// inPool connects to the driver of the pool a volume or snapshot is in.
+func (c *Context) inPool(
+	ctx context.Context, pool resources.PoolID, ref resources.Ref, own map[string]any,
+) (driver, *driverpb.PoolRef, error) {
+	p, err := Find[*resources.Pool](c, resources.KindPool, string(pool))
+	if err != nil {
+		return driver{}, nil, err
+	}
+	handle, err := c.handle(p.Ref())
+	if err != nil {
+		return driver{}, nil, err
+	}
+	d, err := c.driver(ctx, p.Spec.Driver, ref, p.Spec.Properties, own)
+	return d, &driverpb.PoolRef{Resource: protoRef(p.Ref()), Handle: handle}, err
+}
+
+func createVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	if err != nil {
+		return err
+	}
+	request := &driverpb.CreateVolumeRequest{
+		Call: d.call, Pool: pool, SizeBytes: vol.Status.SizeBytes, Format: vol.Spec.Format,
+	}
+	if err := c.source(vol, request); err != nil {
+		return err
+	}
+	reply, err := driverpb.NewStorageClient(d.conn).CreateVolume(ctx, request)
+	if err != nil {
+		return FromFault(err)
+	}
+	c.bind(d, reply.GetHandle())
+	c.observed(reply)
+	return nil
+}
+
+func (c *Context) source(vol *resources.Volume, request *driverpb.CreateVolumeRequest) error {
+	if vol.Spec.TemplateID != "" {
+		t, err := Find[*resources.Template](c, resources.KindTemplate, string(vol.Spec.TemplateID))
+		if err != nil {
+			return err
+		}
+		request.Source = &driverpb.CreateVolumeRequest_Image{Image: &driverpb.Image{
+			Path: t.Status.Path, Format: t.Spec.Format, VirtualBytes: t.Status.VirtualBytes,
+		}}
+	}
+	if vol.Spec.SnapshotID != "" {
+		ref := resources.Ref{Kind: resources.KindSnapshot, ID: string(vol.Spec.SnapshotID)}
+		handle, err := c.handle(ref)
+		if err != nil {
+			return err
+		}
+		request.Source = &driverpb.CreateVolumeRequest_Snapshot{Snapshot: &driverpb.SnapshotSource{
+			Resource: protoRef(ref), Handle: handle,
+		}}
+	}
+	return nil
+}
+
+// observed notes what the driver says of the volume.
+func (c *Context) observed(reply *driverpb.VolumeReply) {
+	Change(c, func(vol *resources.Volume) {
+		vol.Status.SizeBytes, vol.Status.AllocatedBytes = reply.GetSizeBytes(), reply.GetAllocatedBytes()
+		if d := reply.GetDisk(); d != nil {
+			vol.Status.Disk = &resources.Disk{
+				Protocol: d.GetProtocol(), Path: d.GetPath(), Format: d.GetFormat(), ReadOnly: d.GetReadOnly(),
+			}
+		}
+	})
+}
+
+func removeVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil || vol.Status.PoolID == "" {
+		return err
+	}
+	if vol.Status.MachineID != "" && !c.Undoing {
+		return inUseBy(vol, vol.Status.MachineID)
+	}
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	if err != nil {
+		return err
+	}
+	_, err = driverpb.NewStorageClient(d.conn).DeleteVolume(ctx, &driverpb.VolumeRequest{Call: d.call, Pool: pool})
+	c.unbind()
+	return gone(err)
+}
+
+func inUseBy(vol *resources.Volume, machine resources.MachineID) *resources.Error {
+	return persistence.InUse(vol.Ref(), []resources.Ref{{Kind: resources.KindMachine, ID: string(machine)}})
+}
+
+func reserveGrowth(_ context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	if size := c.Operation.Arguments.SizeBytes; size < vol.Status.SizeBytes || size > resources.MaxVolumeBytes {
+		return &resources.Error{
+			Class: resources.ClassInvalid, Code: "bad-size",
+			Message: fmt.Sprintf("the volume has %d bytes and can only grow, to at most %d",
+				vol.Status.SizeBytes, uint64(resources.MaxVolumeBytes)),
+			Fields: []resources.FieldError{{Pointer: "/sizeBytes", Code: "out-of-range", Message: "can only grow"}},
+			Remedy: "ask for a larger size",
+		}
+	}
+	c.reservePool(vol, c.Operation.Arguments.SizeBytes)
+	return nil
+}
+
+func unreserveGrowth(_ context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	c.reservePool(vol, vol.Status.SizeBytes)
+	return nil
+}
+
+func (c *Context) reservePool(vol *resources.Volume, bytes uint64) {
+	c.Outcome.Reserve = append(c.Outcome.Reserve, persistence.Reservation{
+		Holder: resources.Ref{Kind: resources.KindPool, ID: string(vol.Status.PoolID)}, Owner: vol.Ref(),
+		Amount: resources.Quantities{StorageBytes: bytes},
+	})
+}
+
+// growVolume grows it, or, when a running machine has it, looks that the
+// hypervisor has grown it: two programs must not change one file.
+func growVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	if err != nil {
+		return err
+	}
+	running, err := c.inRunningMachine(vol)
+	if err != nil {
+		return err
+	}
+	if running && c.Operation.Arguments.MachineID != vol.Status.MachineID {
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "volume-in-running-machine",
+			Message: fmt.Sprintf("volume %s is in running machine %s", vol.ID, vol.Status.MachineID),
+			Remedy:  "ask the machine: grow-volume",
+		}
+	}
+	client := driverpb.NewStorageClient(d.conn)
+	var reply *driverpb.VolumeReply
+	if running {
+		reply, err = client.StatVolume(ctx, &driverpb.VolumeRequest{Call: d.call, Pool: pool})
+	} else {
+		reply, err = client.GrowVolume(ctx, &driverpb.GrowVolumeRequest{
+			Call: d.call, Pool: pool, SizeBytes: c.Operation.Arguments.SizeBytes,
+		})
+	}
+	if err != nil {
+		return FromFault(err)
+	}
+	if reply.GetSizeBytes() < c.Operation.Arguments.SizeBytes {
+		return &resources.Error{Class: resources.ClassUnavailable, Code: "not-grown",
+			Message: fmt.Sprintf("the volume has %d bytes after growing", reply.GetSizeBytes())}
+	}
+	if reply.GetHandle() != nil {
+		c.bind(d, reply.GetHandle())
+	}
+	c.observed(reply)
+	return nil
+}
+
+// inRunningMachine reports whether a machine that may write to the volume has it.
+func (c *Context) inRunningMachine(vol *resources.Volume) (bool, error) {
+	if vol.Status.MachineID == "" {
+		return false, nil
+	}
+	m, err := Find[*resources.Machine](c, resources.KindMachine, string(vol.Status.MachineID))
+	if resources.ClassOf(err) == resources.ClassNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if m.Phase != resources.PhaseUpdating {
+		return m.Phase != resources.PhaseStopped && m.Phase != resources.PhaseFailed, nil
+	}
+	return !m.Status.StartedAt.IsZero(), nil
+}
+
+// claimVolume gives the volume to a machine and makes it reachable on its host.
+func claimVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	machine := c.Operation.Arguments.MachineID
+	if vol.Status.MachineID != "" && vol.Status.MachineID != machine {
+		return inUseBy(vol, vol.Status.MachineID)
+	}
+	d, request, err := c.attachRequest(ctx, vol, machine)
+	if err != nil {
+		return err
+	}
+	reply, err := driverpb.NewStorageClient(d.conn).AttachVolume(ctx, request)
+	if err != nil {
+		return FromFault(err)
+	}
+	if reply.GetHandle() != nil {
+		c.bind(d, reply.GetHandle())
+	}
+	c.observed(reply)
+	Change(c, func(vol *resources.Volume) { vol.Status.MachineID = machine })
+	return nil
+}
+
+func unclaimVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	machine := c.Operation.Arguments.MachineID
+	if vol.Status.MachineID != "" && vol.Status.MachineID != machine {
+		return nil // somebody else's by now, or before
+	}
+	d, request, err := c.attachRequest(ctx, vol, machine)
+	if err != nil {
+		return err
+	}
+	_, err = driverpb.NewStorageClient(d.conn).DetachVolume(ctx, request)
+	Change(c, func(vol *resources.Volume) { vol.Status.MachineID = "" })
+	return gone(err)
+}
+
+func (c *Context) attachRequest(
+	ctx context.Context, vol *resources.Volume, machine resources.MachineID,
+) (driver, *driverpb.AttachVolumeRequest, error) {
+	m, err := Find[*resources.Machine](c, resources.KindMachine, string(machine))
+	if err != nil {
+		return driver{}, nil, err
+	}
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	return d, &driverpb.AttachVolumeRequest{
+		Call: d.call, Pool: pool,
+		Host: &driverpb.Ref{Kind: string(resources.KindHost), Id: string(m.Status.HostID)},
+	}, err
+}
+
+func revertVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	running, err := c.inRunningMachine(vol)
+	if err != nil {
+		return err
+	}
+	if running {
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "volume-in-running-machine",
+			Message: fmt.Sprintf("volume %s is in running machine %s", vol.ID, vol.Status.MachineID),
+			Remedy:  "stop the machine first",
+		}
+	}
+	snapshot, err := Find[*resources.Snapshot](c, resources.KindSnapshot, string(c.Operation.Arguments.SnapshotID))
+	if err != nil {
+		return err
+	}
+	if string(snapshot.Spec.VolumeID) != vol.ID {
+		return &resources.Error{
+			Class: resources.ClassInvalid, Code: "snapshot-of-another-volume",
+			Message: fmt.Sprintf("snapshot %s is of volume %s", snapshot.ID, snapshot.Spec.VolumeID),
+			Fields:  []resources.FieldError{{Pointer: "/snapshotId", Code: "not-of-volume", Message: "is of another volume"}},
+			Remedy:  "choose a snapshot of this volume",
+		}
+	}
+	return c.revert(ctx, vol, snapshot)
+}
+
+func (c *Context) revert(ctx context.Context, vol *resources.Volume, snapshot *resources.Snapshot) error {
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, snapshot.Ref(), vol.Spec.Properties)
+	if err != nil {
+		return err
+	}
+	handle, err := c.handle(vol.Ref())
+	if err != nil {
+		return err
+	}
+	reply, err := driverpb.NewStorageClient(d.conn).RevertSnapshot(ctx, &driverpb.SnapshotRequest{
+		Call: d.call, Pool: pool, Volume: protoRef(vol.Ref()), VolumeHandle: handle,
+	})
+	if err != nil {
+		return FromFault(err)
+	}
+	if reply.GetHandle() != nil {
+		c.bind(d, reply.GetHandle())
+	}
+	c.observed(reply)
+	return nil
+}

@@ -1,0 +1,55 @@
+package operationstest_test
+
+import (
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/actors/operationstest"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+func TestEveryOperationHasAScenario(t *testing.T) {
+	covered := map[string]bool{}
+	for _, s := range operationstest.Scenarios() {
+		covered[string(s.Kind)+"."+s.Action] = true
+	}
+	for _, d := range operations.Definitions() {
+		if name := string(d.Kind) + "." + d.Action; !covered[name] {
+			t.Errorf("operation %s has no scenario in the operation kit", name)
+		}
+	}
+}
+
+func TestEveryOperationEndsWellWithAFaultAtEveryStep(t *testing.T) {
+	for _, s := range operationstest.Scenarios() {
+		t.Run(s.Name(), func(t *testing.T) {
+			for _, step := range operationstest.Steps(t, s) {
+				for _, form := range operationstest.Forms() {
+					t.Run(step+"/"+string(form), func(t *testing.T) {
+						check(t, s, step, form, operationstest.Run(t, s, step, form))
+					})
+				}
+			}
+		})
+	}
+}
+
+func check(t *testing.T, s operationstest.Scenario, step string, form operationstest.Form, r operationstest.Result) {
+	t.Helper()
+	if r.Hit == 0 {
+		t.Fatalf("the fault was never met: %+v", r.Operation.Steps)
+	}
+	want := resources.PhaseSucceeded
+	switch {
+	case form.Fails():
+		want = resources.PhaseFailed
+	case form == operationstest.Cancel:
+		want = resources.PhaseCancelled
+	}
+	if r.Operation.Phase != want {
+		t.Errorf("%s ended as %s, want %s: %v", s.Name(), r.Operation.Phase, want, r.Operation.Error)
+	}
+	if form.Fails() && r.Operation.FailedStep != step {
+		t.Errorf("step %q failed, the fault was in %q", r.Operation.FailedStep, step)
+	}
+}

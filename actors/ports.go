@@ -1,0 +1,31 @@
+package actors
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+)
+
+// Log is where decisions are agreed on.
+type Log interface {
+	// Propose returns once the command was applied here, with its result. A
+	// refusal by the state is a *resources.Error. An outcome that is not known
+	// has class unknown: the caller reads the state to learn it.
+	Propose(ctx context.Context, cmd persistence.Command) (persistence.Result, error)
+}
+
+// State is the zone's state on this node.
+type State interface {
+	View(fn func(v *persistence.View) error) error
+}
+
+// Drivers connects to driver processes.
+type Drivers interface {
+	// Conn returns the connection to a running instance of a product, and the
+	// version it runs. It fails with class unavailable while there is none.
+	Conn(ctx context.Context, product string) (conn grpc.ClientConnInterface, version string, err error)
+	// GuestUID is the user guests run as on this host.
+	GuestUID() uint32
+}

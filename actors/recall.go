@@ -1,0 +1,103 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	recallTimeout  = 5 * time.Second
+	recallInterval = time.Second
+)
+
+// recaller is a connection for the calls of one step. When the outcome of a call
+// is not known it asks the driver what became of it, by the step's token, before
+// anybody may repeat it. While a long call runs it asks for progress.
+type recaller struct {
+	grpc.ClientConnInterface
+	token    string
+	progress func(percent int, message string)
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	watched, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.watch(watched)
+	}()
+	err := r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+	stop()
+	<-done
+	if err == nil || resources.ClassOf(operations.FromFault(err)) != resources.ClassUnknown {
+		return err
+	}
+	answer, known := r.resolve(ctx)
+	if !known {
+		return err
+	}
+	if answer.GetFault() != nil {
+		return sdk.FromFault(answer.GetFault())
+	}
+	into, ok := reply.(proto.Message)
+	if !ok {
+		return fmt.Errorf("recalling %s: the reply is a %T", method, reply)
+	}
+	if err := proto.Unmarshal(answer.GetReply(), into); err != nil {
+		return fmt.Errorf("recalling %s: %w", method, err)
+	}
+	return nil
+}
+
+// watch passes progress on until the call is over. Short calls are never asked.
+func (r *recaller) watch(ctx context.Context) {
+	tick := time.NewTicker(recallInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		answer, err := r.ask(ctx)
+		if err == nil && answer.GetState() == driverpb.RecallReply_STATE_RUNNING {
+			r.progress(int(answer.GetPercent()), answer.GetMessage())
+		}
+	}
+}
+
+// resolve asks until the call is no longer running; known is false when the
+// driver does not remember it, or can't be asked.
+func (r *recaller) resolve(ctx context.Context) (answer *driverpb.RecallReply, known bool) {
+	for ctx.Err() == nil {
+		answer, err := r.ask(ctx)
+		if err != nil || answer.GetState() == driverpb.RecallReply_STATE_UNKNOWN {
+			return nil, false
+		}
+		if answer.GetState() == driverpb.RecallReply_STATE_DONE {
+			return answer, true
+		}
+		r.progress(int(answer.GetPercent()), answer.GetMessage())
+		select {
+		case <-ctx.Done():
+		case <-time.After(recallInterval):
+		}
+	}
+	return nil, false
+}
+
+func (r *recaller) ask(ctx context.Context) (*driverpb.RecallReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
+	defer cancel()
+	return driverpb.NewBaseClient(r.ClientConnInterface).Recall(ctx, &driverpb.RecallRequest{Token: r.token})
+}

@@ -1,0 +1,194 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/mailbox"
+	"github.com/bulkhead-cloud/bulkhead/actors/shard"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Messages to a resource's actor. Work waits while the gate is closed; control
+// always gets through.
+type (
+	// nudge says that there may be something to do. It carries nothing: what is to
+	// be done stands in the durable queue, so a lost nudge loses no work.
+	nudge struct{ name string }
+	// interrupt says that the running operation was asked to stop.
+	interrupt struct {
+		name      string
+		operation string
+	}
+	// reconsider says that the resource's suspension changed, or that an operator
+	// decided.
+	reconsider struct{ name string }
+	// inspect asks for the actor's view of itself; the answer is Inspection.
+	inspect struct{ name string }
+	// turned says that a turn is over.
+	turned struct{ next }
+	// woke says that a delay is over.
+	woke struct{ serial int }
+)
+
+func (m *nudge) Resource() string      { return m.name }
+func (m *interrupt) Resource() string  { return m.name }
+func (m *reconsider) Resource() string { return m.name }
+func (m *inspect) Resource() string    { return m.name }
+func (*interrupt) ControlLane()        {}
+func (*reconsider) ControlLane()       {}
+func (*inspect) ControlLane()          {}
+func (*turned) ControlLane()           {}
+func (*turned) Completion()            {}
+func (*woke) ControlLane()             {}
+func (*woke) Completion()              {}
+
+// Inspection is what a resource's actor says of itself.
+type Inspection struct {
+	// Gate lists why work is held back; "open" if it is not.
+	Gate string
+	// Working is set while a step is done.
+	Working bool
+	Since   time.Time
+	// Queued counts the nudges that wait.
+	Queued int
+}
+
+// slot is what outlives a crash of the actor: the step that runs outside of it.
+type slot struct {
+	system *System
+	ref    resources.Ref
+	fence  persistence.Fence
+
+	working bool
+	since   time.Time
+	cancel  context.CancelFunc
+	fresh   string
+	timer   *time.Timer
+	serial  int
+}
+
+// resource is the actor of one resource. Each turn of its work runs in a
+// goroutine beside it; the Busy bit of its gate keeps the next from beginning.
+type resource struct{ *slot }
+
+// Receive is the whole protocol of a resource.
+func (r *resource) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *nudge:
+		r.begin(c)
+	case *turned:
+		r.turned(c, m.next)
+	case *woke:
+		r.woke(c, m.serial)
+	case *interrupt:
+		r.interrupt(c)
+	case *reconsider:
+		mailbox.Of(c).Open(mailbox.Paused)
+		r.again(c)
+	case *inspect:
+		r.inspect(c)
+	case *shard.Fenced:
+		r.stopWork()
+	case *shard.Unfenced:
+		r.again(c)
+	case *actor.Stopping:
+		r.stopWork()
+	case *actor.Stopped:
+		mailbox.Of(c).Shut()
+	}
+}
+
+func (r *resource) begin(c actor.Context) {
+	if r.working {
+		return
+	}
+	box := mailbox.Of(c)
+	box.Close(mailbox.Busy)
+	ctx, cancel := context.WithCancel(r.system.base)
+	r.working, r.since, r.cancel = true, time.Now(), cancel
+	self, root, fresh := c.Self(), c.ActorSystem().Root, r.fresh
+	r.fresh = ""
+	s := r.slot
+	started := s.system.work(func() {
+		defer cancel()
+		n := s.system.runner.turn(ctx, s.ref, s.fence, fresh)
+		root.Send(self, &turned{next: n})
+	})
+	if !started { // the node stops
+		cancel()
+		r.working = false
+	}
+}
+
+func (r *resource) turned(c actor.Context, n next) {
+	r.working, r.cancel, r.fresh = false, nil, n.fresh
+	box := mailbox.Of(c)
+	if n.held {
+		box.Close(mailbox.Paused)
+	}
+	if n.after > 0 {
+		r.sleep(c, n.after)
+		return
+	}
+	box.Open(mailbox.Busy)
+	switch {
+	case n.idle, n.fenced:
+		shard.Idle(c)
+	case !n.held:
+		r.again(c)
+	}
+}
+
+// again looks for more work, behind whatever closes the gate.
+func (r *resource) again(c actor.Context) {
+	c.Send(c.Self(), &nudge{name: r.ref.String()})
+}
+
+// sleep keeps the gate closed for a while, unless something urgent comes.
+func (r *resource) sleep(c actor.Context, d time.Duration) {
+	r.serial++
+	serial, self, root := r.serial, c.Self(), c.ActorSystem().Root
+	r.timer = time.AfterFunc(d, func() { root.Send(self, &woke{serial: serial}) })
+}
+
+func (r *resource) woke(c actor.Context, serial int) {
+	if serial != r.serial || r.working {
+		return
+	}
+	r.timer = nil
+	mailbox.Of(c).Open(mailbox.Busy)
+	r.again(c)
+}
+
+// interrupt stops the running step, or the wait for the next attempt.
+func (r *resource) interrupt(c actor.Context) {
+	if r.cancel != nil {
+		r.cancel()
+		return
+	}
+	if r.timer != nil {
+		r.timer.Stop()
+		r.woke(c, r.serial)
+		return
+	}
+	r.again(c)
+}
+
+func (r *resource) stopWork() {
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+}
+
+func (r *resource) inspect(c actor.Context) {
+	box := mailbox.Of(c)
+	_, work := box.Depth()
+	c.Respond(&Inspection{Gate: box.Closed().String(), Working: r.working, Since: r.since, Queued: work})
+}

@@ -1,0 +1,279 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Submit accepts an operation. When it returns, the operation is in the log and
+// will end. For "create" its target names the new resource.
+func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
+	for attempt := 1; ; attempt++ {
+		cmd, err := e.prepare(s)
+		if err != nil {
+			return nil, err
+		}
+		result, err := e.log.Propose(ctx, cmd)
+		if err == nil {
+			return result.Operation, nil
+		}
+		// An address chosen here may be taken by the time it is claimed.
+		if e := resources.AsError(err); e.Code != "taken" || attempt == maxChoices {
+			return nil, err
+		}
+	}
+}
+
+const maxChoices = 16
+
+// prepare checks a submission and makes the command of it.
+func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
+	op := &resources.Operation{
+		Meta:   resources.Meta{Kind: resources.KindOperation, ID: e.newID(resources.KindOperation)},
+		Action: s.Action, Target: s.Target, Arguments: s.Arguments,
+		Principal: s.Origin.Principal, RequestID: s.Origin.RequestID,
+	}
+	action, ok := e.vocabulary.Action(s.Target.Kind, s.Action)
+	if !ok || action.Internal {
+		return nil, &resources.Error{Class: resources.ClassInvalid, Code: "no-such-action",
+			Message: fmt.Sprintf("a %s has no action %q", s.Target.Kind, s.Action), Remedy: "see the API's documentation"}
+	}
+	cmd := &persistence.Submit{
+		IfRevision: s.IfRevision, Key: s.IdempotencyKey, Fingerprint: s.Fingerprint,
+		Source: s.Origin.Source, Digest: s.Origin.Digest,
+	}
+	_, defined := e.table.Find(s.Target.Kind, s.Action)
+	cmd.Instant = !defined
+	if err := e.carry(s, op, cmd); err != nil {
+		return nil, err
+	}
+	var err error
+	cmd.Operation, err = e.codec.Seal(op)
+	return cmd, err
+}
+
+// carry puts the new or changed resource into the command.
+func (e *Engine) carry(s resources.Submission, op *resources.Operation, cmd *persistence.Submit) error {
+	if s.Resource == nil {
+		return nil
+	}
+	r, err := e.codec.Clone(s.Resource)
+	if err != nil {
+		return err
+	}
+	p := resources.NewProblems("")
+	r.Validate(p)
+	if err := p.Err(); err != nil {
+		return err
+	}
+	if s.Action == "create" {
+		if err := e.complete(r, op, cmd); err != nil {
+			return err
+		}
+	} else if err := e.checkMutable(s.Target, r); err != nil {
+		return err
+	}
+	cmd.Resource, err = e.codec.Seal(r)
+	return err
+}
+
+// complete gives a new resource its id and what is decided on acceptance.
+func (e *Engine) complete(r resources.Resource, op *resources.Operation, cmd *persistence.Submit) error {
+	m := r.Metadata()
+	m.ID = e.newID(m.Kind)
+	op.Target = m.Ref()
+	switch x := r.(type) {
+	case *resources.Address:
+		return e.chooseAddress(x, cmd)
+	case *resources.Template:
+		if x.Spec.Upload {
+			cmd.Instant, cmd.Pending = true, true
+		}
+		return e.chooseStore(x)
+	case *resources.Snapshot:
+		return nil
+	}
+	return nil
+}
+
+func (e *Engine) chooseAddress(a *resources.Address, cmd *persistence.Submit) error {
+	return e.state.View(func(v *persistence.View) error {
+		n, err := persistence.Find[*resources.Network](v, resources.KindNetwork, string(a.Spec.NetworkID))
+		if err != nil {
+			return badReference("/spec/networkId", err)
+		}
+		a.Status.Address, err = operations.FreeAddress(v, n, a.Spec.Address, a.ID)
+		if err != nil {
+			return err
+		}
+		cmd.Claims = []persistence.Claim{{
+			Scope: operations.AddressScope(a.Spec.NetworkID), Value: a.Status.Address, Owner: a.Ref(),
+		}}
+		return nil
+	})
+}
+
+// chooseStore takes the only image store there is when none was named.
+func (e *Engine) chooseStore(t *resources.Template) error {
+	if t.Spec.ImageStoreID != "" {
+		return nil
+	}
+	return e.state.View(func(v *persistence.View) error {
+		page, err := v.List(resources.Query{Kind: resources.KindImageStore, Limit: 2})
+		if err != nil {
+			return err
+		}
+		if len(page.Items) == 1 {
+			t.Spec.ImageStoreID = resources.ImageStoreID(page.Items[0].Metadata().ID)
+			return nil
+		}
+		p := resources.NewProblems("/spec")
+		p.In("imageStoreId").Add("required", "is required: there are %s image stores", []string{"no", "", "several"}[len(page.Items)])
+		return p.Err()
+	})
+}
+
+// badReference names the field that refers to what is not there.
+func badReference(pointer string, err error) error {
+	if resources.ClassOf(err) != resources.ClassNotFound {
+		return err
+	}
+	p := resources.NewProblems(pointer)
+	p.Add("not-found", "%s", resources.AsError(err).Message)
+	return p.Err()
+}
+
+// checkMutable refuses changes of what is fixed once a resource was made.
+func (e *Engine) checkMutable(target resources.Ref, next resources.Resource) error {
+	var current resources.Resource
+	err := e.state.View(func(v *persistence.View) error {
+		var err error
+		current, err = v.Get(target)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	before, err := specOf(current)
+	if err != nil {
+		return err
+	}
+	after, err := specOf(next)
+	if err != nil {
+		return err
+	}
+	p := resources.NewProblems("/spec")
+	mutable := e.vocabulary[target.Kind].Mutable
+	for _, field := range changed(before, after) {
+		if !slices.Contains(mutable, field) {
+			p.In(field).Add("immutable", "can't be changed once the %s was made", target.Kind)
+		}
+	}
+	return p.Err()
+}
+
+func specOf(r resources.Resource) (map[string]any, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading the spec of %s: %w", r.Metadata().Ref(), err)
+	}
+	var whole struct {
+		Spec map[string]any `json:"spec"`
+	}
+	if err := json.Unmarshal(data, &whole); err != nil {
+		return nil, fmt.Errorf("reading the spec of %s: %w", r.Metadata().Ref(), err)
+	}
+	return whole.Spec, nil
+}
+
+func changed(before, after map[string]any) []string {
+	var fields []string
+	for k, v := range before {
+		if !reflect.DeepEqual(v, after[k]) {
+			fields = append(fields, k)
+		}
+	}
+	for k := range after {
+		if _, was := before[k]; !was {
+			fields = append(fields, k)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// Wait returns the operation once it has ended or needs an operator, or as it is
+// when ctx ends.
+func (e *Engine) Wait(ctx context.Context, id resources.OperationID) (*resources.Operation, error) {
+	op, err := e.await(ctx, id, func(op *resources.Operation) bool {
+		return op.Ended() || op.Phase == resources.PhaseNeedsOperator && op.Resolution == ""
+	})
+	if err != nil && ctx.Err() != nil {
+		return e.operation(id)
+	}
+	return op, err
+}
+
+func (e *Engine) operation(id resources.OperationID) (op *resources.Operation, err error) {
+	err = e.state.View(func(v *persistence.View) error {
+		op, err = v.Operation(id)
+		return err
+	})
+	return op, err
+}
+
+// await returns the operation once it is as wanted.
+func (e *Engine) await(
+	ctx context.Context, id resources.OperationID, want func(*resources.Operation) bool,
+) (*resources.Operation, error) {
+	for {
+		changed, leave := e.waiting.add(string(id))
+		op, err := e.operation(id)
+		if err != nil || want(op) {
+			leave()
+			return op, err
+		}
+		select {
+		case <-ctx.Done():
+			leave()
+			return nil, fmt.Errorf("waiting for operation %s: %w", id, ctx.Err())
+		case <-changed:
+		}
+	}
+}
+
+// Resolve passes somebody's decision on an operation on to its owner.
+func (e *Engine) Resolve(
+	ctx context.Context, id resources.OperationID, r resources.Resolution, o resources.Origin,
+) (*resources.Operation, error) {
+	result, err := e.log.Propose(ctx, &persistence.Resolve{Operation: string(id), Resolution: r, Origin: o})
+	return result.Operation, err
+}
+
+// Suspend holds back work on a resource, or lets it go on.
+func (e *Engine) Suspend(
+	ctx context.Context, ref resources.Ref, suspended bool, o resources.Origin,
+) (resources.Resource, error) {
+	result, err := e.log.Propose(ctx, &persistence.Suspend{Ref: ref, Suspended: suspended, Origin: o})
+	return result.Resource, err
+}
+
+// Events calls fn for each event after a position, as they come, until it answers
+// false or ctx ends.
+func (e *Engine) Events(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
+	return e.feed.follow(ctx, after, fn)
+}
+
+// retention bounds what is kept of the past.
+const (
+	keyRetention       = 24 * time.Hour
+	operationRetention = 30 * 24 * time.Hour
+)

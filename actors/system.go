@@ -1,0 +1,318 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/mailbox"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/actors/shard"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Config is what a system needs.
+type Config struct {
+	// Node is this node's id.
+	Node       string
+	Log        Log
+	State      State
+	Codec      *persistence.Codec
+	Vocabulary resources.Vocabulary
+	Drivers    Drivers
+	Logger     *slog.Logger
+	// IdleAfter is how long a resource with nothing to do stays active.
+	IdleAfter time.Duration
+	// Table says what is done for each action; nil = operations.NewTable().
+	Table operations.Table
+}
+
+// System runs the actors of one node.
+type System struct {
+	config  Config
+	engine  *Engine
+	runner  *runner
+	actors  *actor.ActorSystem
+	base    context.Context //nolint:containedctx // ends when the node stops
+	stop    context.CancelFunc
+	mu      sync.RWMutex
+	shards  map[persistence.Shard]*running
+	total   int
+	works   sync.WaitGroup
+	stopped bool
+}
+
+type running struct {
+	shard *shard.Shard
+	pid   *actor.PID
+	fence persistence.Fence
+}
+
+// New makes a system; Start sets it going.
+func New(c Config) *System {
+	base, stop := context.WithCancel(context.Background())
+	if c.Table == nil {
+		c.Table = operations.NewTable()
+	}
+	f := newFeed(c.State)
+	engine := &Engine{
+		log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: c.Table,
+		drivers: c.Drivers, feed: f, waiting: &waiters{byID: map[string][]chan struct{}{}}, logger: c.Logger, base: base,
+	}
+	return &System{
+		config: c, engine: engine, base: base, stop: stop, shards: map[persistence.Shard]*running{},
+		runner: &runner{
+			log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: engine.table,
+			engine: engine, logger: c.Logger,
+		},
+	}
+}
+
+// Engine is what can be asked of the zone through this node.
+func (s *System) Engine() *Engine { return s.engine }
+
+// Applied says that the state changed: to be called after each applied entry.
+func (s *System) Applied() { s.engine.feed.notify() }
+
+// Start takes the shards of the zone with a new epoch and goes on with everything
+// that was under way.
+func (s *System) Start(ctx context.Context) error {
+	from, err := s.position()
+	if err != nil {
+		return err
+	}
+	result, err := s.config.Log.Propose(ctx, &persistence.Place{Node: s.config.Node})
+	if err != nil {
+		return fmt.Errorf("taking the shards: %w", err)
+	}
+	s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return s.config.Logger.With(slog.String("component", "actors"))
+	}))
+	s.total = len(result.Owners)
+	for i, owner := range result.Owners {
+		if owner.Node != s.config.Node {
+			continue
+		}
+		if err := s.take(persistence.Shard(i), owner.Epoch); err != nil {
+			return err
+		}
+	}
+	s.works.Go(func() { s.dispatch(from) })
+	s.works.Go(s.compact)
+	return s.resume()
+}
+
+func (s *System) position() (resources.Position, error) {
+	var p resources.Position
+	err := s.config.State.View(func(v *persistence.View) error {
+		applied, err := v.Applied()
+		p = resources.Position{Revision: applied, Index: ^uint32(0)}
+		return err
+	})
+	return p, err
+}
+
+func (s *System) take(id persistence.Shard, epoch uint64) error {
+	fence := persistence.Fence{Shard: id, Node: s.config.Node, Epoch: epoch}
+	sh, err := shard.New(shard.Settings{
+		ID: uint32(id), Epoch: epoch, IdleAfter: s.config.IdleAfter, Log: s.config.Logger,
+		Activate: func(a shard.Activation) actor.Producer {
+			ref := parseRef(a.Resource)
+			kept := &slot{system: s, ref: ref, fence: fence}
+			return func() actor.Actor { return &resource{slot: kept} }
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("making shard %d: %w", id, err)
+	}
+	pid, err := s.actors.Root.SpawnNamed(sh.Props(), sh.Name())
+	if err != nil {
+		return fmt.Errorf("starting shard %d: %w", id, err)
+	}
+	s.shards[id] = &running{shard: sh, pid: pid, fence: fence}
+	return nil
+}
+
+func parseRef(name string) resources.Ref {
+	kind, id, _ := strings.Cut(name, "/")
+	return resources.Ref{Kind: resources.Kind(kind), ID: id}
+}
+
+// resume nudges every resource that has an operation in its queue.
+func (s *System) resume() error {
+	for id := range s.shards {
+		var waiting []resources.Ref
+		err := s.config.State.View(func(v *persistence.View) error {
+			return v.Waiting(id, func(ref resources.Ref) bool {
+				waiting = append(waiting, ref)
+				return true
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("reading the queue of shard %d: %w", id, err)
+		}
+		for _, ref := range waiting {
+			s.send(ref, &nudge{name: ref.String()})
+		}
+	}
+	return nil
+}
+
+// send gives a message to a resource's actor, if this node runs it.
+func (s *System) send(ref resources.Ref, message any) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, ok := s.shards[persistence.ShardOf(ref, s.total)]
+	if !ok || s.stopped {
+		return false
+	}
+	s.actors.Root.Send(r.pid, message)
+	return true
+}
+
+// dispatch turns events into messages: to the actors concerned, and to those who
+// wait for operations.
+func (s *System) dispatch(from resources.Position) {
+	err := s.engine.feed.follow(s.base, from, func(e resources.Event) bool {
+		if op, ok := e.Resource.(*resources.Operation); ok {
+			s.operation(e, op)
+			return true
+		}
+		if e.Type == resources.EventUpdated && e.OperationID == "" {
+			s.send(e.Ref, &reconsider{name: e.Ref.String()})
+		}
+		return true
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.config.Logger.Error("following the events failed", slog.Any("error", err))
+	}
+}
+
+func (s *System) operation(e resources.Event, op *resources.Operation) {
+	name := op.Target.String()
+	switch {
+	case op.Ended(), op.Phase == resources.PhaseNeedsOperator && op.Resolution == "":
+		s.engine.waiting.wake(op.ID)
+	case e.Type == resources.EventCreated:
+		s.send(op.Target, &nudge{name: name})
+	case op.Phase == resources.PhaseNeedsOperator:
+		s.send(op.Target, &reconsider{name: name})
+	case op.Cancel && op.Phase != resources.PhaseUnwinding:
+		s.send(op.Target, &interrupt{name: name, operation: op.ID})
+	}
+}
+
+// work runs fn beside the actors, unless the node stops.
+func (s *System) work(fn func()) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.stopped {
+		return false
+	}
+	s.works.Go(fn)
+	return true
+}
+
+// Inspect asks a resource's actor for its view of itself.
+func (s *System) Inspect(ref resources.Ref) (*Inspection, error) {
+	s.mu.RLock()
+	r, ok := s.shards[persistence.ShardOf(ref, s.total)]
+	s.mu.RUnlock()
+	if !ok {
+		return nil, fmt.Errorf("inspecting %s: another node acts for it", ref)
+	}
+	answer, err := s.actors.Root.RequestFuture(r.pid, &inspect{name: ref.String()}, inspectTimeout).Result()
+	if err != nil {
+		return nil, fmt.Errorf("inspecting %s: %w", ref, err)
+	}
+	switch a := answer.(type) {
+	case *Inspection:
+		return a, nil
+	case *mailbox.Rejected:
+		return nil, fmt.Errorf("inspecting %s: %w", ref, a.Err())
+	}
+	return nil, fmt.Errorf("inspecting %s: unexpected answer %T", ref, answer)
+}
+
+const (
+	inspectTimeout  = 5 * time.Second
+	compactInterval = 10 * time.Minute
+	compactLimit    = 5000
+	eventsKept      = 1_000_000
+)
+
+// compact forgets the past from time to time, a little at a time.
+func (s *System) compact() {
+	tick := time.NewTicker(compactInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.base.Done():
+			return
+		case <-tick.C:
+		}
+		for s.base.Err() == nil {
+			removed, err := s.compactOnce()
+			if err != nil {
+				s.config.Logger.Warn("compacting the state failed", slog.Any("error", err))
+			}
+			if err != nil || removed < compactLimit {
+				break
+			}
+		}
+	}
+}
+
+func (s *System) compactOnce() (int, error) {
+	p, err := s.position()
+	if err != nil {
+		return 0, err
+	}
+	now := s.engine.Now()
+	cmd := &persistence.Compact{
+		KeysBefore: now.Add(-keyRetention), OperationsBefore: now.Add(-operationRetention), Limit: compactLimit,
+	}
+	if p.Revision > eventsKept {
+		cmd.EventsBefore = p.Revision - eventsKept
+	}
+	result, err := s.config.Log.Propose(s.base, cmd)
+	return result.Removed, err
+}
+
+// Stop ends all work at its next step boundary: running calls are cancelled, the
+// journal says what was under way. It waits until nothing runs, or ctx ends.
+func (s *System) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.stop()
+	done := make(chan struct{})
+	go func() {
+		s.works.Wait()
+		s.endActors()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stopping the actors: %w", ctx.Err())
+	}
+}
+
+func (s *System) endActors() {
+	if s.actors == nil {
+		return
+	}
+	for _, r := range s.shards {
+		s.actors.Root.StopFuture(r.pid).Wait() //nolint:errcheck // the actors end with the process
+	}
+	s.actors.Shutdown()
+}

@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+)
+
+// volumeProtocols are the protocols of volumes a simulated machine takes: those of other drivers too, unseen.
+func volumeProtocols() []string { return []string{simworld.Protocol, "file", "block", "rbd", "nbd"} }
+
+// description is what Describe answers.
+func description(consoles bool) *driverpb.DescribeReply {
+	capabilities := &driverpb.Capabilities{
+		VolumeFormats: volumeFormats(), PoolScope: "zone", Protocol: simworld.Protocol,
+		Grow: true, Snapshots: true, Clone: true, OnlineSnapshots: true,
+		HotPlugDisk: true, HotPlugNic: true, Pause: true,
+		VolumeProtocols: volumeProtocols(), MachineFormats: imageFormats(),
+		NetworkModes: networkModes(), Dhcp: true, Dns: true, Firewall: true, PortForwards: true, AntiSpoofing: true,
+		ImageSources: []string{"file", "url", "upload"}, ImageFormats: imageFormats(),
+	}
+	if consoles {
+		capabilities.Consoles = []string{consoleType}
+	}
+	return &driverpb.DescribeReply{Properties: describedProperties(), Capabilities: capabilities}
+}
+
+func describedProperties() []*driverpb.Property {
+	path := func(key, label, text string) *driverpb.Property {
+		return &driverpb.Property{
+			Key: key, Scope: "driver", Type: driverpb.Property_TYPE_STRING, MaxLength: 4096, Pattern: "/.*",
+			Immutable: true, PathAccess: driverpb.Property_ACCESS_READ_WRITE, Label: label, Description: text,
+		}
+	}
+	all := []*driverpb.Property{
+		path(propWorld, "World", "Directory of the simulated world; instances that name one directory share it."),
+		path(propJournal, "Journal", "File with everything that ever happened to the world; default in its directory."),
+		size(propCapacity, "pool", "Capacity", "Space of the simulated pool in bytes.", defaultCapacity),
+		{
+			Key: propThin, Scope: "pool", Type: driverpb.Property_TYPE_BOOLEAN,
+			Default: structpb.NewBoolValue(false), Label: "Thin",
+			Description: "Volumes take only the space that is written.",
+		},
+		size(propCapacity, "image-store", "Capacity", "Space of the simulated store in bytes.", defaultCapacity),
+		size(propCpus, "host", "CPUs", "CPUs of the simulated host.", defaultCpus),
+		size(propMemory, "host", "Memory", "Memory of the simulated host in bytes.", defaultMemory),
+		{
+			Key: propShutdown, Scope: "machine", Type: driverpb.Property_TYPE_STRING, MaxLength: 6,
+			Default: structpb.NewStringValue("clean"), Label: "Shutdown",
+			Enum: []*structpb.Value{
+				structpb.NewStringValue("clean"), structpb.NewStringValue("ignore"),
+			},
+			Description: "What the simulated guest does when the power button is pressed.",
+		},
+	}
+	for _, scope := range []string{"driver", "pool", "image-store", "host", "network", "volume", "machine"} {
+		all = append(all, misbehaviour(scope)...)
+	}
+	for _, p := range all {
+		p.LabelKey = "property." + p.GetScope() + "." + p.GetKey() + ".label"
+		p.DescriptionKey = "property." + p.GetScope() + "." + p.GetKey() + ".description"
+	}
+	return all
+}
+
+func size(key, scope, label, text string, fallback float64) *driverpb.Property {
+	one := 1.0
+	return &driverpb.Property{
+		Key: key, Scope: scope, Type: driverpb.Property_TYPE_NUMBER, Min: &one,
+		Default: structpb.NewNumberValue(fallback), Label: label, Description: text,
+	}
+}
+
+// misbehaviour is what every kind of simulated thing can be told.
+func misbehaviour(scope string) []*driverpb.Property {
+	return []*driverpb.Property{
+		{
+			Key: propFaults, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 65536, Group: "misbehaviour",
+			Label: "Faults", Description: "Rules for what goes wrong, such as: call=CreateVolume nth=2 action=error.",
+		},
+		{
+			Key: propLatency, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 4096, Group: "misbehaviour",
+			Label: "Latency", Description: "How long calls take, such as: CreateVolume=50ms~20ms *=2ms.",
+		},
+	}
+}

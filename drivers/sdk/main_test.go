@@ -1,0 +1,128 @@
+package sdk_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// startMain runs this test binary as a driver process.
+func startMain(t *testing.T, env ...string) (cmd *exec.Cmd, socket string, stderr *bytes.Buffer) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sdk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket = filepath.Join(dir, "s")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	file, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr = &bytes.Buffer{}
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = append([]string{sdk.EnvInstance + "=test-1", sdk.EnvServerUID + "=" + strconv.Itoa(os.Getuid())}, env...)
+	cmd.ExtraFiles = []*os.File{file}
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = file.Close(), listener.Close()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, socket, stderr
+}
+
+func waitExit(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+func TestMainServesOnlyItsHostAndEndsOnShutdown(t *testing.T) {
+	cmd, socket, stderr := startMain(t, sdk.EnvToken+"=let-me-in", sdk.EnvWorkDir+"=/nowhere")
+	conn := dial(t, socket)
+	base := driverpb.NewBaseClient(conn)
+	_, err := base.Hello(bounded(t), &driverpb.HelloRequest{ApiMin: 1, ApiMax: 1})
+	wantFault(t, err, driverpb.Class_CLASS_DENIED, "wrong-token")
+	ctx := metadata.AppendToOutgoingContext(bounded(t), sdk.TokenKey, "let-me-in")
+	if _, err := base.Hello(ctx, &driverpb.HelloRequest{ApiMin: 1, ApiMax: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := base.Shutdown(ctx, &driverpb.ShutdownRequest{GraceMs: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	if code := waitExit(t, cmd); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	_ = conn.Close()
+	if !strings.Contains(stderr.String(), `"msg":"driver made","instance":"test-1","work_dir":"/nowhere"`) {
+		t.Errorf("got log %q, want the driver's JSON line", stderr)
+	}
+}
+
+func TestMainEndsOnSigterm(t *testing.T) {
+	cmd, socket, _ := startMain(t)
+	conn := dial(t, socket)
+	defer func() { _ = conn.Close() }()
+	if _, err := driverpb.NewBaseClient(conn).Hello(bounded(t), &driverpb.HelloRequest{ApiMax: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := waitExit(t, cmd); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+func TestOrphanEnds(t *testing.T) {
+	cmd, socket, _ := startMain(t, sdk.EnvOrphanTTL+"=500ms")
+	conn := dial(t, socket)
+	hello := func(ctx context.Context) error {
+		_, err := driverpb.NewBaseClient(conn).Hello(ctx, &driverpb.HelloRequest{ApiMax: 1})
+		return err
+	}
+	for began := time.Now(); time.Since(began) < time.Second; {
+		if err := hello(bounded(t)); err != nil {
+			t.Fatalf("the driver ended while its host was connected: %v", err)
+		}
+	}
+	_ = conn.Close()
+	if code := waitExit(t, cmd); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+func TestMainByHandExplainsItself(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = []string{"SDK_TEST_BY_HAND=1"}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "This is a Bulkhead driver") {
+		t.Errorf("got %v with %q, want exit code 2 and an explanation", err, out)
+	}
+}

@@ -1,0 +1,164 @@
+package persistence
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Codec turns commands and records into bytes and back. It uses deterministic
+// CBOR (RFC 8949, section 4.2): equal values have equal bytes on every node.
+// Unknown fields are skipped, so that a node can read what a newer one wrote.
+type Codec struct {
+	encode     cbor.EncMode
+	decode     cbor.DecMode
+	vocabulary resources.Vocabulary
+}
+
+// NewCodec makes a codec for the kinds of a vocabulary.
+func NewCodec(v resources.Vocabulary) (*Codec, error) {
+	enc := cbor.CoreDetEncOptions()
+	enc.Time = cbor.TimeRFC3339NanoUTC
+	encode, err := enc.EncMode()
+	if err != nil {
+		return nil, fmt.Errorf("setting up the encoder: %w", err)
+	}
+	dec := cbor.DecOptions{
+		DefaultMapType:   reflect.TypeFor[map[string]any](),
+		MaxNestedLevels:  64,
+		MaxArrayElements: 1 << 20,
+	}
+	decode, err := dec.DecMode()
+	if err != nil {
+		return nil, fmt.Errorf("setting up the decoder: %w", err)
+	}
+	return &Codec{encode: encode, decode: decode, vocabulary: v}, nil
+}
+
+// Document is a resource as bytes, with its kind beside it.
+type Document struct {
+	Kind resources.Kind  `json:"k"`
+	Data cbor.RawMessage `json:"d"`
+}
+
+// Seal makes a document of a resource.
+func (c *Codec) Seal(r resources.Resource) (*Document, error) {
+	data, err := c.encode.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", r.Metadata().Ref(), err)
+	}
+	return &Document{Kind: r.Metadata().Kind, Data: data}, nil
+}
+
+// Open reads the resource in a document.
+func (c *Codec) Open(d *Document) (resources.Resource, error) { return c.resource(d.Kind, d.Data) }
+
+func (c *Codec) resource(kind resources.Kind, data []byte) (resources.Resource, error) {
+	r := c.vocabulary.New(kind)
+	if r == nil {
+		return nil, fmt.Errorf("decoding a resource: unknown kind %q", kind)
+	}
+	if err := c.decode.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("decoding a %s: %w", kind, err)
+	}
+	return r, nil
+}
+
+// Clone returns a deep copy.
+func (c *Codec) Clone(r resources.Resource) (resources.Resource, error) {
+	d, err := c.Seal(r)
+	if err != nil {
+		return nil, err
+	}
+	return c.Open(d)
+}
+
+func (c *Codec) marshal(what string, v any) ([]byte, error) {
+	data, err := c.encode.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", what, err)
+	}
+	return data, nil
+}
+
+func (c *Codec) unmarshal(what string, data []byte, v any) error {
+	if err := c.decode.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("decoding %s: %w", what, err)
+	}
+	return nil
+}
+
+// commandVersion is the version of the envelope below.
+const commandVersion = 1
+
+// envelope is how a command travels in the log.
+type envelope struct {
+	Version uint            `json:"v"`
+	Name    string          `json:"n"`
+	Data    cbor.RawMessage `json:"d"`
+}
+
+// Command is a decision on its way through the log.
+//
+//sumtype:decl
+type Command interface {
+	// commandName is what it is called in the log; never changed, never reused.
+	commandName() string
+	// apply checks the command against the state and changes it. It returns what
+	// the proposer is to know. An error of type *resources.Error refuses the
+	// command and leaves the state as it was; any other is fatal.
+	apply(t *tx) (Result, error)
+}
+
+// newCommand lists the commands by name: the one place to add a line.
+func newCommand(name string) Command {
+	switch name {
+	case "bootstrap":
+		return &Bootstrap{}
+	case "submit":
+		return &Submit{}
+	case "commit":
+		return &Commit{}
+	case "resolve":
+		return &Resolve{}
+	case "suspend":
+		return &Suspend{}
+	case "place":
+		return &Place{}
+	case "compact":
+		return &Compact{}
+	}
+	return nil
+}
+
+// EncodeCommand makes the bytes of one log entry's command.
+func (c *Codec) EncodeCommand(cmd Command) ([]byte, error) {
+	data, err := c.marshal(cmd.commandName(), cmd)
+	if err != nil {
+		return nil, err
+	}
+	return c.marshal("an envelope", envelope{Version: commandVersion, Name: cmd.commandName(), Data: data})
+}
+
+// DecodeCommand reads the bytes of EncodeCommand.
+func (c *Codec) DecodeCommand(data []byte) (Command, error) {
+	var e envelope
+	if err := c.unmarshal("a command", data, &e); err != nil {
+		return nil, err
+	}
+	if e.Version > commandVersion {
+		return nil, fmt.Errorf("decoding command %q: version %d is newer than this program knows (%d)",
+			e.Name, e.Version, commandVersion)
+	}
+	cmd := newCommand(e.Name)
+	if cmd == nil {
+		return nil, fmt.Errorf("decoding a command: unknown name %q", e.Name)
+	}
+	if err := c.unmarshal("command "+e.Name, e.Data, cmd); err != nil {
+		return nil, err
+	}
+	return cmd, nil
+}

@@ -1,0 +1,109 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Compact forgets what nobody needs any more, a limited amount at a time:
+// events before a revision, idempotency keys and ended operations before a time.
+type Compact struct {
+	EventsBefore     uint64    `json:"e,omitempty"`
+	KeysBefore       time.Time `json:"k,omitzero"`
+	OperationsBefore time.Time `json:"o,omitzero"`
+	// Limit bounds how many records one command removes.
+	Limit int `json:"l"`
+}
+
+func (*Compact) commandName() string { return "compact" }
+
+func (c *Compact) apply(t *tx) (Result, error) {
+	left := c.Limit
+	for _, part := range []func(*tx, int) (int, error){c.events, c.keys, c.operations} {
+		n, err := part(t, left)
+		if err != nil {
+			return Result{}, err
+		}
+		left -= n
+	}
+	return Result{Removed: c.Limit - left}, nil
+}
+
+func (c *Compact) events(t *tx, limit int) (int, error) {
+	last := uint64(0)
+	n, err := c.sweep(t, []byte(familyEvent), limit, func(k, _ []byte) bool {
+		p, ok := positionOf(familyEvent, k)
+		if !ok || p.Revision >= c.EventsBefore {
+			return false
+		}
+		last = p.Revision
+		t.pending.remove(k)
+		return true
+	})
+	if last > 0 {
+		t.putNumber("compacted", last)
+	}
+	return n, err
+}
+
+func (c *Compact) keys(t *tx, limit int) (int, error) {
+	return c.sweep(t, []byte(familyExpiry), limit, func(k, value []byte) bool {
+		if !before(k[len(familyExpiry):], c.KeysBefore) {
+			return false
+		}
+		t.pending.remove(k)
+		t.pending.remove(value)
+		return true
+	})
+}
+
+func (c *Compact) operations(t *tx, limit int) (int, error) {
+	var gone []string
+	n, err := c.sweep(t, []byte(familyEnded), limit, func(k, value []byte) bool {
+		if !before(k[len(familyEnded):], c.OperationsBefore) {
+			return false
+		}
+		t.pending.remove(k)
+		gone = append(gone, string(value))
+		return true
+	})
+	if err != nil {
+		return n, err
+	}
+	for _, id := range gone {
+		op, err := t.Operation(resources.OperationID(id))
+		if resources.ClassOf(err) == resources.ClassNotFound {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if err := t.remove(op); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// sweep calls fn for keys from the start of a family until it answers false.
+func (c *Compact) sweep(t *tx, prefix []byte, limit int, fn func(k, value []byte) bool) (int, error) {
+	n := 0
+	if limit <= 0 {
+		return 0, nil
+	}
+	err := t.r.Scan(prefix, nil, func(k, value []byte) (bool, error) {
+		own := append([]byte(nil), k...)
+		if !fn(own, append([]byte(nil), value...)) {
+			return false, nil
+		}
+		n++
+		return n < limit, nil
+	})
+	return n, err
+}
+
+func before(stamp []byte, limit time.Time) bool {
+	return len(stamp) >= 8 && !limit.IsZero() && binary.BigEndian.Uint64(stamp) < uint64(limit.UnixNano())
+}

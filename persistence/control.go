@@ -1,0 +1,147 @@
+package persistence
+
+import (
+	"fmt"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Resolve is somebody's word on an operation: stop it, or what to do with one
+// that needs an operator.
+type Resolve struct {
+	Operation  string               `json:"o"`
+	Resolution resources.Resolution `json:"r"`
+	Origin     resources.Origin     `json:"w"`
+}
+
+func (*Resolve) commandName() string { return "resolve" }
+
+func (c *Resolve) apply(t *tx) (Result, error) {
+	old, err := t.Operation(resources.OperationID(c.Operation))
+	if err != nil {
+		return Result{}, err
+	}
+	t.principal, t.operation = c.Origin.Principal, old.ID
+	clone, err := t.codec.Clone(old)
+	if err != nil {
+		return Result{}, err
+	}
+	op, ok := clone.(*resources.Operation)
+	if !ok {
+		return Result{}, fmt.Errorf("resolving %s: found a %T", c.Operation, clone)
+	}
+	if err := c.write(t, old, op); err != nil {
+		return Result{}, err
+	}
+	err = t.audit(resources.Audit{
+		Principal: c.Origin.Principal, Source: c.Origin.Source, RequestID: c.Origin.RequestID,
+		Action: string(c.Resolution), Target: op.Ref(), Decision: "accepted", Digest: c.Origin.Digest,
+	})
+	return Result{Operation: op}, err
+}
+
+func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
+	if old.Ended() {
+		return &resources.Error{Class: resources.ClassConflict, Code: "operation-ended",
+			Message: fmt.Sprintf("the operation has ended already: %s", old.Phase)}
+	}
+	if c.Resolution != resources.ResolutionCancel && old.Phase != resources.PhaseNeedsOperator {
+		return &resources.Error{Class: resources.ClassConflict, Code: "needs-no-operator",
+			Message: fmt.Sprintf("the operation is %s; %s is for those that need an operator", old.Phase, c.Resolution),
+			Remedy:  "cancel it, or wait for it to end"}
+	}
+	if c.Resolution != resources.ResolutionCancel {
+		op.Resolution = string(c.Resolution)
+		return t.update(old, op)
+	}
+	op.Cancel = true
+	if old.Phase != resources.PhaseQueued || op.Action == "create" {
+		return t.update(old, op) // its owner ends it
+	}
+	zone, err := t.Zone()
+	if err != nil {
+		return err
+	}
+	op.Phase, op.EndedAt = resources.PhaseCancelled, t.at
+	op.Error = &resources.Error{Class: resources.ClassCancelled, Code: "cancelled", Message: "cancelled before it began"}
+	t.pending.remove(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence))
+	t.ended(op)
+	return t.update(old, op)
+}
+
+// Suspend holds back work on a resource, or lets it go on.
+type Suspend struct {
+	Ref       resources.Ref    `json:"r"`
+	Suspended bool             `json:"s"`
+	Origin    resources.Origin `json:"w"`
+}
+
+func (*Suspend) commandName() string { return "suspend" }
+
+func (c *Suspend) apply(t *tx) (Result, error) {
+	t.principal = c.Origin.Principal
+	current, err := t.stored(c.Ref)
+	if err != nil {
+		return Result{}, err
+	}
+	next, err := t.codec.Clone(current)
+	if err != nil {
+		return Result{}, err
+	}
+	next.Metadata().Suspended = c.Suspended
+	if err := t.update(current, next); err != nil {
+		return Result{}, err
+	}
+	action := "resume-work"
+	if c.Suspended {
+		action = "suspend-work"
+	}
+	err = t.audit(resources.Audit{
+		Principal: c.Origin.Principal, Source: c.Origin.Source, RequestID: c.Origin.RequestID,
+		Action: action, Target: c.Ref, Decision: "accepted", Digest: c.Origin.Digest,
+	})
+	return Result{Resource: next}, err
+}
+
+// Place gives shards to a node. Each shard that is given away, or taken again by
+// a node that was restarted, gets a new epoch.
+type Place struct {
+	Node string `json:"n"`
+	// Shards to give; none = all.
+	Shards []Shard `json:"s,omitempty"`
+}
+
+func (*Place) commandName() string { return "place" }
+
+func (c *Place) apply(t *tx) (Result, error) {
+	zone, err := t.Zone()
+	if err != nil {
+		return Result{}, err
+	}
+	owners, err := t.Owners()
+	if err != nil {
+		return Result{}, err
+	}
+	if len(owners) == 0 {
+		owners = make([]Owner, zone.Status.Shards)
+	}
+	for _, s := range c.shards(len(owners)) {
+		if int(s) >= len(owners) {
+			return Result{}, &resources.Error{Class: resources.ClassInvalid, Code: "no-such-shard",
+				Message: fmt.Sprintf("there is no shard %d: the zone has %d", s, len(owners))}
+		}
+		owners[s] = Owner{Node: c.Node, Epoch: t.index}
+	}
+	return Result{Owners: owners}, t.putRecord([]byte(familyPlacement), "the shard table", owners)
+}
+
+func (c *Place) shards(n int) []Shard {
+	if len(c.Shards) > 0 {
+		return c.Shards
+	}
+	all := make([]Shard, n)
+	for i := range all {
+		all[i] = Shard(i)
+	}
+	return all
+}

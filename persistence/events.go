@@ -1,0 +1,72 @@
+package persistence
+
+import (
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Events calls fn for the events after a position, in order, until it answers
+// false. It fails with class gone when events right after the position were
+// compacted away.
+func (v *View) Events(after resources.Position, fn func(e resources.Event) bool) error {
+	oldest, err := v.number("compacted")
+	if err != nil {
+		return err
+	}
+	if after.Revision < oldest {
+		return &resources.Error{
+			Class: resources.ClassGone, Code: "resync-required",
+			Message: "the events after " + after.String() + " are no longer kept",
+			Remedy:  "list the resources again and follow from the revision of that list",
+		}
+	}
+	from := positionKey(familyEvent, after)
+	if after.Index == ^uint32(0) {
+		from = positionKey(familyEvent, resources.Position{Revision: after.Revision + 1})
+	}
+	return v.r.Scan([]byte(familyEvent), from, func(k, value []byte) (bool, error) {
+		p, ok := positionOf(familyEvent, k)
+		if !ok || !p.After(after) {
+			return true, nil
+		}
+		e, err := v.event(p, value)
+		if err != nil {
+			return false, err
+		}
+		return fn(e), nil
+	})
+}
+
+func (v *View) event(p resources.Position, data []byte) (resources.Event, error) {
+	var rec eventRecord
+	if err := v.codec.unmarshal("an event", data, &rec); err != nil {
+		return resources.Event{}, err
+	}
+	r, err := v.codec.resource(rec.Ref.Kind, rec.Data)
+	if err != nil {
+		return resources.Event{}, err
+	}
+	m := r.Metadata()
+	return resources.Event{
+		Position: p, Type: rec.Type, At: rec.At, Ref: rec.Ref, Name: m.Name, Phase: m.Phase,
+		Principal: rec.Principal, OperationID: resources.OperationID(rec.Operation), Resource: r,
+	}, nil
+}
+
+// AuditLog returns up to limit audit lines after a position.
+func (v *View) AuditLog(after resources.Position, limit int) ([]resources.Audit, error) {
+	lines := []resources.Audit{}
+	err := v.r.Scan([]byte(familyAudit), positionKey(familyAudit, after), func(k, value []byte) (bool, error) {
+		p, ok := positionOf(familyAudit, k)
+		if !ok || !p.After(after) {
+			return true, nil
+		}
+		var line resources.Audit
+		if err := v.codec.unmarshal("an audit line", value, &line); err != nil {
+			return false, err
+		}
+		line.Position = p
+		lines = append(lines, line)
+		return len(lines) < limit, nil
+	})
+	return lines, err
+}

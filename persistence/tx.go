@@ -1,0 +1,309 @@
+package persistence
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// tx is the state while one command is applied: reads see its own writes by key
+// (not in scans), and nothing is written before the command was accepted.
+type tx struct {
+	View
+	pending *pending
+	// index and at are those of the entry; event counts within the entry.
+	index uint64
+	at    time.Time
+	event *uint32
+	// principal and operation go into the events of this command.
+	principal string
+	operation string
+}
+
+// pending is what a command has written so far.
+type pending struct {
+	under  Reader
+	writes map[string][]byte // nil = deleted
+}
+
+func (p *pending) Get(k []byte) ([]byte, bool, error) {
+	if value, ok := p.writes[string(k)]; ok {
+		return value, value != nil, nil
+	}
+	return p.under.Get(k)
+}
+
+func (p *pending) Scan(prefix, from []byte, fn func(k, value []byte) (bool, error)) error {
+	return p.under.Scan(prefix, from, fn)
+}
+
+func (p *pending) ScanReverse(prefix, from []byte, fn func(k, value []byte) (bool, error)) error {
+	return p.under.ScanReverse(prefix, from, fn)
+}
+
+func (p *pending) put(k, value []byte) {
+	if value == nil {
+		value = []byte{}
+	}
+	p.writes[string(k)] = value
+}
+
+func (p *pending) remove(k []byte) { p.writes[string(k)] = nil }
+
+func newTx(under Reader, codec *Codec, index uint64, at time.Time, event *uint32) *tx {
+	p := &pending{under: under, writes: map[string][]byte{}}
+	return &tx{View: View{r: p, codec: codec}, pending: p, index: index, at: at, event: event}
+}
+
+// flush writes what the command wrote.
+func (t *tx) flush(w Writer) error {
+	for k, value := range t.pending.writes {
+		var err error
+		if value == nil {
+			err = w.Delete([]byte(k))
+		} else {
+			err = w.Put([]byte(k), value)
+		}
+		if err != nil {
+			return fmt.Errorf("writing the state: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *tx) putRecord(k []byte, what string, v any) error {
+	data, err := t.codec.marshal(what, v)
+	if err != nil {
+		return err
+	}
+	t.pending.put(k, data)
+	return nil
+}
+
+func (t *tx) putNumber(name string, n uint64) {
+	t.pending.put(key(familyMeta, name), binary.BigEndian.AppendUint64(nil, n))
+}
+
+// create adds a resource. Its name must be free and what it stands on must be
+// there.
+func (t *tx) create(r resources.Resource) error {
+	m := r.Metadata()
+	m.CreatedAt = t.at
+	if _, exists, err := t.r.Get(resourceKey(m.Ref())); err != nil || exists {
+		return conflictOr(err, "id-taken", "there is a %s %s already", m.Kind, m.ID)
+	}
+	return t.write(nil, r, resources.EventCreated)
+}
+
+// update replaces a resource by its next state. The phase must be one that may
+// follow.
+func (t *tx) update(old, next resources.Resource) error {
+	return t.write(old, next, resources.EventUpdated)
+}
+
+func (t *tx) write(old, next resources.Resource, event resources.EventType) error {
+	m := next.Metadata()
+	if err := t.checkPhase(old, m); err != nil {
+		return err
+	}
+	if err := t.checkName(old, m); err != nil {
+		return err
+	}
+	m.Revision, m.UpdatedAt = t.index, t.at
+	if err := t.reindex(old, next); err != nil {
+		return err
+	}
+	doc, err := t.codec.Seal(next)
+	if err != nil {
+		return err
+	}
+	if len(doc.Data) > MaxValueBytes {
+		return &resources.Error{Class: resources.ClassTooLarge, Code: "resource-too-large",
+			Message: fmt.Sprintf("the %s would take %d bytes; at most %d are kept", m.Kind, len(doc.Data), MaxValueBytes),
+			Remedy:  "shorten its properties, labels or user data"}
+	}
+	t.pending.put(resourceKey(m.Ref()), doc.Data)
+	return t.emit(event, m.Ref(), doc.Data)
+}
+
+func (t *tx) checkPhase(old resources.Resource, m *resources.Meta) error {
+	if old == nil {
+		return nil
+	}
+	from := old.Metadata().Phase
+	if t.codec.vocabulary[m.Kind].Phases.Allows(from, m.Phase) {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "wrong-phase",
+		Message: fmt.Sprintf("%s %s can't go from %s to %s", m.Kind, m.ID, from, m.Phase),
+		Remedy:  "wait for what is under way, then look again",
+	}
+}
+
+func (t *tx) checkName(old resources.Resource, m *resources.Meta) error {
+	if m.Name == "" || old != nil && old.Metadata().Name == m.Name {
+		return nil
+	}
+	id, taken, err := t.r.Get(nameKey(m.Kind, m.Name))
+	if err != nil {
+		return fmt.Errorf("looking up a name: %w", err)
+	}
+	if taken && string(id) != m.ID {
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "name-taken",
+			Message: fmt.Sprintf("there is a %s named %q already", m.Kind, m.Name), Remedy: "choose another name",
+			Fields:   []resources.FieldError{{Pointer: "/name", Code: "taken", Message: "is taken"}},
+			Resource: &resources.Ref{Kind: m.Kind, ID: string(id)},
+		}
+	}
+	return nil
+}
+
+// reindex brings names, facets and dependents in line with the next state; nil
+// stands for "not there".
+func (t *tx) reindex(old, next resources.Resource) error {
+	before, after := entriesOf(old), entriesOf(next)
+	if next != nil {
+		for ref := range after.references {
+			if err := t.checkReference(ref, before); err != nil {
+				return err
+			}
+		}
+	}
+	t.replace(before.keys, after.keys)
+	return nil
+}
+
+func (t *tx) replace(before, after map[string][]byte) {
+	for k := range before {
+		if _, stays := after[k]; !stays {
+			t.pending.remove([]byte(k))
+		}
+	}
+	for k, value := range after {
+		if _, was := before[k]; !was {
+			t.pending.put([]byte(k), value)
+		}
+	}
+}
+
+func (t *tx) checkReference(ref resources.Ref, before entries) error {
+	if before.references[ref] {
+		return nil
+	}
+	r, err := t.stored(ref)
+	if err != nil {
+		if e := resources.AsError(err); e.Class == resources.ClassNotFound {
+			e.Class, e.Code = resources.ClassInvalid, "no-such-reference"
+			return e
+		}
+		return err
+	}
+	switch phase := r.Metadata().Phase; phase {
+	case resources.PhaseDeleting, resources.PhaseFailed, resources.PhaseDeleted:
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "reference-unusable",
+			Message: fmt.Sprintf("%s %s is %s", ref.Kind, ref.ID, phase), Remedy: "choose another " + string(ref.Kind),
+			Resource: &ref,
+		}
+	}
+	return nil
+}
+
+// entries are the index keys that a state of a resource calls for.
+type entries struct {
+	keys       map[string][]byte
+	references map[resources.Ref]bool
+}
+
+func entriesOf(r resources.Resource) entries {
+	e := entries{keys: map[string][]byte{}, references: map[resources.Ref]bool{}}
+	if r == nil {
+		return e
+	}
+	m := r.Metadata()
+	if m.Name != "" && m.Kind != resources.KindOperation {
+		e.keys[string(nameKey(m.Kind, m.Name))] = []byte(m.ID)
+	}
+	facets := maps.Clone(r.Facets())
+	if facets == nil {
+		facets = map[string]string{}
+	}
+	facets[facetPhase] = string(m.Phase)
+	for k, value := range m.Labels {
+		facets[facetLabel+k] = value
+	}
+	for facet, value := range facets {
+		e.keys[string(facetKey(m.Kind, facet, value, m.ID))] = nil
+	}
+	for _, ref := range r.References() {
+		e.references[ref] = true
+		e.keys[string(dependentKey(ref, m.Ref()))] = nil
+	}
+	return e
+}
+
+// remove takes a resource out of the state, with all that belongs to it: its
+// binding, what it reserved and what it claimed.
+func (t *tx) remove(r resources.Resource) error {
+	m := r.Metadata()
+	if err := t.reindex(r, nil); err != nil {
+		return err
+	}
+	if err := t.releaseAll(m.Ref()); err != nil {
+		return err
+	}
+	if err := t.unclaimAll(m.Ref()); err != nil {
+		return err
+	}
+	if n, ok := r.(*resources.Network); ok {
+		t.freeRange(n)
+	}
+	t.pending.remove(bindingKey(m.Ref()))
+	t.pending.remove(usageKey(m.Ref()))
+	t.pending.remove(resourceKey(m.Ref()))
+	m.Phase, m.Revision, m.UpdatedAt = resources.PhaseDeleted, t.index, t.at
+	doc, err := t.codec.Seal(r)
+	if err != nil {
+		return err
+	}
+	return t.emit(resources.EventDeleted, m.Ref(), doc.Data)
+}
+
+func (t *tx) emit(event resources.EventType, ref resources.Ref, data []byte) error {
+	p := resources.Position{Revision: t.index, Index: *t.event}
+	*t.event++
+	return t.putRecord(positionKey(familyEvent, p), "an event", eventRecord{
+		Type: event, At: t.at, Ref: ref, Principal: t.principal, Operation: t.operation, Data: data,
+	})
+}
+
+// audit writes a line of the audit log, chained to the one before.
+func (t *tx) audit(line resources.Audit) error {
+	chain, _, err := t.r.Get(key(familyMeta, "chain"))
+	if err != nil {
+		return fmt.Errorf("reading the audit chain: %w", err)
+	}
+	line.Position = resources.Position{Revision: t.index, Index: *t.event}
+	line.At, line.Chain = t.at, nil
+	data, err := t.codec.marshal("an audit line", line)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(append(chain, data...))
+	line.Chain = sum[:]
+	t.pending.put(key(familyMeta, "chain"), sum[:])
+	return t.putRecord(positionKey(familyAudit, line.Position), "an audit line", line)
+}
+
+func conflictOr(err error, code, format string, args ...any) error {
+	if err != nil {
+		return fmt.Errorf("reading the state: %w", err)
+	}
+	return &resources.Error{Class: resources.ClassConflict, Code: code, Message: fmt.Sprintf(format, args...)}
+}

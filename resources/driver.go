@@ -1,0 +1,111 @@
+package resources
+
+import "time"
+
+// Driver is an installed driver: one version that resources can be bound to.
+type Driver struct {
+	Meta
+	Spec   DriverSpec   `json:"spec"`
+	Status DriverStatus `json:"status"`
+}
+
+// DriverSpec is what is asked of a driver.
+type DriverSpec struct {
+	// Product is vendor/name.
+	Product    string            `json:"product" doc:"Vendor and name." example:"bulkhead/filestorage"`
+	Version    string            `json:"version" doc:"Semantic version."`
+	Categories []string          `json:"categories" doc:"What it drives: network, storage, image, hypervisor."`
+	BuiltIn    bool              `json:"builtIn,omitempty" doc:"Whether it ships with the server."`
+	Enabled    bool              `json:"enabled" doc:"Whether resources can be bound to it."`
+	Properties map[string]any    `json:"properties,omitempty" doc:"Driver-wide properties."`
+	Secrets    map[string]string `json:"-" cbor:"secrets,omitempty"`
+}
+
+// DriverStatus is what was observed of a driver.
+type DriverStatus struct {
+	Digest       string         `json:"digest,omitempty" doc:"SHA-256 of its executable."`
+	Properties   []Property     `json:"properties,omitempty" doc:"Settings it understands, by scope."`
+	Capabilities map[string]any `json:"capabilities,omitempty" doc:"What it declares it can do."`
+	Instances    []Instance     `json:"instances,omitempty" doc:"Its running processes."`
+}
+
+// Property describes one vendor setting.
+type Property struct {
+	Key         string   `json:"key" doc:"Key."`
+	Scope       string   `json:"scope" doc:"Kind of resource it belongs to, or driver."`
+	Label       string   `json:"label,omitempty" doc:"Short name, for people."`
+	Description string   `json:"description,omitempty" doc:"What it does."`
+	Type        string   `json:"type" doc:"string, number, boolean or date."`
+	Required    bool     `json:"required,omitempty" doc:"Whether it must be given."`
+	Immutable   bool     `json:"immutable,omitempty" doc:"Whether it is fixed once given."`
+	Secret      bool     `json:"secret,omitempty" doc:"Whether it is never shown."`
+	MaxLength   uint32   `json:"maxLength,omitempty" doc:"Longest text, in bytes."`
+	Pattern     string   `json:"pattern,omitempty" doc:"Regular expression (RE2) the whole text must match."`
+	Min         *float64 `json:"min,omitempty" doc:"Smallest number."`
+	Max         *float64 `json:"max,omitempty" doc:"Largest number."`
+	Default     any      `json:"default,omitempty" doc:"Value when none is given."`
+	Enum        []any    `json:"enum,omitempty" doc:"Values allowed."`
+	PathAccess  string   `json:"pathAccess,omitempty" doc:"read or read-write, when the value is a path on the host."`
+}
+
+// Instance is a running process of a driver on a node.
+type Instance struct {
+	Node      string    `json:"node" doc:"Node it runs on."`
+	State     string    `json:"state" doc:"starting, running, backing-off, crash-loop or stopped."`
+	PID       int       `json:"pid,omitempty" doc:"Process id."`
+	StartedAt time.Time `json:"startedAt,omitzero" doc:"When the process started."`
+	Restarts  int       `json:"restarts" doc:"How often it was restarted."`
+	Isolation string    `json:"isolation,omitempty" doc:"strong, good, basic or none."`
+	// Applied and Missing are the isolation report.
+	Applied   []string           `json:"applied,omitempty" doc:"Confinement that holds."`
+	Missing   []MissingIsolation `json:"missing,omitempty" doc:"Confinement that does not hold."`
+	LastError string             `json:"lastError,omitempty" doc:"Last failure, in words."`
+}
+
+// MissingIsolation is one confinement a host can't give.
+type MissingIsolation struct {
+	Mechanism string `json:"mechanism" doc:"Mechanism."`
+	Reason    string `json:"reason" doc:"Why it is missing."`
+	Remedy    string `json:"remedy,omitempty" doc:"What would bring it."`
+}
+
+// Validate implements Resource.
+func (d *Driver) Validate(p *Problems) {
+	ValidateMeta(&d.Meta, p)
+	s := p.In("spec")
+	s.Required("product", d.Spec.Product)
+	s.Required("version", d.Spec.Version)
+}
+
+// References implements Resource.
+func (d *Driver) References() []Ref { return nil }
+
+// Facets implements Resource.
+func (d *Driver) Facets() map[string]string {
+	m := map[string]string{}
+	facet(m, "product", d.Spec.Product)
+	for _, c := range d.Spec.Categories {
+		m["category."+c] = "true"
+	}
+	return m
+}
+
+// Serves reports whether the driver serves a category.
+func (d *Driver) Serves(category string) bool {
+	for _, c := range d.Spec.Categories {
+		if c == category {
+			return true
+		}
+	}
+	return false
+}
+
+func driverDefinition() Definition {
+	return Definition{
+		Kind: KindDriver, Prefix: "drv", Plural: "drivers",
+		New:     func() Resource { return &Driver{Meta: Meta{Kind: KindDriver}} },
+		Phases:  simpleTable(),
+		Actions: actions(createAction(time.Minute), updateAction(), deleteAction(time.Minute)),
+		Mutable: []string{"enabled", "properties"},
+	}
+}

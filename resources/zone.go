@@ -1,0 +1,131 @@
+package resources
+
+import "time"
+
+// Zone is one failure and upgrade domain: one engine cluster, one Raft group.
+// There is exactly one in the state.
+type Zone struct {
+	Meta
+	Spec   ZoneSpec   `json:"spec"`
+	Status ZoneStatus `json:"status"`
+}
+
+// ZoneSpec is what is asked of a zone.
+type ZoneSpec struct {
+	// How many times the CPUs of a host may be given out; 0 = 4.
+	CPUOvercommit float64 `json:"cpuOvercommit,omitempty" doc:"How many times a host's CPUs may be given out; 0 means 4." minimum:"0" maximum:"64"`
+	// How many times the memory of a host may be given out; 0 = 1.
+	MemoryOvercommit float64 `json:"memoryOvercommit,omitempty" doc:"How many times a host's memory may be given out; 0 means 1." minimum:"0" maximum:"8"`
+	// Addresses a template download may connect to beside public ones.
+	EgressAllow []string `json:"egressAllow,omitempty" doc:"Address ranges (CIDR) downloads may connect to beside public ones." maxItems:"64"`
+}
+
+// ZoneStatus is what was observed of a zone.
+type ZoneStatus struct {
+	ClusterID string `json:"clusterId" doc:"Identity of the management cluster."`
+	Shards    int    `json:"shards" doc:"Number of shards resources are placed by."`
+}
+
+const (
+	defaultCPUOvercommit    = 4
+	defaultMemoryOvercommit = 1
+)
+
+// Overcommit returns the factors in force.
+func (z *Zone) Overcommit() (cpu, memory float64) {
+	cpu, memory = z.Spec.CPUOvercommit, z.Spec.MemoryOvercommit
+	if cpu == 0 {
+		cpu = defaultCPUOvercommit
+	}
+	if memory == 0 {
+		memory = defaultMemoryOvercommit
+	}
+	return cpu, memory
+}
+
+// Validate implements Resource.
+func (z *Zone) Validate(p *Problems) {
+	ValidateMeta(&z.Meta, p)
+	s := p.In("spec")
+	if z.Spec.CPUOvercommit < 0 || z.Spec.CPUOvercommit > 64 {
+		s.In("cpuOvercommit").Add("out-of-range", "must be between 0 and 64")
+	}
+	if z.Spec.MemoryOvercommit < 0 || z.Spec.MemoryOvercommit > 8 {
+		s.In("memoryOvercommit").Add("out-of-range", "must be between 0 and 8")
+	}
+	for i, c := range z.Spec.EgressAllow {
+		validatePrefix(s.In("egressAllow").At(i), c)
+	}
+}
+
+// References implements Resource.
+func (z *Zone) References() []Ref { return nil }
+
+// Facets implements Resource.
+func (z *Zone) Facets() map[string]string { return nil }
+
+func zoneDefinition() Definition {
+	return Definition{
+		Kind: KindZone, Prefix: "zone", Plural: "zones", New: func() Resource { return &Zone{Meta: Meta{Kind: KindZone}} },
+		Phases:  simpleTable(),
+		Actions: actions(updateAction()),
+		Mutable: []string{"cpuOvercommit", "memoryOvercommit", "egressAllow"},
+	}
+}
+
+// Token is a credential of the API: only a digest of its secret is kept.
+type Token struct {
+	Meta
+	Spec   TokenSpec   `json:"spec"`
+	Status TokenStatus `json:"status"`
+}
+
+// TokenSpec is what is asked of a token.
+type TokenSpec struct {
+	Role      Role      `json:"role" doc:"What the bearer may do." enum:"admin,operator,reader"`
+	ExpiresAt time.Time `json:"expiresAt,omitzero" doc:"When it stops to work; absent means never."`
+}
+
+// TokenStatus is what the zone keeps of a token.
+type TokenStatus struct {
+	// SHA-256 of the secret. Secrets have 256 random bits, so no salt or
+	// stretching is needed.
+	Digest []byte `json:"-" cbor:"digest"`
+}
+
+// Role is what a principal may do.
+type Role string
+
+// The roles, each with all rights of the next.
+const (
+	RoleAdmin    Role = "admin"
+	RoleOperator Role = "operator"
+	RoleReader   Role = "reader"
+)
+
+// Validate implements Resource.
+func (t *Token) Validate(p *Problems) {
+	ValidateMeta(&t.Meta, p)
+	RequireName(&t.Meta, p)
+	p.In("spec").OneOf("role", string(t.Spec.Role), string(RoleAdmin), string(RoleOperator), string(RoleReader))
+}
+
+// References implements Resource.
+func (t *Token) References() []Ref { return nil }
+
+// Facets implements Resource.
+func (t *Token) Facets() map[string]string { return map[string]string{"role": string(t.Spec.Role)} }
+
+func tokenDefinition() Definition {
+	return Definition{
+		Kind: KindToken, Prefix: "tok", Plural: "tokens",
+		New:    func() Resource { return &Token{Meta: Meta{Kind: KindToken}} },
+		Phases: simpleTable(), Actions: instantActions(),
+	}
+}
+
+// instantActions are those of kinds that no driver realises: done as soon as
+// they are accepted.
+func instantActions() map[string]Action {
+	return actions(createAction(time.Minute), updateAction(), deleteAction(time.Minute))
+}
