@@ -73,8 +73,10 @@ func (e *stepEngine) View(fn func(v *persistence.View) error) error { return e.s
 func (e *stepEngine) GuestUID() uint32 { return e.drivers.GuestUID() }
 
 // Conn implements operations.Engine.
-func (e *stepEngine) Conn(ctx context.Context, product, token string) (grpc.ClientConnInterface, string, error) {
-	conn, version, err := e.drivers.Conn(ctx, product)
+func (e *stepEngine) Conn(
+	ctx context.Context, product, token string, properties map[string]any,
+) (grpc.ClientConnInterface, string, error) {
+	conn, version, err := e.drivers.Conn(ctx, product, properties)
 	if err != nil {
 		return nil, "", err
 	}
@@ -88,7 +90,7 @@ const progressInterval = 2 * time.Second
 // would look. It is only called while the step waits for its driver.
 func (e *stepEngine) progress(percent int, message string) {
 	now := e.Now()
-	if message == "" && percent == 0 || now.Sub(e.told) < progressInterval {
+	if e.unit.op.Action == "" || message == "" && percent == 0 || now.Sub(e.told) < progressInterval {
 		return
 	}
 	e.told = now

@@ -23,9 +23,11 @@ type State interface {
 
 // Drivers connects to driver processes.
 type Drivers interface {
-	// Conn returns the connection to a running instance of a product, and the
-	// version it runs. It fails with class unavailable while there is none.
-	Conn(ctx context.Context, product string) (conn grpc.ClientConnInterface, version string, err error)
+	// Conn returns the connection to the instance of a product, and the version it
+	// runs. Where a property names a path on the host, the instance is given
+	// access to it first. It fails with class unavailable while there is none.
+	Conn(ctx context.Context, product string, properties map[string]any) (
+		conn grpc.ClientConnInterface, version string, err error)
 	// GuestUID is the user guests run as on this host.
 	GuestUID() uint32
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/mailbox"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/actors/shard"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -18,6 +19,12 @@ type (
 	// nudge says that there may be something to do. It carries nothing: what is to
 	// be done stands in the durable queue, so a lost nudge loses no work.
 	nudge struct{ name string }
+	// care asks for something outside of any operation: to adopt the resource or to
+	// look at it.
+	care struct {
+		name string
+		do   func(ctx context.Context, c *operations.Context) error
+	}
 	// interrupt says that the running operation was asked to stop.
 	interrupt struct {
 		name      string
@@ -35,6 +42,7 @@ type (
 )
 
 func (m *nudge) Resource() string      { return m.name }
+func (m *care) Resource() string       { return m.name }
 func (m *interrupt) Resource() string  { return m.name }
 func (m *reconsider) Resource() string { return m.name }
 func (m *inspect) Resource() string    { return m.name }
@@ -79,7 +87,9 @@ type resource struct{ *slot }
 func (r *resource) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *nudge:
-		r.begin(c)
+		r.begin(c, nil)
+	case *care:
+		r.begin(c, m.do)
 	case *turned:
 		r.turned(c, m.next)
 	case *woke:
@@ -102,7 +112,8 @@ func (r *resource) Receive(c actor.Context) {
 	}
 }
 
-func (r *resource) begin(c actor.Context) {
+// begin starts a turn: the next step of the queue or, if do is set, that.
+func (r *resource) begin(c actor.Context, do func(context.Context, *operations.Context) error) {
 	if r.working {
 		return
 	}
@@ -115,7 +126,13 @@ func (r *resource) begin(c actor.Context) {
 	s := r.slot
 	started := s.system.work(func() {
 		defer cancel()
-		n := s.system.runner.turn(ctx, s.ref, s.fence, fresh)
+		var n next
+		if do != nil {
+			n = s.system.runner.care(ctx, s.ref, s.fence, do)
+			n.fresh = fresh
+		} else {
+			n = s.system.runner.turn(ctx, s.ref, s.fence, fresh)
+		}
 		root.Send(self, &turned{next: n})
 	})
 	if !started { // the node stops

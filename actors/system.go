@@ -30,6 +30,8 @@ type Config struct {
 	Logger     *slog.Logger
 	// IdleAfter is how long a resource with nothing to do stays active.
 	IdleAfter time.Duration
+	// Ended, if set, is told of every operation that ended. It must be quick.
+	Ended func(op *resources.Operation)
 	// Table says what is done for each action; nil = operations.NewTable().
 	Table operations.Table
 }
@@ -106,6 +108,7 @@ func (s *System) Start(ctx context.Context) error {
 	}
 	s.works.Go(func() { s.dispatch(from) })
 	s.works.Go(s.compact)
+	s.works.Go(s.watch)
 	return s.resume()
 }
 
@@ -200,6 +203,9 @@ func (s *System) operation(e resources.Event, op *resources.Operation) {
 	switch {
 	case op.Ended(), op.Phase == resources.PhaseNeedsOperator && op.Resolution == "":
 		s.engine.waiting.wake(op.ID)
+		if op.Ended() && s.config.Ended != nil && e.Type != resources.EventDeleted {
+			s.config.Ended(op)
+		}
 	case e.Type == resources.EventCreated:
 		s.send(op.Target, &nudge{name: name})
 	case op.Phase == resources.PhaseNeedsOperator:

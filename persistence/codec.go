@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -54,7 +55,12 @@ func (c *Codec) Seal(r resources.Resource) (*Document, error) {
 }
 
 // Open reads the resource in a document.
-func (c *Codec) Open(d *Document) (resources.Resource, error) { return c.resource(d.Kind, d.Data) }
+func (c *Codec) Open(d *Document) (resources.Resource, error) {
+	if d == nil {
+		return nil, errors.New("decoding a resource: there is none")
+	}
+	return c.resource(d.Kind, d.Data)
+}
 
 func (c *Codec) resource(kind resources.Kind, data []byte) (resources.Resource, error) {
 	r := c.vocabulary.New(kind)

@@ -11,6 +11,9 @@ import (
 // reserve promises an amount. Repeating it for the same owner and holder
 // replaces the promise. The sum of promises never exceeds the capacity.
 func (t *tx) reserve(r Reservation) error {
+	if err := t.exists(r.Owner); err != nil {
+		return err
+	}
 	had, err := t.Reserved(r.Owner, r.Holder)
 	if err != nil {
 		return err
@@ -36,6 +39,18 @@ func (t *tx) reserve(r Reservation) error {
 		return err
 	}
 	return t.putRecord(usageKey(r.Holder), "usage", total)
+}
+
+// exists refuses a holder of anything that is not there.
+func (t *tx) exists(ref resources.Ref) error {
+	_, there, err := t.r.Get(resourceKey(ref))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", ref, err)
+	}
+	if !there {
+		return resources.NotFound(ref)
+	}
+	return nil
 }
 
 func (t *tx) capacity(holder resources.Ref) (resources.Quantities, error) {
@@ -90,6 +105,9 @@ func (t *tx) releaseAll(owner resources.Ref) error {
 
 // claim takes a value; taking what one has already is fine.
 func (t *tx) claim(c Claim) error {
+	if err := t.exists(c.Owner); err != nil {
+		return err
+	}
 	owner, taken, err := t.Claimed(c.Scope, c.Value)
 	if err != nil {
 		return err

@@ -170,12 +170,15 @@ func (s *Submit) create(t *tx) (resources.Resource, error) {
 			return nil, err
 		}
 	}
+	if err := t.create(r); err != nil {
+		return nil, err
+	}
 	for _, c := range s.Claims {
 		if err := t.claim(c); err != nil {
 			return nil, err
 		}
 	}
-	return r, t.create(r)
+	return r, nil
 }
 
 // allowed checks revision and phase. Behind other operations the phase is not

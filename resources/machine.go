@@ -195,7 +195,7 @@ func machineTable() Table {
 		PhaseResuming:  {PhaseRunning, PhasePaused},
 		PhaseUpdating:  {PhaseRunning, PhaseStopped},
 		PhaseFailed:    {PhaseDeleting, PhaseDeleted},
-		PhaseDeleting:  {PhaseDeleted, PhaseRunning, PhaseStopped, PhasePaused, PhaseFailed},
+		PhaseDeleting:  {PhaseDeleted, PhaseRunning, PhaseStopped, PhasePaused, PhaseFailed, PhasePending},
 		PhaseDeleted:   {},
 	}
 }

@@ -83,7 +83,7 @@ func simpleTable() Table {
 		PhaseDegraded: {PhaseReady, PhaseUpdating, PhaseDeleting},
 		PhaseUpdating: {PhaseReady, PhaseDegraded},
 		PhaseFailed:   {PhaseDeleting, PhaseDeleted},
-		PhaseDeleting: {PhaseDeleted, PhaseReady, PhaseDegraded, PhaseFailed},
+		PhaseDeleting: {PhaseDeleted, PhaseReady, PhaseDegraded, PhaseFailed, PhasePending},
 		PhaseDeleted:  {},
 	}
 }

@@ -141,7 +141,7 @@ func (z *Zone) Propose(_ context.Context, cmd persistence.Command) (persistence.
 }
 
 // Conn implements actors.Drivers.
-func (z *Zone) Conn(context.Context, string) (grpc.ClientConnInterface, string, error) {
+func (z *Zone) Conn(context.Context, string, map[string]any) (grpc.ClientConnInterface, string, error) {
 	return z.driver.conn, sim.Version, nil
 }
 

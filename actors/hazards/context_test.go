@@ -14,7 +14,6 @@ import (
 // incarnation is one value of an actor that is restarted.
 type incarnation struct {
 	number int
-	future actor.Future
 	log    *[]string
 }
 

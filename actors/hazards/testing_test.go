@@ -1,7 +1,6 @@
 package hazards_test
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -21,13 +20,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const gone = "the library changed here: read the comment of this test, then the rule it stands for in docs/architecture.md"
+const gone = "the library changed here: read the comment of this test, and reconsider the rule that it names"
 
 func newSystem() *actor.ActorSystem {
 	return actor.NewActorSystem(
 		actor.WithDeadLetterThrottleInterval(time.Millisecond),
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-			return slog.New(slog.NewTextHandler(io.Discard, nil))
+			return slog.New(slog.DiscardHandler)
 		}))
 }
 

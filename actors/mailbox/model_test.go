@@ -167,11 +167,11 @@ func TestNoWorkPassesAGateThatAHandlerClosed(t *testing.T) {
 			if isWork && closeAt[w.n] {
 				closed = mailbox.Busy
 				box.Close(closed)
-				box.PostUserMessage(completion{w.n})
+				box.PostUserMessage(completion(w))
 			}
 			if c, ok := message.(completion); ok {
 				closed = 0
-				box.PostUserMessage(control{c.n})
+				box.PostUserMessage(control(c))
 				box.Open(mailbox.Busy)
 			}
 		}

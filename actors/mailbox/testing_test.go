@@ -1,7 +1,6 @@
 package mailbox_test
 
 import (
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -19,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func newSystem() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithDeadLetterThrottleInterval(time.Millisecond), actor.WithLoggerFactory(
 		func(*actor.ActorSystem) *slog.Logger {
-			return slog.New(slog.NewTextHandler(io.Discard, nil))
+			return slog.New(slog.DiscardHandler)
 		}))
 }
 

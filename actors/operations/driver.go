@@ -26,17 +26,17 @@ type driver struct {
 // driver connects to a product for calls about ref. The properties of all scopes
 // are merged, the narrowest last.
 func (c *Context) driver(ctx context.Context, product string, ref resources.Ref, scopes ...map[string]any) (driver, error) {
-	conn, version, err := c.Engine.Conn(ctx, product, c.Token())
+	properties := map[string]any{}
+	for _, s := range scopes {
+		maps.Copy(properties, s)
+	}
+	conn, version, err := c.Engine.Conn(ctx, product, c.Token(), properties)
 	if err != nil {
 		return driver{}, err
 	}
 	handle, err := c.handle(ref)
 	if err != nil {
 		return driver{}, err
-	}
-	properties := map[string]any{}
-	for _, s := range scopes {
-		maps.Copy(properties, s)
 	}
 	values, err := structpb.NewStruct(plain(properties))
 	if err != nil {

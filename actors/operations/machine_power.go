@@ -321,3 +321,21 @@ func (c *Context) unplug(ctx context.Context, id resources.NicID) error {
 	reply, err := client.DetachNic(ctx, &driverpb.NicRequest{Call: d.call, Host: host, Nic: nic})
 	return gone(c.replied(d, reply, err))
 }
+
+// ConsoleSocket returns the unix socket on the host that a running machine's
+// console is reached by.
+func ConsoleSocket(ctx context.Context, c *Context, kind string) (string, error) {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return "", err
+	}
+	if m.Phase != resources.PhaseRunning && m.Phase != resources.PhasePaused && m.Phase != resources.PhaseUpdating {
+		return "", &resources.Error{Class: resources.ClassConflict, Code: "not-running",
+			Message: fmt.Sprintf("machine %s is %s", m.ID, m.Phase), Remedy: "start it first"}
+	}
+	reply, err := client.OpenConsole(ctx, &driverpb.ConsoleRequest{Call: d.call, Host: host, Type: kind})
+	if err != nil {
+		return "", FromFault(err)
+	}
+	return reply.GetSocket(), nil
+}

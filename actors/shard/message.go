@@ -18,46 +18,41 @@ type Retried struct{ WasParked bool }
 
 // Fenced tells every active resource that its work lane was closed because this node may not act for it now: calls
 // that are still running should be cancelled.
-type Fenced struct{ Epoch uint64 }
+type Fenced struct {
+	notice
+	Epoch uint64
+}
 
 // Unfenced tells every active resource that the node may act again, in the same epoch. Messages were refused in
 // between: what is durable should be looked up again.
-type Unfenced struct{ Epoch uint64 }
+type Unfenced struct {
+	notice
+	Epoch uint64
+}
 
 // idle is what Idle sends to the shard. Received makes it void when a message came after it was sent.
 type idle struct {
+	notice
 	who      *actor.PID
 	received uint64
 }
 
 // due says that the timer of the shard fired.
-type due struct{}
+type due struct{ notice }
 
 // gateChanged says that Fence or Unfence was called.
-type gateChanged struct{}
+type gateChanged struct{ notice }
 
-// ControlLane and Completion make these messages overtake work; all but Retry are also never refused.
+// notice makes a message overtake work and never be refused. After the end of the shard or of a resource it says
+// nothing that matters, and nothing need be logged of it.
+type notice struct{}
 
-func (*Retry) ControlLane()       {}
-func (*Fenced) ControlLane()      {}
-func (*Fenced) Completion()       {}
-func (*Unfenced) ControlLane()    {}
-func (*Unfenced) Completion()     {}
-func (*idle) ControlLane()        {}
-func (*idle) Completion()         {}
-func (*due) ControlLane()         {}
-func (*due) Completion()          {}
-func (*gateChanged) ControlLane() {}
-func (*gateChanged) Completion()  {}
+func (notice) ControlLane()             {}
+func (notice) Completion()              {}
+func (notice) IgnoreDeadLetterLogging() {}
 
-// IgnoreDeadLetterLogging keeps quiet about these messages when they come after the end of the shard or of a resource:
-// then they say nothing that matters.
-
-func (*Fenced) IgnoreDeadLetterLogging()      {}
-func (*Unfenced) IgnoreDeadLetterLogging()    {}
-func (*idle) IgnoreDeadLetterLogging()        {}
-func (*due) IgnoreDeadLetterLogging()         {}
-func (*gateChanged) IgnoreDeadLetterLogging() {}
+// ControlLane makes a retry overtake work.
+func (*Retry) ControlLane() {}
 
 // Idle tells the shard that the resource whose actor handles a message in ctx has nothing left to do, so that it may
 // be passivated. It must be the last thing in the handler. If a message has come in the meantime, or the gate is

@@ -82,11 +82,11 @@ func (p *parent) route(c actor.Context, m Addressed) {
 			return
 		}
 	}
-	switch t := r.trouble; {
+	switch {
 	case r.stopping:
 		p.hold(c, r)
-	case t != nil && (t.down && control || t.parked && (t.down || !control)):
-		mailbox.Reject(c, mailbox.Parked, t.cause)
+	case r.trouble.bars(control):
+		mailbox.Reject(c, mailbox.Parked, r.trouble.cause)
 	default:
 		c.Forward(r.pid)
 	}
@@ -232,8 +232,7 @@ func (p *parent) gateChanged(c actor.Context) {
 			c.Send(r.pid, &Fenced{Epoch: epoch})
 			continue
 		}
-		r.box.Wake()
-		c.Send(r.pid, &Unfenced{Epoch: epoch})
+		c.Send(r.pid, &Unfenced{Epoch: epoch}) // which also makes its mailbox look at the gate again
 	}
 }
 

@@ -38,6 +38,18 @@ type trouble struct {
 	parked  bool
 }
 
+// bars reports whether a message would wait for long, so that its sender should better hear of it.
+func (t *trouble) bars(control bool) bool {
+	switch {
+	case t == nil:
+		return false
+	case control:
+		return t.down
+	default:
+		return t.parked
+	}
+}
+
 // agenda holds the resources for which something is due, the earliest first. One timer serves them all.
 type agenda []*resource
 

@@ -27,10 +27,11 @@ func TestSettingsAreChecked(t *testing.T) {
 
 func TestActivationOnDemand(t *testing.T) {
 	var got shard.Activation
-	s := start(t, shard.Settings{ID: 7, Epoch: 42, IdleAfter: time.Hour, Activate: func(a shard.Activation) actor.Producer {
+	activate := func(a shard.Activation) actor.Producer {
 		got = a
 		return func() actor.Actor { return actor.ReceiveFunc(func(c actor.Context) { echo(c, a.Resource) }) }
-	}}, nil)
+	}
+	s := start(t, shard.Settings{ID: 7, Epoch: 42, IdleAfter: time.Hour, Activate: activate}, nil)
 	defer s.stop()
 	if s.Name() != "shard-7@42" || s.Epoch() != 42 {
 		t.Errorf("name %q, epoch %d", s.Name(), s.Epoch())

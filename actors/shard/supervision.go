@@ -28,8 +28,25 @@ func (p *parent) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor
 	if r == nil || r.stopping {
 		return // it was told to stop already
 	}
-	backoff := p.shard.settings.Backoff
 	now := p.now()
+	t, delay := p.count(r, now)
+	t.cause = causeOf(reason)
+	r.idle = false
+	r.box.Close(mailbox.Failed)
+	if !t.down {
+		supervisor.RestartChildren(child)
+	}
+	p.report(r, reason, delay)
+	p.agenda.remove(r)
+	if t.waiting || t.down {
+		p.agenda.schedule(r, now+delay)
+		p.setAlarm()
+	}
+}
+
+// count adds a crash to the trouble of a resource, and returns how long to wait for its work, or for its restart.
+func (p *parent) count(r *resource, now time.Duration) (*trouble, time.Duration) {
+	backoff := p.shard.settings.Backoff
 	t := r.trouble
 	if t == nil || !t.waiting && !t.parked && now-t.last > backoff.Forget {
 		t = &trouble{}
@@ -37,26 +54,13 @@ func (p *parent) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor
 	}
 	t.count++
 	t.last = now
-	t.cause = causeOf(reason)
-	delay := backoff.delay(t.count)
 	t.down = t.waiting || t.parked
 	if t.count >= backoff.Attempts && !t.parked {
 		t.parked = true
 		p.shard.counts.parked.Add(1)
 	}
 	t.waiting = !t.parked
-	r.idle = false
-	r.box.Close(mailbox.Failed)
-	if !t.down {
-		supervisor.RestartChildren(child)
-	}
-	p.report(r, reason, delay)
-	if t.waiting || t.down {
-		p.agenda.schedule(r, now+delay)
-		p.setAlarm()
-	} else {
-		p.agenda.remove(r)
-	}
+	return t, backoff.delay(t.count)
 }
 
 func causeOf(reason any) string {

@@ -1,7 +1,6 @@
 package shard_test
 
 import (
-	"io"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -16,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func quietly(*actor.ActorSystem) *slog.Logger { return quiet() }
 
@@ -39,10 +38,7 @@ type (
 		what string
 	}
 	// finished completes a task that ran outside the actor.
-	finished struct {
-		task   task
-		sender *actor.PID
-	}
+	finished struct{}
 )
 
 func (t task) Resource() string  { return t.to }

@@ -122,7 +122,7 @@ func (o *observer) Observe(request *driverpb.ObserveRequest, wire driverpb.Base_
 		return err
 	}
 	ctx := wire.Context()
-	_, err := o.guard.protect(ctx, driverpb.Base_Observe_FullMethodName, call, func() (any, error) {
+	_, err := o.guard.protect(ctx, driverpb.Base_Observe_FullMethodName, call.GetSecrets(), func() (any, error) {
 		return nil, o.driver.Resources.Observe(ctx, call, func(found *driverpb.Observed) error {
 			if err := wire.Send(found); err != nil {
 				return fmt.Errorf("sending what was observed: %w", err)

@@ -43,13 +43,18 @@ func (g *guard) unary(
 	}
 	about, ok := request.(about)
 	if !ok {
-		return g.protect(ctx, info.FullMethod, nil, func() (any, error) { return handler(ctx, request) })
+		secrets := map[string]string(nil)
+		if holder, ok := request.(interface{ GetSecrets() map[string]string }); ok {
+			secrets = holder.GetSecrets()
+		}
+		return g.protect(ctx, info.FullMethod, secrets, func() (any, error) { return handler(ctx, request) })
 	}
 	if err := g.admit(info.FullMethod, about); err != nil {
 		return nil, err
 	}
 	if isRead(info.FullMethod) {
-		return g.protect(ctx, info.FullMethod, about.GetCall(), func() (any, error) { return handler(ctx, request) })
+		secrets := about.GetCall().GetSecrets()
+		return g.protect(ctx, info.FullMethod, secrets, func() (any, error) { return handler(ctx, request) })
 	}
 	return g.once(ctx, about, info.FullMethod, handler)
 }
@@ -131,22 +136,22 @@ func (g *guard) execute(ctx context.Context, work *work, request about, handler 
 	ctx = context.WithValue(ctx, progressKey{}, progressFunc(func(percent uint32, message string) {
 		g.memory.progress(work, percent, redact(message, call.GetSecrets()))
 	}))
-	return g.protect(ctx, work.key.method, call, func() (any, error) { return handler(ctx, request) })
+	return g.protect(ctx, work.key.method, call.GetSecrets(), func() (any, error) { return handler(ctx, request) })
 }
 
 // protect turns panics and errors of the driver into faults, without the call's secrets in their words.
 func (g *guard) protect(
-	ctx context.Context, method string, call *driverpb.Call, run func() (any, error),
+	ctx context.Context, method string, secrets map[string]string, run func() (any, error),
 ) (reply any, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			g.log.ErrorContext(ctx, "driver panicked",
 				slog.String("method", method),
-				slog.String("cause", redact(fmt.Sprint(cause), call.GetSecrets())),
+				slog.String("cause", redact(fmt.Sprint(cause), secrets)),
 				slog.String("stack", string(debug.Stack())))
 			reply, err = nil, newFault(&driverpb.Fault{
 				Class: driverpb.Class_CLASS_INTERNAL, Code: "panic",
-				Message: redact(fmt.Sprint("the driver panicked: ", cause), call.GetSecrets()),
+				Message: redact(fmt.Sprint("the driver panicked: ", cause), secrets),
 			})
 		}
 	}()
@@ -158,8 +163,8 @@ func (g *guard) protect(
 		return reply, nil
 	}
 	fault, _ := proto.Clone(toFault(err)).(*driverpb.Fault)
-	fault.Message = redact(fault.GetMessage(), call.GetSecrets())
-	fault.Remedy = redact(fault.GetRemedy(), call.GetSecrets())
+	fault.Message = redact(fault.GetMessage(), secrets)
+	fault.Remedy = redact(fault.GetRemedy(), secrets)
 	hidden := &faultError{fault: fault}
 	if own, ok := errors.AsType[*faultError](err); ok {
 		hidden.code = own.code

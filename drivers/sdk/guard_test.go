@@ -67,14 +67,17 @@ func TestNewOwnerFencesWaitingCalls(t *testing.T) {
 	}}
 	s := serve(t, b.driver(), nil)
 	ctx := bounded(t)
-	answers := make(chan error, 2)
-	ask := func(token string) {
-		_, err := s.storage.CreateVolume(ctx, &driverpb.CreateVolumeRequest{Call: call(token, "v", 1)})
-		answers <- err
+	ask := func(token string) <-chan error {
+		answer := make(chan error, 1)
+		go func() {
+			_, err := s.storage.CreateVolume(ctx, &driverpb.CreateVolumeRequest{Call: call(token, "v", 1)})
+			answer <- err
+		}()
+		return answer
 	}
-	go ask("op/1")
+	running := ask("op/1")
 	<-started
-	go ask("op/2")
+	waited := ask("op/2")
 	for waiting := ""; !strings.HasPrefix(waiting, "waiting"); {
 		reply, err := s.base.Recall(ctx, &driverpb.RecallRequest{Token: "op/2"})
 		if err != nil {
@@ -86,10 +89,10 @@ func TestNewOwnerFencesWaitingCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(finish)
-	if err := <-answers; err != nil {
+	if err := <-running; err != nil {
 		t.Errorf("the call that ran already: %v", err)
 	}
-	wantFault(t, <-answers, driverpb.Class_CLASS_FENCED, "stale-epoch")
+	wantFault(t, <-waited, driverpb.Class_CLASS_FENCED, "stale-epoch")
 }
 
 func TestPanicBecomesInternalAndTheProcessLives(t *testing.T) {
@@ -194,17 +197,25 @@ func TestRequestsAreChecked(t *testing.T) {
 		code   string
 		field  string
 	}{
-		"no token": {func(r *driverpb.CreateVolumeRequest) { r.Call.Token = "" },
-			driverpb.Class_CLASS_INVALID, "token-invalid", "/call/token"},
-		"no call": {func(r *driverpb.CreateVolumeRequest) { r.Call = nil },
-			driverpb.Class_CLASS_INVALID, "resource-missing", "/call/resource"},
-		"path in id": {func(r *driverpb.CreateVolumeRequest) { r.Call.Resource.Id = "../x" },
-			driverpb.Class_CLASS_INVALID, "bad-id", "/call/resource/id"},
+		"no token": {
+			func(r *driverpb.CreateVolumeRequest) { r.Call.Token = "" },
+			driverpb.Class_CLASS_INVALID, "token-invalid", "/call/token",
+		},
+		"no call": {
+			func(r *driverpb.CreateVolumeRequest) { r.Call = nil },
+			driverpb.Class_CLASS_INVALID, "resource-missing", "/call/resource",
+		},
+		"path in id": {
+			func(r *driverpb.CreateVolumeRequest) { r.Call.Resource.Id = "../x" },
+			driverpb.Class_CLASS_INVALID, "bad-id", "/call/resource/id",
+		},
 		"path in nested id": {func(r *driverpb.CreateVolumeRequest) {
 			r.Pool = &driverpb.PoolRef{Resource: &driverpb.Ref{Kind: "pool", Id: "/etc"}}
 		}, driverpb.Class_CLASS_INVALID, "bad-id", "/pool/resource/id"},
-		"bad kind": {func(r *driverpb.CreateVolumeRequest) { r.Call.Resource.Kind = "Vol ume" },
-			driverpb.Class_CLASS_INVALID, "bad-kind", "/call/resource/kind"},
+		"bad kind": {
+			func(r *driverpb.CreateVolumeRequest) { r.Call.Resource.Kind = "Vol ume" },
+			driverpb.Class_CLASS_INVALID, "bad-kind", "/call/resource/kind",
+		},
 		"unreadable handle": {func(r *driverpb.CreateVolumeRequest) {
 			r.Call.Handle = &driverpb.Handle{Version: 3, Data: []byte("x")}
 		}, driverpb.Class_CLASS_UNSUPPORTED, "handle-version", ""},

@@ -1,0 +1,111 @@
+# Bulkhead. "make" alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# Versions of the tools; each is built from source by Go and kept in .tools under its version.
+GOLANGCI_LINT_VERSION := v2.15.0
+PROTOC_GEN_GO_VERSION := v1.36.12
+PROTOC_GEN_GO_GRPC_VERSION := v1.6.0
+
+TOOLS := $(CURDIR)/.tools
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+PROTOC_GEN_GO := $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)
+PROTOC_GEN_GO_GRPC := $(TOOLS)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+
+# What the targets take: make test PACKAGES=./actors/... TESTFLAGS=-v
+PACKAGES ?= ./...
+TESTFLAGS ?=
+GUEST ?= dist/guest.raw
+SEED ?= 1
+DURATION ?= 60s
+
+# Tests of real drivers need root: where we are not, each test program runs under sudo.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo -exec "'sudo --preserve-env=HOME,PATH,CI,GOCACHE,GOMODCACHE'")
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Install what is missing, start a node, boot a machine in it and show it
+	scripts/setup.sh demo
+	scripts/demo.sh
+
+.PHONY: test
+test: ## Install what is missing and run all tests, real drivers included
+	scripts/setup.sh test
+	$(GO) test -timeout 25m $(AS_ROOT) $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: race
+race: ## The same under the race detector
+	scripts/setup.sh race
+	CGO_ENABLED=1 $(GO) test -race -timeout 45m $(AS_ROOT) $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: check
+check: lint generate-check test ## All that must be green before a change is offered
+
+.PHONY: build
+build: ## Build bin/bulkhead, the whole product in one program
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bulkhead ./cmd/bulkhead
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters, and the architecture as a test
+	$(GOLANGCI_LINT) run $(PACKAGES)
+	$(GO) test ./internal/archtest
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format all Go code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: generate
+generate: $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate the Go code of the driver contract
+	PROTOC_GEN_GO=$(PROTOC_GEN_GO) PROTOC_GEN_GO_GRPC=$(PROTOC_GEN_GO_GRPC) scripts/generate.sh
+
+.PHONY: generate-check
+generate-check: $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Check that the generated code is what generate would make
+	scripts/setup.sh generate
+	PROTOC_GEN_GO=$(PROTOC_GEN_GO) PROTOC_GEN_GO_GRPC=$(PROTOC_GEN_GO_GRPC) scripts/generate.sh --check
+
+.PHONY: operation-kit
+operation-kit: ## Run every operation with a fault at every step
+	$(GO) test -count=1 $(TESTFLAGS) ./actors/operationstest/...
+
+.PHONY: chaos
+chaos: ## Random operations and kill -9: make chaos SEED=7 DURATION=60s
+	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION)
+
+.PHONY: bench
+bench: ## Measure, one JSON object per line
+	$(GO) run ./bench/run
+
+.PHONY: guest
+guest: ## Build a small bootable guest disk: make guest GUEST=dist/guest.raw
+	mkdir -p $(dir $(GUEST))
+	guest/build.sh $(GUEST)
+
+.PHONY: tools
+tools: $(GOLANGCI_LINT) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Build the tools that the other targets use
+
+.PHONY: clean
+clean: ## Remove what the targets made (not the tools)
+	rm -rf bin dist
+
+# $(call tool,path,package): build a tool and keep it under a name with its version.
+define tool
+	mkdir -p $(TOOLS)/build
+	GOBIN=$(TOOLS)/build GOFLAGS=-mod=mod $(GO) install $(2)
+	mv $(TOOLS)/build/$(notdir $(firstword $(subst @, ,$(2)))) $(1)
+	rmdir $(TOOLS)/build
+endef
+
+$(GOLANGCI_LINT):
+	$(call tool,$@,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))
+
+$(PROTOC_GEN_GO):
+	$(call tool,$@,google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION))
+
+$(PROTOC_GEN_GO_GRPC):
+	$(call tool,$@,google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION))

@@ -1,0 +1,203 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// careTimeout bounds one look at a resource outside of operations.
+const careTimeout = time.Minute
+
+// care does something for a resource outside of any operation, in its turn. When
+// an operation has begun and not ended, it is left alone: the operation looks
+// after it.
+func (r *runner) care(
+	ctx context.Context, ref resources.Ref, fence persistence.Fence,
+	do func(context.Context, *operations.Context) error,
+) next {
+	u := &unit{ref: ref, fence: fence}
+	found, err := r.load(u)
+	if err != nil || found && u.op.Phase != resources.PhaseQueued {
+		return next{}
+	}
+	if u.resource, err = r.get(ref); err != nil {
+		return next{idle: true}
+	}
+	u.op = &resources.Operation{Meta: resources.Meta{Kind: resources.KindOperation, ID: "care"}}
+	c := &operations.Context{
+		Operation: &resources.Operation{Meta: resources.Meta{ID: r.engine.newID(resources.KindOperation)}, Target: ref},
+		Resource:  u.resource, StepName: "care", Epoch: fence.Epoch, Engine: r.engine.forStep(u), Repeat: true,
+	}
+	ctx, cancel := context.WithTimeout(ctx, careTimeout)
+	defer cancel()
+	if err := guarded(ctx, do, c); err != nil {
+		r.logger.Warn("looking after a resource failed", slog.String("resource", ref.String()), slog.Any("error", err))
+		return next{}
+	}
+	r.note(ctx, u, c.Outcome)
+	return next{}
+}
+
+// note writes what was found, unless the resource changed meanwhile: then the
+// next look will tell.
+func (r *runner) note(ctx context.Context, u *unit, out operations.Outcome) {
+	if len(out.Changes) == 0 && out.Binding == nil {
+		return
+	}
+	cmd, err := r.commit(u, change{out: out})
+	if err != nil {
+		r.logger.Error("noting what was found failed", slog.String("resource", u.ref.String()), slog.Any("error", err))
+		return
+	}
+	cmd.Operation = nil
+	if _, err := r.log.Propose(ctx, cmd); err != nil && resources.ClassOf(err) != resources.ClassStale {
+		r.logger.Warn("noting what was found failed", slog.String("resource", u.ref.String()), slog.Any("error", err))
+	}
+}
+
+// Adopt has the driver take responsibility for all resources bound to it that
+// name it themselves: hosts, pools, image stores, networks. To be called when a
+// process of the driver was started.
+func (s *System) Adopt(product string) error {
+	var bound []resources.Ref
+	err := s.config.State.View(func(v *persistence.View) error {
+		for _, kind := range []resources.Kind{
+			resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork,
+		} {
+			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
+				if p := r.Metadata().Phase; p == resources.PhaseReady || p == resources.PhaseDegraded {
+					bound = append(bound, r.Metadata().Ref())
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, ref := range bound {
+		s.send(ref, &care{name: ref.String(), do: operations.Adopt})
+	}
+	return err
+}
+
+const (
+	machineInterval = 5 * time.Second
+	poolInterval    = time.Minute
+)
+
+// watch looks at the world from time to time: which guests run on the hosts, how
+// full the pools are. What differs from the state is left to the resource's own
+// actor to look at again and write down.
+func (s *System) watch() {
+	machines, pools := time.NewTicker(machineInterval), time.NewTicker(poolInterval)
+	defer machines.Stop()
+	defer pools.Stop()
+	for {
+		select {
+		case <-s.base.Done():
+			return
+		case <-machines.C:
+			s.watchHosts()
+		case <-pools.C:
+			s.each(resources.KindPool, func(r resources.Resource) {
+				s.send(r.Metadata().Ref(), &care{name: r.Metadata().Ref().String(), do: operations.Observe})
+			})
+		}
+	}
+}
+
+// each calls fn for the ready resources of a kind that this node acts for.
+func (s *System) each(kind resources.Kind, fn func(r resources.Resource)) {
+	var found []resources.Resource
+	err := s.config.State.View(func(v *persistence.View) error {
+		return v.Each(kind, nil, func(r resources.Resource) bool {
+			if r.Metadata().Phase == resources.PhaseReady {
+				found = append(found, r)
+			}
+			return true
+		})
+	})
+	if err != nil {
+		s.config.Logger.Warn("reading resources failed", slog.String("kind", string(kind)), slog.Any("error", err))
+	}
+	for _, r := range found {
+		fn(r)
+	}
+}
+
+func (s *System) watchHosts() {
+	s.each(resources.KindHost, func(r resources.Resource) {
+		if h, ok := r.(*resources.Host); ok {
+			s.watchHost(h)
+		}
+	})
+}
+
+// watchHost compares what runs on a host with what should.
+func (s *System) watchHost(h *resources.Host) {
+	states, err := s.observe(h)
+	if err != nil {
+		s.config.Logger.Debug("observing a host failed", slog.String("host", h.ID), slog.Any("error", err))
+		return
+	}
+	var differ []resources.Ref
+	err = s.config.State.View(func(v *persistence.View) error {
+		return v.Each(resources.KindMachine, map[string]string{"host": h.ID}, func(r resources.Resource) bool {
+			m := r.Metadata()
+			if differs(m.Phase, states[m.ID]) {
+				differ = append(differ, m.Ref())
+			}
+			return true
+		})
+	})
+	if err != nil {
+		s.config.Logger.Warn("reading the machines of a host failed", slog.String("host", h.ID), slog.Any("error", err))
+	}
+	for _, ref := range differ {
+		s.send(ref, &care{name: ref.String(), do: operations.Observe})
+	}
+}
+
+func differs(p resources.Phase, observed string) bool {
+	switch p {
+	case resources.PhaseRunning:
+		return observed != "running"
+	case resources.PhasePaused:
+		return observed != "paused"
+	case resources.PhaseStopped:
+		return observed == "running" || observed == "paused"
+	}
+	return false
+}
+
+func (s *System) observe(h *resources.Host) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(s.base, careTimeout)
+	defer cancel()
+	u := &unit{ref: h.Ref()}
+	conn, _, err := s.engine.forStep(u).Conn(ctx, h.Spec.Driver, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	call := &driverpb.Call{Resource: &driverpb.Ref{Kind: string(h.Kind), Id: h.ID}}
+	err = s.config.State.View(func(v *persistence.View) error {
+		b, _, err := v.Binding(h.Ref())
+		call.Epoch, call.Handle = b.Epoch, &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	stream, err := driverpb.NewBaseClient(conn).Observe(ctx, &driverpb.ObserveRequest{Call: call})
+	if err != nil {
+		return nil, operations.FromFault(err)
+	}
+	return collect(stream)
+}

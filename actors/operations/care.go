@@ -1,0 +1,108 @@
+package operations
+
+import (
+	"context"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Adopt has the driver take responsibility for a resource again after one of its
+// processes was started: it finds or repairs what the handle names.
+func Adopt(ctx context.Context, c *Context) error {
+	product, properties := DriverOf(c.Resource)
+	d, err := c.driver(ctx, product, c.Resource.Metadata().Ref(), properties)
+	if err != nil {
+		return err
+	}
+	reply, err := driverpb.NewBaseClient(d.conn).Adopt(ctx, &driverpb.AdoptRequest{Call: d.call})
+	if err != nil {
+		return FromFault(err)
+	}
+	if h := reply.GetHandle(); h != nil && string(h.GetData()) != string(d.call.GetHandle().GetData()) {
+		c.bind(d, h)
+	}
+	return nil
+}
+
+// DriverOf returns the driver a resource names itself, and its properties; ""
+// for kinds that are realised by the driver of something above them.
+func DriverOf(r resources.Resource) (product string, properties map[string]any) {
+	switch x := r.(type) {
+	case *resources.Host:
+		return x.Spec.Driver, x.Spec.Properties
+	case *resources.Pool:
+		return x.Spec.Driver, x.Spec.Properties
+	case *resources.ImageStore:
+		return x.Spec.Driver, x.Spec.Properties
+	case *resources.Network:
+		return x.Spec.Driver, x.Spec.Properties
+	}
+	return "", nil
+}
+
+// Observe looks at a resource as it is in the world and notes what differs from
+// what the state says. It is for resources nobody works on.
+func Observe(ctx context.Context, c *Context) error {
+	switch c.Resource.(type) {
+	case *resources.Pool:
+		return observePool(ctx, c)
+	case *resources.Machine:
+		return observeMachine(ctx, c)
+	}
+	return nil
+}
+
+func observePool(ctx context.Context, c *Context) error {
+	p, err := Target[*resources.Pool](c)
+	if err != nil {
+		return err
+	}
+	d, err := c.driver(ctx, p.Spec.Driver, p.Ref(), p.Spec.Properties)
+	if err != nil {
+		return err
+	}
+	reply, err := driverpb.NewStorageClient(d.conn).StatPool(ctx, &driverpb.PoolRequest{Call: d.call})
+	if err != nil {
+		return FromFault(err)
+	}
+	if reply.GetTotalBytes() == p.Status.TotalBytes && reply.GetUsedBytes() == p.Status.UsedBytes {
+		return nil
+	}
+	now := c.Engine.Now()
+	Change(c, func(p *resources.Pool) {
+		p.Status.TotalBytes, p.Status.UsedBytes, p.Status.ObservedAt = reply.GetTotalBytes(), reply.GetUsedBytes(), now
+	})
+	return nil
+}
+
+// observeMachine notes that a guest ended by itself, was paused or is running
+// again. It starts and stops nothing.
+func observeMachine(ctx context.Context, c *Context) error {
+	m, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	reply, err := client.StatMachine(ctx, &driverpb.MachineRequest{Call: d.call, Host: host})
+	state, reason := reply.GetState(), reply.GetReason()
+	if resources.ClassOf(FromFault(err)) == resources.ClassNotFound {
+		state, reason, err = "absent", "gone", nil
+	}
+	if err != nil {
+		return FromFault(err)
+	}
+	phase := map[string]resources.Phase{
+		"running": resources.PhaseRunning, "paused": resources.PhasePaused,
+		"stopped": resources.PhaseStopped, "absent": resources.PhaseStopped,
+	}[state]
+	if phase == "" || phase == m.Phase {
+		return nil
+	}
+	Change(c, func(m *resources.Machine) {
+		m.Phase, m.Status.Ended, m.Reason = phase, "", ""
+		if phase == resources.PhaseStopped {
+			m.Status.Ended, m.Reason = reason, "the guest ended by itself: "+reason
+		}
+	})
+	return nil
+}

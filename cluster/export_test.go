@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"io"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// OpenPeer opens one node of several.
+func OpenPeer(cfg Config, transport raft.Transport, servers raft.Configuration) (*Node, error) {
+	return open(cfg, peers{transport: transport, servers: servers})
+}
+
+// SetClock replaces the clock that frames are stamped with.
+func (n *Node) SetClock(now func() time.Time) { n.clock.now = now }
+
+// SetDiskSpace replaces what the file system says.
+func (n *Node) SetDiskSpace(space func(string) (free, total uint64, err error)) {
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	n.disk.space, n.disk.checked = space, time.Time{}
+}
+
+// Raft gives raft, to ask it what a Node does not say.
+func (n *Node) Raft() *raft.Raft { return n.raft }
+
+// DecodeFrame decodes and encodes again.
+func DecodeFrame(data []byte) (at time.Time, commands [][]byte, err error) {
+	f, err := decodeFrame(data)
+	return f.at, f.commands, err
+}
+
+// EncodeFrame encodes a frame.
+func EncodeFrame(at time.Time, commands [][]byte) []byte { return encodeFrame(at, commands) }
+
+// WriteEnvelope writes an envelope with content.
+func WriteEnvelope(w io.Writer, m Manifest, content []byte) error {
+	e, err := newEnvelopeWriter(w, m, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Write(content); err != nil {
+		return err
+	}
+	return e.close()
+}
+
+// ReadEnvelope reads an envelope.
+func ReadEnvelope(r io.Reader) (m Manifest, content []byte, err error) {
+	e, err := newEnvelopeReader(r)
+	if err != nil {
+		return m, nil, err
+	}
+	content, err = io.ReadAll(e)
+	return e.manifest, content, err
+}
+
+// GuardStore returns raft's stores as a node guards them, and whether they are in use by raft's goroutines.
+func GuardStore(logs raft.LogStore, stable raft.StableStore, running bool, fail func(error)) interface {
+	raft.LogStore
+	raft.StableStore
+} {
+	s := &guardedStore{logs: logs, stable: stable, fail: fail}
+	s.running.Store(running)
+	return s
+}

@@ -1,0 +1,112 @@
+package cluster_test
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster"
+)
+
+func TestFrameRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		commands := rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "commands")
+		at := time.Unix(0, rapid.Int64Range(0, 1<<62).Draw(t, "at")).UTC()
+		gotAt, got, err := cluster.DecodeFrame(cluster.EncodeFrame(at, commands))
+		if err != nil || !gotAt.Equal(at) || len(got) != len(commands) {
+			t.Fatalf("decoding gives %v, %d commands, %v, want %v, %d", gotAt, len(got), err, at, len(commands))
+		}
+		for i := range got {
+			if !bytes.Equal(got[i], commands[i]) {
+				t.Fatalf("command %d is %x, want %x", i, got[i], commands[i])
+			}
+		}
+	})
+}
+
+func TestEveryDamageOfAFrameIsFound(t *testing.T) {
+	good := cluster.EncodeFrame(time.Unix(1, 2), [][]byte{[]byte("one"), {}, []byte("three")})
+	for i := range len(good) * 8 {
+		bad := bytes.Clone(good)
+		bad[i/8] ^= 1 << (i % 8)
+		if _, _, err := cluster.DecodeFrame(bad); !errors.Is(err, cluster.ErrCorrupt) && !errors.Is(err, cluster.ErrVersion) {
+			t.Errorf("bit %d flipped: %v", i, err)
+		}
+	}
+	for n := range good {
+		if _, _, err := cluster.DecodeFrame(good[:n]); !errors.Is(err, cluster.ErrCorrupt) {
+			t.Errorf("cut to %d bytes: %v", n, err)
+		}
+	}
+	newer := bytes.Clone(good)
+	newer[0]++
+	_, _, err := cluster.DecodeFrame(newer)
+	want(t, "a frame of a newer version", err, cluster.ErrVersion)
+}
+
+func FuzzFrame(f *testing.F) {
+	f.Add(cluster.EncodeFrame(time.Unix(1, 2), [][]byte{[]byte("one"), {}, []byte("three")}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		at, commands, err := cluster.DecodeFrame(data)
+		if err != nil {
+			return
+		}
+		_, again, err := cluster.DecodeFrame(cluster.EncodeFrame(at, commands))
+		if err != nil || len(again) != len(commands) {
+			t.Fatalf("what was decoded does not encode: %v", err)
+		}
+	})
+}
+
+func envelope(t testing.TB, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	m := cluster.Manifest{Kind: "backup", ClusterID: "c", NodeID: "n", Index: 7, Term: 3, LastTime: time.Unix(9, 0).UTC()}
+	if err := cluster.WriteEnvelope(&b, m, content); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestEnvelopeRoundTrip(t *testing.T) {
+	for _, size := range []int{0, 1, 256 << 10, 256<<10 + 1, 1 << 20} {
+		content := make([]byte, size)
+		for i := range content {
+			content[i] = byte(rand.Uint32())
+		}
+		m, got, err := cluster.ReadEnvelope(bytes.NewReader(envelope(t, content)))
+		if err != nil || m.Index != 7 || m.ClusterID != "c" || !bytes.Equal(got, content) {
+			t.Errorf("%d bytes: got %d bytes of %+v, %v", size, len(got), m, err)
+		}
+	}
+}
+
+func TestEveryDamageOfAnEnvelopeIsFound(t *testing.T) {
+	good := envelope(t, []byte("the state of a small zone"))
+	for i := range len(good) * 8 {
+		bad := bytes.Clone(good)
+		bad[i/8] ^= 1 << (i % 8)
+		if _, _, err := cluster.ReadEnvelope(bytes.NewReader(bad)); err == nil {
+			t.Errorf("bit %d flipped: no error", i)
+		}
+	}
+	for n := range good {
+		_, _, err := cluster.ReadEnvelope(bytes.NewReader(good[:n]))
+		want(t, "reading a state that was cut", err, cluster.ErrCorrupt)
+	}
+	_, _, err := cluster.ReadEnvelope(bytes.NewReader(append(good, 0)))
+	want(t, "reading a state with a byte more", err, cluster.ErrCorrupt)
+}
+
+func FuzzEnvelope(f *testing.F) {
+	f.Add(envelope(f, []byte("content")))
+	f.Add([]byte("BULKHEAD\x01\x02{}\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _, _ = cluster.ReadEnvelope(bytes.NewReader(data))
+	})
+}

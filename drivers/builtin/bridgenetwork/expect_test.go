@@ -1,0 +1,86 @@
+package bridgenetwork_test
+
+import (
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// wantFault checks that a call failed in this way; an empty field stands for any.
+func wantFault(t testing.TB, err error, class driverpb.Class, code, field string) *driverpb.Fault {
+	t.Helper()
+	fault := sdk.FaultOf(err)
+	if fault.GetClass() != class || fault.GetCode() != code || field != "" && fault.GetField() != field {
+		t.Fatalf("got %v (%v), want %v %s %s", fault, err, class, code, field)
+	}
+	return fault
+}
+
+// list returns the packet filter of a namespace.
+func list(t testing.TB, space *netspace.Space) string {
+	t.Helper()
+	output, err := space.Run(t.Context(), "", "nft", "list", "ruleset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(output)
+}
+
+func hashOf(id string) string           { return layout.Hash(id) }
+func portOf(g *guest) string            { return layout.Port(g.nic) }
+func spaceOf(n *network) string         { return layout.NetworkSpace(n.id) }
+func hostLinkOf(n *network) string      { return layout.HostLink(n.id) }
+func dhcpUnitOf(n *network) string      { return layout.DHCPUnit(n.id) }
+func dnsUnitOf(n *network) string       { return layout.DNSUnit(n.id) }
+func machineOf(g *guest) string         { return layout.MachineSpace(g.spec.GetMachine().GetId()) }
+func ref(kind, id string) *driverpb.Ref { return &driverpb.Ref{Kind: kind, Id: id} }
+
+// transitHost is the host's address towards a network.
+func transitHost(t testing.TB, n *network) string {
+	t.Helper()
+	subnet, err := netip.ParsePrefix(n.facts["transit"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layout.Transit{Subnet: subnet}.Host().String()
+}
+
+// addStray makes an interface in the namespace of the calling thread and a port of a bridge.
+func addStray(name, bridge string) error {
+	master, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return err
+	}
+	stray := netlink.NewVeth(netlink.LinkAttrs{Name: name, TxQLen: -1, MasterIndex: master.Attrs().Index})
+	stray.PeerName = name + "x"
+	return netlink.LinkAdd(stray)
+}
+
+// hostStation is the host itself, as something that talks.
+func hostStation(w *world) *station {
+	w.Helper()
+	space, err := netspace.Current()
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(space.Close)
+	return &station{world: w, Space: space, name: "host"}
+}
+
+// hostFilter returns the host's packet filter.
+func hostFilter(t testing.TB) string {
+	t.Helper()
+	output, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	return strings.TrimSpace(string(output))
+}

@@ -1,0 +1,95 @@
+package bridgenetwork
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/ruleset"
+)
+
+// program returns the path of the first of these that is installed. The error wraps exec.ErrNotFound.
+func program(paths [3]string) (string, error) {
+	for _, path := range paths {
+		if found, err := exec.LookPath(path); err == nil {
+			return found, nil
+		}
+	}
+	return "", fmt.Errorf("looking for %s: %w", paths[0], exec.ErrNotFound)
+}
+
+// Where distributions put the programs this driver needs.
+var (
+	nftPaths     = [3]string{"/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"}
+	dnsmasqPaths = [3]string{"/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq", "/usr/bin/dnsmasq"}
+)
+
+// commit puts a transaction of nft in force in a namespace, as a whole or not at all.
+func commit(ctx context.Context, space *netspace.Space, transaction string) error {
+	nft, err := program(nftPaths)
+	if err != nil {
+		return err
+	}
+	if _, err := space.Run(ctx, transaction, nft, "-f", "-"); err != nil {
+		return fmt.Errorf("changing the packet filter: %w", err)
+	}
+	return nil
+}
+
+// checkTransaction asks the kernel whether it would take a transaction.
+func checkTransaction(ctx context.Context, space *netspace.Space, transaction string) error {
+	nft, err := program(nftPaths)
+	if err != nil {
+		return err
+	}
+	if _, err := space.Run(ctx, transaction, nft, "-c", "-f", "-"); err != nil {
+		return fmt.Errorf("asking the packet filter: %w", err)
+	}
+	return nil
+}
+
+// hasTable tells whether our table of a family is in a namespace.
+func hasTable(ctx context.Context, space *netspace.Space, family string) (bool, error) {
+	nft, err := program(nftPaths)
+	if err != nil {
+		return false, err
+	}
+	output, err := space.Run(ctx, "", nft, "-j", "list", "tables")
+	if err != nil {
+		return false, fmt.Errorf("listing the tables of the packet filter: %w", err)
+	}
+	var listing struct {
+		Objects []struct {
+			Table *struct{ Family, Name string } `json:"table"`
+		} `json:"nftables"`
+	}
+	if err := json.Unmarshal(output, &listing); err != nil {
+		return false, fmt.Errorf("reading the tables of the packet filter: %w", err)
+	}
+	for _, object := range listing.Objects {
+		if object.Table != nil && object.Table.Family == family && object.Table.Name == ruleset.Table {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// hostState returns what the host's table holds; there is false when there is no such table.
+func (d *driver) hostState(ctx context.Context) (state ruleset.HostState, there bool, err error) {
+	there, err = hasTable(ctx, d.host, "ip")
+	if err != nil || !there {
+		return ruleset.HostState{}, false, err
+	}
+	nft, err := program(nftPaths)
+	if err != nil {
+		return ruleset.HostState{}, false, err
+	}
+	output, err := d.host.Run(ctx, "", nft, "-j", "-n", "list", "table", "ip", ruleset.Table)
+	if err != nil {
+		return ruleset.HostState{}, false, fmt.Errorf("listing the host's table: %w", err)
+	}
+	state, err = ruleset.ParseHost(output)
+	return state, true, err
+}

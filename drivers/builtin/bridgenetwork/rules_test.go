@@ -1,0 +1,280 @@
+package bridgenetwork_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+)
+
+func forward(id, listen string, port uint32, g *guest, target uint32) *driverpb.Rule {
+	return &driverpb.Rule{
+		Resource: ref("rule", id), Type: "port-forward", Protocol: "tcp", ListenAddress: listen, ListenPort: port,
+		TargetAddress: g.address(), TargetPort: target,
+	}
+}
+
+func TestForwardsReachGuestsFromWhereTheyListen(t *testing.T) {
+	w := newWorld(t)
+	outside := w.outside()
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	alpha, beta := n.guest("alpha", 0), n.guest("beta", 1)
+	alpha.serve(alpha.address() + ":8080")
+	beta.serve(beta.address() + ":8080")
+	n.mustApply(
+		forward("rule-outer", "", 80, alpha, 8080),
+		forward("rule-lan", "203.0.113.1", 80, beta, 8080),
+		forward("rule-loop", "127.0.0.1", 8001, alpha, 8080),
+		forward("rule-all", "0.0.0.0", 8002, alpha, 8080),
+	)
+	w.mustBeReady("network", n.id, n.handle)
+	host := transitHost(t, n)
+	w.hostMustGet(n.outer()+":80", "alpha "+host)
+	w.hostMustGet("203.0.113.1:80", "beta 203.0.113.1")
+	w.hostMustGet("127.0.0.1:8001", "alpha "+host)
+	w.hostMustGet("127.0.0.1:8002", "alpha "+host)
+	w.hostMustGet("203.0.113.1:8002", "alpha 203.0.113.1")
+	outside.mustGet("203.0.113.1:80", "beta 203.0.113.2") // who asks is not hidden
+	outside.mustGet("203.0.113.1:8002", "alpha 203.0.113.2")
+	outside.cannotGet("203.0.113.1:8001")
+	// A guest that asks for its own network from outside: by the host's address and by the outer one.
+	alpha.mustGet("203.0.113.1:80", "beta "+host)
+	beta.mustGet(n.outer()+":80", "alpha 10.20.0.1")
+
+	n.mustApply(forward("rule-lan", "203.0.113.1", 80, alpha, 8080))
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+	outside.cannotGet("203.0.113.1:8002")
+	n.mustApply()
+	outside.cannotGet("203.0.113.1:80")
+	if rules := hostFilter(t); strings.Contains(rules, "203.0.113.1") {
+		t.Errorf("the host still forwards:\n%s", rules)
+	}
+}
+
+func TestDatagramsAreForwarded(t *testing.T) {
+	w := newWorld(t)
+	outside := w.outside()
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	alpha := n.guest("alpha", 0)
+	rule := forward("rule-dns", "203.0.113.1", 53, alpha, 5353)
+	rule.Protocol = "udp"
+	n.mustApply(rule)
+	arrived := alpha.receive(alpha.address() + ":5353")
+	if err := outside.sendWhole("203.0.113.1:53", 100); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-arrived:
+	case <-w.context().Done():
+		t.Error("the datagram does not arrive")
+	}
+}
+
+func TestAPortOfTheHostLeadsToOneNetworkAndNoProgram(t *testing.T) {
+	w := newWorld(t)
+	w.outside()
+	one, two := w.create("net-one", natSpec("10.20.0.0/24")), w.create("net-two", natSpec("10.21.0.0/24"))
+	alpha, gamma := one.guest("alpha", 0), two.guest("gamma", 0)
+	hostStation(w).serve("203.0.113.1:22")
+	one.mustApply(forward("rule-a", "203.0.113.1", 80, alpha, 80))
+	one.mustApply(forward("rule-b", "203.0.113.1", 80, alpha, 81)) // its own port it may have again
+	for _, test := range []struct {
+		rule *driverpb.Rule
+		code string
+		says string
+	}{
+		{forward("rule-c", "203.0.113.1", 80, gamma, 80), "port-taken", "net-one"},
+		{forward("rule-c", "203.0.113.1", 22, gamma, 22), "port-in-use", "203.0.113.1:22/tcp"},
+		{forward("rule-c", "0.0.0.0", 22, gamma, 22), "port-in-use", "0.0.0.0:22/tcp"},
+		{forward("rule-c", "203.0.113.9", 80, gamma, 80), "address-not-on-host", "203.0.113.9"},
+	} {
+		before := list(t, two.inside()) + hostFilter(t)
+		fault := wantFault(t, two.apply(test.rule), driverpb.Class_CLASS_CONFLICT, test.code, "")
+		if !strings.Contains(fault.GetMessage(), test.says) {
+			t.Errorf("%s does not name %s: %s", test.code, test.says, fault.GetMessage())
+		}
+		if after := list(t, two.inside()) + hostFilter(t); after != before {
+			t.Errorf("%s was refused and changed something:\n%s\n%s", test.code, before, after)
+		}
+	}
+	two.mustApply(forward("rule-c", "203.0.113.1", 81, gamma, 80))
+}
+
+func TestRulesDecideInTheirOrder(t *testing.T) {
+	w := newWorld(t)
+	outside := w.outside()
+	outside.serve("203.0.113.2:80")
+	outside.serve("203.0.113.2:81")
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	alpha := n.guest("alpha", 0)
+	alpha.serve(alpha.address() + ":8080")
+	door := forward("rule-door", "203.0.113.1", 80, alpha, 8080)
+	door.Priority = 50
+
+	// Without rules all gets out; nothing gets in but through a forward.
+	n.mustApply(door)
+	alpha.mustGet("203.0.113.2:80", "outside 203.0.113.1")
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+
+	// A forward is for whom it names.
+	door.Cidrs = []string{"198.51.100.0/24"}
+	n.mustApply(door)
+	outside.cannotGet("203.0.113.1:80")
+	door.Cidrs = []string{"203.0.113.0/25", "203.0.113.2/32", "198.51.100.0/24"} // members may overlap
+	n.mustApply(door)
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+
+	// The lower priority is asked first.
+	wall := &driverpb.Rule{Resource: ref("rule", "rule-wall"), Type: "ingress", Action: "deny", Protocol: "tcp",
+		PortFrom: 8000, PortTo: 9000, Cidrs: []string{"203.0.113.2/32"}, Priority: 40}
+	n.mustApply(door, wall)
+	outside.cannotGet("203.0.113.1:80")
+	wall.Priority = 60
+	n.mustApply(wall, door)
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+
+	// What gets out.
+	n.mustApply(
+		&driverpb.Rule{Type: "egress", Action: "allow", Protocol: "tcp", PortFrom: 81, Priority: 1},
+		&driverpb.Rule{Type: "egress", Action: "deny", Protocol: "any", Cidrs: []string{"203.0.113.0/24"}, Priority: 2},
+	)
+	alpha.mustGet("203.0.113.2:81", "outside 203.0.113.1")
+	if _, err := alpha.get(w.context(), "203.0.113.2:80"); err == nil || !strings.Contains(err.Error(), "no route") &&
+		!strings.Contains(err.Error(), "refused") && !strings.Contains(err.Error(), "prohibited") {
+		t.Errorf("alpha is told %v, want a refusal at once", err)
+	}
+	if err := alpha.ping("203.0.113.2"); err == nil {
+		t.Error("alpha gets an echo from where nothing may go")
+	}
+	n.mustApply()
+	if err := alpha.ping("203.0.113.2"); err != nil {
+		t.Errorf("alpha gets no echo: %v", err)
+	}
+}
+
+func TestBadRulesAreRefusedAsAWhole(t *testing.T) {
+	w := newWorld(t)
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	alpha := n.guest("alpha", 0)
+	good := forward("rule-good", "", 80, alpha, 80)
+	n.mustApply(good)
+	before := list(t, n.inside())
+	change := func(change func(*driverpb.Rule)) *driverpb.Rule {
+		rule := forward("rule-bad", "", 81, alpha, 80)
+		change(rule)
+		return rule
+	}
+	invalid, unsupported := driverpb.Class_CLASS_INVALID, driverpb.Class_CLASS_UNSUPPORTED
+	for name, test := range map[string]struct {
+		rule  *driverpb.Rule
+		class driverpb.Class
+		code  string
+		field string
+	}{
+		"type":             {&driverpb.Rule{Type: "sideways"}, invalid, "bad-type", "/rules/1/type"},
+		"action":           {&driverpb.Rule{Type: "ingress", Action: "maybe"}, invalid, "bad-action", "/rules/1/action"},
+		"protocol":         {&driverpb.Rule{Type: "ingress", Protocol: "sctp"}, invalid, "bad-protocol", "/rules/1/protocol"},
+		"cidr":             {&driverpb.Rule{Type: "egress", Cidrs: []string{"10.0.0.0/8", "x; drop"}}, invalid, "bad-cidr", "/rules/1/cidrs/1"},
+		"ports of icmp":    {&driverpb.Rule{Type: "egress", Protocol: "icmp", PortFrom: 1}, invalid, "bad-ports", "/rules/1/port_from"},
+		"ports backwards":  {&driverpb.Rule{Type: "egress", PortFrom: 9, PortTo: 8}, invalid, "bad-ports", "/rules/1/port_from"},
+		"ports too high":   {&driverpb.Rule{Type: "egress", PortFrom: 9, PortTo: 70000}, invalid, "bad-ports", "/rules/1/port_from"},
+		"deny":             {change(func(r *driverpb.Rule) { r.Action = "deny" }), invalid, "bad-action", "/rules/1/action"},
+		"icmp":             {change(func(r *driverpb.Rule) { r.Protocol = "icmp" }), invalid, "bad-protocol", "/rules/1/protocol"},
+		"no target port":   {change(func(r *driverpb.Rule) { r.TargetPort = 0 }), invalid, "bad-ports", "/rules/1/target_port"},
+		"no listen port":   {change(func(r *driverpb.Rule) { r.ListenPort = 65536 }), invalid, "bad-ports", "/rules/1/listen_port"},
+		"target elsewhere": {change(func(r *driverpb.Rule) { r.TargetAddress = "10.21.0.1" }), invalid, "bad-address", "/rules/1/target_address"},
+		"listen nowhere":   {change(func(r *driverpb.Rule) { r.ListenAddress = "here" }), invalid, "bad-address", "/rules/1/listen_address"},
+		"listen on IPv6":   {change(func(r *driverpb.Rule) { r.ListenAddress = "::1" }), unsupported, "ipv6-unsupported", ""},
+		"listen twice":     {change(func(r *driverpb.Rule) { r.ListenPort = 80 }), invalid, "duplicate-listen", ""},
+		"listen on outer":  {change(func(r *driverpb.Rule) { r.ListenPort, r.ListenAddress = 80, n.outer() }), invalid, "duplicate-listen", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantFault(t, n.apply(good, test.rule), test.class, test.code, test.field)
+			if after := list(t, n.inside()); after != before {
+				t.Errorf("the rules changed:\n%s\n%s", before, after)
+			}
+		})
+	}
+}
+
+// TestRulesChangeAtOnceUnderTraffic switches between two rule sets that both let port 80 and never port 81 in, but
+// differ in all else: no connection to the first may fail, none to the second succeed.
+func TestRulesChangeAtOnceUnderTraffic(t *testing.T) {
+	w := newWorld(t)
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	alpha := n.guest("alpha", 0)
+	alpha.serve(alpha.address() + ":80")
+	alpha.serve(alpha.address() + ":81")
+	few := []*driverpb.Rule{forward("rule-a", "", 80, alpha, 80)}
+	many := []*driverpb.Rule{}
+	for i := range 60 {
+		rule := forward(fmt.Sprintf("rule-%d", i), "", uint32(100+i), alpha, uint32(1000+i))
+		rule.Cidrs = []string{"10.0.0.0/8", "172.16.0.0/12"}
+		many = append(many, rule, &driverpb.Rule{
+			Type: "ingress", Action: "deny", Protocol: "tcp", PortFrom: 81, PortTo: uint32(82 + i), Priority: uint32(i),
+		})
+	}
+	many = append(many, few...)
+	n.mustApply(few...)
+
+	var open, closed atomic.Int64
+	stop := make(chan struct{})
+	var askers sync.WaitGroup
+	ask := func(port string, right bool, count *atomic.Int64) {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			connection, err := net.DialTimeout("tcp", n.outer()+":"+port, 300*time.Millisecond)
+			if err == nil {
+				_ = connection.Close()
+			}
+			if (err == nil) != right {
+				t.Errorf("port %s at the wrong time: %v", port, err)
+			}
+			count.Add(1)
+		}
+	}
+	askers.Go(func() { ask("80", true, &open) })
+	askers.Go(func() { ask("81", false, &closed) })
+	for i := 0; i < 40 || open.Load() < 300 || closed.Load() < 5; i++ {
+		if i%2 == 0 {
+			n.mustApply(many...)
+		} else {
+			n.mustApply(few...)
+		}
+	}
+	close(stop)
+	askers.Wait()
+	t.Logf("%d connections let in, %d kept out", open.Load(), closed.Load())
+}
+
+func TestEstablishedConnectionsLiveOn(t *testing.T) {
+	w := newWorld(t)
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	alpha := n.guest("alpha", 0)
+	alpha.serve(alpha.address() + ":80")
+	n.mustApply(forward("rule-a", "", 80, alpha, 80))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", n.outer()+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	n.mustApply()
+	_ = connection.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(connection, "GET / HTTP/1.0\r\n\r\n")
+	answer := make([]byte, 15)
+	if _, err := connection.Read(answer); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.0 200") {
+		t.Errorf("the connection was cut: %q, %v", answer, err)
+	}
+}

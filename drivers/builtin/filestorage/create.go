@@ -1,0 +1,198 @@
+package filestorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/diskdir"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// CreateVolume implements driverpb.StorageServer. The volume has its name only when it is complete.
+func (s *fileStorage) CreateVolume(
+	ctx context.Context, req *driverpb.CreateVolumeRequest,
+) (*driverpb.VolumeReply, error) {
+	call, id := req.GetCall(), req.GetCall().GetResource().GetId()
+	done, err := s.turns.take(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	p, err := openPool(call, req.GetPool().GetResource().GetId(), req.GetPool().GetHandle())
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	format, err := p.formatOf(req)
+	if err != nil {
+		return nil, err
+	}
+	existing, err := p.volumeOf(id, nil)
+	if err == nil {
+		return p.sameVolume(existing, format, req.GetSizeBytes())
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, diskdir.Fault(err, "looking for volume "+id)
+	}
+	// Another process may have been faster, during a swap.
+	if err := s.create(ctx, p, req, format); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, diskdir.Fault(err, "creating volume "+id)
+	}
+	made, err := p.volumeOf(id, nil)
+	if err != nil {
+		return nil, volumeFault(err, id)
+	}
+	return p.sameVolume(made, format, req.GetSizeBytes())
+}
+
+func (p *pool) formatOf(req *driverpb.CreateVolumeRequest) (string, error) {
+	switch req.GetFormat() {
+	case "":
+		return p.format, nil
+	case formatRaw, formatQCOW2:
+		return req.GetFormat(), nil
+	}
+	return "", sdk.Invalid("format-unknown", "/format", "the format must be raw or qcow2", "")
+}
+
+// sameVolume answers a creation of what is there already. It is complete, for only complete volumes have a name.
+func (p *pool) sameVolume(existing volume, format string, bytes uint64) (*driverpb.VolumeReply, error) {
+	size := existing.bytes
+	if bytes != 0 {
+		asked, err := diskSize(bytes)
+		if err != nil {
+			return nil, err
+		}
+		size = asked
+	}
+	if existing.format != format || existing.bytes != size {
+		return nil, sdk.Conflict("volume-exists", fmt.Sprintf("volume %s is there already as %s of %d bytes",
+			existing.id, existing.format, existing.bytes), "delete it first, or create another one")
+	}
+	return p.volumeReply(existing)
+}
+
+func (s *fileStorage) create(ctx context.Context, p *pool, req *driverpb.CreateVolumeRequest, format string) error {
+	from, err := p.sourceOf(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer from.close()
+	size, err := sizeOf(req.GetSizeBytes(), from)
+	if err != nil {
+		return err
+	}
+	if err := p.room(0); err != nil {
+		return err
+	}
+	id := req.GetCall().GetResource().GetId()
+	staged, err := p.dir.Stage(id)
+	if err != nil {
+		return err
+	}
+	defer staged.Discard()
+	if err := s.fill(ctx, p, staged.File(), from, format, size); err != nil {
+		return err
+	}
+	sdk.Progress(ctx, 99, "writing the rest to disk")
+	return staged.Publish(folderVolumes, fileName(id, format))
+}
+
+// sizeOf gives the size of a new volume: what is asked for, or its source's.
+func sizeOf(asked uint64, from *source) (int64, error) {
+	if asked == 0 && from != nil {
+		return from.bytes, nil
+	}
+	size, err := diskSize(asked)
+	if err != nil {
+		return 0, err
+	}
+	if from != nil && size < from.bytes {
+		return 0, sdk.Invalid("size-too-small", "/sizeBytes",
+			fmt.Sprintf("the source has a disk of %d bytes, the volume would have %d", from.bytes, size),
+			fmt.Sprintf("ask for at least %d bytes", from.bytes))
+	}
+	return size, nil
+}
+
+// fill makes the content of a staged volume.
+func (s *fileStorage) fill(
+	ctx context.Context, p *pool, into *os.File, from *source, format string, size int64,
+) error {
+	switch {
+	case from == nil && format == formatRaw:
+		return s.resize(ctx, into, formatRaw, size)
+	case from == nil:
+		return s.qemuImgCreate(ctx, into, size)
+	case from.format == format:
+		if _, err := p.copy(ctx, into, from.file); err != nil {
+			return err
+		}
+	default:
+		if err := s.convert(ctx, p, into, from, format); err != nil {
+			return err
+		}
+	}
+	have, err := diskBytes(into, format)
+	if err != nil || have >= size {
+		return err
+	}
+	return s.resize(ctx, into, format, size)
+}
+
+// copy makes a file of the pool a copy of another: sharing its blocks, which takes one moment and no space, or else
+// holes and all. It tells which.
+func (p *pool) copy(ctx context.Context, into, from *os.File) (shared bool, err error) {
+	shared, err = diskdir.Share(into, from)
+	if err != nil || shared {
+		return shared, err
+	}
+	needed, err := diskdir.Allocated(from)
+	if err != nil {
+		return false, err
+	}
+	if err := p.room(needed); err != nil {
+		return false, err
+	}
+	return false, diskdir.Copy(ctx, into, from, func(done, total int64) {
+		sdk.Progress(ctx, int(done*98/max(total, 1)), fmt.Sprintf("copied %d of %d MiB", done>>20, total>>20))
+	})
+}
+
+// convert copies between formats.
+func (s *fileStorage) convert(ctx context.Context, p *pool, into *os.File, from *source, format string) error {
+	needed, err := s.qemuImgMeasure(ctx, from)
+	if err != nil {
+		return err
+	}
+	if err := p.room(needed); err != nil {
+		return err
+	}
+	return s.qemuImgConvert(ctx, into, from, format)
+}
+
+// resize makes a disk that is not in use larger.
+func (s *fileStorage) resize(ctx context.Context, file *os.File, format string, size int64) error {
+	if format == formatQCOW2 {
+		return s.qemuImgResize(ctx, file, size)
+	}
+	if err := file.Truncate(size); err != nil {
+		return fmt.Errorf("setting size: %w", err)
+	}
+	return nil
+}
+
+func diskBytes(file *os.File, format string) (int64, error) {
+	if format == formatQCOW2 {
+		return qcow2Bytes(file)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("reading size: %w", err)
+	}
+	return info.Size(), nil
+}

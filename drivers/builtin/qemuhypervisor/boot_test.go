@@ -1,0 +1,34 @@
+package qemuhypervisor_test
+
+import (
+	"testing"
+	"time"
+)
+
+// TestBoot is the way a machine usually goes.
+func TestBoot(t *testing.T) {
+	l := newLab(t)
+	l.openHost()
+	spec := l.smallMachine("m1")
+	begun := time.Now()
+	if reply := l.startMachine("m1", spec); reply.GetState() != "running" {
+		t.Fatalf("started it is %q, want running", reply.GetState())
+	}
+	c := l.console("m1")
+	c.awaits(ready, 1)
+	t.Logf("the guest was ready after %s", time.Since(begun).Round(100*time.Millisecond))
+	c.awaits("hostname:    m1", 1)
+	c.awaits("instance-id: i-m1", 1)
+	stats := l.stat("m1").GetStats()
+	if stats.GetCpuNs() == 0 || stats.GetMemoryBytes() == 0 || stats.GetDiskReadBytes() == 0 ||
+		stats.GetDiskWriteBytes() == 0 || stats.GetUptimeMs() == 0 {
+		t.Errorf("statistics are missing: %v", stats)
+	}
+	pid := l.pid("m1")
+	reply := l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", 30*time.Second, false)))
+	if reply.GetState() != "stopped" {
+		t.Errorf("stopped it is %q", reply.GetState())
+	}
+	until(t, "QEMU is gone", time.Second, func() bool { return !alive(pid) })
+	l.is("m1", "absent", "")
+}

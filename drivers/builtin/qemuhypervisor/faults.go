@@ -1,0 +1,114 @@
+package qemuhypervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/qmp"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// logTail is how much of QEMU's last words is looked at and shown.
+const logTail = 2048
+
+// complaint is something QEMU says, and what it means.
+type complaint struct {
+	says *regexp.Regexp
+	// fault gets what QEMU said, one line.
+	fault func(said string) error
+}
+
+// complaints are tried in order.
+func complaints() []complaint {
+	conflict := func(code, remedy string) func(string) error {
+		return func(said string) error { return sdk.Conflict(code, said, remedy) }
+	}
+	return []complaint{
+		{regexp.MustCompile(`Failed to get "?(shared )?"?(write|consistent read)"? lock|[Ii]s another process using`),
+			conflict("disk-in-use", "another process has the disk open: stop it")},
+		{regexp.MustCompile(`[Cc]annot set up guest memory|[Cc]annot allocate memory`), func(said string) error {
+			return sdk.Exhausted("no-memory", said, "ask for less memory, or free some on the host")
+		}},
+		{regexp.MustCompile(`could not configure /dev/net/tun|could not open /dev/net/tun|tap`), func(said string) error {
+			return sdk.NotFound("interface-unusable", said, "attach the nic to its network again")
+		}},
+		{regexp.MustCompile(`KVM|kvm`), func(said string) error {
+			return sdk.Denied("kvm-unusable", said, "let the guests' user open /dev/kvm, or set the accelerator to tcg")
+		}},
+		{regexp.MustCompile(`unable to find CPU model|[Pp]roperty '.*-cpu\.`), func(said string) error {
+			return sdk.Invalid("cpu-model-unknown", "/properties/"+keyCPUModel, said, "leave it empty")
+		}},
+		{regexp.MustCompile(`unsupported machine type`), func(said string) error {
+			return sdk.Invalid("machine-type-unknown", "/properties/"+keyMachineType, said, "use q35")
+		}},
+		{regexp.MustCompile(`Could not open '.*': Permission denied`), func(said string) error {
+			return sdk.Denied("disk-denied", said, "give it to the data group: chgrp and chmod 0660")
+		}},
+		{regexp.MustCompile(`Could not open '.*': No such file`), func(said string) error {
+			return sdk.NotFound("disk-missing", said, "")
+		}},
+		{regexp.MustCompile(`Image is not in qcow2 format|[Uu]nsupported qcow2|Could not open`), func(said string) error {
+			return sdk.Invalid("format-mismatch", fieldMachine+"/disks", said, "")
+		}},
+	}
+}
+
+// startFault says why a QEMU that was launched ended at once, from its last words.
+func startFault(unit *driverpb.Unit) error {
+	said := lastWords(unit.GetLogPath())
+	for _, complaint := range complaints() {
+		if complaint.says.MatchString(said) {
+			return complaint.fault(said)
+		}
+	}
+	if said == "" {
+		said = fmt.Sprintf("QEMU ended with exit code %d and said nothing", unit.GetExitCode())
+	}
+	return sdk.Transient("qemu-ended", said)
+}
+
+// refusalFault says what a command's refusal means; err itself when it is something else.
+func refusalFault(err error) error {
+	refusal, ok := errors.AsType[*qmp.Error](err)
+	if !ok {
+		return err
+	}
+	for _, complaint := range complaints() {
+		if complaint.says.MatchString(refusal.Description) {
+			return complaint.fault(refusal.Description)
+		}
+	}
+	return sdk.Conflict("qemu-refused", err.Error(), "")
+}
+
+// noSpace is how QEMU says that a file system or quota is full.
+var noSpace = regexp.MustCompile(`No space left|quota exceeded|File too large`)
+
+// lastWords reads the end of a log: the last line that says something, without the name and time before it.
+func lastWords(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && info.Size() > logTail {
+		_, _ = file.Seek(-logTail, io.SeekEnd)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, logTail))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	line := lines[len(lines)-1]
+	for i := len(lines) - 1; i >= 0 && strings.Contains(lines[i], "qemu-"); i-- {
+		line = lines[i] // the first of the last block: what follows it are consequences
+	}
+	return strings.ToValidUTF8(prefix.ReplaceAllString(line, ""), "?")
+}
+
+var prefix = regexp.MustCompile(`^(\S+Z )?qemu-(system-\w+|kvm): `)

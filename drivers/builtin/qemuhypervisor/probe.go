@@ -1,0 +1,187 @@
+package qemuhypervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/accelerator"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/commandline"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/qmp"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// verdict is what a probe found out about an accelerator.
+type verdict struct {
+	works bool
+	// why it does not, for people.
+	why string
+	// version of the QEMU that was started.
+	version string
+	// took is how long the probe's guest ran.
+	took time.Duration
+}
+
+// judge really starts a guest with the accelerator, once in the life of this process.
+func (h *Hypervisor) judge(ctx context.Context, kind commandline.Accelerator) (verdict, error) {
+	h.probing.Lock()
+	defer h.probing.Unlock()
+	h.mutex.Lock()
+	known, ok := h.processor[kind]
+	h.mutex.Unlock()
+	if ok {
+		return known, nil
+	}
+	found, err := h.tryOut(ctx, kind)
+	if err != nil {
+		return verdict{}, err
+	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.processor[kind] = found
+	return found, nil
+}
+
+// tryOut starts the probe's guest and watches it. An error means that nothing was found out.
+func (h *Hypervisor) tryOut(ctx context.Context, kind commandline.Accelerator) (found verdict, err error) {
+	binary, err := h.binary()
+	if err != nil {
+		return verdict{}, err
+	}
+	if kind == commandline.KVM {
+		if _, err := os.Stat(deviceKVM); err != nil {
+			return verdict{why: "there is no " + deviceKVM + ": no virtualisation, or kvm's kernel modules are missing"}, nil
+		}
+	}
+	unit := "probe-" + string(kind)
+	dir := filepath.Join(h.env.WorkDir, unit)
+	ended := context.WithoutCancel(ctx)
+	defer func() { // whatever happens, no probe is left
+		_, failed := h.env.Host.Terminate(ended, unit, 0)
+		err = errors.Join(err, failed, directory(dir).remove())
+	}()
+	if _, err := h.env.Host.Terminate(ctx, unit, 0); err != nil { // of a driver that was killed meanwhile
+		return verdict{}, fmt.Errorf("ending an old probe: %w", err)
+	}
+	probe, err := layOut(directory(dir), binary, kind)
+	if err != nil {
+		return verdict{}, err
+	}
+	launch := &driverpb.Launch{
+		Unit: unit, Argv: probe.Args(), WorkDir: directory(dir).own(), ReadPaths: []string{probe.ROM},
+		MemoryMaxBytes: overheadBytes,
+	}
+	if kind == commandline.KVM {
+		launch.Devices = []string{deviceKVM}
+	}
+	launched, err := h.env.Host.Launch(ctx, launch)
+	if sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_DENIED || sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_NOT_FOUND {
+		return verdict{why: sdk.FaultOf(err).GetMessage()}, nil
+	}
+	if err != nil {
+		return verdict{}, fmt.Errorf("starting a probe: %w", err)
+	}
+	return h.watchProbe(ctx, launched, probe.Control)
+}
+
+// layOut makes the probe's directory and ROM.
+func layOut(dir directory, binary string, kind commandline.Accelerator) (*commandline.Probe, error) {
+	if err := dir.make(); err != nil {
+		return nil, err
+	}
+	rom := filepath.Join(string(dir), "rom")
+	if err := create(rom, modeSeen); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(rom, accelerator.ROM(), modeSeen); err != nil {
+		return nil, fmt.Errorf("writing the probe's ROM: %w", err)
+	}
+	return &commandline.Probe{
+		Binary: binary, Type: "q35", Accelerator: kind, ROM: rom, Control: dir.control(),
+	}, nil
+}
+
+// watchProbe lets the probe's guest run and judges by how it ends.
+func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket string) (verdict, error) {
+	monitor, err := h.appearProbe(ctx, unit, socket)
+	if errors.Is(err, errEnded) {
+		return verdict{why: "QEMU does not start with it: " + lastWords(unit.GetLogPath())}, nil
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	defer func() { _ = monitor.Close() }()
+	found := verdict{version: monitor.Version()}
+	begun := time.Now()
+	if err := execute(ctx, monitor, "cont", nil, nil); err != nil {
+		return verdict{}, fmt.Errorf("starting the probe's guest: %w", err)
+	}
+	patience, cancel := context.WithTimeout(ctx, accelerator.Patience)
+	defer cancel()
+	status, err := waitFor(patience, monitor, func(status string) bool { return status != qemuRunning })
+	found.took = time.Since(begun)
+	switch {
+	case ctx.Err() != nil:
+		return verdict{}, fmt.Errorf("watching a probe: %w", ctx.Err())
+	case errors.Is(err, context.DeadlineExceeded):
+		found.why = fmt.Sprintf("it executes guests too slowly: not %d million instructions in %s",
+			accelerator.Instructions/1_000_000, accelerator.Patience)
+	case err != nil:
+		found.why = "QEMU ended while it executed a guest"
+	case status != accelerator.Success:
+		found.why = fmt.Sprintf("it can't execute what every operating system does (QEMU reports %q)", status)
+	default:
+		found.works = true
+	}
+	return found, nil
+}
+
+// appearProbe waits for a probe's monitor.
+func (h *Hypervisor) appearProbe(ctx context.Context, unit *driverpb.Unit, socket string) (*qmp.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, appearLimit)
+	defer cancel()
+	return h.await(ctx, unit.GetName(), func() (*qmp.Client, error) { return connect(ctx, probeName, socket) })
+}
+
+// probeName is what a probe's QEMU calls itself.
+const probeName = "probe"
+
+// acceleratorFor says what a machine on the host is to run with.
+func (h *Hypervisor) acceleratorFor(
+	ctx context.Context, host *driverpb.HostRef, s settings,
+) (commandline.Accelerator, error) {
+	if s.accelerator == string(commandline.TCG) {
+		return commandline.TCG, nil
+	}
+	var remembered hostHandle
+	if err := decodeHandle(host.GetHandle(), &remembered); err != nil {
+		return "", err
+	}
+	if remembered.Accelerator != "" && s.accelerator == acceleratorAuto {
+		return remembered.Accelerator, nil
+	}
+	kind, _, err := h.choose(ctx, s)
+	return kind, err
+}
+
+// choose finds the accelerator a host's settings lead to, and what the probe of KVM found.
+func (h *Hypervisor) choose(ctx context.Context, s settings) (commandline.Accelerator, verdict, error) {
+	if s.accelerator == string(commandline.TCG) {
+		return commandline.TCG, verdict{why: "switched off by the property " + keyAccelerator}, nil
+	}
+	found, err := h.judge(ctx, commandline.KVM)
+	switch {
+	case err != nil:
+		return "", verdict{}, err
+	case found.works:
+		return commandline.KVM, found, nil
+	case s.accelerator == string(commandline.KVM):
+		return "", verdict{}, sdk.Invalid("kvm-unusable", "/properties/"+keyAccelerator, "KVM does not work here: "+found.why,
+			"set it to auto or tcg, or enable virtualisation in the firmware")
+	}
+	return commandline.TCG, found, nil
+}

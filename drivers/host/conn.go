@@ -1,0 +1,195 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// conn is an instance's connection over all its processes. This is the one place where errors of calls are
+// translated.
+type conn struct {
+	instance *Instance
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c *conn) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	current, release, err := c.instance.enter(ctx, method)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
+		defer cancel()
+	}
+	call := &callSent{}
+	err = current.conn.Invoke(call.in(ctx), method, request, reply, options...)
+	return c.translate(ctx, method, call, err)
+}
+
+// NewStream implements grpc.ClientConnInterface. The stream counts as a call in flight until it ends or ctx does.
+func (c *conn) NewStream(
+	ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	current, release, err := c.instance.enter(ctx, method)
+	if err != nil {
+		return nil, err
+	}
+	cancel := func() {}
+	if _, bounded := ctx.Deadline(); !bounded {
+		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
+	}
+	call := &callSent{}
+	wire, err := current.conn.NewStream(call.in(ctx), description, method, options...)
+	if err != nil {
+		cancel()
+		release()
+		return nil, c.translate(ctx, method, call, err)
+	}
+	s := &stream{ClientStream: wire, conn: c, method: method, call: call}
+	s.end = sync.OnceFunc(func() {
+		cancel()
+		release()
+	})
+	context.AfterFunc(ctx, s.end)
+	return s, nil
+}
+
+// stream is a stream whose errors are translated.
+type stream struct {
+	grpc.ClientStream
+	conn   *conn
+	method string
+	call   *callSent
+	end    func()
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s *stream) RecvMsg(message any) error {
+	err := s.ClientStream.RecvMsg(message)
+	if err == nil {
+		return nil
+	}
+	translated := err
+	if !errors.Is(err, io.EOF) {
+		translated = s.conn.translate(s.Context(), s.method, s.call, err)
+	}
+	s.end()
+	return translated
+}
+
+// enter finds the process to call and a place among its calls in flight. Calls by which the engine learns what is
+// going on always have a place.
+func (i *Instance) enter(ctx context.Context, method string) (current *run, release func(), err error) {
+	i.mutex.Lock()
+	current, state := i.run, i.state
+	reason := ""
+	if len(i.failures) > 0 {
+		reason = ": " + i.failures[len(i.failures)-1].Text
+	}
+	i.mutex.Unlock()
+	if current == nil || state != StateRunning {
+		return nil, nil, sdk.Transient("driver-unavailable", fmt.Sprintf("driver %s is %s%s", i.name, state, reason))
+	}
+	if isControl(method) {
+		return current, func() {}, nil
+	}
+	select {
+	case <-current.refusal:
+		return nil, nil, sdk.Transient("driver-unavailable", fmt.Sprintf("driver %s is shutting down", i.name))
+	default:
+	}
+	select {
+	case current.slots <- struct{}{}:
+		return current, func() { <-current.slots }, nil
+	case <-current.refusal:
+		return nil, nil, sdk.Transient("driver-unavailable", fmt.Sprintf("driver %s is shutting down", i.name))
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("%w: %w", sdk.Transient("driver-busy",
+			fmt.Sprintf("driver %s has %d calls in flight, which is its limit", i.name, cap(current.slots))), ctx.Err())
+	}
+}
+
+func isControl(method string) bool {
+	name := path.Base(method)
+	return strings.HasPrefix(name, "Stat") || slices.Contains([]string{
+		"Hello", "Describe", "Configure", "Probe", "Recall", "Attend", "Shutdown", "OpenConsole", "Check",
+	}, name)
+}
+
+// translate makes every error of a call carry a fault.
+func (c *conn) translate(ctx context.Context, method string, call *callSent, err error) error {
+	if err == nil || sdk.FaultOf(err) != nil {
+		return err
+	}
+	name, answer := c.instance.name, status.Convert(err)
+	words := fmt.Sprintf("calling %s of driver %s: %s", path.Base(method), name, answer.Message())
+	fault := sdk.Internal("fault-missing", fmt.Errorf("%s (code %s, without a fault)", words, answer.Code()))
+	switch answer.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		fault = sdk.Transient("driver-unavailable", words)
+		if call.sent.Load() {
+			fault = sdk.Unknown("outcome-unknown", words)
+		}
+	case codes.Unimplemented:
+		fault = sdk.Unsupported("not-implemented", words)
+	case codes.InvalidArgument:
+		fault = sdk.Invalid("fault-missing", "", words, "")
+	case codes.NotFound:
+		fault = sdk.NotFound("fault-missing", words, "")
+	case codes.PermissionDenied, codes.Unauthenticated:
+		fault = sdk.Denied("fault-missing", words, "")
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", fault, ctx.Err())
+	}
+	return fault
+}
+
+// callSent notes whether the request of a call left.
+type callSent struct {
+	sent atomic.Bool
+}
+
+type callSentKey struct{}
+
+func (c *callSent) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callSentKey{}, c)
+}
+
+// sentWatch is the gRPC stats handler that sets callSent.
+type sentWatch struct{}
+
+// TagRPC implements stats.Handler.
+func (sentWatch) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+// HandleRPC implements stats.Handler.
+func (sentWatch) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	if _, ok := event.(*stats.OutPayload); !ok {
+		return
+	}
+	if call, ok := ctx.Value(callSentKey{}).(*callSent); ok {
+		call.sent.Store(true)
+	}
+}
+
+// TagConn implements stats.Handler.
+func (sentWatch) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleConn implements stats.Handler.
+func (sentWatch) HandleConn(context.Context, stats.ConnStats) {}

@@ -1,0 +1,184 @@
+package host_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+)
+
+// poolDir makes a directory that drivers can reach.
+func poolDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, path := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(path, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := filepath.Join(dir, "pool")
+	if err := os.Mkdir(pool, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+func TestGrantedPathIsReachableAfterARestartWithTheUnion(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	m := manifest(t, "test/one")
+	m.DataGroup = true
+	first, second, readOnly := poolDir(t), poolDir(t), poolDir(t)
+	if err := os.WriteFile(filepath.Join(readOnly, "image"), []byte("content"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	instance := started(t, h, m, host.Setup{Grants: []host.Grant{{Path: first, ReadWrite: true}}})
+	must(t, instance, "t1", "write", filepath.Join(first, "a"))
+	if _, err := do(bounded(t), instance, "t2", "write", filepath.Join(second, "a")); err == nil {
+		t.Error("a path that was not granted could be written to")
+	}
+	pid := instance.PID()
+	more := []host.Grant{{Path: second, ReadWrite: true}, {Path: readOnly}}
+	if err := h.EnsureGrants(bounded(t), instance.Name(), more); err != nil {
+		t.Fatal(err)
+	}
+	if instance.PID() == pid {
+		t.Error("the process was not replaced")
+	}
+	must(t, instance, "t3", "write", filepath.Join(first, "b"))
+	must(t, instance, "t4", "write", filepath.Join(second, "b"))
+	if got := must(t, instance, "t5", "read", filepath.Join(readOnly, "image")); got != "content" {
+		t.Errorf("got %q from the path granted for reading", got)
+	}
+	if _, err := do(bounded(t), instance, "t6", "write", filepath.Join(readOnly, "x")); err == nil {
+		t.Error("a path granted for reading could be written to")
+	}
+	pid = instance.PID()
+	below := filepath.Join(second, "below")
+	if err := os.Mkdir(below, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	more = append(more[:1], host.Grant{Path: below, ReadWrite: true})
+	if err := h.EnsureGrants(bounded(t), instance.Name(), more); err != nil || instance.PID() != pid {
+		t.Errorf("granting what is granted: %v, and the process was replaced: %v", err, instance.PID() != pid)
+	}
+	if len(instance.LastErrors()) != 0 {
+		t.Errorf("the replacements count as failures: %v", instance.LastErrors())
+	}
+	wantOwner(t, second, 62000, 0o770|os.ModeSetgid)
+	wantOwner(t, filepath.Join(first, "a"), 62000, 0o660)
+}
+
+func wantOwner(t *testing.T, path string, gid uint32, mode os.FileMode) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat, _ := info.Sys().(*syscall.Stat_t)
+	if stat.Gid != gid || info.Mode()&^os.ModeDir != mode {
+		t.Errorf("%s belongs to group %d with mode %v, want %d and %v", path, stat.Gid, info.Mode(), gid, mode)
+	}
+}
+
+func TestGrantsSurviveAServerRestart(t *testing.T) {
+	dir, pool := stateDir(t), poolDir(t)
+	first := openRaw(t, quick(dir))
+	m := manifest(t, "test/one")
+	instance := started(t, first, m, host.Setup{})
+	if err := first.EnsureGrants(bounded(t), instance.Name(), []host.Grant{{Path: pool, ReadWrite: true}}); err != nil {
+		t.Fatal(err)
+	}
+	pid := instance.PID()
+	first.Close()
+	second := open(t, quick(dir))
+	again := started(t, second, m, host.Setup{})
+	if err := second.EnsureGrants(bounded(t), again.Name(), []host.Grant{{Path: pool, ReadWrite: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if again.PID() != pid {
+		t.Error("the process with the grant was replaced")
+	}
+	must(t, again, "t1", "write", filepath.Join(pool, "a"))
+}
+
+func TestRefusedGrants(t *testing.T) {
+	dir := stateDir(t)
+	server := poolDir(t)
+	config := quick(dir)
+	config.Protected = []string{server}
+	h := open(t, config)
+	m := manifest(t, "test/one")
+	m.DataGroup = true
+	instance := started(t, h, m, host.Setup{})
+
+	full := poolDir(t)
+	if err := os.WriteFile(filepath.Join(full, "of-somebody"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(filepath.Dir(full), "link")
+	if err := os.Symlink("/etc", link); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(filepath.Dir(full), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	closed := filepath.Join(poolDir(t), "closed")
+	if err := os.MkdirAll(filepath.Join(closed, "pool"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct {
+		path  string
+		class driverpb.Class
+		code  string
+	}{
+		"root":             {"/", driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"system":           {"/etc/cron.d", driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"devices":          {"/dev", driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"whole of var":     {"/var/lib", driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"system by link":   {link, driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"server's state":   {server, driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"above the state":  {filepath.Dir(dir), driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"in the state":     {filepath.Join(dir, "drivers"), driverpb.Class_CLASS_INVALID, "path-forbidden"},
+		"relative":         {"pool", driverpb.Class_CLASS_INVALID, "path-invalid"},
+		"missing":          {filepath.Join(full, "missing"), driverpb.Class_CLASS_NOT_FOUND, "path-missing"},
+		"of somebody else": {full, driverpb.Class_CLASS_CONFLICT, "path-in-use"},
+		"no directory":     {file, driverpb.Class_CLASS_INVALID, "path-not-a-directory"},
+		"closed above":     {filepath.Join(closed, "pool"), driverpb.Class_CLASS_DENIED, "path-unreachable"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := h.EnsureGrants(bounded(t), instance.Name(), []host.Grant{{Path: c.path, ReadWrite: true}})
+			if fault := wantFault(t, err, c.class, c.code); fault.GetRemedy() == "" && c.code == "path-in-use" {
+				t.Error("the fault has no remedy")
+			}
+		})
+	}
+	wantOwner(t, full, 0, 0o755)
+	must(t, instance, "t1", "echo")
+}
+
+// TestDeclaredCapabilitiesWork has a driver do what a network driver does: make a network namespace that the host
+// sees.
+func TestDeclaredCapabilitiesWork(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	m := manifest(t, "test/networks")
+	runtime := filepath.Join(filepath.Dir(poolDir(t)), "run")
+	m.Permissions.Write = []string{runtime}
+	m.Permissions.Capabilities = []string{"sys_admin", "net_admin"}
+	instance := started(t, h, m, host.Setup{})
+	path := filepath.Join(runtime, "net-1")
+	t.Cleanup(func() { _ = syscall.Unmount(path, syscall.MNT_DETACH) })
+	must(t, instance, "t1", "make-namespace", path)
+	var stat syscall.Statfs_t
+	const nsfs = 0x6e736673
+	if err := syscall.Statfs(path, &stat); err != nil || stat.Type != nsfs {
+		t.Errorf("the host sees %x, %v; want a network namespace", stat.Type, err)
+	}
+	if _, err := do(bounded(t), instance, "t2", "read", "/etc/shadow"); err == nil {
+		t.Error("a driver without file rules could read what its user may not")
+	}
+}

@@ -1,0 +1,295 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/cgroup"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/units"
+)
+
+// ErrClosed says that the host was closed.
+var ErrClosed = errors.New("the driver host is closed")
+
+// Setup is what an instance needs besides its manifest; it may change while the manifest stays.
+type Setup struct {
+	// Grants are the paths it may reach, of all resources bound to it.
+	Grants []Grant
+	// Properties and Secrets are those of the driver itself, for Configure.
+	Properties map[string]any
+	Secrets    map[string]string
+}
+
+// Host runs the driver instances of a node. Safe for concurrent use.
+type Host struct {
+	config    Config
+	layout    layout
+	root      bool
+	protected []string
+	cgroups   *cgroup.Tree
+	units     *units.Set
+	leasing   sync.Mutex
+	programs  programDigests
+	lock      *os.File
+
+	mutex     sync.Mutex
+	closed    bool
+	instances map[string]*Instance
+	found     map[string]*foundProcess // of the server before, not yet claimed by Start
+}
+
+// Open makes the host of a node, and finds the processes that a server before left running. They keep running, and
+// are taken over by the Start of the same instance, or ended by StopUnclaimed.
+func Open(config Config) (*Host, error) {
+	h := &Host{
+		config: config.withDefaults(), layout: layout{root: filepath.Clean(config.StateDir)}, root: os.Geteuid() == 0,
+		instances: map[string]*Instance{}, found: map[string]*foundProcess{},
+	}
+	if !filepath.IsAbs(config.StateDir) {
+		return nil, fmt.Errorf("opening driver host: the state directory %q is not absolute", config.StateDir)
+	}
+	if err := h.makeLayout(); err != nil {
+		return nil, fmt.Errorf("opening driver host: %w", err)
+	}
+	var err error
+	if h.lock, err = lockDir(h.layout.root); err != nil {
+		return nil, fmt.Errorf("opening driver host: %w", err)
+	}
+	h.cgroups = cgroup.Open(treeName(h.layout.root))
+	unitsMinimum := h.config.Minimum
+	if unitsMinimum == sandbox.LevelStrong { // units share the host's pids; good is the best they can have
+		unitsMinimum = sandbox.LevelGood
+	}
+	h.units, err = units.Open(units.Config{
+		Dir: h.layout.units(), Stage: h.config.Stage, Cgroups: h.cgroups, Minimum: unitsMinimum, Log: h.config.Log,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), h.lock.Close())
+	}
+	h.findProcesses()
+	return h, nil
+}
+
+// lockDir makes sure that one server at a time uses a directory. The lock ends with the process that holds it.
+func lockDir(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the state directory: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: another server uses it: %w", dir, err), lock.Close())
+	}
+	return lock, nil
+}
+
+func (h *Host) makeLayout() error {
+	for _, dir := range []string{h.layout.root, h.layout.drivers(), h.layout.units()} {
+		if err := makeDir(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	for _, dir := range append([]string{h.layout.root}, h.config.Protected...) {
+		h.protected = append(h.protected, filepath.Clean(dir))
+		if real, err := filepath.EvalSymlinks(dir); err == nil && !slices.Contains(h.protected, real) {
+			h.protected = append(h.protected, real)
+		}
+	}
+	if !h.root {
+		return nil
+	}
+	anyone := &sandbox.User{UID: h.config.FirstUID, GID: h.config.FirstUID}
+	return reachable(h.layout.drivers(), anyone)
+}
+
+// treeName tells the cgroups of several servers on one machine apart, and stays the same over restarts.
+func treeName(root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return "bulkhead-" + hex.EncodeToString(sum[:4])
+}
+
+// Start makes the instance of a manifest run, and returns at once; whether it runs shows in its State. A process
+// that a server before left running is taken over when program, manifest and grants are the same, else it is ended
+// and a new one started. When the instance is there already its setup is brought up to date. Errors: an invalid
+// manifest, a grant that is refused (a fault), another manifest of the same name and version.
+func (h *Host) Start(ctx context.Context, manifest Manifest, setup Setup) (*Instance, error) {
+	if err := manifest.Validate(); err != nil {
+		return nil, err
+	}
+	manifest = manifest.withDefaults()
+	digest, err := manifest.Digest()
+	if err != nil {
+		return nil, err
+	}
+	setup.Grants = union(nil, setup.Grants)
+	if err := h.checkGrants(&manifest, setup.Grants); err != nil {
+		return nil, err
+	}
+	name := InstanceName(manifest.Name, manifest.Version)
+	h.mutex.Lock()
+	if h.closed {
+		h.mutex.Unlock()
+		return nil, ErrClosed
+	}
+	instance, ok := h.instances[name]
+	if ok && instance.isStopping() {
+		h.mutex.Unlock()
+		return nil, fmt.Errorf("starting %s: it is being stopped", name)
+	}
+	if !ok {
+		instance = h.newInstance(name, manifest, digest, setup, h.found[name])
+		h.instances[name] = instance
+		delete(h.found, name)
+	}
+	h.mutex.Unlock()
+	if !ok {
+		return instance, nil
+	}
+	if instance.digest != digest {
+		return nil, fmt.Errorf("starting %s: it runs with another manifest; stop it first", name)
+	}
+	return instance, instance.update(ctx, setup)
+}
+
+// checkGrants refuses grants before anything is started, and prepares their directories.
+func (h *Host) checkGrants(m *Manifest, grants []Grant) error {
+	if len(grants) == 0 {
+		return nil
+	}
+	if err := makeDir(h.layout.driver(m.Name), 0o711); err != nil {
+		return err
+	}
+	user, err := h.userOf(m)
+	if err != nil {
+		return err
+	}
+	for _, grant := range grants {
+		if _, err := h.prepare(grant, user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EnsureGrants makes sure that an instance may reach the paths. When one is new, its calls are drained and its
+// process is started again with all of them; it returns once that runs. Errors carry a fault when a path is refused.
+func (h *Host) EnsureGrants(ctx context.Context, name string, grants []Grant) error {
+	instance, ok := h.Instance(name)
+	if !ok {
+		return fmt.Errorf("granting paths to %s: no such instance", name)
+	}
+	if err := h.checkGrants(&instance.manifest, grants); err != nil {
+		return err
+	}
+	return instance.ensureGrants(ctx, grants)
+}
+
+// Stop ends an instance for good: its calls are drained, its process is shut down, and it is forgotten. Its units
+// run on. Stopping what is not there is no error.
+func (h *Host) Stop(ctx context.Context, name string) error {
+	h.mutex.Lock()
+	instance, ok := h.instances[name]
+	found := h.found[name]
+	delete(h.found, name)
+	h.mutex.Unlock()
+	if found != nil {
+		return h.endFound(ctx, found)
+	}
+	if !ok {
+		return nil
+	}
+	if err := instance.stop(ctx); err != nil {
+		return err
+	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	delete(h.instances, name)
+	return nil
+}
+
+// StopUnclaimed ends the processes of a server before that no Start has claimed since Open.
+func (h *Host) StopUnclaimed(ctx context.Context) error {
+	h.mutex.Lock()
+	var names []string
+	for name := range h.found {
+		names = append(names, name)
+	}
+	h.mutex.Unlock()
+	var failed error
+	for _, name := range names {
+		failed = errors.Join(failed, h.Stop(ctx, name))
+	}
+	return failed
+}
+
+// Instance returns the instance of this name.
+func (h *Host) Instance(name string) (*Instance, bool) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	instance, ok := h.instances[name]
+	return instance, ok
+}
+
+// Instances lists all instances in the order of their start: by category, then by name.
+func (h *Host) Instances() []*Instance {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	all := make([]*Instance, 0, len(h.instances))
+	for _, instance := range h.instances {
+		all = append(all, instance)
+	}
+	slices.SortFunc(all, func(a, b *Instance) int {
+		if rank := int(a.rank()) - int(b.rank()); rank != 0 {
+			return rank
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return all
+}
+
+// Units returns the units of a driver, to inspect or end them on its behalf. Launching needs a policy and is
+// refused here.
+func (h *Host) Units(driver string) *units.Launcher {
+	return h.units.For(fileName(driver), units.Policy{})
+}
+
+// EndUnits ends all units of a driver.
+func (h *Host) EndUnits(ctx context.Context, driver string) error {
+	return h.units.EndAll(ctx, fileName(driver))
+}
+
+// Close lets go of all instances and units. Their processes run on, to be found by the next Open.
+func (h *Host) Close() {
+	h.mutex.Lock()
+	h.closed = true
+	found := h.found
+	h.found = map[string]*foundProcess{}
+	h.mutex.Unlock()
+	for _, instance := range h.Instances() {
+		instance.leave()
+	}
+	for _, one := range found {
+		one.process.Close()
+	}
+	h.units.Close()
+	_ = h.cgroups.Remove() // what is not empty stays, and is found again
+	_ = h.lock.Close()
+	h.config.Log.Info("driver host closed", slog.Int("instances", len(h.Instances())))
+}
+
+// rank is the place of an instance's first category in the order of starting.
+func (i *Instance) rank() driverpb.Category {
+	return slices.Min(i.manifest.Categories)
+}

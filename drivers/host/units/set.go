@@ -1,0 +1,151 @@
+package units
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/cgroup"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/record"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// keepEnded is how long the record and log of an ended unit are kept.
+const keepEnded = 7 * 24 * time.Hour
+
+// Config of a set.
+type Config struct {
+	// Dir keeps records and logs; it exists and is entered by drivers to read their units' logs.
+	Dir string
+	// Stage is the program that serves as the stage.
+	Stage string
+	// Cgroups is the tree that units get their groups in.
+	Cgroups *cgroup.Tree
+	// Minimum isolation of a unit.
+	Minimum sandbox.Level
+	Log     *slog.Logger
+}
+
+// Policy is what one driver may have launched, and as whom.
+type Policy struct {
+	Programs []Program
+	// User units run as; nil is the user of the server.
+	User *sandbox.User
+	// LogGID is the group that may read the units' logs.
+	LogGID uint32
+	// ReadRoots and WriteRoots are what the driver itself may reach; a unit's paths must be in them. WriteRoots
+	// count as ReadRoots.
+	ReadRoots, WriteRoots []string
+}
+
+// Set holds the units of a node.
+type Set struct {
+	config Config
+	mutex  sync.Mutex
+	units  map[string]*unit
+	closed bool
+}
+
+// Open finds the units of earlier servers again.
+func Open(config Config) (*Set, error) {
+	s := &Set{config: config, units: map[string]*unit{}}
+	paths, err := filepath.Glob(filepath.Join(config.Dir, "*", "*", "unit.json"))
+	if err != nil {
+		return nil, fmt.Errorf("listing units: %w", err)
+	}
+	for _, path := range paths {
+		name := filepath.Base(filepath.Dir(path))
+		driver := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		u := s.unit(driver, name)
+		if err := record.Load(path, &u.record); err != nil {
+			s.config.Log.Error("unit record is unreadable; the unit, if it runs, is left alone",
+				slog.String("path", path), slog.String("error", err.Error()))
+			continue
+		}
+		u.resume()
+		s.prune(u)
+	}
+	return s, nil
+}
+
+// For returns the sdk.Host of one driver. Drivers are named without slashes, as the directories of their units.
+func (s *Set) For(driver string, policy Policy) *Launcher {
+	return &Launcher{set: s, driver: driver, policy: policy}
+}
+
+// Close stops following units. They run on.
+func (s *Set) Close() {
+	s.mutex.Lock()
+	s.closed = true
+	all := make([]*unit, 0, len(s.units))
+	for _, u := range s.units {
+		all = append(all, u)
+	}
+	s.mutex.Unlock()
+	for _, u := range all {
+		u.leave()
+	}
+}
+
+// EndAll ends all units of a driver, for tests and for the removal of a driver.
+func (s *Set) EndAll(ctx context.Context, driver string) error {
+	s.mutex.Lock()
+	var all []*unit
+	for _, u := range s.units {
+		if u.driver == driver {
+			all = append(all, u)
+		}
+	}
+	s.mutex.Unlock()
+	var failed error
+	for _, u := range all {
+		_, err := u.terminate(ctx, 0)
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// unit returns the one of this name, known or new.
+func (s *Set) unit(driver, name string) *unit {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	key := driver + "/" + name
+	u, ok := s.units[key]
+	if !ok {
+		u = &unit{
+			set: s, driver: driver, name: name, dir: filepath.Join(s.config.Dir, driver, name),
+			turn: make(chan struct{}, 1),
+		}
+		s.units[key] = u
+	}
+	return u
+}
+
+// known returns a unit that was launched at some time.
+func (s *Set) known(driver, name string) (*unit, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if u, ok := s.units[driver+"/"+name]; ok && u.launched() {
+		return u, nil
+	}
+	return nil, sdk.NotFound("unit-unknown", fmt.Sprintf("the unit %q was never launched", name), "")
+}
+
+func (s *Set) prune(u *unit) {
+	if !u.record.Ended || time.Since(u.record.EndedAt) < keepEnded {
+		return
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	delete(s.units, u.driver+"/"+u.name)
+	if err := os.RemoveAll(u.dir); err != nil {
+		s.config.Log.Warn("old unit can't be removed",
+			slog.String("unit", u.name), slog.String("error", err.Error()))
+	}
+}

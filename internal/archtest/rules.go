@@ -1,0 +1,105 @@
+package archtest
+
+// Rules are the architecture of a repository.
+//
+// A pattern is a folder ("persistence"), or a folder with all below it ("drivers/..."); "..." is everything. Where
+// several keys match a folder, the longest counts.
+type Rules struct {
+	// Module is the import path of the repository's root.
+	Module string
+	// MayImport lists, for the packages of a folder, what they may import from the repository. A folder that is not
+	// in it is a mistake. A package may also import whatever its
+	// own key covers.
+	MayImport map[string][]string
+	// Strangers are folders whose subfolders must not import each other.
+	Strangers []string
+	// Kits may be imported by tests and by other kits only. Test files and kits may import all of them.
+	Kits []string
+	// Owner lists, for each outside library, the folders that may import it.
+	Owner map[string][]string
+	// TestLibraries are outside libraries for test files and kits only.
+	TestLibraries []string
+	// Generated are the folders of generated code. Nothing else may hold any.
+	Generated []string
+	// BannedNames are names that say nothing about what a package is.
+	BannedNames []string
+	// BannedWords are endings of type names that say nothing about what a type is.
+	BannedWords []string
+	// MayInit are the folders whose packages may have init functions.
+	MayInit []string
+}
+
+// Bulkhead returns the architecture of this repository.
+func Bulkhead() Rules {
+	return Rules{
+		Module: "github.com/bulkhead-cloud/bulkhead",
+		MayImport: map[string][]string{
+			"resources/...":         {},
+			"drivers/...":           {"resources/..."},
+			"drivers/driverpb":      {},
+			"drivers/sdk/...":       {"resources/...", "drivers/driverpb"},
+			"persistence/...":       {"resources/..."},
+			"cluster/...":           {},
+			"actors/...":            {"resources/...", "persistence", "drivers/driverpb", "drivers/sdk"},
+			"actors/mailbox":        {},
+			"actors/shard":          {"actors/mailbox"},
+			"actors/hazards":        {},
+			"api/...":               {"resources/..."},
+			"services/...":          {"resources/..."},
+			"internal/metrics/...":  {},
+			"internal/archtest/...": {},
+			"internal/node/...": {
+				"resources/...", "drivers/...", "persistence/...", "cluster/...", "actors/...", "api/...",
+				"internal/metrics/...",
+			},
+			"cmd/...":   {"..."},
+			"bench/...": {"..."},
+		},
+		Strangers: []string{"drivers/builtin", "services"},
+		Kits: []string{
+			"drivers/drivertest/...", "drivers/diskdir/diskdirtest", "drivers/builtin/sim/...",
+			"persistence/storetest/...", "persistence/memstore",
+			"actors/actorstest/...", "actors/operationstest/...", "api/apitest/...",
+		},
+		Owner:         owners(),
+		TestLibraries: []string{"go.uber.org/goleak", "golang.org/x/net/dns/dnsmessage", "pgregory.net/rapid"},
+		Generated:     []string{"drivers/driverpb"},
+		BannedNames:   []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc", "shared"},
+		BannedWords:   []string{"Manager", "Helper", "Helpers", "Util", "Utils", "Common", "Impl"},
+		MayInit:       []string{"drivers/driverpb"},
+	}
+}
+
+// owners says which folders may import each outside library. Each has a line in docs/dependencies.md.
+func owners() map[string][]string {
+	return map[string][]string{
+		"github.com/asynkron/protoactor-go":        {"actors/..."},
+		"github.com/coder/websocket":               {"api/...", "cmd/..."},
+		"github.com/danielgtaylor/huma/v2":         {"api/..."},
+		"github.com/dgraph-io/badger/v4":           {"persistence/badgerstore"},
+		"github.com/dgraph-io/ristretto/v2":        {"persistence/badgerstore"},
+		"github.com/diskfs/go-diskfs":              {"drivers/builtin/qemuhypervisor/..."},
+		"github.com/elastic/go-seccomp-bpf":        {"drivers/host/sandbox"},
+		"github.com/fxamacker/cbor/v2":             {"persistence/..."},
+		"github.com/google/nftables":               {"drivers/builtin/bridgenetwork/..."},
+		"github.com/google/renameio/v2":            {"drivers/...", "persistence/badgerstore"},
+		"github.com/hashicorp/go-hclog":            {"cluster"},
+		"github.com/hashicorp/memberlist":          {"cluster"},
+		"github.com/hashicorp/raft":                {"cluster"},
+		"github.com/hashicorp/raft-wal":            {"cluster"},
+		"github.com/landlock-lsm/go-landlock":      {"drivers/host/sandbox"},
+		"github.com/lima-vm/go-qcow2reader":        {"drivers/imageformat/..."},
+		"github.com/prometheus/client_golang":      {"internal/metrics/..."},
+		"github.com/santhosh-tekuri/jsonschema/v6": {"api/...", "drivers/..."},
+		"github.com/spf13/cobra":                   {"cmd/..."},
+		"github.com/vishvananda/netlink":           {"drivers/builtin/bridgenetwork/..."},
+		"github.com/vishvananda/netns":             {"drivers/builtin/bridgenetwork/..."},
+		"go.yaml.in/yaml/v3":                       {"drivers/...", "cmd/..."},
+		"golang.org/x/sync":                        {"..."},
+		"golang.org/x/sys":                         {"..."},
+		"golang.org/x/term":                        {"cmd/..."},
+		"golang.org/x/time":                        {"api/...", "drivers/..."},
+		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster", "internal/node/..."},
+		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "internal/node/..."},
+	}
+}

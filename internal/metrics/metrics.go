@@ -1,0 +1,112 @@
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Registry keeps the figures of one node.
+type Registry struct {
+	registry *prometheus.Registry
+
+	proposals  *prometheus.HistogramVec
+	frame      prometheus.Histogram
+	stored     prometheus.Histogram
+	applied    prometheus.Histogram
+	snapshots  *prometheus.CounterVec
+	leading    prometheus.Gauge
+	operations *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+}
+
+// New makes an empty registry for a program of a version.
+func New(version string) *Registry {
+	r := &Registry{
+		registry: prometheus.NewRegistry(),
+		proposals: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "bulkhead_log_proposal_seconds", Help: "Time from a proposal to its result.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16),
+		}, []string{"outcome"}),
+		frame: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "bulkhead_log_frame_commands", Help: "Commands that shared one log entry.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
+		}),
+		stored: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "bulkhead_log_append_seconds", Help: "Time to append entries to the log durably.",
+			Buckets: prometheus.ExponentialBuckets(0.00005, 2, 16),
+		}),
+		applied: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "bulkhead_state_apply_seconds", Help: "Time to apply a batch of entries to the state.",
+			Buckets: prometheus.ExponentialBuckets(0.00005, 2, 16),
+		}),
+		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bulkhead_log_snapshots_total", Help: "Snapshots of the state that were attempted.",
+		}, []string{"outcome"}),
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bulkhead_log_leading", Help: "1 while this node leads.",
+		}),
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bulkhead_operations_ended_total", Help: "Operations that ended.",
+		}, []string{"kind", "action", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "bulkhead_operation_seconds", Help: "Time from acceptance of an operation to its end.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 16),
+		}, []string{"kind", "action"}),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "bulkhead_build_info", Help: "1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	r.registry.MustRegister(r.proposals, r.frame, r.stored, r.applied, r.snapshots, r.leading, r.operations, r.duration,
+		info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// Handler serves the figures.
+func (r *Registry) Handler() http.Handler {
+	return promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{Registry: r.registry})
+}
+
+// Proposed counts a proposal and the time it took.
+func (r *Registry) Proposed(took time.Duration, err error) {
+	r.proposals.WithLabelValues(outcome(err)).Observe(took.Seconds())
+}
+
+// Framed counts the commands of an entry.
+func (r *Registry) Framed(commands, _ int) { r.frame.Observe(float64(commands)) }
+
+// Stored counts an append to the log.
+func (r *Registry) Stored(_ int, took time.Duration) { r.stored.Observe(took.Seconds()) }
+
+// Applied counts a batch that was applied.
+func (r *Registry) Applied(_, _ int, took time.Duration) { r.applied.Observe(took.Seconds()) }
+
+// Snapshotted counts an attempt to take a snapshot.
+func (r *Registry) Snapshotted(_ int64, _ time.Duration, err error) {
+	r.snapshots.WithLabelValues(outcome(err)).Inc()
+}
+
+// Led notes whether the node leads.
+func (r *Registry) Led(leading bool) {
+	r.leading.Set(0)
+	if leading {
+		r.leading.Set(1)
+	}
+}
+
+// OperationEnded counts an operation.
+func (r *Registry) OperationEnded(kind, action, outcome string, took time.Duration) {
+	r.operations.WithLabelValues(kind, action, outcome).Inc()
+	r.duration.WithLabelValues(kind, action).Observe(took.Seconds())
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return "ok"
+}

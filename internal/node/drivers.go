@@ -1,0 +1,274 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// drivers connects the zone's drivers to their processes on this node.
+type drivers struct {
+	node     string
+	host     *host.Host
+	state    *persistence.Machine
+	guestUID uint32
+	spool    string
+	log      *slog.Logger
+
+	manifests map[string]host.Manifest // by product
+
+	mu        sync.Mutex
+	described map[string]description
+	learned   chan struct{} // closed when another driver was described
+}
+
+// description is what a driver says of itself.
+type description struct {
+	properties   []resources.Property
+	capabilities map[string]any
+	raw          *driverpb.DescribeReply
+}
+
+// start starts the processes of all drivers that are enabled, with access to what
+// the resources bound to them name. Those left by a server before are taken over.
+func (d *drivers) start(ctx context.Context) error {
+	for product, m := range d.manifests {
+		record, err := d.record(product)
+		if err != nil {
+			return err
+		}
+		if !record.Spec.Enabled {
+			continue
+		}
+		if _, err := d.host.Start(ctx, m, host.Setup{Grants: d.knownGrants(product), Properties: record.Spec.Properties}); err != nil {
+			return fmt.Errorf("starting driver %s: %w", product, err)
+		}
+	}
+	return d.host.StopUnclaimed(ctx)
+}
+
+// record returns the driver as the zone knows it.
+func (d *drivers) record(product string) (found *resources.Driver, err error) {
+	err = d.state.View(func(v *persistence.View) error {
+		return v.Each(resources.KindDriver, map[string]string{"product": product}, func(r resources.Resource) bool {
+			found, _ = r.(*resources.Driver)
+			return false
+		})
+	})
+	if err == nil && found == nil {
+		err = noDriver(product)
+	}
+	return found, err
+}
+
+func noDriver(product string) error {
+	return &resources.Error{
+		Class: resources.ClassNotFound, Code: "no-such-driver", Message: fmt.Sprintf("there is no driver %q", product),
+		Remedy: "list the drivers to see which there are",
+		Fields: []resources.FieldError{{Pointer: "/spec/driver", Code: "no-such-driver", Message: "names no installed driver"}},
+	}
+}
+
+// instance returns the running version of a product.
+func (d *drivers) instance(product string) (*host.Instance, error) {
+	m, ok := d.manifests[product]
+	if !ok {
+		return nil, noDriver(product)
+	}
+	i, ok := d.host.Instance(host.InstanceName(m.Name, m.Version))
+	if !ok {
+		return nil, &resources.Error{
+			Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
+			Remedy: "enable it: bulkhead driver update " + product,
+		}
+	}
+	return i, nil
+}
+
+// Conn implements actors.Drivers.
+func (d *drivers) Conn(
+	ctx context.Context, product string, properties map[string]any,
+) (grpc.ClientConnInterface, string, error) {
+	i, err := d.instance(product)
+	if err != nil {
+		return nil, "", err
+	}
+	grants := d.grantsOf(product, properties)
+	if len(grants) > 0 {
+		grants = append(grants, d.sharedGrants(i.Manifest())...)
+		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
+			return nil, "", err
+		}
+	}
+	return i.Conn(), i.Manifest().Version, nil
+}
+
+// GuestUID implements actors.Drivers.
+func (d *drivers) GuestUID() uint32 { return d.guestUID }
+
+// grantsOf lists the paths that properties name.
+func (d *drivers) grantsOf(product string, properties map[string]any) []host.Grant {
+	d.mu.Lock()
+	about := d.described[product].properties
+	d.mu.Unlock()
+	var grants []host.Grant
+	for _, p := range about {
+		path, ok := properties[p.Key].(string)
+		if !ok || p.PathAccess == "" || path == "" {
+			continue
+		}
+		for _, one := range strings.Split(path, ":") {
+			grants = append(grants, host.Grant{Path: one, ReadWrite: p.PathAccess == accessReadWrite})
+		}
+	}
+	return grants
+}
+
+const (
+	accessRead      = "read"
+	accessReadWrite = "read-write"
+)
+
+// knownGrants lists the paths that the resources bound to a product name.
+func (d *drivers) knownGrants(product string) []host.Grant {
+	var grants []host.Grant
+	err := d.state.View(func(v *persistence.View) error {
+		for _, kind := range []resources.Kind{resources.KindPool, resources.KindImageStore, resources.KindHost, resources.KindNetwork} {
+			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
+				grants = append(grants, d.grantsOf(product, propertiesOf(r))...)
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		d.log.Warn("reading the paths a driver needs failed", slog.String("driver", product), slog.Any("error", err))
+	}
+	m := d.manifests[product]
+	if len(grants) > 0 {
+		grants = append(grants, d.sharedGrants(m)...)
+	}
+	return grants
+}
+
+func propertiesOf(r resources.Resource) map[string]any {
+	switch x := r.(type) {
+	case *resources.Pool:
+		return x.Spec.Properties
+	case *resources.ImageStore:
+		return x.Spec.Properties
+	case *resources.Host:
+		return x.Spec.Properties
+	case *resources.Network:
+		return x.Spec.Properties
+	}
+	return nil
+}
+
+// sharedGrants lists the paths drivers of a category need of others: image
+// drivers the spool of uploads, storage drivers the templates they copy.
+func (d *drivers) sharedGrants(m host.Manifest) []host.Grant {
+	var grants []host.Grant
+	if slices.Contains(m.Categories, driverpb.Category_CATEGORY_IMAGE) {
+		grants = append(grants, host.Grant{Path: d.spool, ReadWrite: true})
+	}
+	if !slices.Contains(m.Categories, driverpb.Category_CATEGORY_STORAGE) {
+		return grants
+	}
+	err := d.state.View(func(v *persistence.View) error {
+		return v.Each(resources.KindImageStore, nil, func(r resources.Resource) bool {
+			s, ok := r.(*resources.ImageStore)
+			if !ok || s.Phase != resources.PhaseReady {
+				return true
+			}
+			for _, g := range d.grantsOf(s.Spec.Driver, s.Spec.Properties) {
+				if g.ReadWrite {
+					grants = append(grants, host.Grant{Path: g.Path})
+				}
+			}
+			return true
+		})
+	})
+	if err != nil {
+		d.log.Warn("reading the image stores failed", slog.Any("error", err))
+	}
+	return grants
+}
+
+const describeTimeout = 10 * time.Second
+
+// learn asks a running instance what it is.
+func (d *drivers) learn(ctx context.Context, i *host.Instance) error {
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	reply, err := driverpb.NewBaseClient(i.Conn()).Describe(ctx, &driverpb.DescribeRequest{})
+	if err != nil {
+		return fmt.Errorf("asking driver %s for its description: %w", i.Name(), err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.described[i.Manifest().Name] = describe(reply)
+	close(d.learned)
+	d.learned = make(chan struct{})
+	return nil
+}
+
+// describe joins what is known of a driver's processes to its record.
+func (d *drivers) describe(r resources.Resource) resources.Resource {
+	record, ok := r.(*resources.Driver)
+	if !ok {
+		return r
+	}
+	d.mu.Lock()
+	about := d.described[record.Spec.Product]
+	d.mu.Unlock()
+	record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	i, err := d.instance(record.Spec.Product)
+	if err != nil {
+		return record
+	}
+	report := i.Report()
+	shown := resources.Instance{
+		Node: d.node, State: string(i.State()), PID: i.PID(), Restarts: i.Restarts(),
+		Isolation: string(report.Level), Applied: report.Applied,
+	}
+	for _, m := range report.Missing {
+		shown.Missing = append(shown.Missing, resources.MissingIsolation{
+			Mechanism: m.Mechanism, Reason: m.Reason, Remedy: m.Remedy,
+		})
+	}
+	if failures := i.LastErrors(); len(failures) > 0 {
+		shown.LastError = failures[len(failures)-1].Text
+	}
+	record.Status.Instances = []resources.Instance{shown}
+	return record
+}
+
+// regrant gives an instance the paths of the resources bound to it, now that it
+// has said which of its properties name paths.
+func (d *drivers) regrant(ctx context.Context, i *host.Instance) error {
+	grants := d.knownGrants(i.Manifest().Name)
+	if len(grants) == 0 {
+		return nil
+	}
+	return d.host.EnsureGrants(ctx, i.Name(), grants)
+}
+
+// categoryName turns CATEGORY_STORAGE into storage.
+func categoryName(enum string) string {
+	return strings.ToLower(strings.TrimPrefix(enum, "CATEGORY_"))
+}

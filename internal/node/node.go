@@ -1,0 +1,345 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/api"
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/internal/metrics"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Config of a node; what is zero takes its default.
+type Config struct {
+	// DataDir keeps everything that must survive. Required.
+	DataDir string
+	// Name of the node; default "node-1".
+	Name string
+	// Listen is the address the API is served on; default 127.0.0.1:7480.
+	Listen string
+	// Version of the program.
+	Version string
+	// Executable is the program built-in drivers are run from; default this one.
+	Executable string
+	// BuiltIns are the drivers that ship with the program; default BuiltIns().
+	BuiltIns []BuiltIn
+	// MinimumIsolation below which no driver starts; default none.
+	MinimumIsolation sandbox.Level
+	// GuestUID and DataGID are the user of guests and the group of their files.
+	GuestUID, DataGID uint32
+	// Limits of the API.
+	Limits api.Limits
+	Log    *slog.Logger
+}
+
+// Defaults.
+const (
+	DefaultListen = "127.0.0.1:7480"
+	defaultName   = "node-1"
+	defaultID     = 62000
+	shards        = 256
+	idleAfter     = 10 * time.Second
+	tokenFile     = "token"
+	startTimeout  = time.Minute
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.DataDir == "" {
+		return c, errors.New("starting the node: no data directory given")
+	}
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return c, fmt.Errorf("starting the node: %w", err)
+	}
+	c.DataDir = dir
+	if c.Name == "" {
+		c.Name = defaultName
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.GuestUID == 0 {
+		c.GuestUID = defaultID
+	}
+	if c.DataGID == 0 {
+		c.DataGID = defaultID
+	}
+	if c.BuiltIns == nil {
+		c.BuiltIns = BuiltIns()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Executable == "" {
+		if c.Executable, err = os.Executable(); err != nil {
+			return c, fmt.Errorf("starting the node: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// Node is one running node.
+type Node struct {
+	config  Config
+	store   *badgerstore.Store
+	machine *persistence.Machine
+	cluster *cluster.Node
+	log     *proposer
+	system  *actors.System
+	host    *host.Host
+	drivers *drivers
+	server  *http.Server
+	address net.Addr
+	served  chan error
+	metrics *metrics.Registry
+	// token is set when this start made the first one.
+	token string
+}
+
+// Start starts a node and returns once it serves. What was under way goes on.
+func Start(ctx context.Context, c Config) (*Node, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{config: c, served: make(chan error, 1), metrics: metrics.New(c.Version)}
+	if err := n.start(ctx); err != nil {
+		n.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the first error says more
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	listener, err := net.Listen("tcp", n.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w; is another server running?", n.config.Listen, err)
+	}
+	n.address = listener.Addr()
+	for _, step := range []func(context.Context) error{n.openState, n.openLog, n.bootstrap, n.openHost, n.openActors} {
+		if err := step(ctx); err != nil {
+			listener.Close() //nolint:errcheck // the first error says more
+			return err
+		}
+	}
+	return n.serve(listener)
+}
+
+// openState opens what this node has of the zone's state.
+func (n *Node) openState(context.Context) error {
+	if err := os.MkdirAll(n.config.DataDir, 0o711); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	store, err := badgerstore.Open(badgerstore.Options{
+		Dir: filepath.Join(n.config.DataDir, "state"), Log: n.config.Log.With(slog.String("component", "store")),
+	})
+	if err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	n.store = store
+	codec, err := persistence.NewCodec(resources.NewVocabulary())
+	if err != nil {
+		return err
+	}
+	n.machine, err = persistence.Open(store, codec)
+	return err
+}
+
+// openLog joins the cluster: for now, of one.
+func (n *Node) openLog(ctx context.Context) error {
+	node, err := cluster.Open(cluster.Config{
+		Dir: filepath.Join(n.config.DataDir, "raft"), NodeID: n.config.Name, Machine: stateMachine{n.machine},
+		Log: n.config.Log.With(slog.String("component", "cluster")), Metrics: clusterMetrics(n.metrics),
+	})
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	n.cluster = node
+	n.log = &proposer{node: node, codec: n.machine.Codec()}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := node.Ready(ctx); err != nil {
+		return fmt.Errorf("waiting for the log: %w", err)
+	}
+	return nil
+}
+
+// bootstrap makes the zone, its first token and the drivers that ship with the
+// program, as far as they are not there.
+func (n *Node) bootstrap(ctx context.Context) error {
+	vocabulary := resources.NewVocabulary()
+	now := time.Now()
+	list := []resources.Resource{&resources.Zone{
+		Meta:   resources.Meta{Kind: resources.KindZone, ID: newID(vocabulary, resources.KindZone, now), Name: "zone"},
+		Status: resources.ZoneStatus{ClusterID: n.cluster.ClusterID(), Shards: shards},
+	}}
+	for _, b := range n.config.BuiltIns {
+		record, err := builtInRecord(vocabulary, b, n.config.Executable, now)
+		if err != nil {
+			return err
+		}
+		list = append(list, record)
+	}
+	bearer, token, err := n.firstToken(vocabulary, now)
+	if err != nil {
+		return err
+	}
+	if token != nil {
+		list = append(list, token)
+	}
+	cmd := &persistence.Bootstrap{}
+	for _, r := range list {
+		doc, err := n.machine.Codec().Seal(r)
+		if err != nil {
+			return err
+		}
+		cmd.Documents = append(cmd.Documents, doc)
+	}
+	if _, err := n.log.Propose(ctx, cmd); err != nil {
+		return fmt.Errorf("setting the zone up: %w", err)
+	}
+	n.token = bearer
+	return nil
+}
+
+// firstToken makes an administrator's token if there is none at all. Its text is
+// kept in a file that only the server's user can read, and nowhere else.
+func (n *Node) firstToken(vocabulary resources.Vocabulary, now time.Time) (string, *resources.Token, error) {
+	var any bool
+	err := n.machine.View(func(v *persistence.View) error {
+		page, err := v.List(resources.Query{Kind: resources.KindToken, Limit: 1})
+		any = len(page.Items) > 0
+		return err
+	})
+	if err != nil || any {
+		return "", nil, err
+	}
+	secret := door.NewSecret()
+	token := &resources.Token{
+		Meta:   resources.Meta{Kind: resources.KindToken, ID: newID(vocabulary, resources.KindToken, now), Name: "admin"},
+		Spec:   resources.TokenSpec{Role: resources.RoleAdmin},
+		Status: resources.TokenStatus{Digest: secret.Digest()},
+	}
+	bearer := secret.Bearer(token.ID)
+	path := filepath.Join(n.config.DataDir, tokenFile)
+	if err := os.WriteFile(path, []byte(bearer+"\n"), 0o600); err != nil {
+		return "", nil, fmt.Errorf("keeping the first token: %w", err)
+	}
+	return bearer, token, nil
+}
+
+func newID(v resources.Vocabulary, kind resources.Kind, now time.Time) string {
+	var entropy [10]byte
+	rand.Read(entropy[:]) //nolint:errcheck // never fails (crypto/rand)
+	return v.NewID(kind, now, entropy)
+}
+
+func builtInRecord(v resources.Vocabulary, b BuiltIn, executable string, now time.Time) (*resources.Driver, error) {
+	m := b.Manifest(executable)
+	digest, err := m.Digest()
+	if err != nil {
+		return nil, fmt.Errorf("reading driver %s: %w", b.Name, err)
+	}
+	return &resources.Driver{
+		Meta: resources.Meta{Kind: resources.KindDriver, ID: newID(v, resources.KindDriver, now), Name: b.Name},
+		Spec: resources.DriverSpec{
+			Product: m.Name, Version: m.Version, Categories: categories(m), BuiltIn: true, Enabled: true,
+		},
+		Status: resources.DriverStatus{Digest: digest},
+	}, nil
+}
+
+// openHost starts the driver processes, or takes over those that run.
+func (n *Node) openHost(ctx context.Context) error {
+	spool, err := newSpool(filepath.Join(n.config.DataDir, "uploads"), n.config.DataGID)
+	if err != nil {
+		return err
+	}
+	n.drivers = &drivers{
+		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: spool.dir, log: n.config.Log,
+		manifests: map[string]host.Manifest{}, described: map[string]description{},
+		learned: make(chan struct{}),
+	}
+	if os.Geteuid() != 0 {
+		n.drivers.guestUID = uint32(os.Geteuid())
+	}
+	for _, b := range n.config.BuiltIns {
+		m := b.Manifest(n.config.Executable)
+		n.drivers.manifests[m.Name] = m
+	}
+	n.host, err = host.Open(host.Config{
+		StateDir:  filepath.Join(n.config.DataDir, "host"),
+		Protected: []string{filepath.Join(n.config.DataDir, "state"), filepath.Join(n.config.DataDir, "raft")},
+		Minimum:   n.config.MinimumIsolation, GuestUID: n.config.GuestUID, DataGID: n.config.DataGID,
+		Log: n.config.Log.With(slog.String("component", "host")), OnStart: n.driverStarted,
+	})
+	if err != nil {
+		return err
+	}
+	n.drivers.host = n.host
+	return nil
+}
+
+// driverStarted learns what a driver is and gives it its resources back.
+func (n *Node) driverStarted(ctx context.Context, i *host.Instance) {
+	log := n.config.Log.With(slog.String("driver", i.Name()))
+	if err := n.drivers.learn(ctx, i); err != nil {
+		log.Warn("a driver does not describe itself", slog.Any("error", err))
+		return
+	}
+	if n.system == nil {
+		return
+	}
+	if err := n.drivers.regrant(ctx, i); err != nil {
+		log.Warn("a driver can't be given its paths", slog.Any("error", err))
+	}
+	if err := n.system.Adopt(i.Manifest().Name); err != nil {
+		log.Warn("giving a driver its resources back failed", slog.Any("error", err))
+	}
+}
+
+// openActors takes up the zone's work.
+func (n *Node) openActors(ctx context.Context) error {
+	n.system = actors.New(actors.Config{
+		Node: n.config.Name, Log: n.log, State: n.machine, Codec: n.machine.Codec(),
+		Vocabulary: resources.NewVocabulary(), Drivers: n.drivers, IdleAfter: idleAfter,
+		Logger: n.config.Log.With(slog.String("component", "actors")), Ended: n.operationEnded,
+	})
+	n.cluster.OnApplied(func(uint64) { n.system.Applied() })
+	if err := n.drivers.start(ctx); err != nil {
+		return err
+	}
+	return n.system.Start(ctx)
+}
+
+func (n *Node) operationEnded(op *resources.Operation) {
+	n.metrics.OperationEnded(string(op.Target.Kind), op.Action, string(op.Phase), op.EndedAt.Sub(op.CreatedAt))
+}
+
+// Address is where the API is served.
+func (n *Node) Address() net.Addr { return n.address }
+
+// FirstToken is the administrator's token if this start made it, else "".
+func (n *Node) FirstToken() string { return n.token }
+
+// Failed receives an error after which the node can't go on: it must be closed
+// and started again.
+func (n *Node) Failed() <-chan error { return n.cluster.Failed() }
+
+// Served receives when the API is no longer served.
+func (n *Node) Served() <-chan error { return n.served }

@@ -1,0 +1,75 @@
+package node
+
+import (
+	"context"
+
+	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// reader is the zone's state as the API reads it.
+type reader struct {
+	machine *persistence.Machine
+	engine  *actors.Engine
+	drivers *drivers
+}
+
+// Get implements door.Reader.
+func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Resource, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		found, err = v.Get(ref)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.drivers.describe(found), nil
+}
+
+// GetByName implements door.Reader.
+func (r *reader) GetByName(_ context.Context, kind resources.Kind, name string) (found resources.Resource, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		found, err = v.ByName(kind, name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.drivers.describe(found), nil
+}
+
+// List implements door.Reader.
+func (r *reader) List(_ context.Context, q resources.Query) (page resources.Page, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		page, err = v.List(q)
+		return err
+	})
+	for i := range page.Items {
+		page.Items[i] = r.drivers.describe(page.Items[i])
+	}
+	return page, err
+}
+
+// Events implements door.Reader.
+func (r *reader) Events(ctx context.Context, after resources.Position, yield func(resources.Event) bool) error {
+	return r.engine.Events(ctx, after, yield)
+}
+
+// Revision implements door.Reader.
+func (r *reader) Revision(context.Context) (revision uint64, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		revision, err = v.Applied()
+		return err
+	})
+	return revision, err
+}
+
+// AuditLog implements door.Reader.
+func (r *reader) AuditLog(_ context.Context, after resources.Position, limit int) (lines []resources.Audit, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		lines, err = v.AuditLog(after, limit)
+		return err
+	})
+	return lines, err
+}

@@ -1,0 +1,212 @@
+package badgerstore_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+)
+
+// The tests that kill a process, or cut the power of its disk, run this test program again as a child that writes.
+const (
+	childMode = "BADGERSTORE_CHILD_MODE"
+	childDir  = "BADGERSTORE_CHILD_DIR"
+)
+
+func TestMain(m *testing.M) {
+	mode := os.Getenv(childMode)
+	if mode == "" {
+		os.Exit(m.Run())
+	}
+	if err := child(mode, os.Getenv(childDir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	os.Exit(0)
+}
+
+// child opens the store in dir and writes until it is killed. Mode "until-rotation" instead cuts the power when Badger
+// began a new write-ahead file, and "trust-badger" does so with a store that does not watch the order of the files.
+func child(mode, dir string) error {
+	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
+	if err != nil {
+		return err
+	}
+	n, err := applied(s)
+	if err != nil {
+		return err
+	}
+	if mode == "trust-badger" {
+		s.TrustBadger()
+	}
+	first, _ := s.Rotation()
+	for {
+		n++
+		if err := s.Update(func(w persistence.Writer) error { return writeNumber(w, n, widths[mode]) }); err != nil {
+			return err
+		}
+		file, _ := s.Rotation()
+		rotated := mode != "load" && file != first
+		if rotated || n%20 == 0 {
+			if err := s.Sync(); err != nil {
+				return err
+			}
+			fmt.Println(n)
+		}
+		if rotated {
+			return cutPower(filepath.Dir(dir))
+		}
+	}
+}
+
+var appliedKey = []byte("applied")
+
+// writeNumber writes what belongs to n: n as the number applied last, and one key, or many every so often.
+func writeNumber(w persistence.Writer, n uint64, width width) error {
+	value := make([]byte, 300)
+	binary.BigEndian.PutUint64(value, n)
+	if err := w.Put(appliedKey, value[:8]); err != nil {
+		return err
+	}
+	for i := range width(n) {
+		if err := w.Put(numberKey(n, i), value); err != nil {
+			return err
+		}
+	}
+	if n < 2 {
+		return nil
+	}
+	return w.Delete(numberKey(n-1, 0)) // so that deletions are part of it
+}
+
+// width says how many keys belong to a number.
+type width func(n uint64) uint64
+
+// widths says what the modes of a child write. More than about 4000 keys are more than one Badger transaction.
+var widths = map[string]width{"load": withLarge, "until-rotation": onlySmall, "trust-badger": onlySmall}
+
+func onlySmall(n uint64) uint64 { return 2 + n%7*5 }
+
+func withLarge(n uint64) uint64 {
+	if n%150 == 0 {
+		return 12000
+	}
+	return onlySmall(n)
+}
+
+func numberKey(n, i uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte("n"), n), i)
+}
+
+func applied(s persistence.Store) (n uint64, err error) {
+	err = s.View(func(r persistence.Reader) error {
+		value, ok, err := r.Get(appliedKey)
+		if ok {
+			n = binary.BigEndian.Uint64(value)
+		}
+		return err
+	})
+	return n, err
+}
+
+// checkPrefix checks that the store holds exactly what the first applied numbers write, and returns how many that are.
+func checkPrefix(s persistence.Store, width width) (last uint64, err error) {
+	if last, err = applied(s); err != nil {
+		return 0, err
+	}
+	n, i := uint64(1), uint64(1)
+	err = s.View(func(r persistence.Reader) error {
+		return r.Scan([]byte("n"), nil, func(key, value []byte) (bool, error) {
+			for i >= width(n) { // the first key of all numbers but the last was deleted
+				n, i = n+1, 1
+				if n == last {
+					i = 0
+				}
+			}
+			if last == 1 && n == 1 && i == 1 {
+				i = 0
+			}
+			if want := numberKey(n, i); string(want) != string(key) || binary.BigEndian.Uint64(value) != n {
+				return false, fmt.Errorf("applied is %d, but where key %x should be there is %x", last, want, key)
+			}
+			i++
+			return true, nil
+		})
+	})
+	if err == nil && last > 0 && (n != last || i != width(n)) {
+		err = fmt.Errorf("applied is %d, but the keys end in the middle of %d", last, n)
+	}
+	return last, err
+}
+
+// start starts a child.
+func start(t *testing.T, mode, dir string) (*exec.Cmd, *lastLine) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), childMode+"="+mode, childDir+"="+dir)
+	out := &lastLine{}
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, out
+}
+
+// lastLine remembers the last number written to it.
+type lastLine struct{ number uint64 }
+
+// Write is called with whole lines: the child writes each with one call.
+func (l *lastLine) Write(b []byte) (int, error) {
+	for line := range lines(b) {
+		if _, err := fmt.Sscan(line, &l.number); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+func lines(b []byte) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		begin := 0
+		for i, c := range b {
+			if c != '\n' {
+				continue
+			}
+			if !yield(string(b[begin:i])) {
+				return
+			}
+			begin = i + 1
+		}
+	}
+}
+
+// cutPower makes the file system of dir forget everything that is not yet on its disk, and refuse everything after.
+func cutPower(dir string) error {
+	const (
+		shutdown   = 0x8004587d // EXT4_IOC_SHUTDOWN
+		noLogFlush = 2
+	)
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	flag := uint32(noLogFlush)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), shutdown, uintptr(unsafe.Pointer(&flag)))
+	if errno != 0 {
+		err = fmt.Errorf("shutting the file system down: %w", errno)
+	}
+	return errors.Join(err, f.Close())
+}

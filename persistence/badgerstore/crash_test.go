@@ -1,0 +1,142 @@
+package badgerstore_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+)
+
+// TestKilled kills a process that writes, many times, in the middle of small and of large updates. The store must hold
+// whole updates only, in order, and at least those that were there before.
+func TestKilled(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	var reached uint64
+	interrupted := 0 // kills in the middle of an update of several Badger transactions
+	for kill := 0; kill < 20 || interrupted < 2 && kill < 100; kill++ {
+		cmd, synced := start(t, "load", dir)
+		time.Sleep(time.Duration(20+rand.IntN(180)) * time.Millisecond) // a random moment, not a wait
+		end(t, cmd)
+		if redo, err := filepath.Glob(filepath.Join(dir, "state-*", "REDO")); err == nil && len(redo) > 0 {
+			interrupted++
+		}
+		s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
+		if err != nil {
+			t.Fatalf("opening after kill %d: %v", kill, err)
+		}
+		n, err := checkPrefix(s, withLarge)
+		if err != nil {
+			t.Fatalf("after kill %d: %v", kill, err)
+		}
+		if n < synced.number || n < reached {
+			t.Fatalf("after kill %d the store is at %d, it was at %d", kill, n, max(synced.number, reached))
+		}
+		reached = n
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d updates; %d kills in the middle of a large one", reached, interrupted)
+	if interrupted == 0 {
+		t.Error("no kill hit a large update in its middle: the test did not test it")
+	}
+}
+
+// end kills a child and waits for its end.
+func end(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+}
+
+// TestPowerLoss cuts the power of a real file system at random moments of a load, and at the worst one: right after the
+// first write to a new write-ahead file was synced.
+func TestPowerLoss(t *testing.T) {
+	for _, mode := range []string{"load", "load", "load", "until-rotation", "until-rotation", "until-rotation"} {
+		n, synced, err := losePower(t, mode)
+		if err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if n < synced {
+			t.Errorf("%s: the store is at %d, Sync returned at %d", mode, n, synced)
+		}
+		t.Logf("%s: synced %d, found %d", mode, synced, n)
+	}
+}
+
+// TestPowerLossWithoutRotation shows that the test above finds what it looks for.
+func TestPowerLossWithoutRotation(t *testing.T) {
+	for range 10 {
+		if _, _, err := losePower(t, "trust-badger"); err != nil {
+			t.Logf("as expected: %v", err)
+			return
+		}
+	}
+	t.Error("a store that leaves the order of the files to Badger lost nothing in ten power losses; is it still needed?")
+}
+
+// losePower runs a child on a file system of its own, cuts the power, and returns what is found after and how far Sync
+// had returned.
+func losePower(t *testing.T, mode string) (found, synced uint64, err error) {
+	t.Helper()
+	disk := newDisk(t, "1G")
+	dir := filepath.Join(disk.mount, "db")
+	cmd, out := start(t, mode, dir)
+	if mode == "load" {
+		time.Sleep(time.Duration(500+rand.IntN(1500)) * time.Millisecond) // a random moment, not a wait
+		if err := cutPower(disk.mount); err != nil {
+			t.Fatal(err)
+		}
+		end(t, cmd)
+	} else if err := cmd.Wait(); err != nil {
+		t.Fatalf("the child: %v", err)
+	}
+	disk.remount(t)
+	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
+	if err != nil {
+		t.Fatalf("opening after the power loss: %v", err)
+	}
+	found, err = checkPrefix(s, widths[mode])
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return found, out.number, err
+}
+
+// disk is an ext4 file system in a file.
+type disk struct{ image, mount string }
+
+func newDisk(t testing.TB, size string) disk {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("this test mounts file systems: run it as root")
+	}
+	d := disk{image: filepath.Join(t.TempDir(), "disk"), mount: t.TempDir()}
+	run(t, "truncate", "-s", size, d.image)
+	run(t, "mkfs.ext4", "-q", "-m", "0", d.image) // from e2fsprogs
+	run(t, "mount", "-o", "loop", d.image, d.mount)
+	t.Cleanup(func() { run(t, "umount", d.mount) })
+	return d
+}
+
+// remount lets the file system come back as after a power loss.
+func (d disk) remount(t testing.TB) {
+	t.Helper()
+	run(t, "umount", d.mount)
+	run(t, "mount", "-o", "loop", d.image, d.mount)
+}
+
+func run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}

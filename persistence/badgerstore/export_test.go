@@ -1,0 +1,11 @@
+package badgerstore
+
+// Rotation tells which write-ahead file Badger writes to, as far as the store knows, and whether the store will sync it
+// before the next write.
+func (s *Store) Rotation() (file int, due bool) { return s.live.rotation.file, s.live.rotation.due() }
+
+// TrustBadger makes the store leave the order of write-ahead files to Badger, as if it had no rotation.
+func (s *Store) TrustBadger() { s.live.rotation.limit, s.live.rotation.synced = 1<<62, true }
+
+// Dir returns the folder of the live generation.
+func (s *Store) Dir() string { return s.live.dir }

@@ -1,0 +1,89 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// openBadger opens a database. Badger panics on some damage.
+func openBadger(opts badger.Options) (db *badger.DB, err error) {
+	defer recoverAs(&err, "badger gave up")
+	return badger.Open(opts)
+}
+
+// removeEmptyFiles removes write-ahead and value log files without a byte. A process that is killed while Badger makes
+// or removes one leaves it so, and Badger does not open a database that has one.
+func removeEmptyFiles(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		suffix := filepath.Ext(f.Name())
+		if suffix != writeAheadSuffix && suffix != valueLogSuffix {
+			continue
+		}
+		info, err := f.Info()
+		if err != nil {
+			return err
+		}
+		if info.Size() > 0 {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recoverAs turns a panic into an error; it must be deferred.
+func recoverAs(err *error, what string) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	if e, ok := r.(runtime.Error); ok {
+		*err = fmt.Errorf("%s: %w", what, e)
+		return
+	}
+	*err = fmt.Errorf("%s: %.300v", what, r)
+}
+
+// writeFile replaces a file durably and atomically.
+func writeFile(dir, name string, content []byte) error {
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return classify(err)
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	if err != nil {
+		_ = os.Remove(path + ".tmp")
+		return fmt.Errorf("writing %s: %w", path, classify(err))
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error { return syncFile(dir) }
+
+// syncFile makes what was written to a file, through whatever descriptor or memory map, durable.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("syncing %s: %w", path, err)
+	}
+	return nil
+}

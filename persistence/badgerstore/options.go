@@ -1,0 +1,81 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+)
+
+// Options says where and how a Store keeps its keys. The zero value of every field but Dir is a sensible default.
+type Options struct {
+	// Dir is the directory of the store. It is made if it does not exist. It must be a local disk, used by nothing else.
+	Dir string
+	// Log takes what Badger reports. Nil means that nobody wants to know.
+	Log *slog.Logger
+	// MemTableBytes is how much Badger gathers in memory before it writes a table; default 16 MiB. Up to four such
+	// tables exist at a time under load, one when idle.
+	MemTableBytes int64
+	// BlockCacheBytes is the size of the cache of uncompressed blocks; default 0. Without it tables are stored
+	// uncompressed and the page cache of the kernel serves them, which costs disk but no heap.
+	BlockCacheBytes int64
+	// ReserveBytes is how much of the file system must be free for an Update to be accepted; default 64 MiB. Badger
+	// writes through memory maps, where a full disk is not an error but the end of the process.
+	ReserveBytes uint64
+}
+
+const (
+	defaultMemTable = 16 << 20
+	minMemTable     = 8 << 20 // so that the largest value fits into one transaction
+	defaultReserve  = 64 << 20
+	valueLogBytes   = 1 << 20 // the least Badger takes; the value log stays empty
+	blockBytes      = 4 << 10
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Dir == "" {
+		return o, errors.New("opening a store: no directory given")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = defaultMemTable
+	}
+	if o.MemTableBytes < minMemTable {
+		return o, fmt.Errorf("opening the store %s: memtables of %d bytes, the least is %d",
+			o.Dir, o.MemTableBytes, minMemTable)
+	}
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = defaultReserve
+	}
+	return o, nil
+}
+
+// badger returns Badger's options for the generation in dir.
+func (o Options) badger(dir string) badger.Options {
+	b := badger.DefaultOptions(dir).
+		WithLogger(logger{o.Log}).
+		WithSyncWrites(false).             // the Raft log is what is durable
+		WithDetectConflicts(false).        // there is one writer
+		WithMetricsEnabled(false).         // they are global variables
+		WithMemTableSize(o.MemTableBytes). //
+		WithNumMemtables(3).               // waiting to be written, beside the one being filled
+		WithNumLevelZeroTables(4).         // few, because the node has few cores and reads look into each
+		WithNumLevelZeroTablesStall(10).   //
+		WithNumCompactors(2).              // the least Badger takes
+		WithBaseTableSize(4 << 20).        //
+		WithBlockSize(blockBytes).         //
+		WithIndexCacheSize(0).             // all indexes are kept
+		WithValueThreshold(persistence.MaxValueBytes + 1).
+		WithValueLogFileSize(valueLogBytes).
+		WithChecksumVerificationMode(options.OnBlockRead) // whole tables are verified before Badger opens them
+	if o.BlockCacheBytes > 0 {
+		return b.WithCompression(options.Snappy).WithBlockCacheSize(o.BlockCacheBytes)
+	}
+	return b.WithCompression(options.None).WithBlockCacheSize(0)
+}

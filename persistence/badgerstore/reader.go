@@ -1,0 +1,122 @@
+package badgerstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
+)
+
+// keyTag comes before every key in Badger, which keeps keys of its own for itself.
+const keyTag = 'k'
+
+func tagged(key []byte) []byte {
+	return append(append(make([]byte, 0, len(key)+1), keyTag), key...)
+}
+
+// reader reads the state as of one Badger transaction.
+type reader struct{ txn *badger.Txn }
+
+// Get implements persistence.Reader.
+func (r reader) Get(key []byte) (value []byte, ok bool, err error) { return r.get(tagged(key)) }
+
+// get is Get for a tagged key.
+func (r reader) get(key []byte) (value []byte, ok bool, err error) {
+	item, err := r.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading %.64q: %w", key[1:], classify(err))
+	}
+	value = []byte{}
+	if value, err = item.ValueCopy(value); err != nil {
+		return nil, false, fmt.Errorf("reading %.64q: %w", key[1:], classify(err))
+	}
+	return value, true, nil
+}
+
+// Scan implements persistence.Reader.
+func (r reader) Scan(prefix, from []byte, fn func(key, value []byte) (bool, error)) error {
+	return scan(r.ascend(prefix, from), fn)
+}
+
+// ScanReverse implements persistence.Reader.
+func (r reader) ScanReverse(prefix, from []byte, fn func(key, value []byte) (bool, error)) error {
+	return scan(r.descend(prefix, from), fn)
+}
+
+// cursor walks over keys, tagged, in one direction. It must be closed.
+type cursor interface {
+	valid() bool
+	key() []byte
+	value(fn func(value []byte) error) error
+	next()
+	close()
+}
+
+// scan hands what is under c to fn and closes c.
+func scan(c cursor, fn func(key, value []byte) (bool, error)) error {
+	defer c.close()
+	for ; c.valid(); c.next() {
+		key, more := c.key()[1:], false
+		err := c.value(func(value []byte) (err error) {
+			more, err = fn(key, value)
+			return err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// stored is a cursor over what Badger has.
+type stored struct {
+	it     *badger.Iterator
+	prefix []byte // tagged
+}
+
+func (r reader) ascend(prefix, from []byte) *stored {
+	prefix, from = tagged(prefix), tagged(from)
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	it.Seek(from)
+	return &stored{it: it, prefix: prefix}
+}
+
+// descend gives Badger no prefix: in reverse, Badger would end at the first key it meets that does not have it.
+func (r reader) descend(prefix, from []byte) *stored {
+	start := keymap.After(tagged(prefix))
+	if from != nil && bytes.Compare(tagged(from), start) < 0 {
+		start = tagged(from)
+	}
+	c := &stored{it: r.txn.NewIterator(badger.IteratorOptions{Reverse: true}), prefix: tagged(prefix)}
+	c.it.Seek(start)
+	if c.it.Valid() && !c.valid() && bytes.Compare(c.key(), c.prefix) > 0 {
+		c.it.Next() // it stands on the first key after those with the prefix
+	}
+	return c
+}
+
+func (c *stored) valid() bool { return c.it.ValidForPrefix(c.prefix) }
+func (c *stored) key() []byte { return c.it.Item().Key() }
+func (c *stored) next()       { c.it.Next() }
+func (c *stored) close()      { c.it.Close() }
+
+func (c *stored) value(fn func(value []byte) error) error {
+	var inner error
+	err := c.it.Item().Value(func(value []byte) error {
+		inner = fn(value)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading %.64q: %w", c.key()[1:], classify(err))
+	}
+	return inner
+}

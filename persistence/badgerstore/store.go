@@ -1,0 +1,197 @@
+package badgerstore
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+)
+
+// Store is a persistence.Store and persistence.Snapshotter on a local disk.
+type Store struct {
+	opts Options
+	lock *os.File // holds the directory against other processes
+
+	updating sync.Mutex     // held while an Update, a Load or Close runs; taken before mu
+	retiring sync.WaitGroup // generations that were replaced and still have users
+
+	// mu is held for reading while a transaction begins, and for writing by whatever must not be seen half done.
+	mu     sync.RWMutex
+	live   *generation
+	closed bool
+	broken error // why the store must be reopened: a write failed half-way
+}
+
+// Open opens the store in opts.Dir and makes it if there is none. It reads all tables to verify their checksums.
+// Errors: persistence.ErrLocked, ErrCorrupt, ErrDiskFull.
+func Open(opts Options) (*Store, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: opts}
+	if err := s.open(); err != nil {
+		s.unlock()
+		return nil, fmt.Errorf("opening the store %s: %w", opts.Dir, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
+		return classify(err)
+	}
+	if err := s.takeLock(); err != nil {
+		return err
+	}
+	if err := s.room(); err != nil {
+		return err
+	}
+	name, err := s.currentGeneration()
+	if err != nil {
+		return err
+	}
+	if s.live, err = s.openGeneration(name); err != nil {
+		return err
+	}
+	if err := s.redo(); err != nil {
+		return errorsJoinClose(fmt.Errorf("finishing an interrupted update: %w", err), s.live)
+	}
+	return nil
+}
+
+// View implements persistence.Store.
+func (s *Store) View(fn func(r persistence.Reader) error) error {
+	g, r, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer g.users.Done()
+	defer r.txn.Discard()
+	return fn(r)
+}
+
+// begin starts a transaction that reads the state as it is now. The caller must discard it and then call
+// g.users.Done.
+func (s *Store) begin() (g *generation, r reader, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(); err != nil {
+		return nil, reader{}, err
+	}
+	s.live.users.Add(1)
+	return s.live, reader{txn: s.live.db.NewTransaction(false)}, nil
+}
+
+// Sync implements persistence.Store. The write-ahead files before the one being written were synced when Badger left
+// them.
+func (s *Store) Sync() error {
+	s.mu.RLock()
+	if err := s.usable(); err != nil {
+		s.mu.RUnlock()
+		return err
+	}
+	g := s.live
+	g.users.Add(1)
+	s.mu.RUnlock()
+	defer g.users.Done()
+	if err := g.db.Sync(); err != nil {
+		return s.fail(fmt.Errorf("syncing the store %s: %w", s.opts.Dir, classify(err)))
+	}
+	return nil
+}
+
+// Verify reads all tables and checks their checksums. Badger takes a block that cannot be read for one without keys,
+// so a disk that loses data while the store is open shows only here: call it now and then. A mismatch is
+// persistence.ErrCorrupt, after which nothing is answered any more.
+func (s *Store) Verify() error {
+	g, r, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer g.users.Done()
+	r.txn.Discard()
+	return s.verify(g)
+}
+
+func (s *Store) verify(g *generation) error {
+	if err := g.verify(); err != nil {
+		return s.fail(fmt.Errorf("verifying the store %s: %w", s.opts.Dir, unreadable(err)))
+	}
+	return nil
+}
+
+// Close implements persistence.Store. It also waits for every Frozen to be released.
+func (s *Store) Close() error {
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.retiring.Wait()
+	s.live.users.Wait()
+	err := s.live.close()
+	s.unlock()
+	if err != nil {
+		return fmt.Errorf("closing the store %s: %w", s.opts.Dir, classify(err))
+	}
+	return nil
+}
+
+// usable says why the store cannot be used. The caller holds mu.
+func (s *Store) usable() error {
+	if s.closed {
+		return persistence.ErrClosed
+	}
+	return s.broken
+}
+
+// fail makes the store refuse everything from now on, because of err, and returns err.
+func (s *Store) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = fmt.Errorf("the store must be reopened, an earlier write failed: %w", err)
+	}
+	return err
+}
+
+// room refuses to go on when the file system has less than the reserve free.
+func (s *Store) room() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.opts.Dir, &fs); err != nil {
+		return fmt.Errorf("asking for the free space of %s: %w", s.opts.Dir, err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < s.opts.ReserveBytes {
+		return fmt.Errorf("%s has %d bytes free and %d are kept in reserve: %w",
+			s.opts.Dir, free, s.opts.ReserveBytes, persistence.ErrDiskFull)
+	}
+	return nil
+}
+
+func (s *Store) takeLock() error {
+	f, err := os.OpenFile(filepath.Join(s.opts.Dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return classify(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("%w: %w", persistence.ErrLocked, err)
+	}
+	s.lock = f
+	return nil
+}
+
+func (s *Store) unlock() {
+	if s.lock != nil {
+		_ = s.lock.Close() // which gives up the lock
+	}
+}

@@ -1,0 +1,135 @@
+package badgerstore
+
+import (
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
+)
+
+// Update implements persistence.Store. An Update that Badger takes in one transaction (about 2 MiB or 20000 keys with
+// the default options) costs one pass through its write-ahead file; a larger one is written twice and synced.
+// Errors: what fn returned, persistence.ErrDiskFull, ErrClosed, and what Put and Delete refused.
+func (s *Store) Update(fn func(w persistence.Writer) error) error {
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	g, r, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer g.users.Done()
+	defer r.txn.Discard()
+	if err := s.room(); err != nil {
+		return err
+	}
+	w := &writer{base: r, writes: keymap.Map[write]{}.Edit()}
+	if err := fn(w); err != nil {
+		return err
+	}
+	if err := w.budget.Err(); err != nil {
+		return err
+	}
+	if w.writes.Len() == 0 {
+		return nil
+	}
+	if err := s.commit(g, w.writes.Map()); err != nil {
+		return fmt.Errorf("writing to the store %s: %w", s.opts.Dir, err)
+	}
+	return nil
+}
+
+// commit writes all of writes or nothing. If it fails half-way the store is broken until it is reopened: what Badger
+// has in memory is not known then.
+func (s *Store) commit(g *generation, writes keymap.Map[write]) error {
+	parts := g.parts(writes)
+	if len(parts) > 1 {
+		return s.commitParts(g, writes, parts)
+	}
+	if err := g.prepare(); err != nil {
+		return s.fail(err)
+	}
+	if err := g.commit(parts[0]); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+// part is what goes into one Badger transaction.
+type part struct {
+	entries []*badger.Entry
+	size    footprint
+}
+
+// parts cuts writes into as many Badger transactions as it takes.
+func (g *generation) parts(writes keymap.Map[write]) []part {
+	const entryMargin = 32 // Badger counts up to 20 bytes on top of key and value, and one entry of its own
+	maxEntries, maxBytes := g.db.MaxBatchCount()-8, g.db.MaxBatchSize()-1024
+	var parts []part
+	var current part
+	var bytes int64
+	for c := writes.Ascend(nil); c.Valid(); c.Next() {
+		e := entry(c.Key(), c.Value())
+		size := int64(len(e.Key) + len(e.Value) + entryMargin)
+		if len(current.entries) > 0 && (bytes+size > maxBytes || int64(len(current.entries)) >= maxEntries) {
+			parts = append(parts, current)
+			current, bytes = part{}, 0
+		}
+		current.entries = append(current.entries, e)
+		current.size.add(len(e.Key), len(e.Value))
+		bytes += size
+	}
+	return append(parts, current)
+}
+
+// entry is what Badger stores for a write; a deletion is marked as such when it goes into a transaction.
+func entry(key []byte, w write) *badger.Entry {
+	if w.deleted {
+		return &badger.Entry{Key: key}
+	}
+	return badger.NewEntry(key, w.value)
+}
+
+// prepare syncs the write-ahead file if the next transaction may make Badger leave it.
+func (g *generation) prepare() error {
+	if !g.rotation.due() {
+		return nil
+	}
+	if err := g.db.Sync(); err != nil {
+		return fmt.Errorf("syncing a full write-ahead file: %w", classify(err))
+	}
+	g.rotation.synced = true
+	return nil
+}
+
+// commit writes one Badger transaction.
+func (g *generation) commit(p part) error {
+	txn := g.db.NewTransaction(true)
+	defer txn.Discard()
+	for _, e := range p.entries {
+		err := error(nil)
+		if e.Value == nil {
+			err = txn.Delete(e.Key)
+		} else {
+			err = txn.SetEntry(e)
+		}
+		if err != nil {
+			return classify(err)
+		}
+	}
+	if err := txn.Commit(); err != nil {
+		return classify(err)
+	}
+	rotated, err := g.rotation.wrote(p.size)
+	if err != nil || !rotated {
+		return err
+	}
+	if !g.rotation.synced {
+		// The count was wrong. Nothing is lost if the power stays on until the next line is done.
+		g.log.Error("badger left a write-ahead file before it was expected to", "dir", g.dir)
+		err = g.rotation.syncPrevious()
+	}
+	g.rotation.synced = false
+	return err
+}
