@@ -95,10 +95,10 @@ clean: ## Remove what the targets made (not the tools)
 
 # $(call tool,path,package): build a tool and keep it under a name with its version.
 define tool
-	mkdir -p $(TOOLS)/build
-	GOBIN=$(TOOLS)/build GOFLAGS=-mod=mod $(GO) install $(2)
-	mv $(TOOLS)/build/$(notdir $(firstword $(subst @, ,$(2)))) $(1)
-	rmdir $(TOOLS)/build
+	mkdir -p $(1).build
+	GOBIN=$(1).build GOFLAGS= $(GO) install $(2)
+	mv $(1).build/* $(1)
+	rmdir $(1).build
 endef
 
 $(GOLANGCI_LINT):

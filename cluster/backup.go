@@ -138,9 +138,9 @@ func fillDir(dir string, id identity, e *envelopeReader) (m Manifest, err error)
 	if err := disk.stable.SetUint64([]byte("CurrentTerm"), term); err != nil {
 		return m, fmt.Errorf("writing the term: %w", err)
 	}
-	address, transport := raft.NewInmemTransport(raft.ServerAddress(id.NodeID))
-	defer transport.Close()
-	sink, err := disk.snapshots.Create(raft.SnapshotVersionMax, m.Index, term, soleVoter(id.NodeID, address), m.Index, transport)
+	address, transport := raft.NewInmemTransport(raft.ServerAddress(id.NodeID)) // only to say how addresses are written
+	sink, err := disk.snapshots.Create(
+		raft.SnapshotVersionMax, m.Index, term, soleVoter(id.NodeID, address), m.Index, transport)
 	if err != nil {
 		return m, fmt.Errorf("making a snapshot: %w", err)
 	}

@@ -30,7 +30,8 @@ func backedUp(t *testing.T) (backup []byte, l *ledger, m cluster.Manifest) {
 	if m.ClusterID != n.ClusterID() || m.NodeID != "n1" || m.Kind != "backup" || m.Index != before.Applied {
 		t.Errorf("the manifest is %+v, want that of cluster %s at %d", m, n.ClusterID(), before.Applied)
 	}
-	if got, err := cluster.ReadBackup(bytes.NewReader(b.Bytes())); err != nil || got.Index != m.Index || !got.Created.Equal(m.Created) {
+	got, err := cluster.ReadBackup(bytes.NewReader(b.Bytes()))
+	if err != nil || got.Index != m.Index || !got.Created.Equal(m.Created) {
 		t.Errorf("ReadBackup() = %+v, %v, want %+v", got, err, m)
 	}
 	return b.Bytes(), &ledger{state: before}, m

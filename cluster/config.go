@@ -36,7 +36,7 @@ type Config struct {
 	// InMemory keeps log and snapshots in memory, for tests. Such a node works in a synctest bubble.
 	InMemory bool
 
-	// InFlight is how many frames may be under way at a time; default 4.
+	// InFlight is how many frames may be under way at a time; default 2: one is stored while another is applied.
 	InFlight int
 	// QueueBytes is how much may wait to be proposed and be under way together; default 16 MiB.
 	QueueBytes int64
@@ -67,7 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.InFlight = orElse(c.InFlight, 3)
+	c.InFlight = orElse(c.InFlight, 2)
 	c.QueueBytes = orElse(c.QueueBytes, 16<<20)
 	c.SnapshotBytes = orElse(c.SnapshotBytes, 64<<20)
 	c.SnapshotEntries = orElse(c.SnapshotEntries, 1_000_000)

@@ -19,8 +19,8 @@ type diskGuard struct {
 	free    uint64
 }
 
-// diskCheckInterval is how long an answer of the file system is good. In that time a node cannot write more than a small
-// part of the smallest floor.
+// diskCheckInterval is how long an answer of the file system is good. In that time a node cannot write more than a
+// small part of the smallest floor.
 const diskCheckInterval = 20 * time.Millisecond
 
 const defaultDiskLow = 256 << 20

@@ -103,10 +103,10 @@ func TestDirectoryIsChecked(t *testing.T) {
 	}
 }
 
-func rewrite(t testing.TB, path string, content []byte) {
-	t.Helper()
+func rewrite(tb testing.TB, path string, content []byte) {
+	tb.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -344,30 +344,30 @@ func TestLogOnFullDisk(t *testing.T) {
 // disk is an ext4 file system in a file.
 type disk struct{ image, mount string }
 
-func newDisk(t testing.TB, size string) disk {
-	t.Helper()
+func newDisk(tb testing.TB, size string) disk {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Fatal("this test mounts file systems: run it as root")
+		tb.Fatal("this test mounts file systems: run it as root")
 	}
-	d := disk{image: filepath.Join(t.TempDir(), "disk"), mount: t.TempDir()}
-	run(t, "truncate", "-s", size, d.image)
-	run(t, "mkfs.ext4", "-q", "-m", "0", d.image) // from e2fsprogs
-	run(t, "mount", "-o", "loop", d.image, d.mount)
-	t.Cleanup(func() { run(t, "umount", d.mount) })
+	d := disk{image: filepath.Join(tb.TempDir(), "disk"), mount: tb.TempDir()}
+	run(tb, "truncate", "-s", size, d.image)
+	run(tb, "mkfs.ext4", "-q", "-m", "0", d.image) // from e2fsprogs
+	run(tb, "mount", "-o", "loop", d.image, d.mount)
+	tb.Cleanup(func() { run(tb, "umount", d.mount) })
 	return d
 }
 
-func (d disk) remount(t testing.TB) {
-	t.Helper()
-	run(t, "umount", d.mount)
-	run(t, "mount", "-o", "loop", d.image, d.mount)
+func (d disk) remount(tb testing.TB) {
+	tb.Helper()
+	run(tb, "umount", d.mount)
+	run(tb, "mount", "-o", "loop", d.image, d.mount)
 }
 
-func (d disk) fill(t testing.TB, file string) {
-	t.Helper()
+func (d disk) fill(tb testing.TB, file string) {
+	tb.Helper()
 	f, err := os.Create(file)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer f.Close()
 	for size := int64(1 << 26); size >= 1<<12; size /= 2 {
@@ -378,30 +378,30 @@ func (d disk) fill(t testing.TB, file string) {
 			}
 		}
 		if !errors.Is(err, unix.ENOSPC) {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		err = nil
 	}
 }
 
-func run(t testing.TB, name string, args ...string) {
-	t.Helper()
+func run(tb testing.TB, name string, args ...string) {
+	tb.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+		tb.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }
 
 // cutPower makes the file system of dir forget everything that is not yet on its disk, and refuse everything after.
-func cutPower(t testing.TB, dir string) {
-	t.Helper()
+func cutPower(tb testing.TB, dir string) {
+	tb.Helper()
 	const shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
 	f, err := os.Open(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer f.Close()
 	flag := uint32(2) // without flushing the journal
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), shutdown, uintptr(unsafe.Pointer(&flag))); errno != 0 {
-		t.Fatalf("shutting the file system down: %v", errno)
+		tb.Fatalf("shutting the file system down: %v", errno)
 	}
 }

@@ -218,10 +218,14 @@ func (e *envelopeReader) end() error {
 	if !bytes.Equal(got, want) {
 		return fmt.Errorf("%w: the state has checksum %x and says %x", ErrCorrupt, want[:8], got[:8])
 	}
-	if _, err := e.in.ReadByte(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: something follows the end of the state (%v)", ErrCorrupt, err)
+	switch _, err := e.in.ReadByte(); {
+	case err == nil:
+		return fmt.Errorf("%w: something follows the end of the state", ErrCorrupt)
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	default:
+		return fmt.Errorf("reading a state: %w", err)
 	}
-	return io.EOF
 }
 
 func (e *envelopeReader) length(most uint64) (uint64, error) {

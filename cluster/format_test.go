@@ -63,12 +63,12 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-func envelope(t testing.TB, content []byte) []byte {
-	t.Helper()
+func envelope(tb testing.TB, content []byte) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	m := cluster.Manifest{Kind: "backup", ClusterID: "c", NodeID: "n", Index: 7, Term: 3, LastTime: time.Unix(9, 0).UTC()}
 	if err := cluster.WriteEnvelope(&b, m, content); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }

@@ -44,7 +44,8 @@ func loadIdentity(dir string, want identity) (identity, error) {
 		return id, fmt.Errorf("%w: reading %s: %w", ErrCorrupt, identityFile, err)
 	}
 	if id.Format != identityFormat {
-		return id, fmt.Errorf("%s has format %d, this program knows %d: %w", identityFile, id.Format, identityFormat, ErrVersion)
+		return id, fmt.Errorf("%s has format %d, this program knows %d: %w",
+			identityFile, id.Format, identityFormat, ErrVersion)
 	}
 	if id.NodeID != want.NodeID || want.ClusterID != "" && id.ClusterID != want.ClusterID {
 		return id, fmt.Errorf("%w: this is node %q of cluster %q, not node %q of cluster %q",

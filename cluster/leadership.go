@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -51,7 +52,7 @@ func (n *Node) watchLeadership() {
 			}
 			n.leadership.set(0)
 			n.cfg.Metrics.led(false)
-			n.cfg.Log.Info("node does not lead any more", "node_id", n.id.NodeID)
+			n.log.Info("node does not lead any more")
 		case <-n.stopping:
 			return
 		}
@@ -61,7 +62,7 @@ func (n *Node) watchLeadership() {
 func (n *Node) lead() {
 	term := n.raft.CurrentTerm()
 	if err := n.raft.Barrier(0).Error(); err != nil {
-		n.cfg.Log.Debug("leadership ended before it began", "node_id", n.id.NodeID, "error", err)
+		n.log.Debug("leadership ended before it began", slog.Any("error", err))
 		return
 	}
 	if n.stoppedError() != nil || n.raft.CurrentTerm() != term || n.raft.State() != raft.Leader {
@@ -70,7 +71,7 @@ func (n *Node) lead() {
 	n.clock.advance(n.fsm.lastTime())
 	n.leadership.set(term)
 	n.cfg.Metrics.led(true)
-	n.cfg.Log.Info("node leads", "node_id", n.id.NodeID, "term", term, "applied", n.AppliedIndex())
+	n.log.Info("node leads", slog.Uint64("term", term), slog.Uint64("applied", n.AppliedIndex()))
 }
 
 // Ready returns when the node leads and has applied all that was agreed before, so that it can take proposals. A node

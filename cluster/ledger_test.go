@@ -120,23 +120,23 @@ func (s *ledgerSnapshot) Sync() error {
 func (s *ledgerSnapshot) Release() {}
 
 // start opens a node that must open, waits until it leads, and closes it at the end of the test.
-func start(t testing.TB, cfg cluster.Config) *cluster.Node {
-	t.Helper()
+func start(tb testing.TB, cfg cluster.Config) *cluster.Node {
+	tb.Helper()
 	n, err := cluster.Open(cfg)
 	if err != nil {
-		t.Fatalf("Open() = %v", err)
+		tb.Fatalf("Open() = %v", err)
 	}
-	t.Cleanup(func() { stop(t, n) })
-	if err := n.Ready(t.Context()); err != nil {
-		t.Fatalf("Ready() = %v", err)
+	tb.Cleanup(func() { stop(tb, n) })
+	if err := n.Ready(tb.Context()); err != nil {
+		tb.Fatalf("Ready() = %v", err)
 	}
 	return n
 }
 
-func stop(t testing.TB, n *cluster.Node) {
-	t.Helper()
+func stop(tb testing.TB, n *cluster.Node) {
+	tb.Helper()
 	if err := n.Close(); err != nil {
-		t.Errorf("Close() = %v", err)
+		tb.Errorf("Close() = %v", err)
 	}
 }
 
@@ -152,19 +152,19 @@ func onDisk(dir string, machine cluster.StateMachine) cluster.Config {
 	}
 }
 
-func propose(t testing.TB, n *cluster.Node, command string) receipt {
-	t.Helper()
-	result, err := n.Propose(t.Context(), []byte(command))
+func propose(tb testing.TB, n *cluster.Node, command string) receipt {
+	tb.Helper()
+	result, err := n.Propose(tb.Context(), []byte(command))
 	if err != nil {
-		t.Fatalf("Propose(%q) = %v", command, err)
+		tb.Fatalf("Propose(%q) = %v", command, err)
 	}
 	return result.(receipt)
 }
 
 // want fails the test if err is not target.
-func want(t testing.TB, what string, err, target error) {
-	t.Helper()
+func want(tb testing.TB, what string, err, target error) {
+	tb.Helper()
 	if !errors.Is(err, target) {
-		t.Errorf("%s = %v, want %v", what, err, target)
+		tb.Errorf("%s = %v, want %v", what, err, target)
 	}
 }

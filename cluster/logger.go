@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// newRaftLogger returns a logger for raft that hands everything to log. What raft takes for information is detail to us.
+// newRaftLogger returns a logger for raft that hands everything to log. What raft takes for information is detail to
+// us.
 func newRaftLogger(log *slog.Logger) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard})
 	l.RegisterSink(raftSink{log})

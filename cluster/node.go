@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 // Node is this process's part of a cluster. Its methods may be called by many goroutines.
 type Node struct {
 	cfg     Config
+	log     *slog.Logger
 	id      identity
 	lock    *os.File
 	storage storage
@@ -55,8 +57,8 @@ type peers struct {
 	servers   raft.Configuration
 }
 
-// Open opens the node in cfg.Dir. A directory that is new becomes the only voter of a new cluster. The node is not ready
-// at once, see Ready. Errors: ErrForeign, ErrLocked, ErrCorrupt, ErrVersion, ErrDiskLow.
+// Open opens the node in cfg.Dir. A directory that is new becomes the only voter of a new cluster. The node is not
+// ready at once, see Ready. Errors: ErrForeign, ErrLocked, ErrCorrupt, ErrVersion, ErrDiskLow.
 func Open(cfg Config) (*Node, error) {
 	_, transport := raft.NewInmemTransport(raft.ServerAddress(cfg.NodeID))
 	return open(cfg, peers{transport: transport, servers: soleVoter(cfg.NodeID, transport.LocalAddr())})
@@ -68,7 +70,7 @@ func open(cfg Config, p peers) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, transport: p.transport, disk: &diskGuard{},
+		cfg: cfg, log: cfg.Log.With(slog.String("node_id", cfg.NodeID)), transport: p.transport, disk: &diskGuard{},
 		clock: &clock{now: time.Now}, queue: newQueue(), reads: newReads(),
 		room: semaphore.NewWeighted(cfg.QueueBytes), slots: make(chan struct{}, cfg.InFlight),
 		usage:  newLogUsage(cfg.SnapshotBytes, cfg.SnapshotEntries),
@@ -110,7 +112,7 @@ func (n *Node) openStorage() (err error) {
 	if n.id, err = loadIdentity(dir, want); err != nil {
 		return err
 	}
-	n.storage, err = openDisk(dir, n.cfg, newRaftLogger(n.cfg.Log))
+	n.storage, err = openDisk(dir, n.cfg, newRaftLogger(n.log))
 	return err
 }
 
@@ -162,7 +164,7 @@ func (n *Node) newRaft(servers raft.Configuration, bootstrap, restore bool) (r *
 		}
 	}()
 	cfg := raftConfig(n.id.NodeID, len(servers.Servers))
-	cfg.Logger = newRaftLogger(n.cfg.Log)
+	cfg.Logger = newRaftLogger(n.log)
 	cfg.NoSnapshotRestoreOnStart = !restore
 	if bootstrap {
 		err := raft.BootstrapCluster(cfg, n.store, n.store, n.storage.snapshots, n.transport, servers)
@@ -181,11 +183,12 @@ func raftConfig(nodeID string, voters int) *raft.Config {
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = raft.ServerID(nodeID)
 	cfg.MaxAppendEntries = raftBatchEntries
-	cfg.BatchApplyCh = true
-	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 500*time.Millisecond, 500*time.Millisecond, 250*time.Millisecond
+	cfg.BatchApplyCh = false // raft never answers what is left in that channel when it stops
+	patience := 500 * time.Millisecond
 	if voters == 1 {
-		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
+		patience = 20 * time.Millisecond
 	}
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = patience, patience, patience/2
 	cfg.SnapshotInterval, cfg.SnapshotThreshold = 365*24*time.Hour, math.MaxUint64 // the node says when
 	return cfg
 }
@@ -242,7 +245,7 @@ func (n *Node) fail(err error) {
 	if !n.failure.CompareAndSwap(nil, &err) {
 		return
 	}
-	n.cfg.Log.Error("node failed and takes nothing more", "node_id", n.id.NodeID, "error", err)
+	n.log.Error("node failed and takes nothing more", slog.Any("error", err))
 	n.failed <- err
 	close(n.failed)
 	n.stop()
@@ -280,7 +283,7 @@ func (n *Node) stopRaft() {
 		case <-timeout.C:
 		}
 		if err := n.raft.Shutdown().Error(); err != nil {
-			n.cfg.Log.Warn("stopping raft", "node_id", n.id.NodeID, "error", err)
+			n.log.Warn("raft did not stop cleanly", slog.Any("error", err))
 		}
 		close(n.dead)
 	})

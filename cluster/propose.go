@@ -12,8 +12,8 @@ import (
 // Propose has command agreed on and applied, and returns its result. It returns when the state has it, durably.
 //
 // It waits while too much is waiting already. Errors: ErrNotLeader, ErrStopped, ErrDiskLow, ErrCommandTooLarge,
-// ErrOverloaded and the error of ctx say that the command was not taken in; ErrUnknownOutcome says that it was, and that
-// only the state can tell what became of it.
+// ErrOverloaded and the error of ctx say that the command was not taken in; ErrUnknownOutcome says that it was, and
+// that only the state can tell what became of it.
 func (n *Node) Propose(ctx context.Context, command []byte) (Result, error) {
 	return n.measure(ctx, command, false)
 }

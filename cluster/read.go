@@ -6,10 +6,9 @@ import (
 	"sync"
 )
 
-// ReadIndex returns an index that covers everything that was answered before it was called, on any node. A state machine
-// that has applied it, as this node's has, may be read: nothing older is seen. Nothing is written to the log. Many
-// callers share one question to the other nodes.
-// Errors: ErrNotLeader, ErrStopped, that of ctx.
+// ReadIndex returns an index that covers everything that was answered before it was called, on any node. A state
+// machine that has applied it, as this node's has, may be read: nothing older is seen. Nothing is written to the log.
+// Many callers share one question to the other nodes. Errors: ErrNotLeader, ErrStopped, that of ctx.
 func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 	r := n.reads.join()
 	select {
@@ -88,8 +87,8 @@ func (n *Node) readLoop() {
 	}
 }
 
-// verify makes sure that this node still leads. What was answered before has been applied here: by this leader before it
-// answered, by those before it until this one was ready.
+// verify makes sure that this node still leads. What was answered before has been applied here: by this leader before
+// it answered, by those before it until this one was ready.
 func (n *Node) verify() (uint64, error) {
 	if err := n.stoppedError(); err != nil {
 		return 0, err

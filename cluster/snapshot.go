@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -39,7 +40,7 @@ func (u *logUsage) add(bytes int) {
 	u.total.bytes += int64(bytes)
 	u.total.entries++
 	since := u.total.bytes - u.base.bytes
-	if since < u.waiting || since < max(u.bytesLimit, u.size) && u.total.entries-u.base.entries < u.entriesLimit {
+	if since < u.waiting || since < u.bytesLimit*1000 && u.total.entries-u.base.entries < u.entriesLimit {
 		return
 	}
 	select {
@@ -102,7 +103,7 @@ func (n *Node) snapshotLoop() {
 		case <-n.usage.due:
 			if err := n.snapshot(); err != nil {
 				n.usage.postpone()
-				n.cfg.Log.Warn("no snapshot was taken, the log grows", "node_id", n.id.NodeID, "error", err)
+				n.log.Warn("no snapshot was taken, the log grows", slog.Any("error", err))
 			}
 		case <-n.stopping:
 			return

@@ -119,8 +119,8 @@ func (s storage) history() (h history, err error) {
 	return h, nil
 }
 
-// check compares the history with a state machine that has applied entries up to applied. Restore says that the snapshot
-// must be given to it.
+// check compares the history with a state machine that has applied entries up to applied. Restore says that the
+// snapshot must be given to it.
 func (h history) check(applied uint64) (restore bool, err error) {
 	covered := uint64(0) // by the snapshot
 	if h.snapshot != nil {

@@ -79,7 +79,8 @@ func TestNotFoundIsNoFailure(t *testing.T) {
 	if _, err := s.Get([]byte("missing")); err == nil {
 		t.Error("Get of what is not there succeeded")
 	}
-	if err := errors.Join(s.Set([]byte("a"), []byte("b")), s.StoreLog(&raft.Log{Index: 1}), s.DeleteRange(1, 1)); err != nil {
+	err := errors.Join(s.Set([]byte("a"), []byte("b")), s.StoreLog(&raft.Log{Index: 1}), s.DeleteRange(1, 1))
+	if err != nil {
 		t.Error(err)
 	}
 }

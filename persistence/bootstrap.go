@@ -54,8 +54,11 @@ func (b *Bootstrap) refresh(t *tx, current, shipped resources.Resource) error {
 		return nil
 	}
 	next, ok := shipped.(*resources.Driver)
-	if !ok || !old.Spec.BuiltIn || old.Status.Digest == next.Status.Digest {
+	if !ok || !old.Spec.BuiltIn {
 		return nil
+	}
+	if len(next.Status.Properties) == 0 && old.Status.Digest == next.Status.Digest {
+		return nil // the same program, and it was not asked what it is yet
 	}
 	clone, err := t.codec.Clone(old)
 	if err != nil {

@@ -90,6 +90,16 @@ func (c *Context) unbind() {
 	c.Outcome.Unbind = true
 }
 
+// unreached is for steps that take something back: when the driver can't even be
+// given what it needs to reach the resource, because that was refused as invalid,
+// it never did anything there.
+func unreached(err error) error {
+	if resources.ClassOf(err) == resources.ClassInvalid {
+		return nil
+	}
+	return err
+}
+
 // gone makes a fault that says the thing is not there into success: what was to
 // be removed is removed.
 func gone(err error) error {

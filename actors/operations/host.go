@@ -47,7 +47,7 @@ func closeHost(ctx context.Context, c *Context) error {
 	}
 	d, err := c.driver(ctx, h.Spec.Driver, h.Ref(), h.Spec.Properties)
 	if err != nil {
-		return err
+		return unreached(err)
 	}
 	_, err = driverpb.NewHypervisorClient(d.conn).CloseHost(ctx, &driverpb.HostCallRequest{Call: d.call})
 	c.unbind()

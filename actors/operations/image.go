@@ -64,7 +64,7 @@ func closeStore(ctx context.Context, c *Context) error {
 	}
 	d, err := c.driver(ctx, s.Spec.Driver, s.Ref(), s.Spec.Properties)
 	if err != nil {
-		return err
+		return unreached(err)
 	}
 	_, err = driverpb.NewImagesClient(d.conn).CloseStore(ctx, &driverpb.StoreRequest{Call: d.call})
 	c.unbind()

@@ -116,7 +116,7 @@ func createNetwork(ctx context.Context, c *Context) error {
 func deleteNetwork(ctx context.Context, c *Context) error {
 	n, d, err := c.network(ctx)
 	if err != nil {
-		return err
+		return unreached(err)
 	}
 	_, err = driverpb.NewNetworksClient(d.conn).DeleteNetwork(ctx,
 		&driverpb.NetworkRequest{Call: d.call, Network: networkSpec(n)})

@@ -47,7 +47,7 @@ func closePool(ctx context.Context, c *Context) error {
 	}
 	d, err := c.driver(ctx, p.Spec.Driver, p.Ref(), p.Spec.Properties)
 	if err != nil {
-		return err
+		return unreached(err)
 	}
 	_, err = driverpb.NewStorageClient(d.conn).ClosePool(ctx, &driverpb.PoolRequest{Call: d.call})
 	c.unbind()

@@ -72,7 +72,9 @@ func TestCopyKeepsContentAndHoles(t *testing.T) {
 		if err != nil || info.Size() != 50<<30 {
 			t.Fatalf("the copy has %d bytes, %v; want %d", info.Size(), err, int64(50<<30))
 		}
-		for at, want := range map[int64]string{0: "begin\x00", 5 << 20: "middle ", 40 << 30: "far\x00", 30 << 30: "\x00\x00"} {
+		for at, want := range map[int64]string{
+			0: "begin\x00", 5 << 20: "middle ", 40 << 30: "far\x00", 30 << 30: "\x00\x00",
+		} {
 			got := make([]byte, len(want))
 			if _, err := copied.ReadAt(got, at); err != nil || string(got) != want {
 				t.Errorf("at %d the copy holds %q, %v; want %q", at, got, err, want)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -304,6 +305,21 @@ func port(t *testing.T, address string) uint16 {
 		t.Fatal(err)
 	}
 	return uint16(parsed.Port)
+}
+
+// TestUnixSocketsOfTheHostStayOutOfReach is about a driver that may make unix sockets: abstract ones have no file
+// whose rules could protect them.
+func TestUnixSocketsOfTheHostStayOutOfReach(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	m := manifest(t, "test/one")
+	m.Permissions.UnixSockets, m.Permissions.HostNetwork = true, true
+	instance := started(t, h, m, host.Setup{})
+	address := listening(t, "unix", fmt.Sprintf("@bulkhead-test-%d", os.Getpid()))
+	_, err := do(bounded(t), instance, "t1", "dial", "unix", address)
+	if err == nil || !strings.Contains(err.Error(), "operation not permitted") {
+		t.Errorf("got %v, want to be refused", err)
+	}
+	must(t, instance, "t2", "dial-myself")
 }
 
 // TestDriverWithoutNetworkHasNone shows the namespace: there is a loopback, which is down, and nothing else.

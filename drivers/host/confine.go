@@ -1,7 +1,9 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -130,10 +132,16 @@ func openToGroup(path string, gid uint32) error {
 	return nil
 }
 
+// executables lists what must be executable for programs to run, the driver's own
+// first. One that a driver may execute and the machine does not have is left out:
+// a manifest names all the places a program may be in.
 func executables(programs []string) ([]string, error) {
 	var exec []string
-	for _, path := range programs {
+	for n, path := range programs {
 		paths, err := sandbox.ExecPaths(path)
+		if n > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

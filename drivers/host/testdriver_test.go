@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -96,7 +97,8 @@ type action func(ctx context.Context, arguments []string) (string, error)
 
 func (d *testDriver) actions() map[string]action {
 	return map[string]action{
-		"attack": attack, "configured": d.sayConfigured, "eat-memory": d.eatMemory, "echo": echo,
+		"attack": attack, "configured": d.sayConfigured, "dial": dial, "dial-myself": dialMyself,
+		"eat-memory": d.eatMemory, "echo": echo,
 		"environment": environment, "escape": escape, "fail": fail, "flood": flood, "hang": hang,
 		"inspect": d.inspect, "launch": d.launch, "make-namespace": makeNamespace, "open-files": openFiles,
 		"read": readFile, "run": runProgram, "symlink": symlink, "terminate": d.terminate, "work-dir": d.sayWorkDir,
@@ -112,6 +114,24 @@ func (d *testDriver) sayWorkDir(context.Context, []string) (string, error) { ret
 
 func echo(_ context.Context, arguments []string) (string, error) {
 	return strings.Join(arguments, " "), nil
+}
+
+func dial(_ context.Context, arguments []string) (string, error) {
+	conn, err := net.Dial(arguments[0], arguments[1])
+	if err != nil {
+		return "", err
+	}
+	return "", conn.Close()
+}
+
+// dialMyself makes a unix socket in the work directory and connects to it.
+func dialMyself(ctx context.Context, _ []string) (string, error) {
+	listener, err := net.Listen("unix", "own.sock")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = listener.Close() }()
+	return dial(ctx, []string{"unix", "own.sock"})
 }
 
 func environment(context.Context, []string) (string, error) {

@@ -134,14 +134,14 @@ func TestUnitsEndIsRecordedWithItsLog(t *testing.T) {
 		Argv: []string{"/bin/sh", "-c", "echo said by the unit; echo in its directory > file; exit 3"},
 	})))
 	until(t, "the unit ended", func() bool {
-		unit = unitOf(t, must(t, instance, "i"+itoa(tick()), "inspect", "guest-1"))
+		unit = unitOf(t, must(t, instance, "k"+itoa(tick()), "inspect", "guest-1"))
 		return !unit.GetRunning()
 	})
 	if unit.ExitCode == nil || unit.GetExitCode() != 3 {
 		t.Errorf("got %v, want exit code 3", unit)
 	}
 	until(t, "the driver can read the unit's log", func() bool {
-		text, err := do(bounded(t), instance, "r"+itoa(tick()), "read", unit.GetLogPath())
+		text, err := do(bounded(t), instance, "k"+itoa(tick()), "read", unit.GetLogPath())
 		return err == nil && text == "said by the unit\n"
 	})
 	if got := must(t, instance, "t2", "read", filepath.Join(work, "file")); got != "in its directory\n" {
@@ -163,7 +163,7 @@ cat /etc/shadow; echo x > /tmp/unit-was-here; cat ` + dir + `/drivers/test.launc
 	})
 	unit := unitOf(t, must(t, instance, "t1", "launch", launch))
 	until(t, "the unit ended", func() bool {
-		unit = unitOf(t, must(t, instance, "i"+itoa(tick()), "inspect", "guest-1"))
+		unit = unitOf(t, must(t, instance, "k"+itoa(tick()), "inspect", "guest-1"))
 		return !unit.GetRunning()
 	})
 	said, err := os.ReadFile(unit.GetLogPath())
@@ -183,6 +183,45 @@ cat /etc/shadow; echo x > /tmp/unit-was-here; cat ` + dir + `/drivers/test.launc
 		_ = os.Remove("/tmp/unit-was-here")
 		t.Error("the unit wrote to /tmp")
 	}
+}
+
+// finished launches a unit with the shell and returns it when it has ended, and what it said.
+func finished(t *testing.T, instance *host.Instance, name, script string) (unit *driverpb.Unit, said string) {
+	t.Helper()
+	launch := launchText(t, &driverpb.Launch{Unit: name, Argv: []string{"/bin/sh", "-c", script}})
+	must(t, instance, "k"+itoa(tick()), "launch", launch)
+	until(t, "the unit ended", func() bool {
+		unit = unitOf(t, must(t, instance, "k"+itoa(tick()), "inspect", name))
+		return !unit.GetRunning()
+	})
+	log, err := os.ReadFile(unit.GetLogPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return unit, string(log)
+}
+
+func TestUnitsOfOneUserCantSignalEachOther(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	instance := started(t, h, launcherManifest(t), host.Setup{})
+	victim := unitOf(t, must(t, instance, "t1", "launch", launchText(t, &driverpb.Launch{
+		Unit: "victim", Argv: []string{"/bin/sleep", "1000"},
+	})))
+	_, said := finished(t, instance, "attacker", "kill -9 "+itoa(int(victim.GetPid())))
+	if !strings.Contains(said, "Operation not permitted") {
+		t.Errorf("the attacker said %q", said)
+	}
+	if victim = unitOf(t, must(t, instance, "t2", "inspect", "victim")); !victim.GetRunning() {
+		t.Errorf("got %v, want the victim alive", victim)
+	}
+}
+
+func TestNothingAUnitStartedSurvivesIt(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	instance := started(t, h, launcherManifest(t), host.Setup{})
+	const length = "87654.3211"
+	finished(t, instance, "parent", "/bin/sleep "+length+" & exit 0")
+	until(t, "the unit's child is gone too", func() bool { return findProcess(t, length) == 0 })
 }
 
 func TestOnlyWhatIsDeclaredIsLaunched(t *testing.T) {
@@ -238,7 +277,7 @@ func TestOnlyWhatIsDeclaredIsLaunched(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := do(bounded(t), instance, "t"+itoa(tick()), "launch", launchText(t, c.launch))
+			_, err := do(bounded(t), instance, "k"+itoa(tick()), "launch", launchText(t, c.launch))
 			wantFault(t, err, c.class, c.code)
 		})
 	}

@@ -49,6 +49,8 @@ func TestRawIsWhatHasNoOtherSignature(t *testing.T) {
 	bootSector := at(disk(size, "\xeb\x63\x90\x10\x8e\xd0"), 510, "\x55\xaa")
 	page := "<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>" +
 		strings.Repeat("nothing here ", 80) + "</body></html>"
+	descriptor := "# Disk DescriptorFile\nversion=1\n" + strings.Repeat("RW 1 FLAT \"/etc/shadow\"\n", 30)
+	commented := "# comment\nversion=1\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n"
 	for name, test := range map[string]struct {
 		content []byte
 		want    string
@@ -72,8 +74,8 @@ func TestRawIsWhatHasNoOtherSignature(t *testing.T) {
 		"qcow2":                 {disk(size, "QFI\xfb\x00\x00\x00\x03"), imageformat.CodeMismatch},
 		"qed":                   {disk(size, "QED\x00"), imageformat.CodeMismatch},
 		"vmdk sparse":           {disk(size, "KDMV"), imageformat.CodeMismatch},
-		"vmdk descriptor":       {[]byte("# Disk DescriptorFile\nversion=1\n" + strings.Repeat("RW 1 FLAT \"/etc/shadow\"\n", 30)), imageformat.CodeMismatch},
-		"vmdk other first line": {[]byte("# comment\nversion=1\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n"), imageformat.CodeMismatch},
+		"vmdk descriptor":       {[]byte(descriptor), imageformat.CodeMismatch},
+		"vmdk other first line": {[]byte(commented), imageformat.CodeMismatch},
 		"vdi":                   {at(disk(size, "<<< Oracle VM"), 64, "\x7f\x10\xda\xbe"), imageformat.CodeMismatch},
 		"vhdx":                  {disk(size, "vhdxfile"), imageformat.CodeMismatch},
 		"vhd dynamic":           {disk(size, "conectix"), imageformat.CodeMismatch},

@@ -96,8 +96,13 @@ func extension(kind, length uint32) func([]byte) []byte {
 
 func TestQCOW2(t *testing.T) {
 	t.Parallel()
-	cut := func(bytes int) func([]byte) []byte {
-		return func(content []byte) []byte { return content[:bytes] }
+	cut := func(size int) func([]byte) []byte {
+		return func(content []byte) []byte { return content[:size] }
+	}
+	extendedSmall := func(content []byte) []byte {
+		put(content, 72, uint64(1<<4))
+		put(content, 20, uint32(13))
+		return content
 	}
 	compressed := func(offset, sectors uint64) func([]byte) []byte {
 		return set(l2At, offset|sectors<<54|1<<62)
@@ -131,7 +136,7 @@ func TestQCOW2(t *testing.T) {
 		"clusters too small":          {set(20, uint32(8)), imageformat.CodeMalformed},
 		"clusters too large":          {set(20, uint32(22)), imageformat.CodeMalformed},
 		"clusters overflow":           {set(20, uint32(64)), imageformat.CodeMalformed},
-		"extended L2 small cluster":   {func(c []byte) []byte { put(c, 72, uint64(1<<4)); put(c, 20, uint32(13)); return c }, imageformat.CodeMalformed},
+		"extended L2 small cluster":   {extendedSmall, imageformat.CodeMalformed},
 		"header too short":            {set(100, uint32(96)), imageformat.CodeMalformed},
 		"header too long":             {set(100, uint32(cluster+8)), imageformat.CodeMalformed},
 		"header odd":                  {set(100, uint32(105)), imageformat.CodeMalformed},

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/imageformat"
@@ -46,6 +47,10 @@ func TestImagesOfQemuImg(t *testing.T) {
 	convert := func(args ...string) [][]string {
 		return [][]string{append(append([]string{"convert", "-q", "-f", "raw"}, args...), "source.raw", "out")}
 	}
+	luks := []string{"create", "-q", "--object", "secret,id=s,data=secret", "-f"}
+	run := func(args ...string) [][]string { return [][]string{append([]string{"create", "-q"}, args...)} }
+	snapshot := append(convert("-O", "qcow2"), []string{"snapshot", "-c", "one", "out"})
+	based := run("-f", "qcow2", "-b", "source.raw", "-F", "raw", "out")
 	for name, test := range map[string]struct {
 		runs     [][]string
 		declared imageformat.Format
@@ -67,26 +72,57 @@ func TestImagesOfQemuImg(t *testing.T) {
 		"qcow2 called raw":   {create("-f", "qcow2"), imageformat.Raw, imageformat.CodeMismatch},
 		"raw called qcow2":   {convert("-O", "raw"), imageformat.QCOW2, imageformat.CodeNotAnImage},
 		"vmdk called raw":    {convert("-O", "vmdk"), imageformat.Raw, imageformat.CodeMismatch},
-		"vmdk flat":          {convert("-O", "vmdk", "-o", "subformat=monolithicFlat"), imageformat.Raw, imageformat.CodeMismatch},
-		"vdi called raw":     {convert("-O", "vdi"), imageformat.Raw, imageformat.CodeMismatch},
-		"vhd called raw":     {convert("-O", "vpc"), imageformat.Raw, imageformat.CodeMismatch},
-		"fixed vhd":          {convert("-O", "vpc", "-o", "subformat=fixed"), imageformat.Raw, imageformat.CodeMismatch},
-		"vhdx called raw":    {convert("-O", "vhdx"), imageformat.Raw, imageformat.CodeMismatch},
-		"qed called qcow2":   {convert("-O", "qed"), imageformat.QCOW2, imageformat.CodeMismatch},
-		"qcow version 1":     {convert("-O", "qcow"), imageformat.QCOW2, imageformat.CodeFeature},
-		"luks":               {[][]string{{"create", "-q", "--object", "secret,id=s,data=secret", "-f", "luks", "-o", "key-secret=s,iter-time=10", "out", "1M"}}, imageformat.Raw, imageformat.CodeMismatch},
-		"qcow2 with luks":    {[][]string{{"create", "-q", "--object", "secret,id=s,data=secret", "-f", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "out", "1M"}}, imageformat.QCOW2, imageformat.CodeEncrypted},
-		"backing file":       {[][]string{{"create", "-q", "-f", "qcow2", "-b", "source.raw", "-F", "raw", "out"}}, imageformat.QCOW2, imageformat.CodeExternal},
-		"backing elsewhere":  {[][]string{{"create", "-q", "-u", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", "out", "1M"}}, imageformat.QCOW2, imageformat.CodeExternal},
-		"backing json":       {[][]string{{"create", "-q", "-u", "-f", "qcow2", "-b", `json:{"driver":"file","filename":"/etc/passwd"}`, "-F", "raw", "out", "1M"}}, imageformat.QCOW2, imageformat.CodeExternal},
+		"vmdk flat": {
+			convert("-O", "vmdk", "-o", "subformat=monolithicFlat"), imageformat.Raw, imageformat.CodeMismatch,
+		},
+		"vdi called raw": {convert("-O", "vdi"), imageformat.Raw, imageformat.CodeMismatch},
+		"vhd called raw": {convert("-O", "vpc"), imageformat.Raw, imageformat.CodeMismatch},
+		"fixed vhd": {
+			convert("-O", "vpc", "-o", "subformat=fixed"), imageformat.Raw, imageformat.CodeMismatch,
+		},
+		"vhdx called raw":  {convert("-O", "vhdx"), imageformat.Raw, imageformat.CodeMismatch},
+		"qed called qcow2": {convert("-O", "qed"), imageformat.QCOW2, imageformat.CodeMismatch},
+		"qcow version 1":   {convert("-O", "qcow"), imageformat.QCOW2, imageformat.CodeFeature},
+		"luks": {
+			[][]string{append(slices.Clone(luks), "luks", "-o", "key-secret=s,iter-time=10", "out", "1M")},
+			imageformat.Raw,
+			imageformat.CodeMismatch,
+		},
+		"qcow2 with luks": {
+			[][]string{append(
+				slices.Clone(luks), "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "out", "1M",
+			)}, imageformat.QCOW2, imageformat.CodeEncrypted,
+		},
+		"backing file": {based, imageformat.QCOW2, imageformat.CodeExternal},
+		"backing elsewhere": {
+			run("-u", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", "out", "1M"), imageformat.QCOW2,
+			imageformat.CodeExternal,
+		},
+		"backing json": {
+			run("-u", "-f", "qcow2", "-b", `json:{"driver":"file","filename":"/etc/passwd"}`, "-F", "raw", "out", "1M"),
+			imageformat.QCOW2, imageformat.CodeExternal,
+		},
 		// The name is relative to the directory of the test: creating it truncates the file named.
-		"data file":          {[][]string{{"create", "-q", "-f", "qcow2", "-o", "data_file=data.raw,data_file_raw=on", "out", "1M"}}, imageformat.QCOW2, imageformat.CodeExternal},
-		"internal snapshot":  {append(convert("-O", "qcow2"), []string{"snapshot", "-c", "one", "out"}), imageformat.QCOW2, imageformat.CodeSnapshots},
-		"flattened snapshot": {append(convert("-O", "qcow2"), []string{"snapshot", "-c", "one", "out"}, []string{"snapshot", "-d", "one", "out"}), imageformat.QCOW2, ""},
-		"rebased to nothing": {[][]string{{"create", "-q", "-f", "qcow2", "-b", "source.raw", "-F", "raw", "out"}, {"rebase", "-q", "-f", "qcow2", "-b", "", "out"}}, imageformat.QCOW2, ""},
-		"with a bitmap":      {append(create("-f", "qcow2"), []string{"bitmap", "--add", "-f", "qcow2", "out", "b"}), imageformat.QCOW2, ""},
-		"grown":              {append(convert("-O", "qcow2"), []string{"resize", "-q", "-f", "qcow2", "out", "4T"}), imageformat.QCOW2, ""},
-		"65 TiB":             {[][]string{{"create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", "out", "65T"}}, imageformat.QCOW2, imageformat.CodeTooLarge},
+		"data file": {
+			run("-f", "qcow2", "-o", "data_file=data.raw,data_file_raw=on", "out", "1M"), imageformat.QCOW2,
+			imageformat.CodeExternal,
+		},
+		"internal snapshot": {snapshot, imageformat.QCOW2, imageformat.CodeSnapshots},
+		"flattened snapshot": {
+			append(slices.Clone(snapshot), []string{"snapshot", "-d", "one", "out"}), imageformat.QCOW2, "",
+		},
+		"rebased to nothing": {
+			append(slices.Clone(based), []string{"rebase", "-q", "-f", "qcow2", "-b", "", "out"}), imageformat.QCOW2, "",
+		},
+		"with a bitmap": {
+			append(create("-f", "qcow2"), []string{"bitmap", "--add", "-f", "qcow2", "out", "b"}), imageformat.QCOW2, "",
+		},
+		"grown": {
+			append(convert("-O", "qcow2"), []string{"resize", "-q", "-f", "qcow2", "out", "4T"}), imageformat.QCOW2, "",
+		},
+		"65 TiB": {
+			run("-f", "qcow2", "-o", "cluster_size=2M", "out", "65T"), imageformat.QCOW2, imageformat.CodeTooLarge,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -126,19 +127,9 @@ func footer(tail []byte) string {
 // textual tells text from disks: a disk begins with boot code, a file system's superblock or zeros, none of which is
 // printable throughout. A vmdk descriptor is text too, and names other files.
 func textual(head []byte) string {
-	for len(head) > 0 && !utf8.RuneStart(head[len(head)-1]) {
-		head = head[:len(head)-1]
-	}
-	if len(head) > 0 && head[len(head)-1] >= utf8.RuneSelf {
-		head = head[:len(head)-1]
-	}
-	if !utf8.Valid(head) {
+	head = wholeRunes(head)
+	if !utf8.Valid(head) || bytes.ContainsFunc(head, isControl) {
 		return ""
-	}
-	for _, c := range head {
-		if (c < ' ' && c != '\n' && c != '\r' && c != '\t' && c != '\f') || c == 0x7f {
-			return ""
-		}
 	}
 	lower := bytes.ToLower(head)
 	switch {
@@ -148,6 +139,22 @@ func textual(head []byte) string {
 		return nameHTML
 	}
 	return nameText
+}
+
+// wholeRunes cuts off a character that the end of a piece may have cut in two.
+func wholeRunes(piece []byte) []byte {
+	for len(piece) > 0 && !utf8.RuneStart(piece[len(piece)-1]) {
+		piece = piece[:len(piece)-1]
+	}
+	if len(piece) > 0 && piece[len(piece)-1] >= utf8.RuneSelf {
+		piece = piece[:len(piece)-1]
+	}
+	return piece
+}
+
+// isControl tells what is in no text.
+func isControl(c rune) bool {
+	return (c < ' ' && !strings.ContainsRune("\n\r\t\f", c)) || c == 0x7f
 }
 
 // readFull reads exactly len(b) bytes. The end of the file is a refusal: the caller knows the file's size, so the file

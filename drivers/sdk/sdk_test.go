@@ -135,9 +135,10 @@ func serve(t *testing.T, driver sdk.Driver, link *sdk.HostLink) *served {
 	return s
 }
 
-func dial(t *testing.T, socket string) *grpc.ClientConn {
+func dial(t *testing.T, socket string, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+socket, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -23,22 +27,47 @@ func TestDuplicatesInFlightAreExecutedOnceAndAnsweredAlike(t *testing.T) {
 		return &driverpb.VolumeReply{SizeBytes: 42}, nil
 	}}
 	s := serve(t, b.driver(), nil)
+	sent := &sentCount{}
+	conn := dial(t, s.socket, grpc.WithStatsHandler(sent))
+	defer func() { _ = conn.Close() }()
+	storage := driverpb.NewStorageClient(conn)
 	var callers sync.WaitGroup
 	for range 50 {
 		callers.Go(func() {
-			reply, err := s.storage.CreateVolume(bounded(t), &driverpb.CreateVolumeRequest{Call: call("op/1", "v", 1)})
+			reply, err := storage.CreateVolume(bounded(t), &driverpb.CreateVolumeRequest{Call: call("op/1", "v", 1)})
 			if err != nil || reply.GetSizeBytes() != 42 {
 				t.Errorf("got %v, %v; want the shared answer", reply, err)
 			}
 		})
 	}
 	<-started
+	for sent.payloads.Load() < 50 { // all are on their way
+		runtime.Gosched()
+	}
+	if _, err := driverpb.NewBaseClient(conn).Recall(bounded(t), &driverpb.RecallRequest{}); err != nil { // and there
+		t.Fatal(err)
+	}
 	close(finish)
 	callers.Wait()
 	if got := len(b.executions()); got != 1 {
 		t.Errorf("executed %d times, want once", got)
 	}
 }
+
+// sentCount counts requests that left.
+type sentCount struct{ payloads atomic.Int64 }
+
+func (c *sentCount) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+func (c *sentCount) HandleRPC(_ context.Context, event stats.RPCStats) {
+	if _, ok := event.(*stats.OutPayload); ok {
+		c.payloads.Add(1)
+	}
+}
+
+func (c *sentCount) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+func (c *sentCount) HandleConn(context.Context, stats.ConnStats) {}
 
 func TestSuccessIsRememberedAndFailureIsTriedAgainWithRepeat(t *testing.T) {
 	failures := 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -25,6 +27,7 @@ type drivers struct {
 	guestUID uint32
 	spool    string
 	log      *slog.Logger
+	propose  func(ctx context.Context, cmd persistence.Command) (persistence.Result, error)
 
 	manifests map[string]host.Manifest // by product
 
@@ -37,7 +40,7 @@ type drivers struct {
 type description struct {
 	properties   []resources.Property
 	capabilities map[string]any
-	raw          *driverpb.DescribeReply
+	raw          *driverpb.Capabilities
 }
 
 // start starts the processes of all drivers that are enabled, with access to what
@@ -48,6 +51,7 @@ func (d *drivers) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		d.recall(record)
 		if !record.Spec.Enabled {
 			continue
 		}
@@ -56,6 +60,23 @@ func (d *drivers) start(ctx context.Context) error {
 		}
 	}
 	return d.host.StopUnclaimed(ctx)
+}
+
+// unavailable says why a driver does not answer.
+func (d *drivers) unavailable(product string) error {
+	e := &resources.Error{
+		Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
+		Remedy: "see \"bulkhead driver show\" for what it says, and the server's log",
+	}
+	i, err := d.instance(product)
+	if err != nil {
+		return e
+	}
+	e.Message = fmt.Sprintf("driver %s is %s", product, i.State())
+	if failures := i.LastErrors(); len(failures) > 0 {
+		e.Message += ": " + failures[len(failures)-1].Text
+	}
+	return e
 }
 
 // record returns the driver as the zone knows it.
@@ -104,9 +125,8 @@ func (d *drivers) Conn(
 	if err != nil {
 		return nil, "", err
 	}
-	grants := d.grantsOf(product, properties)
+	grants := append(d.grantsOf(product, properties), d.sharedGrants(i.Manifest())...)
 	if len(grants) > 0 {
-		grants = append(grants, d.sharedGrants(i.Manifest())...)
 		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
 			return nil, "", err
 		}
@@ -143,10 +163,14 @@ const (
 // knownGrants lists the paths that the resources bound to a product name.
 func (d *drivers) knownGrants(product string) []host.Grant {
 	var grants []host.Grant
+	own := func(r resources.Resource) []host.Grant {
+		_, properties := operations.DriverOf(r)
+		return d.grantsOf(product, properties)
+	}
 	err := d.state.View(func(v *persistence.View) error {
 		for _, kind := range []resources.Kind{resources.KindPool, resources.KindImageStore, resources.KindHost, resources.KindNetwork} {
 			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
-				grants = append(grants, d.grantsOf(product, propertiesOf(r))...)
+				grants = append(grants, own(r)...)
 				return true
 			})
 			if err != nil {
@@ -158,60 +182,57 @@ func (d *drivers) knownGrants(product string) []host.Grant {
 	if err != nil {
 		d.log.Warn("reading the paths a driver needs failed", slog.String("driver", product), slog.Any("error", err))
 	}
-	m := d.manifests[product]
-	if len(grants) > 0 {
-		grants = append(grants, d.sharedGrants(m)...)
+	return append(grants, d.sharedGrants(d.manifests[product])...)
+}
+
+// sharedGrants lists the paths that drivers need of others, by what they can do:
+// image drivers the spool of uploads, storage of files the templates it copies,
+// hypervisors that open files the pools and templates guests' disks are in.
+func (d *drivers) sharedGrants(m host.Manifest) []host.Grant {
+	d.mu.Lock()
+	can := d.described[m.Name].raw
+	d.mu.Unlock()
+	var grants []host.Grant
+	if slices.Contains(can.GetImageSources(), "upload") {
+		grants = append(grants, host.Grant{Path: d.spool, ReadWrite: true})
+	}
+	opens := slices.Contains(can.GetVolumeProtocols(), protocolFile)
+	if opens || can.GetProtocol() == protocolFile {
+		grants = append(grants, d.pathsOf(resources.KindImageStore, false)...)
+	}
+	if opens {
+		grants = append(grants, d.pathsOf(resources.KindPool, true)...)
 	}
 	return grants
 }
 
-func propertiesOf(r resources.Resource) map[string]any {
-	switch x := r.(type) {
-	case *resources.Pool:
-		return x.Spec.Properties
-	case *resources.ImageStore:
-		return x.Spec.Properties
-	case *resources.Host:
-		return x.Spec.Properties
-	case *resources.Network:
-		return x.Spec.Properties
-	}
-	return nil
-}
+// protocolFile is how volumes that are files on the host are opened.
+const protocolFile = "file"
 
-// sharedGrants lists the paths drivers of a category need of others: image
-// drivers the spool of uploads, storage drivers the templates they copy.
-func (d *drivers) sharedGrants(m host.Manifest) []host.Grant {
+// pathsOf lists the paths that the ready resources of a kind are kept in.
+func (d *drivers) pathsOf(kind resources.Kind, readWrite bool) []host.Grant {
 	var grants []host.Grant
-	if slices.Contains(m.Categories, driverpb.Category_CATEGORY_IMAGE) {
-		grants = append(grants, host.Grant{Path: d.spool, ReadWrite: true})
-	}
-	if !slices.Contains(m.Categories, driverpb.Category_CATEGORY_STORAGE) {
-		return grants
-	}
 	err := d.state.View(func(v *persistence.View) error {
-		return v.Each(resources.KindImageStore, nil, func(r resources.Resource) bool {
-			s, ok := r.(*resources.ImageStore)
-			if !ok || s.Phase != resources.PhaseReady {
-				return true
-			}
-			for _, g := range d.grantsOf(s.Spec.Driver, s.Spec.Properties) {
+		return v.Each(kind, map[string]string{"phase": string(resources.PhaseReady)}, func(r resources.Resource) bool {
+			product, properties := operations.DriverOf(r)
+			for _, g := range d.grantsOf(product, properties) {
 				if g.ReadWrite {
-					grants = append(grants, host.Grant{Path: g.Path})
+					grants = append(grants, host.Grant{Path: g.Path, ReadWrite: readWrite})
 				}
 			}
 			return true
 		})
 	})
 	if err != nil {
-		d.log.Warn("reading the image stores failed", slog.Any("error", err))
+		d.log.Warn("reading paths failed", slog.String("kind", string(kind)), slog.Any("error", err))
 	}
 	return grants
 }
 
 const describeTimeout = 10 * time.Second
 
-// learn asks a running instance what it is.
+// learn asks a running instance what it is, and has the zone remember it: at the
+// next start it is known before the driver runs.
 func (d *drivers) learn(ctx context.Context, i *host.Instance) error {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
@@ -219,12 +240,41 @@ func (d *drivers) learn(ctx context.Context, i *host.Instance) error {
 	if err != nil {
 		return fmt.Errorf("asking driver %s for its description: %w", i.Name(), err)
 	}
+	about := describe(reply)
+	d.set(i.Manifest().Name, about)
+	record, err := d.record(i.Manifest().Name)
+	if err != nil {
+		return err
+	}
+	if reflect.DeepEqual(record.Status.Properties, about.properties) &&
+		reflect.DeepEqual(record.Status.Capabilities, about.capabilities) {
+		return nil
+	}
+	record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	doc, err := d.state.Codec().Seal(record)
+	if err != nil {
+		return err
+	}
+	_, err = d.propose(ctx, &persistence.Bootstrap{Documents: []*persistence.Document{doc}})
+	return err
+}
+
+// recall takes up what the zone remembers of a driver.
+func (d *drivers) recall(record *resources.Driver) {
+	if len(record.Status.Properties) > 0 {
+		d.set(record.Spec.Product, description{
+			properties: record.Status.Properties, capabilities: record.Status.Capabilities,
+			raw: capabilities(record.Status.Capabilities),
+		})
+	}
+}
+
+func (d *drivers) set(product string, about description) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.described[i.Manifest().Name] = describe(reply)
+	d.described[product] = about
 	close(d.learned)
 	d.learned = make(chan struct{})
-	return nil
 }
 
 // describe joins what is known of a driver's processes to its record.

@@ -272,6 +272,7 @@ func (n *Node) openHost(ctx context.Context) error {
 	}
 	n.drivers = &drivers{
 		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: spool.dir, log: n.config.Log,
+		propose:   n.log.Propose,
 		manifests: map[string]host.Manifest{}, described: map[string]description{},
 		learned: make(chan struct{}),
 	}
@@ -306,6 +307,9 @@ func (n *Node) driverStarted(ctx context.Context, i *host.Instance) {
 		return
 	}
 	if err := n.drivers.regrant(ctx, i); err != nil {
+		if ctx.Err() != nil {
+			return // it is started again with its paths, and this is called again
+		}
 		log.Warn("a driver can't be given its paths", slog.Any("error", err))
 	}
 	if err := n.system.Adopt(i.Manifest().Name); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,7 +44,9 @@ type server struct {
 
 func start(t *testing.T, dir string) *server {
 	t.Helper()
-	n, err := node.Start(t.Context(), node.Config{DataDir: dir, Listen: "127.0.0.1:0", Version: "test"})
+	n, err := node.Start(t.Context(), node.Config{
+		DataDir: dir, Listen: "127.0.0.1:0", Version: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,13 @@ func start(t *testing.T, dir string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &server{t: t, dir: dir, node: n, token: strings.TrimSpace(string(token))}
+	s := &server{t: t, dir: dir, node: n, token: strings.TrimSpace(string(token))}
+	t.Cleanup(func() {
+		if s.node != nil {
+			s.close(true)
+		}
+	})
+	return s
 }
 
 func (s *server) close(drivers bool) {
@@ -66,6 +75,7 @@ func (s *server) close(drivers bool) {
 	if err := s.node.Close(ctx); err != nil {
 		s.t.Errorf("closing the node: %v", err)
 	}
+	s.node = nil
 }
 
 // call sends a request and returns status and body.
@@ -129,7 +139,6 @@ func TestAVolumeOnTheSimulatorSurvivesARestart(t *testing.T) {
 	id := s.create("volumes", map[string]any{"name": "v", "spec": map[string]any{"sizeBytes": 1 << 30}})
 	s.close(false)
 	s = start(t, dir)
-	defer s.close(true)
 	status, vol := s.call("GET", "/v1/volumes/"+id, nil)
 	if status != http.StatusOK || vol["phase"] != "ready" {
 		t.Errorf("after a restart: %d %v", status, vol)

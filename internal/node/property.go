@@ -16,7 +16,7 @@ import (
 
 // describe turns a driver's description into the vocabulary's words.
 func describe(reply *driverpb.DescribeReply) description {
-	d := description{raw: reply, capabilities: map[string]any{}}
+	d := description{raw: reply.GetCapabilities(), capabilities: map[string]any{}}
 	for _, p := range reply.GetProperties() {
 		d.properties = append(d.properties, property(p))
 	}
@@ -24,6 +24,15 @@ func describe(reply *driverpb.DescribeReply) description {
 		json.Unmarshal(data, &d.capabilities) //nolint:errcheck // what protojson wrote is JSON
 	}
 	return d
+}
+
+// capabilities is the reverse of what describe does to them.
+func capabilities(shown map[string]any) *driverpb.Capabilities {
+	c := &driverpb.Capabilities{}
+	if data, err := json.Marshal(shown); err == nil {
+		protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, c) //nolint:errcheck // ours; at worst nothing is known
+	}
+	return c
 }
 
 func property(p *driverpb.Property) resources.Property {
@@ -52,8 +61,7 @@ func (d *drivers) Validate(ctx context.Context, product, scope string, given map
 	}
 	about, known := d.about(ctx, product)
 	if !known {
-		return &resources.Error{Class: resources.ClassUnavailable, Code: "driver-unavailable",
-			Message: "driver " + product + " has not said yet which properties it has", Remedy: "try again in a moment"}
+		return d.unavailable(product)
 	}
 	p := resources.NewProblems("")
 	seen := map[string]bool{}

@@ -11,15 +11,18 @@ import (
 
 func TestStore(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	storetest.Run(t, func(t testing.TB) storetest.Store { return open(t, t.TempDir()) })
+	storetest.Run(t, func(tb testing.TB) storetest.Store {
+		tb.Helper()
+		return open(tb, tb.TempDir())
+	})
 }
 
 // open opens the store in dir.
-func open(t testing.TB, dir string) *badgerstore.Store {
-	t.Helper()
+func open(tb testing.TB, dir string) *badgerstore.Store {
+	tb.Helper()
 	s, err := badgerstore.Open(badgerstore.Options{Dir: dir})
 	if err != nil {
-		t.Fatalf("Open() = %v", err)
+		tb.Fatalf("Open() = %v", err)
 	}
 	return s
 }

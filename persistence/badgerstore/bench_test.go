@@ -17,6 +17,7 @@ import (
 // The big benchmarks make a store of BADGERSTORE_RESOURCES resources (default 20000) of five keys each: a document of
 // 300 bytes and four index keys.
 func resources(b *testing.B) int {
+	b.Helper()
 	n, err := strconv.Atoi(os.Getenv("BADGERSTORE_RESOURCES"))
 	if err != nil {
 		return 20000
@@ -157,6 +158,7 @@ type scanFunc func(r persistence.Reader, prefix, from []byte, fn func(key, value
 
 // benchScan reads a page of 100 documents from a random one on.
 func benchScan(b *testing.B, s *badgerstore.Store, n int, scan scanFunc) {
+	b.Helper()
 	for range b.N {
 		err := s.View(func(r persistence.Reader) error {
 			left := 100

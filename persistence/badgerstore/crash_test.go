@@ -114,29 +114,29 @@ func losePower(t *testing.T, mode string) (found, synced uint64, err error) {
 // disk is an ext4 file system in a file.
 type disk struct{ image, mount string }
 
-func newDisk(t testing.TB, size string) disk {
-	t.Helper()
+func newDisk(tb testing.TB, size string) disk {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Fatal("this test mounts file systems: run it as root")
+		tb.Fatal("this test mounts file systems: run it as root")
 	}
-	d := disk{image: filepath.Join(t.TempDir(), "disk"), mount: t.TempDir()}
-	run(t, "truncate", "-s", size, d.image)
-	run(t, "mkfs.ext4", "-q", "-m", "0", d.image) // from e2fsprogs
-	run(t, "mount", "-o", "loop", d.image, d.mount)
-	t.Cleanup(func() { run(t, "umount", d.mount) })
+	d := disk{image: filepath.Join(tb.TempDir(), "disk"), mount: tb.TempDir()}
+	run(tb, "truncate", "-s", size, d.image)
+	run(tb, "mkfs.ext4", "-q", "-m", "0", d.image) // from e2fsprogs
+	run(tb, "mount", "-o", "loop", d.image, d.mount)
+	tb.Cleanup(func() { run(tb, "umount", d.mount) })
 	return d
 }
 
 // remount lets the file system come back as after a power loss.
-func (d disk) remount(t testing.TB) {
-	t.Helper()
-	run(t, "umount", d.mount)
-	run(t, "mount", "-o", "loop", d.image, d.mount)
+func (d disk) remount(tb testing.TB) {
+	tb.Helper()
+	run(tb, "umount", d.mount)
+	run(tb, "mount", "-o", "loop", d.image, d.mount)
 }
 
-func run(t testing.TB, name string, args ...string) {
-	t.Helper()
+func run(tb testing.TB, name string, args ...string) {
+	tb.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+		tb.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }

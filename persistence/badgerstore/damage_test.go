@@ -47,10 +47,10 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func write(t testing.TB, s persistence.Store, n uint64) {
-	t.Helper()
+func write(tb testing.TB, s persistence.Store, n uint64) {
+	tb.Helper()
 	if err := s.Update(func(w persistence.Writer) error { return writeNumber(w, n, onlySmall) }); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

@@ -11,8 +11,8 @@
 //   - Within one write-ahead file (one memtable) it does: entries have checksums, replay stops at the first bad one and
 //     drops a transaction without its end marker.
 //   - Across files it does not: Badger begins the next file without syncing the full one, and its Sync covers only the
-//     file being written. The kernel may write the new file first; after a power loss the end of the old file is missing
-//     in the middle of the state, and the applied index claims that it is there.
+//     file being written. The kernel may write the new file first; after a power loss the end of the old file is
+//     missing in the middle of the state, and the applied index claims that it is there.
 //
 // So this package keeps count of how full Badger's memtable is and syncs the write-ahead file before the write that
 // makes Badger leave it (rotation.go), and at Open syncs the files a killed process left behind. A test cuts the power

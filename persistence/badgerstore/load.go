@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -125,7 +126,8 @@ func (s *Store) retire(g *generation) {
 	s.retiring.Go(func() {
 		g.users.Wait()
 		if err := errors.Join(g.close(), os.RemoveAll(g.dir)); err != nil {
-			s.opts.Log.Warn("removing the state that a snapshot replaced", "dir", g.dir, "error", err)
+			s.opts.Log.Warn("the state that a snapshot replaced was not removed",
+				slog.String("dir", g.dir), slog.Any("error", err))
 		}
 	})
 }

@@ -152,8 +152,8 @@ func (h errorCounter) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestRotationIsExpected writes transactions of many shapes and compares when Badger leaves a write-ahead file with when
-// the store expects it: never before, and not much after.
+// TestRotationIsExpected writes transactions of many shapes and compares when Badger leaves a write-ahead file with
+// when the store expects it: never before, and not much after.
 func TestRotationIsExpected(t *testing.T) {
 	var failed atomic.Int32
 	s, err := badgerstore.Open(badgerstore.Options{

@@ -12,8 +12,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/kvstream"
 )
 
-// redoFile, in the folder of a generation, holds an Update that is too large for one Badger transaction, from before the
-// first of its transactions until the last is durable. It is a stream of tagged keys, with values where they are put.
+// redoFile, in the folder of a generation, holds an Update that is too large for one Badger transaction, from before
+// the first of its transactions until the last is durable. It is a stream of tagged keys, with values where they are
+// put.
 const (
 	redoFile  = "REDO"
 	deleteTag = 'd' // instead of keyTag

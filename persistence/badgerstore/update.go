@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -127,7 +128,7 @@ func (g *generation) commit(p part) error {
 	}
 	if !g.rotation.synced {
 		// The count was wrong. Nothing is lost if the power stays on until the next line is done.
-		g.log.Error("badger left a write-ahead file before it was expected to", "dir", g.dir)
+		g.log.Error("badger left a write-ahead file before it was expected to", slog.String("dir", g.dir))
 		err = g.rotation.syncPrevious()
 	}
 	g.rotation.synced = false

@@ -94,8 +94,8 @@ func testLimits(t *testing.T, s Store) {
 		want       error
 	}{
 		{"no key", nil, nil, persistence.ErrInvalidKey},
-		{"a key that is too long", append(longest, 0), nil, persistence.ErrInvalidKey},
-		{"a value that is too large", []byte("a"), append(largest, 0), persistence.ErrValueTooLarge},
+		{"a key that is too long", bytes.Repeat([]byte{1}, persistence.MaxKeyBytes+1), nil, persistence.ErrInvalidKey},
+		{"a value that is too large", []byte("a"), make([]byte, persistence.MaxValueBytes+1), persistence.ErrValueTooLarge},
 	}
 	for _, test := range tests {
 		err := s.Update(func(w persistence.Writer) error {
@@ -160,17 +160,19 @@ func testLargeBatch(t *testing.T, s Store) {
 	if err != nil {
 		t.Fatalf("Update with the largest batch: %v", err)
 	}
-	view(t, s, func(r persistence.Reader) {
-		got := scan(t, r, false, "", "")
-		if len(got) != 127 {
-			t.Fatalf("%d keys, want 127", len(got))
+	view(t, s, func(r persistence.Reader) { checkLargeBatch(t, scan(t, r, false, "", ""), len(chunk)) })
+}
+
+func checkLargeBatch(t *testing.T, got []pair, size int) {
+	t.Helper()
+	if len(got) != 127 {
+		t.Fatalf("%d keys, want 127", len(got))
+	}
+	for i, p := range got {
+		if p.key != numbered(i) || len(p.value) != size || p.value[0] != byte(i) {
+			t.Fatalf("key %d is %q with %d bytes", i, p.key, len(p.value))
 		}
-		for i, p := range got {
-			if p.key != numbered(i) || len(p.value) != len(chunk) || p.value[0] != byte(i) {
-				t.Fatalf("key %d is %q with %d bytes", i, p.key, len(p.value))
-			}
-		}
-	})
+	}
 }
 
 func testClosed(t *testing.T, s Store) {

@@ -147,7 +147,8 @@ func testScanStops(t *testing.T, s Store) {
 func testReadYourWrites(t *testing.T, s Store) {
 	put(t, s, pair{"a", "old"}, pair{"b", "old"}, pair{"c", "old"})
 	err := s.Update(func(w persistence.Writer) error {
-		if err := errors.Join(w.Put([]byte("a"), []byte("new")), w.Delete([]byte("b")), w.Put([]byte("d"), []byte("new"))); err != nil {
+		value := []byte("new")
+		if err := errors.Join(w.Put([]byte("a"), value), w.Delete([]byte("b")), w.Put([]byte("d"), value)); err != nil {
 			return err
 		}
 		if got := get(t, w, "a") + get(t, w, "b") + get(t, w, "c") + get(t, w, "d"); got != "new-oldnew" {

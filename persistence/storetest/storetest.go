@@ -16,7 +16,7 @@ type Store interface {
 }
 
 // Run tests the stores that open makes. Each call of open must give a new, empty store, which the kit closes.
-func Run(t *testing.T, open func(t testing.TB) Store) {
+func Run(t *testing.T, open func(tb testing.TB) Store) {
 	t.Helper()
 	tests := []struct {
 		name string
@@ -58,8 +58,8 @@ func Run(t *testing.T, open func(t testing.TB) Store) {
 type pair struct{ key, value string }
 
 // put writes pairs in one Update.
-func put(t testing.TB, s persistence.Store, pairs ...pair) {
-	t.Helper()
+func put(tb testing.TB, s persistence.Store, pairs ...pair) {
+	tb.Helper()
 	err := s.Update(func(w persistence.Writer) error {
 		for _, p := range pairs {
 			if err := w.Put([]byte(p.key), []byte(p.value)); err != nil {
@@ -69,28 +69,28 @@ func put(t testing.TB, s persistence.Store, pairs ...pair) {
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("Update() = %v", err)
+		tb.Fatalf("Update() = %v", err)
 	}
 }
 
 // view runs fn in a View that must succeed.
-func view(t testing.TB, s persistence.Store, fn func(r persistence.Reader)) {
-	t.Helper()
+func view(tb testing.TB, s persistence.Store, fn func(r persistence.Reader)) {
+	tb.Helper()
 	err := s.View(func(r persistence.Reader) error {
 		fn(r)
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("View() = %v", err)
+		tb.Fatalf("View() = %v", err)
 	}
 }
 
 // get returns what Get says of key, "-" being no value.
-func get(t testing.TB, r persistence.Reader, key string) string {
-	t.Helper()
+func get(tb testing.TB, r persistence.Reader, key string) string {
+	tb.Helper()
 	value, ok, err := r.Get([]byte(key))
 	if err != nil {
-		t.Fatalf("Get(%q) = %v", key, err)
+		tb.Fatalf("Get(%q) = %v", key, err)
 	}
 	if !ok {
 		return "-"
@@ -99,8 +99,8 @@ func get(t testing.TB, r persistence.Reader, key string) string {
 }
 
 // scan returns what Scan gives, or ScanReverse. From "" is nil.
-func scan(t testing.TB, r persistence.Reader, reverse bool, prefix, from string) []pair {
-	t.Helper()
+func scan(tb testing.TB, r persistence.Reader, reverse bool, prefix, from string) []pair {
+	tb.Helper()
 	var pairs []pair
 	walk := r.Scan
 	if reverse {
@@ -111,7 +111,7 @@ func scan(t testing.TB, r persistence.Reader, reverse bool, prefix, from string)
 		return true, nil
 	})
 	if err != nil {
-		t.Fatalf("scanning %q from %q: %v", prefix, from, err)
+		tb.Fatalf("scanning %q from %q: %v", prefix, from, err)
 	}
 	return pairs
 }
@@ -124,26 +124,26 @@ func fromBytes(from string) []byte {
 }
 
 // stream returns what WriteTo of the state as it is now gives.
-func stream(t testing.TB, s Store) []byte {
-	t.Helper()
+func stream(tb testing.TB, s Store) []byte {
+	tb.Helper()
 	frozen, err := s.Freeze()
 	if err != nil {
-		t.Fatalf("Freeze() = %v", err)
+		tb.Fatalf("Freeze() = %v", err)
 	}
 	defer frozen.Release()
 	var b bytes.Buffer
 	n, err := frozen.WriteTo(&b)
 	if err != nil || n != int64(b.Len()) {
-		t.Fatalf("WriteTo() = %d, %v, wrote %d bytes", n, err, b.Len())
+		tb.Fatalf("WriteTo() = %d, %v, wrote %d bytes", n, err, b.Len())
 	}
 	return b.Bytes()
 }
 
 // want fails the test if err is not target.
-func want(t testing.TB, what string, err, target error) {
-	t.Helper()
+func want(tb testing.TB, what string, err, target error) {
+	tb.Helper()
 	if !errors.Is(err, target) {
-		t.Errorf("%s = %v, want %v", what, err, target)
+		tb.Errorf("%s = %v, want %v", what, err, target)
 	}
 }
 

@@ -11,14 +11,14 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
-// crashStep is by how much later the process is killed in each round: until the call is answered before.
-const crashStep = 7 * time.Millisecond
-
-// killedAnywhere kills the driver later and later in a call, and repeats the call with a new process each time.
-func (w *world) killedAnywhere(prepare func(), call func(context.Context, *process, bool) error, check func()) {
+// killedAnywhere kills the driver in a call, by a step later in each round until the call is answered before, and
+// repeats the call with a new process each time.
+func (w *world) killedAnywhere(
+	step time.Duration, prepare func(), call func(context.Context, *process, bool) error, check func(),
+) {
 	w.Helper()
 	rounds := 0
-	for while := time.Millisecond; ; while += crashStep {
+	for while := time.Millisecond; ; while += step {
 		prepare()
 		first := w.process()
 		answered := first.killedAfter(while, func(ctx context.Context) error { return call(ctx, first, false) })
@@ -40,7 +40,7 @@ func TestKilledAnywhereTheNetworkIsCompletedByTheRepeat(t *testing.T) {
 	w.outside()
 	var n *network
 	created := 0
-	w.killedAnywhere(func() {
+	w.killedAnywhere(7*time.Millisecond, func() {
 		n = &network{world: w, id: "net-one", spec: w.design("net-one", natSpec("10.20.0.0/24"))}
 	}, func(ctx context.Context, p *process, repeat bool) error {
 		call := w.call("network", n.id, nil)
@@ -62,7 +62,7 @@ func TestKilledAnywhereTheDeletionIsCompletedByTheRepeat(t *testing.T) {
 	w.outside()
 	before := hostPicture(t)
 	var n *network
-	w.killedAnywhere(func() {
+	w.killedAnywhere(7*time.Millisecond, func() {
 		n = w.create("net-one", natSpec("10.20.0.0/24"))
 	}, func(ctx context.Context, p *process, repeat bool) error {
 		call := w.call("network", n.id, n.handle)
@@ -98,13 +98,13 @@ func TestKilledAnywhereTheNicIsCompletedOrTakenAwayByTheRepeat(t *testing.T) {
 		_, err := p.networks().DetachNic(ctx, request(repeat))
 		return err
 	}
-	w.killedAnywhere(func() { handle = nil }, attach, func() {
+	w.killedAnywhere(2*time.Millisecond, func() { handle = nil }, attach, func() {
 		w.mustBeReady("nic", "nic-alpha", handle)
 		if err := n.detach("nic-alpha", spec, handle); err != nil {
 			t.Fatal(err)
 		}
 	})
-	w.killedAnywhere(func() {
+	w.killedAnywhere(7*time.Millisecond, func() {
 		handle = nil
 		reply, err := n.attach("nic-alpha", spec, nil)
 		if err != nil {
@@ -125,7 +125,7 @@ func TestKilledAnywhereTheRulesAreWholeAfterTheRepeat(t *testing.T) {
 	n := w.create("net-one", natSpec("10.20.0.0/24"))
 	alpha := n.guest("alpha", 0)
 	rules := []*driverpb.Rule{forward("rule-a", "203.0.113.1", 80, alpha, 80), {Type: "egress", Action: "deny"}}
-	w.killedAnywhere(func() { n.mustApply() }, func(ctx context.Context, p *process, repeat bool) error {
+	w.killedAnywhere(7*time.Millisecond, func() { n.mustApply() }, func(ctx context.Context, p *process, repeat bool) error {
 		call := w.call("network", n.id, n.handle)
 		call.Repeat = repeat
 		reply, err := p.networks().ApplyRules(ctx, &driverpb.RulesRequest{

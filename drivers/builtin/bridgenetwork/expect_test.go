@@ -1,12 +1,16 @@
 package bridgenetwork_test
 
 import (
+	"errors"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
@@ -83,4 +87,52 @@ func hostFilter(t testing.TB) string {
 		t.Fatalf("%v: %s", err, output)
 	}
 	return strings.TrimSpace(string(output))
+}
+
+// mustRun runs a program in the network's namespace.
+func (n *network) mustRun(argv ...string) {
+	n.Helper()
+	if _, err := n.inside().Run(n.context(), "", argv...); err != nil {
+		n.Fatal(err)
+	}
+}
+
+// openTapAs tells with which error a user without capabilities opens a nic's tap.
+func openTapAs(t testing.TB, reply *driverpb.NicReply, uid uint32) error {
+	t.Helper()
+	directory, name := filepath.Split(reply.GetNetNamespace())
+	space, err := netspace.OpenDirectory(directory).Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.Close()
+	command := exec.Command("/proc/self/exe", reply.GetInterface())
+	command.Env = []string{tapMark + "=1"}
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	err = space.Do(command.Run)
+	exit, ended := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return nil
+	case ended:
+		return syscall.Errno(exit.ExitCode())
+	}
+	t.Fatal(err)
+	return nil
+}
+
+// openTap is the process that openTapAs starts. Its exit code is the number of the error.
+func openTap(name string) int {
+	device, err := unix.Open("/dev/net/tun", unix.O_RDWR, 0)
+	if err == nil {
+		var request *unix.Ifreq
+		if request, err = unix.NewIfreq(name); err == nil {
+			request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+			err = unix.IoctlIfreq(device, unix.TUNSETIFF, request)
+		}
+	}
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return int(number)
+	}
+	return 0
 }

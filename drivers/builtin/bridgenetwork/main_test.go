@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -21,6 +22,7 @@ import (
 // namespace of its own, which is "the host" to the driver under test. What a test leaves behind there ends with it.
 const (
 	enclosedMark = "BRIDGENETWORK_TEST_ENCLOSED"
+	tapMark      = "BRIDGENETWORK_TEST_TAP"
 	processMark  = "BRIDGENETWORK_TEST_PROCESS"
 )
 
@@ -28,8 +30,10 @@ func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(processMark) != "":
 		os.Exit(sdk.Main(bridgenetwork.New))
+	case os.Getenv(tapMark) != "":
+		os.Exit(openTap(os.Args[1]))
 	case os.Getenv(enclosedMark) != "":
-		os.Exit(m.Run())
+		os.Exit(drivertest.Main(m, bridgenetwork.New))
 	}
 	code, err := runEnclosed()
 	if err != nil {

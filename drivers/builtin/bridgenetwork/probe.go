@@ -229,7 +229,7 @@ func (d *driver) probeNic(_ context.Context, call *driverpb.Call) (missing, brok
 		return nil, nil, err
 	}
 	if handle == nil {
-		return nil, nil, errHandleMissing(call)
+		return []string{"without its handle it is not known where the nic is"}, nil, nil
 	}
 	inside, err := d.open(layout.NetworkSpace(handle.Network))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -202,13 +202,21 @@ func (d *driver) awaitListening(ctx context.Context, inside *place, wanted servi
 	}
 }
 
-// listens tells whether a process in the namespace waits for datagrams on a port.
+// listens tells whether a process in the namespace waits for datagrams on a port of the bridge. One that waits on a
+// bridge that is no more, which is how dnsmasq's DHCP survives the loss of it, does not.
 func listens(inside *place, port uint16) (bool, error) {
+	bridge, err := inside.find(layout.Bridge)
+	if err != nil || bridge == nil {
+		return false, err
+	}
 	sockets, err := whole(func() ([]*netlink.Socket, error) { return inside.links.SocketDiagUDP(unix.AF_INET) })
 	if err != nil {
 		return false, fmt.Errorf("listing sockets: %w", err)
 	}
-	return slices.ContainsFunc(sockets, func(s *netlink.Socket) bool { return s.ID.SourcePort == port }), nil
+	return slices.ContainsFunc(sockets, func(s *netlink.Socket) bool {
+		anyInterface := s.ID.Interface == 0
+		return s.ID.SourcePort == port && (anyInterface || s.ID.Interface == uint32(bridge.Attrs().Index))
+	}), nil
 }
 
 // unitState says in a word how a unit is.

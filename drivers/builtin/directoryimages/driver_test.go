@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -69,9 +70,7 @@ func ref(kind, id string) *driverpb.Ref { return &driverpb.Ref{Kind: kind, Id: i
 func (s *site) call(kind, id string) *driverpb.Call {
 	s.t.Helper()
 	all := map[string]any{"path": s.path, "allowPaths": s.allow, "minimumFreeBytes": float64(0)}
-	for key, value := range s.more {
-		all[key] = value
-	}
+	maps.Copy(all, s.more)
 	properties, err := structpb.NewStruct(all)
 	if err != nil {
 		s.t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -151,12 +152,10 @@ func (s *store) bringDownload(
 
 // isFinal tells whether a failure is one that asking again does not mend.
 func isFinal(err error) bool {
-	switch sdk.FaultOf(err).GetClass() {
-	case driverpb.Class_CLASS_INVALID, driverpb.Class_CLASS_DENIED, driverpb.Class_CLASS_NOT_FOUND,
-		driverpb.Class_CLASS_EXHAUSTED, driverpb.Class_CLASS_CONFLICT:
-		return true
-	}
-	return false
+	return slices.Contains([]driverpb.Class{
+		driverpb.Class_CLASS_INVALID, driverpb.Class_CLASS_DENIED, driverpb.Class_CLASS_NOT_FOUND,
+		driverpb.Class_CLASS_EXHAUSTED, driverpb.Class_CLASS_CONFLICT,
+	}, sdk.FaultOf(err).GetClass())
 }
 
 func fetch(

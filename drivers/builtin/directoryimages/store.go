@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/diskdir"
@@ -178,7 +179,8 @@ func (d *directoryImages) opened(opened *store) (*driverpb.StoreReply, error) {
 		return nil, diskdir.Fault(err, "sweeping store")
 	}
 	for _, name := range swept {
-		d.log.Info("removed a file that was never finished", "image_store_id", opened.id, "file", name)
+		d.log.Info("removed a file that was never finished", slog.String("image_store_id", opened.id),
+			slog.String("file", name))
 	}
 	return opened.reply()
 }

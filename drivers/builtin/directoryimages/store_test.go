@@ -174,7 +174,8 @@ func TestTemplateInUseIsNotDeleted(t *testing.T) {
 
 func TestFreeSpaceIsKept(t *testing.T) {
 	t.Parallel()
-	s := openSite(t, diskdirtest.Mount(t, diskdirtest.Ext4, 32), map[string]any{"minimumFreeBytes": float64(20 * mebibyte)})
+	point := diskdirtest.Mount(t, diskdirtest.Ext4, 32)
+	s := openSite(t, point, map[string]any{"minimumFreeBytes": float64(20 * mebibyte)})
 	path := s.put("image", []byte(strings.Repeat("\xebx", 8*mebibyte)))
 	_, err := s.bring(s.fromFile("tmpl-1", "raw", path))
 	expectFault(t, err, exhausted, "no-space")

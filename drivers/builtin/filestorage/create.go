@@ -111,9 +111,9 @@ func sizeOf(asked uint64, from *source) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if from != nil && size < from.bytes {
+	if from != nil && asked < uint64(from.bytes) {
 		return 0, sdk.Invalid("size-too-small", "/sizeBytes",
-			fmt.Sprintf("the source has a disk of %d bytes, the volume would have %d", from.bytes, size),
+			fmt.Sprintf("the source has a disk of %d bytes, the volume would have %d", from.bytes, asked),
 			fmt.Sprintf("ask for at least %d bytes", from.bytes))
 	}
 	return size, nil

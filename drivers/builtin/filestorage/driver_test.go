@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,9 +65,7 @@ func ref(kind, id string) *driverpb.Ref { return &driverpb.Ref{Kind: kind, Id: i
 func (s *site) call(kind, id string) *driverpb.Call {
 	s.t.Helper()
 	all := map[string]any{"path": s.path, "minimumFreeBytes": float64(0)}
-	for key, value := range s.more {
-		all[key] = value
-	}
+	maps.Copy(all, s.more)
 	properties, err := structpb.NewStruct(all)
 	if err != nil {
 		s.t.Fatal(err)

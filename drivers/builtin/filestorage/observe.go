@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -95,9 +96,7 @@ func (o *observer) ours(
 	folder string, entry diskdir.Entry, ref *driverpb.Ref, format string, facts map[string]any,
 ) (*driverpb.Observed, error) {
 	all := map[string]any{"format": format, "allocatedBytes": float64(entry.Allocated)}
-	for key, value := range facts {
-		all[key] = value
-	}
+	maps.Copy(all, facts)
 	bytes := entry.Bytes
 	found, err := o.pool.stat(folder, entry.Name, format)
 	switch fault := sdk.FaultOf(err); {
@@ -157,5 +156,7 @@ func foreign(folder string, entry diskdir.Entry, facts map[string]any) (*driverp
 	if folder != "" {
 		name = folder + "/" + name
 	}
-	return &driverpb.Observed{Name: strings.ToValidUTF8(name, "?"), Bytes: uint64(entry.Bytes), State: stateForeign, Facts: told}, nil
+	return &driverpb.Observed{
+		Name: strings.ToValidUTF8(name, "?"), Bytes: uint64(entry.Bytes), State: stateForeign, Facts: told,
+	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strconv"
 
@@ -86,7 +87,7 @@ func (s *fileStorage) opened(p *pool) (*driverpb.PoolReply, error) {
 		return nil, diskdir.Fault(err, "sweeping pool")
 	}
 	for _, name := range swept {
-		s.log.Info("removed a file that was never finished", "pool_id", p.id, "file", name)
+		s.log.Info("removed a file that was never finished", slog.String("pool_id", p.id), slog.String("file", name))
 	}
 	shares, err := p.dir.CanShare()
 	if err != nil && !diskdir.NoSpace(err) {

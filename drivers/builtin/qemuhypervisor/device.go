@@ -134,3 +134,9 @@ func isMissing(err error) bool {
 	return ok && (refusal.Class == "DeviceNotFound" || strings.Contains(refusal.Description, "not found") ||
 		strings.Contains(refusal.Description, "Failed to find node"))
 }
+
+// isInUse tells whether QEMU refused to remove what something still uses.
+func isInUse(err error) bool {
+	refusal, ok := errors.AsType[*qmp.Error](err)
+	return ok && strings.Contains(refusal.Description, "is in use")
+}

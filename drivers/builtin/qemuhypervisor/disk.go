@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/commandline"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/qmp"
@@ -12,7 +13,12 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-const fieldDisk = "/disk"
+const (
+	fieldDisk = "/disk"
+	// letGoLimit is what QEMU gets to let go of a disk that was unplugged, letGoEvery how often that is looked at.
+	letGoLimit = 10 * time.Second
+	letGoEvery = 20 * time.Millisecond
+)
 
 // blockNode is what QEMU says of a block node.
 type blockNode struct {
@@ -153,12 +159,33 @@ func handOver(ctx context.Context, monitor *qmp.Client, file *os.File) (string, 
 // removeNodes closes a volume in QEMU. What is not there is no error.
 func removeNodes(ctx context.Context, monitor *qmp.Client, volume string) error {
 	for _, node := range []string{commandline.DiskNode(volume), commandline.FileNode(volume)} {
-		err := execute(ctx, monitor, "blockdev-del", map[string]string{"node-name": node}, nil)
-		if err != nil && !isMissing(err) {
+		if err := removeNode(ctx, monitor, node); err != nil {
 			return refusalFault(fmt.Errorf("closing the disk: %w", err))
 		}
 	}
 	return nil
+}
+
+// removeNode waits a moment for a device that was just unplugged: QEMU lets go of its node a little later.
+func removeNode(ctx context.Context, monitor *qmp.Client, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, letGoLimit)
+	defer cancel()
+	again := time.NewTicker(letGoEvery)
+	defer again.Stop()
+	for {
+		err := execute(ctx, monitor, "blockdev-del", map[string]string{"node-name": node}, nil)
+		if err == nil || isMissing(err) {
+			return nil
+		}
+		if !isInUse(err) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // DetachDisk implements driverpb.HypervisorServer. A machine that does not run has no disks.

@@ -59,10 +59,7 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 	h.resume()
 	return sdk.Driver{
 		Name: Name, Version: Version,
-		HandleReads: []uint32{handleVersion}, HandleWrites: handleVersion,
-		Description: description(),
-		Resources:   h,
-		Hypervisor:  h,
+		HandleWrites: handleVersion, Description: description(), Resources: h, Hypervisor: h,
 	}, nil
 }
 

@@ -52,8 +52,8 @@ func complaints() []complaint {
 		{regexp.MustCompile(`Could not open '.*': No such file`), func(said string) error {
 			return sdk.NotFound("disk-missing", said, "")
 		}},
-		{regexp.MustCompile(`Image is not in qcow2 format|[Uu]nsupported qcow2|Could not open`), func(said string) error {
-			return sdk.Invalid("format-mismatch", fieldMachine+"/disks", said, "")
+		{regexp.MustCompile(`"driver":"qcow2"|[Qq]cow2`), func(said string) error {
+			return sdk.Invalid("image-broken", fieldMachine+"/disks", said, "look at it with qemu-img check")
 		}},
 	}
 }
@@ -63,7 +63,7 @@ func startFault(unit *driverpb.Unit) error {
 	said := lastWords(unit.GetLogPath())
 	for _, complaint := range complaints() {
 		if complaint.says.MatchString(said) {
-			return complaint.fault(said)
+			return complaint.fault(option.ReplaceAllString(said, ""))
 		}
 	}
 	if said == "" {
@@ -89,7 +89,7 @@ func refusalFault(err error) error {
 // noSpace is how QEMU says that a file system or quota is full.
 var noSpace = regexp.MustCompile(`No space left|quota exceeded|File too large`)
 
-// lastWords reads the end of a log: the last line that says something, without the name and time before it.
+// lastWords reads from the end of a log why QEMU ended: its last error, without the name and time before it.
 func lastWords(path string) string {
 	file, err := os.Open(path)
 	if err != nil {
@@ -103,12 +103,17 @@ func lastWords(path string) string {
 	if err != nil {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	line := lines[len(lines)-1]
-	for i := len(lines) - 1; i >= 0 && strings.Contains(lines[i], "qemu-"); i-- {
-		line = lines[i] // the first of the last block: what follows it are consequences
+	last := ""
+	for line := range strings.Lines(string(text)) {
+		said := prefix.ReplaceAllString(strings.TrimSpace(line), "")
+		if said != strings.TrimSpace(line) && !strings.HasPrefix(said, "warning:") {
+			last = said // other lines only explain
+		}
 	}
-	return strings.ToValidUTF8(prefix.ReplaceAllString(line, ""), "?")
+	return strings.ToValidUTF8(last, "?")
 }
+
+// option is the one of our command line that an error is about.
+var option = regexp.MustCompile(`^-\w+ \{.*\}: `)
 
 var prefix = regexp.MustCompile(`^(\S+Z )?qemu-(system-\w+|kvm): `)

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxFreeze bounds how long a guest may be held: after some minutes its clock and connections suffer.
-	maxFreeze = 10 * time.Minute
+	// maxFreeze bounds how long a guest may be held: long enough to copy a large disk.
+	maxFreeze = time.Hour
 	// thawLimit is how long a thaw that nobody asked for may take, thawAgain when it is tried again.
 	thawLimit = 30 * time.Second
 	thawAgain = 5 * time.Second

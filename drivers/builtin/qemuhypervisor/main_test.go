@@ -301,6 +301,8 @@ func refused(t *testing.T, err error, class driverpb.Class, code string) *driver
 	return fault
 }
 
+func faultCode(err error) string { return sdk.FaultOf(err).GetCode() }
+
 // until waits for a condition.
 func until(t *testing.T, what string, limit time.Duration, reached func() bool) {
 	t.Helper()

@@ -84,10 +84,8 @@ func (b *base) Probe(ctx context.Context, call *driverpb.Call) (*driverpb.ProbeR
 	if err != nil {
 		return nil, err
 	}
-	if err := world.FaultsError(); err != nil {
-		return &driverpb.ProbeReply{
-			Health: driverpb.ProbeReply_HEALTH_DEGRADED, Reason: err.Error() + ": correct the file",
-		}, nil
+	if reason := degradation(world); reason != "" {
+		return &driverpb.ProbeReply{Health: driverpb.ProbeReply_HEALTH_DEGRADED, Reason: reason}, nil
 	}
 	return look(ctx, b.driver, "Probe", call, func(tx *simworld.Tx) (*driverpb.ProbeReply, error) {
 		ready := &driverpb.ProbeReply{Health: driverpb.ProbeReply_HEALTH_READY}
@@ -103,6 +101,14 @@ func (b *base) Probe(ctx context.Context, call *driverpb.Call) (*driverpb.ProbeR
 				call.GetResource().GetKind(), call.GetResource().GetId()),
 		}, nil
 	})
+}
+
+// degradation says why the driver can do its work, but not as ordered.
+func degradation(world *simworld.World) string {
+	if err := world.FaultsError(); err != nil {
+		return err.Error() + ": correct the file"
+	}
+	return ""
 }
 
 // Adopt implements sdk.Resources. A thing that is adopted obeys no older epoch any more.

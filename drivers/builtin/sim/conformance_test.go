@@ -11,50 +11,58 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-func TestMain(m *testing.M) { os.Exit(drivertest.Main(m, sim.New)) }
+// TestMain is also the driver, as the kit starts it and as a host does, and the host's stage.
+func TestMain(m *testing.M) {
+	sandbox.RunStageIfAsked()
+	if len(os.Args) > 2 && os.Args[1] == "driver-process" {
+		os.Exit(sdk.Main(sim.New))
+	}
+	os.Exit(drivertest.Main(m, sim.New))
+}
 
 // worldTruth is the kit's view past the driver.
 type worldTruth struct{ world *simworld.World }
 
-func (w worldTruth) load(t testing.TB) *simworld.Truth {
-	t.Helper()
+func (w worldTruth) load(tb testing.TB) *simworld.Truth {
+	tb.Helper()
 	truth, err := w.world.Truth()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return truth
 }
 
-func (w worldTruth) Count(t testing.TB, kind, id string) int {
-	t.Helper()
-	return w.load(t).Count(kind, id)
+func (w worldTruth) Count(tb testing.TB, kind, id string) int {
+	tb.Helper()
+	return w.load(tb).Count(kind, id)
 }
 
-func (w worldTruth) Effects(t testing.TB, token string) int {
-	t.Helper()
-	return len(w.load(t).EffectsBy(token))
+func (w worldTruth) Effects(tb testing.TB, token string) int {
+	tb.Helper()
+	return len(w.load(tb).EffectsBy(token))
 }
 
-func (w worldTruth) write(t testing.TB, disk *driverpb.Disk, data []byte) {
-	t.Helper()
+func (w worldTruth) write(tb testing.TB, disk *driverpb.Disk, data []byte) {
+	tb.Helper()
 	key, ok := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
 	if !ok {
-		t.Fatalf("%q is no path of a simulated volume", disk.GetPath())
+		tb.Fatalf("%q is no path of a simulated volume", disk.GetPath())
 	}
 	if err := w.world.Write(key, string(bytes.TrimRight(data, "\x00"))); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func (w worldTruth) read(t testing.TB, disk *driverpb.Disk, n int) []byte {
-	t.Helper()
+func (w worldTruth) read(tb testing.TB, disk *driverpb.Disk, n int) []byte {
+	tb.Helper()
 	key, _ := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
 	content, err := w.world.Read(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	data := make([]byte, n)
 	copy(data, content)
@@ -62,8 +70,8 @@ func (w worldTruth) read(t testing.TB, disk *driverpb.Disk, n int) []byte {
 }
 
 // image plants a template into the world to clone from.
-func (w worldTruth) image(t testing.TB) drivertest.Image {
-	t.Helper()
+func (w worldTruth) image(tb testing.TB) drivertest.Image {
+	tb.Helper()
 	store := simworld.Object{Key: simworld.Key{Kind: simworld.KindStore, ID: "ist-images"}, State: simworld.Present}
 	template := simworld.Object{
 		Key: simworld.Key{Kind: simworld.KindTemplate, Scope: "ist-images", ID: "tpl-image"}, State: simworld.Present,
@@ -176,11 +184,12 @@ func badNetworks() []drivertest.BadNetwork {
 		{"mtu", "/network/mtu", func(s *driverpb.NetworkSpec) { s.Mtu = 10 }},
 		{"dns server", "/network/dns_servers/0", func(s *driverpb.NetworkSpec) { s.DnsServers = []string{"ns"} }},
 	} {
-		all = append(all, drivertest.BadNetwork{Name: bad.name, Field: bad.field, Spec: func(testing.TB) *driverpb.NetworkSpec {
+		spec := func(testing.TB) *driverpb.NetworkSpec {
 			spec := &driverpb.NetworkSpec{Mode: "isolated", Cidr: "10.20.0.0/24"}
 			bad.spoil(spec)
 			return spec
-		}})
+		}
+		all = append(all, drivertest.BadNetwork{Name: bad.name, Field: bad.field, Spec: spec})
 	}
 	return all
 }

@@ -27,15 +27,19 @@ func description(consoles bool) *driverpb.DescribeReply {
 }
 
 func describedProperties() []*driverpb.Property {
-	path := func(key, label, text string) *driverpb.Property {
+	path := func(key string, access driverpb.Property_Access, label, text string) *driverpb.Property {
 		return &driverpb.Property{
 			Key: key, Scope: "driver", Type: driverpb.Property_TYPE_STRING, MaxLength: 4096, Pattern: "/.*",
-			Immutable: true, PathAccess: driverpb.Property_ACCESS_READ_WRITE, Label: label, Description: text,
+			Immutable: true, PathAccess: access, Label: label, Description: text,
 		}
 	}
 	all := []*driverpb.Property{
-		path(propWorld, "World", "Directory of the simulated world; instances that name one directory share it."),
-		path(propJournal, "Journal", "File with everything that ever happened to the world; default in its directory."),
+		path(propWorld, driverpb.Property_ACCESS_READ_WRITE, "World",
+			"Directory of the simulated world; instances that name one directory share it."),
+		// The file need not exist yet, so it can't be granted: it must be where the driver may write anyway.
+		path(propJournal, driverpb.Property_ACCESS_NONE, "Journal",
+			"File with everything that ever happened to the world, below a directory the driver may write to; "+
+				"default in the world's directory."),
 		size(propCapacity, "pool", "Capacity", "Space of the simulated pool in bytes.", defaultCapacity),
 		{
 			Key: propThin, Scope: "pool", Type: driverpb.Property_TYPE_BOOLEAN,

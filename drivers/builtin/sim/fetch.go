@@ -8,12 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,25 +102,33 @@ func checkEgress(source string, policy *driverpb.EgressPolicy) error {
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return sdk.Invalid("bad-url", "/source/url", "want an http or https URL", "")
 	}
-	address, err := netip.ParseAddr(parsed.Hostname())
-	if parsed.Hostname() == "localhost" {
-		address, err = netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
-	}
-	if err != nil {
+	address, literal := hostAddress(parsed.Hostname())
+	if !literal || public(address) || allowed(address, policy) {
 		return nil
 	}
-	address = address.Unmap()
-	for _, text := range policy.GetAllowCidrs() {
-		if allowed, err := netip.ParsePrefix(text); err == nil && allowed.Contains(address) {
-			return nil
-		}
+	return sdk.Denied("egress-denied", address.String()+" is not a public address",
+		"allow its network in the zone's egress policy")
+}
+
+// hostAddress is the address a host's name stands for; false if only name servers know.
+func hostAddress(name string) (netip.Addr, bool) {
+	if name == "localhost" {
+		name = "127.0.0.1"
 	}
-	if address.IsLoopback() || address.IsPrivate() || address.IsLinkLocalUnicast() || address.IsMulticast() ||
-		address.IsUnspecified() {
-		return sdk.Denied("egress-denied", address.String()+" is not a public address",
-			"allow its network in the zone's egress policy")
-	}
-	return nil
+	address, err := netip.ParseAddr(name)
+	return address.Unmap(), err == nil
+}
+
+// public tells whether an address may be connected to without being listed.
+func public(a netip.Addr) bool {
+	return !a.IsLoopback() && !a.IsPrivate() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !a.IsUnspecified()
+}
+
+func allowed(address netip.Addr, policy *driverpb.EgressPolicy) bool {
+	return slices.ContainsFunc(policy.GetAllowCidrs(), func(text string) bool {
+		prefix, err := netip.ParsePrefix(text)
+		return err == nil && prefix.Contains(address)
+	})
 }
 
 // readImage reads a file and looks whether it is what it is said to be.
@@ -133,7 +141,7 @@ func readImage(ctx context.Context, path string, r *driverpb.ImportTemplateReque
 		return fetched{}, sdk.Denied("path-not-readable", err.Error(), "let the driver's user read the file")
 	}
 	defer func() { _ = file.Close() }() // only read
-	var digest hash.Hash = sha256.New()
+	digest := sha256.New()
 	name := "sha256:"
 	if strings.HasPrefix(r.GetChecksum(), "sha512:") {
 		digest, name = sha512.New(), "sha512:"

@@ -5,8 +5,16 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 )
 
-// Manifest declares the driver when executable is the program that serves it. It
-// needs nothing but its world, which a property names.
+// memoryBytes is room for a world of a million volumes.
+const memoryBytes = 2 << 30
+
+// concurrency is high: nothing behind the simulator could be overloaded.
+const concurrency = 1024
+
+// Manifest declares the driver when executable is the program that serves it.
+//
+// It needs no network, no device and no other program. The world's directory is granted by its property; sockets are
+// for the consoles of simulated machines. The data group lets several instances share a world.
 func Manifest(executable string) host.Manifest {
 	return host.Manifest{
 		Name: Name, Version: Version,
@@ -16,6 +24,7 @@ func Manifest(executable string) host.Manifest {
 		},
 		Command:     []string{executable, "driver-process", "sim"},
 		Permissions: host.Permissions{UnixSockets: true},
-		Limits:      host.Limits{Concurrency: 1024, MemoryBytes: 4 << 30},
+		DataGroup:   true,
+		Limits:      host.Limits{MemoryBytes: memoryBytes, Concurrency: concurrency},
 	}
 }

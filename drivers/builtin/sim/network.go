@@ -35,14 +35,9 @@ func design(spec *driverpb.NetworkSpec) (*driverpb.NetworkSpec, error) {
 	if !slices.Contains(networkModes(), spec.GetMode()) {
 		return nil, sdk.Invalid("unknown-mode", "/network/mode", fmt.Sprintf("want one of %v", networkModes()), "")
 	}
-	prefix, err := netip.ParsePrefix(spec.GetCidr())
-	switch {
-	case err != nil || !prefix.Addr().Is4():
-		return nil, sdk.Invalid("bad-cidr", "/network/cidr", "want IPv4 such as 10.20.0.0/24", "")
-	case prefix.Masked() != prefix:
-		return nil, sdk.Invalid("bad-cidr", "/network/cidr", "host bits are set: "+prefix.Masked().String(), "")
-	case prefix.Bits() < 8 || prefix.Bits() > 30:
-		return nil, sdk.Invalid("bad-cidr", "/network/cidr", "the prefix length must be between 8 and 30", "")
+	prefix, err := parseNetwork(spec.GetCidr())
+	if err != nil {
+		return nil, err
 	}
 	if spec.GetGateway() == "" {
 		spec.Gateway = prefix.Addr().Next().String()
@@ -62,6 +57,20 @@ func design(spec *driverpb.NetworkSpec) (*driverpb.NetworkSpec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// parseNetwork reads the addresses of a network.
+func parseNetwork(cidr string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(cidr)
+	switch {
+	case err != nil || !prefix.Addr().Is4():
+		return prefix, sdk.Invalid("bad-cidr", "/network/cidr", "want IPv4 such as 10.20.0.0/24", "")
+	case prefix.Masked() != prefix:
+		return prefix, sdk.Invalid("bad-cidr", "/network/cidr", "host bits are set: "+prefix.Masked().String(), "")
+	case prefix.Bits() < 8 || prefix.Bits() > 30:
+		return prefix, sdk.Invalid("bad-cidr", "/network/cidr", "the prefix length must be between 8 and 30", "")
+	}
+	return prefix, nil
 }
 
 // usable tells whether text is an address that something in the network may have.

@@ -130,7 +130,7 @@ func (d *driver) mischief(
 
 // asFault says in the contract's words what the world answered.
 func asFault(err error) error {
-	var refusal *simworld.Refusal
+	var refusal *simworld.LawError
 	switch {
 	case sdk.FaultOf(err) != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
@@ -142,7 +142,7 @@ func asFault(err error) error {
 	return sdk.Internal("world-broken", fmt.Errorf("working on the world: %w", err))
 }
 
-func refusalFault(r *simworld.Refusal) error {
+func refusalFault(r *simworld.LawError) error {
 	remedy := r.Remedy
 	if remedy == "" {
 		remedy = "look at what is there and decide which one is right"

@@ -123,7 +123,7 @@ type latencyEntry struct {
 // either way.
 func parseLatency(text string) (latency, error) {
 	var l latency
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		glob, value, ok := strings.Cut(word, "=")
 		if !ok || glob == "" {
 			return nil, fmt.Errorf("%q is not method=duration or method=duration~swing", word)

@@ -10,21 +10,21 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/kvstream"
 )
 
-func stream(t testing.TB, pairs ...string) []byte {
-	t.Helper()
+func stream(tb testing.TB, pairs ...string) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	w, err := kvstream.NewWriter(&b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		if err := w.Put([]byte(pairs[i]), []byte(pairs[i+1])); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	n, err := w.Close()
 	if err != nil || n != int64(b.Len()) {
-		t.Fatalf("Close() = %d, %v, want %d bytes", n, err, b.Len())
+		tb.Fatalf("Close() = %d, %v, want %d bytes", n, err, b.Len())
 	}
 	return b.Bytes()
 }

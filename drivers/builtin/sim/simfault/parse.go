@@ -162,6 +162,14 @@ func (r Rule) check(used []word) error {
 			return fmt.Errorf("%s goes with %v, not with %s", w.key, w.actions, r.Action)
 		}
 	}
+	if err := r.checkWhen(); err != nil {
+		return err
+	}
+	return r.checkAction()
+}
+
+// checkWhen looks at what says which matches fire.
+func (r Rule) checkWhen() error {
 	ways := 0
 	for _, way := range []bool{r.Nth > 0, r.Every > 0, r.Prob > 0} {
 		if way {
@@ -173,6 +181,13 @@ func (r Rule) check(used []word) error {
 		return errors.New("nth, every and prob exclude each other")
 	case r.Seed != 0 && r.Prob == 0:
 		return errors.New("seed goes with prob")
+	}
+	return nil
+}
+
+// checkAction looks at what the action needs.
+func (r Rule) checkAction() error {
+	switch {
 	case (r.Action == Delay || r.Action == SlowStart) && r.For == 0 && r.Jitter == 0:
 		return fmt.Errorf("%s needs for", r.Action)
 	case r.For+r.Jitter < 0 || r.Jitter < 0 || r.For < 0:

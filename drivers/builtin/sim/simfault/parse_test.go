@@ -43,7 +43,7 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		{"call=X", "fault rule 1: action is missing"},
 		{"action=hang;action=boom", "fault rule 2: action=boom: must be one of"},
 		{"action=hang colour=red", `unknown word "colour"; known are name, call`},
-		{"action=hang action=hang", "action is given twice"},
+		{"action=hang nth=1 action=delay", "action is given twice"},
 		{"action=hang call=", "call has no value"},
 		{"action=hang for=1s", "for goes with [delay slow-start], not with hang"},
 		{"action=delay", "delay needs for"},

@@ -21,23 +21,23 @@ func (m memory) Fire(rule simfault.Rule, limit uint64, _ simfault.Subject) (bool
 	return true, nil
 }
 
-func parse(t testing.TB, text string) []simfault.Rule {
-	t.Helper()
+func parse(tb testing.TB, text string) []simfault.Rule {
+	tb.Helper()
 	rules, err := simfault.Parse(text)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return rules
 }
 
 // firings tells at which of n matches a rule fires.
-func firings(t testing.TB, plan *simfault.Plan, ledger simfault.Ledger, n int) []int {
-	t.Helper()
+func firings(tb testing.TB, plan *simfault.Plan, ledger simfault.Ledger, n int) []int {
+	tb.Helper()
 	var at []int
 	for i := range n {
 		fired, err := plan.Take(simfault.Subject{Call: "CreateVolume", Kind: "volume", Resource: "vol-1"}, ledger)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if len(fired) > 0 {
 			at = append(at, i+1)

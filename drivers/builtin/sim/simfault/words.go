@@ -150,7 +150,7 @@ func readClass(r *Rule, value string) error {
 	name := "CLASS_" + strings.ToUpper(strings.ReplaceAll(value, "-", "_"))
 	class, ok := driverpb.Class_value[name]
 	if !ok || class == 0 || value != strings.ToLower(value) || strings.Contains(value, "_") {
-		return errors.New("must be a fault class in lower case: invalid, not-found, transient, unknown ...")
+		return errors.New("must be a fault class in lower case, such as invalid, not-found, transient or unknown")
 	}
 	r.Class = driverpb.Class(class)
 	return nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -141,7 +142,7 @@ func (j *journal) catchUp(repair bool, each func(*Effect) error) error {
 		case filled >= maxLineBytes:
 			return fmt.Errorf("reading the journal at %d: a line of more than %d bytes", j.read, maxLineBytes)
 		case filled == len(buffer):
-			buffer = append(buffer, make([]byte, len(buffer))...)
+			buffer = slices.Concat(buffer, make([]byte, len(buffer)))
 		}
 	}
 }

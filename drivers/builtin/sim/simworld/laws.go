@@ -18,8 +18,8 @@ const (
 	LawFence  Law = "fence"  // a thing does not obey an owner it has seen replaced
 )
 
-// Refusal is what a law answers. It says so in the words of an operator.
-type Refusal struct {
+// LawError is how a law refuses a change, in the words of an operator.
+type LawError struct {
 	Law     Law
 	Code    string // stable, kebab-case
 	Message string
@@ -27,15 +27,15 @@ type Refusal struct {
 }
 
 // Error implements error.
-func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
+func (r *LawError) Error() string { return r.Code + ": " + r.Message }
 
-func refuse(law Law, code, remedy, format string, args ...any) *Refusal {
-	return &Refusal{Law: law, Code: code, Message: fmt.Sprintf(format, args...), Remedy: remedy}
+func refuse(law Law, code, remedy, format string, args ...any) *LawError {
+	return &LawError{Law: law, Code: code, Message: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 // allowPut asks all laws about making (old nil) or changing a thing.
-func (s *state) allowPut(old, now *Object) *Refusal {
-	for _, law := range []func(old, now *Object) *Refusal{
+func (s *state) allowPut(old, now *Object) *LawError {
+	for _, law := range []func(old, now *Object) *LawError{
 		s.lawParent, s.lawCapacity, s.lawVolume, s.lawMachine, s.lawAddress,
 	} {
 		if refusal := law(old, now); refusal != nil {
@@ -46,7 +46,7 @@ func (s *state) allowPut(old, now *Object) *Refusal {
 }
 
 // lawParent: a thing is in something that exists.
-func (s *state) lawParent(_, now *Object) *Refusal {
+func (s *state) lawParent(_, now *Object) *LawError {
 	kind := parentKind(now.Kind)
 	if kind == "" || s.parent(now.Key) != nil {
 		return nil
@@ -56,7 +56,7 @@ func (s *state) lawParent(_, now *Object) *Refusal {
 }
 
 // lawCapacity: what is in a pool, a store or a host fits in.
-func (s *state) lawCapacity(old, now *Object) *Refusal {
+func (s *state) lawCapacity(old, now *Object) *LawError {
 	parent := s.parent(now.Key)
 	if parent == nil || parent.Bytes == 0 {
 		return nil
@@ -80,7 +80,7 @@ func (s *state) lawCapacity(old, now *Object) *Refusal {
 }
 
 // lawVolume: a volume never shrinks, and stays attached to where a machine runs on it.
-func (s *state) lawVolume(old, now *Object) *Refusal {
+func (s *state) lawVolume(old, now *Object) *LawError {
 	if now.Kind != KindVolume || old == nil {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (s *state) userOn(volume Key, host string) (Key, bool) {
 }
 
 // lawMachine: a live machine's disks are there, and no two machines write to one disk.
-func (s *state) lawMachine(old, now *Object) *Refusal {
+func (s *state) lawMachine(old, now *Object) *LawError {
 	if !now.live() {
 		return nil
 	}
@@ -138,14 +138,9 @@ func (s *state) lawMachine(old, now *Object) *Refusal {
 	return nil
 }
 
-func (s *state) lawDisk(machine *Object, disk Disk) *Refusal {
-	if !disk.ReadOnly {
-		for _, writer := range s.writers[disk.name()] {
-			if writer != machine.Key {
-				return refuse(LawBusy, "disk-in-use", "stop the other machine first",
-					"machine %s on host %s already writes to %s", writer.ID, writer.Scope, disk.Path)
-			}
-		}
+func (s *state) lawDisk(machine *Object, disk Disk) *LawError {
+	if refusal := s.lawOneWriter(machine, disk); refusal != nil {
+		return refusal
 	}
 	if disk.Protocol != Protocol {
 		return nil // not of this world
@@ -167,8 +162,21 @@ func (s *state) lawDisk(machine *Object, disk Disk) *Refusal {
 		"volume %s is not attached to host %s for this use", volume.ID, machine.Scope)
 }
 
+func (s *state) lawOneWriter(machine *Object, disk Disk) *LawError {
+	if disk.ReadOnly {
+		return nil
+	}
+	for _, writer := range s.writers[disk.name()] {
+		if writer != machine.Key {
+			return refuse(LawBusy, "disk-in-use", "stop the other machine first",
+				"machine %s on host %s already writes to %s", writer.ID, writer.Scope, disk.Path)
+		}
+	}
+	return nil
+}
+
 // lawAddress: an address and a MAC belong to one nic of a network.
-func (s *state) lawAddress(_, now *Object) *Refusal {
+func (s *state) lawAddress(_, now *Object) *LawError {
 	for _, address := range addressesOf(now) {
 		if owner, taken := s.addresses[address]; taken && owner != now.ID {
 			return refuse(LawBusy, "address-in-use", "choose another address",
@@ -179,7 +187,7 @@ func (s *state) lawAddress(_, now *Object) *Refusal {
 }
 
 // allowRemove asks the laws about taking a thing away.
-func (s *state) allowRemove(old *Object) *Refusal {
+func (s *state) allowRemove(old *Object) *LawError {
 	for _, kind := range childKinds(old.Kind) {
 		if n := len(s.shelves[shelf{kind, old.ID}]); n > 0 {
 			return refuse(LawBusy, "not-empty", "remove them first", "%s %s holds %d of kind %s", old.Kind, old.ID, n, kind)

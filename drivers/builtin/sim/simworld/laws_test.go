@@ -160,7 +160,9 @@ func TestLaws(t *testing.T) {
 		{"a MAC is taken", []simworld.Object{nic("net-1", "nic-1", "m1", "10.0.0.2")}, func(w *simworld.World) error {
 			return create(w, "t", 1, nic("net-1", "nic-2", "m1", "10.0.0.3"))
 		}, "address-in-use"},
-		{"a nic keeps its address", []simworld.Object{nic("net-1", "nic-1", "m1", "10.0.0.2")}, func(w *simworld.World) error {
+		{"a nic keeps its address", []simworld.Object{
+			nic("net-1", "nic-1", "m1", "10.0.0.2"),
+		}, func(w *simworld.World) error {
 			return change(w, "attach", nic("net-1", "nic-1", "m2", "10.0.0.2"))
 		}, ""},
 	} {
@@ -168,7 +170,7 @@ func TestLaws(t *testing.T) {
 			w := build(t, test.given...)
 			before := len(truth(t, w).Effects())
 			err := test.do(w)
-			var refusal *simworld.Refusal
+			var refusal *simworld.LawError
 			switch {
 			case test.want == "" && err != nil:
 				t.Fatalf("refused: %v", err)
@@ -187,7 +189,7 @@ func TestFenceRefusesReplacedOwners(t *testing.T) {
 	w := build(t)
 	v := volume("pool-1", "vol-1", 10)
 	must(t, create(w, "a", 7, v))
-	var refusal *simworld.Refusal
+	var refusal *simworld.LawError
 	err := w.Update(cause("GrowVolume", "b", 6, v), func(tx *simworld.Tx) error {
 		larger := volume("pool-1", "vol-1", 20)
 		return tx.Change("grow", &larger)

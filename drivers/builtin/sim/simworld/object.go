@@ -1,6 +1,7 @@
 package simworld
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -168,12 +169,7 @@ func (d *Detail) clone() *Detail {
 	}
 	c := *d
 	c.Exports, c.Rules = slices.Clone(d.Exports), slices.Clone(d.Rules)
-	if d.Facts != nil {
-		c.Facts = make(map[string]string, len(d.Facts))
-		for k, v := range d.Facts {
-			c.Facts[k] = v
-		}
-	}
+	c.Facts = maps.Clone(d.Facts)
 	if d.Machine != nil {
 		m := *d.Machine
 		m.Disks, m.Nics = slices.Clone(m.Disks), slices.Clone(m.Nics)

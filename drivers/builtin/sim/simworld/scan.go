@@ -79,23 +79,11 @@ func (s *scanner) field(key []byte, e *Effect) (err error) {
 // word reads the fields that are text; it passes over those a later version added.
 func (s *scanner) word(key []byte, e *Effect) (err error) {
 	o := &e.Object
+	if at := e.nameAt(key); at != nil {
+		*at, err = s.name()
+		return err
+	}
 	switch string(key) {
-	case "effect":
-		e.What, err = s.name()
-	case "kind":
-		o.Kind, err = s.name()
-	case "scope":
-		o.Scope, err = s.name()
-	case "call":
-		e.Call, err = s.name()
-	case "by":
-		e.By, err = s.name()
-	case "state":
-		o.State, err = s.name()
-	case "format":
-		o.Format, err = s.name()
-	case "on_kind":
-		e.Resource.Kind, err = s.name()
 	case "on_id":
 		e.Resource.ID, err = s.text()
 	case "id":
@@ -108,6 +96,29 @@ func (s *scanner) word(key []byte, e *Effect) (err error) {
 		_, err = s.value()
 	}
 	return err
+}
+
+// nameAt is where a field goes that has few values; nil for other fields.
+func (e *Effect) nameAt(key []byte) *string {
+	switch string(key) {
+	case "effect":
+		return &e.What
+	case "kind":
+		return &e.Object.Kind
+	case "scope":
+		return &e.Object.Scope
+	case "call":
+		return &e.Call
+	case "by":
+		return &e.By
+	case "state":
+		return &e.Object.State
+	case "format":
+		return &e.Object.Format
+	case "on_kind":
+		return &e.Resource.Kind
+	}
+	return nil
 }
 
 func (s *scanner) token(e *Effect) error {

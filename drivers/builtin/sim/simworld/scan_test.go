@@ -15,9 +15,9 @@ import (
 )
 
 // loadText loads the truth from a journal with this content.
-func loadText(t testing.TB, dir string, content []byte) (*simworld.Truth, error) {
-	t.Helper()
-	must(t, os.WriteFile(filepath.Join(dir, "journal.jsonl"), content, 0o660))
+func loadText(tb testing.TB, dir string, content []byte) (*simworld.Truth, error) {
+	tb.Helper()
+	must(tb, os.WriteFile(filepath.Join(dir, "journal.jsonl"), content, 0o660))
 	return simworld.LoadTruth(dir)
 }
 

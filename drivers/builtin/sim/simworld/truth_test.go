@@ -89,7 +89,8 @@ func TestTruthSelectsEffects(t *testing.T) {
 	if !slices.Equal(what, []string{"create", "grow", "delete", "create"}) {
 		t.Errorf("effects on the volume: %v", what)
 	}
-	if by := found.EffectsBy("grow"); len(by) != 1 || !strings.Contains(by[0].String(), `grow volume/pool-1/vol-1 by Change`) {
+	by := found.EffectsBy("grow")
+	if len(by) != 1 || !strings.Contains(by[0].String(), `grow volume/pool-1/vol-1 by Change`) {
 		t.Errorf("effects by token: %v", by)
 	}
 	if stale := found.Stale(); len(stale) != 1 || stale[0].Token != "late" {

@@ -18,7 +18,7 @@ type Tx struct {
 	readOnly bool
 
 	effect  *Effect
-	refusal *Refusal
+	refusal *LawError
 	refused Key
 }
 
@@ -47,7 +47,7 @@ func (tx *Tx) Load(kind, id string) uint64 {
 }
 
 // Create makes a thing that is not there, and completes o by what the world adds. The laws may stand against it with a
-// *Refusal.
+// *LawError.
 func (tx *Tx) Create(o *Object) error {
 	if tx.state.get(o.Key) != nil {
 		return tx.refuse(o.Key, refuse(LawExists, o.Kind+"-exists", "", "%s exists already", o.Key))
@@ -56,7 +56,7 @@ func (tx *Tx) Create(o *Object) error {
 }
 
 // Change puts a thing that is there into the state of o, and completes o by what the world adds; effect names what was
-// done. The laws may stand against it with a *Refusal.
+// done. The laws may stand against it with a *LawError.
 func (tx *Tx) Change(effect string, o *Object) error {
 	old := tx.state.get(o.Key)
 	if old == nil {
@@ -87,7 +87,7 @@ func (tx *Tx) put(effect string, old, now *Object) error {
 	return tx.stage(&Effect{What: effect, Object: staged})
 }
 
-// Remove takes a thing away; effect names how. The laws may stand against it with a *Refusal.
+// Remove takes a thing away; effect names how. The laws may stand against it with a *LawError.
 func (tx *Tx) Remove(effect string, key Key) error {
 	old := tx.state.get(key)
 	if old == nil {
@@ -103,7 +103,7 @@ func (tx *Tx) Remove(effect string, key Key) error {
 }
 
 // fence refuses a call by an owner that was replaced. What happens without a call (a guest, a person) has no epoch.
-func (tx *Tx) fence(old *Object) *Refusal {
+func (tx *Tx) fence(old *Object) *LawError {
 	if old == nil || tx.cause.Call == "" || tx.cause.Epoch >= old.Epoch {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (tx *Tx) fence(old *Object) *Refusal {
 		old.Key, old.Epoch, tx.cause.Epoch)
 }
 
-func (tx *Tx) refuse(key Key, refusal *Refusal) error {
+func (tx *Tx) refuse(key Key, refusal *LawError) error {
 	tx.refused, tx.refusal = key, refusal
 	return refusal
 }

@@ -42,25 +42,25 @@ func remove(w *simworld.World, o simworld.Object) error {
 	return w.Update(cause("Delete", "delete", 1, o), func(tx *simworld.Tx) error { return tx.Remove("delete", o.Key) })
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func open(t testing.TB, dir string) *simworld.World {
-	t.Helper()
+func open(tb testing.TB, dir string) *simworld.World {
+	tb.Helper()
 	w, err := simworld.Open(dir, simworld.Options{})
-	must(t, err)
-	t.Cleanup(func() { must(t, w.Close()) })
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, w.Close()) })
 	return w
 }
 
-func truth(t testing.TB, w *simworld.World) *simworld.Truth {
-	t.Helper()
+func truth(tb testing.TB, w *simworld.World) *simworld.Truth {
+	tb.Helper()
 	found, err := w.Truth()
-	must(t, err)
+	must(tb, err)
 	return found
 }
 
@@ -156,7 +156,7 @@ func TestProcessesShareOneWorld(t *testing.T) {
 	if got := len(truth(t, w).Objects(simworld.KindVolume)); got != writers*each {
 		t.Errorf("%d volumes, want %d", got, writers*each)
 	}
-	var full *simworld.Refusal
+	var full *simworld.LawError
 	if err := create(w, "op", 1, volume("pool-1", "vol-more", 1)); !errors.As(err, &full) || full.Code != "no-space" {
 		t.Errorf("got %v from a full pool, want no-space", err)
 	}
@@ -220,7 +220,8 @@ func TestInjectedFaultsFireOncePerWorld(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o770))
 	must(t, simworld.WriteFaults(dir, rule))
 	first, second := open(t, dir), open(t, dir)
-	if got := []int{fire(first), fire(second), fire(first), fire(open(t, dir))}; !reflect.DeepEqual(got, []int{1, 1, 0, 0}) {
+	got := []int{fire(first), fire(second), fire(first), fire(open(t, dir))}
+	if !reflect.DeepEqual(got, []int{1, 1, 0, 0}) {
 		t.Errorf("fired %v, want 1 1 0 0", got)
 	}
 	rule.Name = "again"

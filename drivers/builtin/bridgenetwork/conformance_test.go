@@ -1,0 +1,90 @@
+package bridgenetwork_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// kernel looks for networks and nics past the driver.
+type kernel struct{}
+
+// Count implements drivertest.Truth.
+func (kernel) Count(t testing.TB, kind, id string) int {
+	t.Helper()
+	spaces := netspace.OpenDirectory(netspace.DefaultDirectory)
+	names, err := spaces.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind == "network" {
+		if slices.Contains(names, layout.NetworkSpace(id)) {
+			return 1
+		}
+		return 0
+	}
+	count := 0
+	for _, name := range names {
+		space, err := spaces.Open(name)
+		if err != nil {
+			continue // it may be going just now
+		}
+		links, err := space.Links()
+		if err == nil {
+			if _, err := links.LinkByName(layout.Tap(id)); err == nil {
+				count++
+			}
+			links.Close()
+		}
+		space.Close()
+	}
+	return count
+}
+
+func TestConformance(t *testing.T) {
+	before := hostPicture(t)
+	var ranges atomic.Int32
+	spec := func(testing.TB) *driverpb.NetworkSpec {
+		return natSpec(fmt.Sprintf("10.77.%d.0/24", ranges.Add(1)))
+	}
+	bad := func(change func(*driverpb.NetworkSpec)) func(testing.TB) *driverpb.NetworkSpec {
+		return func(t testing.TB) *driverpb.NetworkSpec {
+			wrong := spec(t)
+			change(wrong)
+			return wrong
+		}
+	}
+	drivertest.Run(t, drivertest.Harness{
+		Start: drivertest.Process(drivertest.ProcessOptions{
+			Host: func(t testing.TB) sdk.Host { return newUnits(t) },
+		}),
+		Truth: kernel{},
+		Networks: &drivertest.Networks{
+			Properties: func(testing.TB) drivertest.Properties { return drivertest.Properties{} },
+			Spec:       spec,
+			Nic: func(_ testing.TB, spec *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
+				address := netip.MustParsePrefix(spec.GetCidr()).Addr().As4()
+				address[3] = byte(10 + n)
+				return nicSpec(fmt.Sprintf("mac-kit-%d", n), fmt.Sprintf("52:54:00:77:%02x:%02x", address[2], address[3]),
+					netip.AddrFrom4(address).String(), fmt.Sprintf("guest-%d", n))
+			},
+			Bad: []drivertest.BadNetwork{
+				{Name: "no range", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "" }), Field: "/network/cidr"},
+				{Name: "host bits", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "10.1.2.3/24" }), Field: "/network/cidr"},
+				{Name: "gateway outside", Spec: bad(func(s *driverpb.NetworkSpec) { s.Gateway = "192.0.2.1" }),
+					Field: "/network/gateway"},
+			},
+		},
+	})
+	if after := hostPicture(t); after != before {
+		t.Errorf("the host is not as it was:\n%s", difference(before, after))
+	}
+}

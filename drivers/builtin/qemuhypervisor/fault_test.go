@@ -1,0 +1,165 @@
+package qemuhypervisor_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+)
+
+// TestBadSpecs: what can be seen to be wrong is refused with the field, before anything is done.
+func TestBadSpecs(t *testing.T) {
+	l := newLab(t)
+	l.openHost()
+	disk := func(change func(d *driverpb.MachineDisk)) func(m *driverpb.MachineSpec) {
+		return func(m *driverpb.MachineSpec) {
+			m.Disks = []*driverpb.MachineDisk{l.newDisk("vol-a", 1<<20)}
+			change(m.GetDisks()[0])
+		}
+	}
+	nic := func(change func(n *driverpb.MachineNic)) func(m *driverpb.MachineSpec) {
+		return func(m *driverpb.MachineSpec) {
+			m.Nics = []*driverpb.MachineNic{nicOn("nic-1", "tap1", 1)}
+			change(m.GetNics()[0])
+		}
+	}
+	cases := map[string]struct {
+		spoil func(m *driverpb.MachineSpec)
+		field string
+	}{
+		"no cpus":            {func(m *driverpb.MachineSpec) { m.Cpus = 0 }, "/machine/cpus"},
+		"too many cpus":      {func(m *driverpb.MachineSpec) { m.Cpus = 1000 }, "/machine/cpus"},
+		"no memory":          {func(m *driverpb.MachineSpec) { m.MemoryBytes = 0 }, "/machine/memory_bytes"},
+		"odd memory":         {func(m *driverpb.MachineSpec) { m.MemoryBytes++ }, "/machine/memory_bytes"},
+		"firmware":           {func(m *driverpb.MachineSpec) { m.Firmware = "openboot" }, "/machine/firmware"},
+		"namespace":          {func(m *driverpb.MachineSpec) { m.NetNamespace = "../../proc/1/ns/net" }, "/machine/net_namespace"},
+		"protocol":           {disk(func(d *driverpb.MachineDisk) { d.Disk.Protocol = "rbd" }), "/machine/disks/0/disk/protocol"},
+		"format":             {disk(func(d *driverpb.MachineDisk) { d.Disk.Format = "vmdk" }), "/machine/disks/0/disk/format"},
+		"format not given":   {disk(func(d *driverpb.MachineDisk) { d.Disk.Format = "" }), "/machine/disks/0/disk/format"},
+		"relative path":      {disk(func(d *driverpb.MachineDisk) { d.Disk.Path = "etc/passwd" }), "/machine/disks/0/disk/path"},
+		"path with dots":     {disk(func(d *driverpb.MachineDisk) { d.Disk.Path = "/p/../etc" }), "/machine/disks/0/disk/path"},
+		"protocol in path":   {disk(func(d *driverpb.MachineDisk) { d.Disk.Path = "nbd://h/x" }), "/machine/disks/0/disk/path"},
+		"directory":          {disk(func(d *driverpb.MachineDisk) { d.Disk.Path, d.Disk.ReadOnly = l.pool(), true }), "/machine/disks/0/disk/path"},
+		"device":             {disk(func(d *driverpb.MachineDisk) { d.Device = "floppy" }), "/machine/disks/0/device"},
+		"serial":             {disk(func(d *driverpb.MachineDisk) { d.Serial = "a,id=b" }), "/machine/disks/0/serial"},
+		"long serial":        {disk(func(d *driverpb.MachineDisk) { d.Serial = strings.Repeat("s", 21) }), "/machine/disks/0/serial"},
+		"qcow2 that is none": {disk(func(d *driverpb.MachineDisk) { d.Disk.Format = "qcow2" }), "/machine/disks/0/disk/format"},
+		"no volume":          {disk(func(d *driverpb.MachineDisk) { d.Volume = nil }), "/machine/disks/0/volume"},
+		"twice": {func(m *driverpb.MachineSpec) {
+			disk(func(*driverpb.MachineDisk) {})(m)
+			m.Disks = append(m.Disks, m.GetDisks()[0])
+		}, "/machine/disks/1/volume"},
+		"same boot order": {func(m *driverpb.MachineSpec) {
+			m.Disks = []*driverpb.MachineDisk{l.newDisk("vol-a", 1<<20), l.newDisk("vol-b", 1<<20)}
+			m.Disks[0].BootOrder, m.Disks[1].BootOrder = 1, 1
+		}, "/machine/disks/1/boot_order"},
+		"too many disks": {func(m *driverpb.MachineSpec) {
+			for n := range 17 {
+				m.Disks = append(m.Disks, l.newDisk("vol-"+string(rune('a'+n)), 1<<20))
+			}
+		}, "/machine"},
+		"mac":            {nic(func(n *driverpb.MachineNic) { n.Mac = "52:54" }), "/machine/nics/0/mac"},
+		"multicast":      {nic(func(n *driverpb.MachineNic) { n.Mac = "01:00:5e:00:00:01" }), "/machine/nics/0/mac"},
+		"interface":      {nic(func(n *driverpb.MachineNic) { n.Interface = "tap0,script=/bin/sh" }), "/machine/nics/0/interface"},
+		"long interface": {nic(func(n *driverpb.MachineNic) { n.Interface = "tap0123456789abc" }), "/machine/nics/0/interface"},
+		"mtu":            {nic(func(n *driverpb.MachineNic) { n.Mtu = 10 }), "/machine/nics/0/mtu"},
+		"cloud-init": {func(m *driverpb.MachineSpec) {
+			m.CloudInit = &driverpb.CloudInit{UserData: strings.Repeat("x", 1<<20+1)}
+		}, "/machine/cloud_init"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			spec := blankMachine()
+			c.spoil(spec)
+			_, err := l.client().StartMachine(l.ctx(), l.startRequest("m1", spec))
+			fault := refused(t, err, driverpb.Class_CLASS_INVALID, faultCode(err))
+			if fault.GetField() != c.field {
+				t.Errorf("the fault names %q, want %q: %s", fault.GetField(), c.field, fault.GetMessage())
+			}
+			l.is("m1", "absent", "")
+			if left, _ := filepath.Glob(filepath.Join(l.work(), "m", "*")); len(left) != 0 {
+				t.Errorf("%v is left", left)
+			}
+		})
+	}
+	_, err := l.client().StartMachine(l.ctx(), l.startRequest("m1", nil))
+	refused(t, err, driverpb.Class_CLASS_INVALID, "machine-missing")
+}
+
+// TestStartFailures: what only shows when it is done leaves nothing behind, and is told apart.
+func TestStartFailures(t *testing.T) {
+	l := newLab(t)
+	l.openHost()
+	taken := l.newDisk("vol-taken", 1<<20)
+	holder := blankMachine()
+	holder.Disks = []*driverpb.MachineDisk{taken}
+	l.startMachine("holder", holder)
+	secret := filepath.Join(l.dir, "secret") // not in what the driver may reach
+	if err := os.WriteFile(secret, make([]byte, 512), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	corrupt := l.newDisk("vol-corrupt", 0)
+	corrupt.Disk.Format = "qcow2"
+	run(t, "qemu-img", "create", "-q", "-f", "qcow2", corrupt.GetDisk().GetPath(), "1M")
+	if err := os.Truncate(corrupt.GetDisk().GetPath(), 100); err != nil {
+		t.Fatal(err)
+	}
+	foreign := l.newDisk("vol-foreign", 1<<20)
+	foreign.Disk.Path, foreign.Disk.ReadOnly = secret, true
+	gone := l.newDisk("vol-gone", 1<<20)
+	if err := os.Remove(gone.GetDisk().GetPath()); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct {
+		spoil func(m *driverpb.MachineSpec)
+		class driverpb.Class
+		code  string
+	}{
+		"disk in use": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{taken} },
+			driverpb.Class_CLASS_CONFLICT, "disk-in-use"},
+		"disk gone": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{gone} },
+			driverpb.Class_CLASS_NOT_FOUND, "disk-missing"},
+		"disk corrupt": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{corrupt} },
+			driverpb.Class_CLASS_INVALID, "image-broken"},
+		"disk not granted": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{foreign} },
+			driverpb.Class_CLASS_DENIED, "path-not-granted"},
+		"no tap": {func(m *driverpb.MachineSpec) { m.Nics = []*driverpb.MachineNic{nicOn("nic-1", "nowhere0", 1)} },
+			driverpb.Class_CLASS_NOT_FOUND, "interface-unusable"},
+		"more memory than there is": {func(m *driverpb.MachineSpec) { m.MemoryBytes = 1 << 50 },
+			driverpb.Class_CLASS_EXHAUSTED, "no-memory"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			for range 2 {
+				spec := blankMachine()
+				c.spoil(spec)
+				_, err := l.client().StartMachine(l.ctx(), l.startRequest("m1", spec))
+				refused(t, err, c.class, c.code)
+				l.is("m1", "absent", "")
+			}
+		})
+	}
+	if left, _ := filepath.Glob(filepath.Join(l.work(), "m", "*")); len(left) != 1 {
+		t.Errorf("%v are there, want the holder's directory only", left)
+	}
+}
+
+// TestUnreachableMonitor: a QEMU that hangs is said to hang, and can be ended by force.
+func TestUnreachableMonitor(t *testing.T) {
+	l := newLab(t)
+	l.openHost()
+	l.startMachine("m1", blankMachine())
+	own := filepath.Join(l.work(), "m")
+	run(t, "sh", "-c", "rm "+own+"/*/q/control "+own+"/*/q/status")
+	_, err := l.client().StatMachine(l.ctx(), l.request("m1"))
+	refused(t, err, driverpb.Class_CLASS_TRANSIENT, "monitor-unreachable")
+	_, err = l.client().StopMachine(l.ctx(), l.stopRequest("m1", 1000000000, false))
+	refused(t, err, driverpb.Class_CLASS_CONFLICT, "monitor-unreachable")
+	if seen := l.observe()["machine-m1"]; seen.GetState() != "unreachable" {
+		t.Errorf("observed it is %v", seen)
+	}
+	l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", 0, true)))
+	l.is("m1", "absent", "")
+}

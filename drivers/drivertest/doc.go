@@ -1,0 +1,45 @@
+// Package drivertest is the conformance kit: it says whether a program is a driver. A vendor describes the driver and
+// what to test it on in a Harness and calls Run; every check is named by the sentence of the contract it holds the
+// driver to, so that the list of passed checks can be published. The kit sees a driver only as the engine does, over
+// its socket, and must never know a particular one, nor the engine.
+//
+// # Writing a harness
+//
+// The driver runs as a process of its own, the way it will in production. The test binary is that process:
+//
+//	func TestMain(m *testing.M) { os.Exit(drivertest.Main(m, filestorage.New)) }
+//
+//	func TestConformance(t *testing.T) {
+//		drivertest.Run(t, drivertest.Harness{
+//			Start: drivertest.Process(drivertest.ProcessOptions{}),
+//			Storage: &drivertest.Storage{
+//				Pool: func(t testing.TB) drivertest.Properties {
+//					return drivertest.Properties{"path": t.TempDir()}
+//				},
+//				BadPools: []drivertest.BadSetting{{
+//					Name: "path-missing", Code: "path-missing",
+//					Properties: func(testing.TB) drivertest.Properties {
+//						return drivertest.Properties{"path": "/nowhere"}
+//					},
+//				}},
+//				Write: writeFile, Read: readFile,
+//			},
+//		})
+//	}
+//
+// Process starts the test binary once more and hands it the listener as descriptor 3. Kill is a real SIGKILL, so the
+// checks that kill the driver in the middle of a call mean what they say. A driver that asks its host for data-path
+// processes gets the host in ProcessOptions.Host. InProcess serves the driver inside the test on a unix socket, for
+// coverage and debuggers; its Kill only cuts the connections and ends the contexts. InMemory does the same without a
+// socket, for drivers that live in memory, inside testing/synctest bubbles.
+//
+// # What is checked
+//
+// All drivers: negotiation, honest description, idempotence by token and by id, refusal of a reused token, recall,
+// the fence of epochs, deadlines and cancels, kill -9 in the middle of each call followed by a repeat, adopt and
+// release, observe, calls on different resources at the same time, bad input, and that each fault has a class, a
+// code and words. Each category adds what its service promises. What a driver does not declare as a capability it
+// must refuse with CLASS_UNSUPPORTED, and what it declares must work.
+//
+// Run runs each check as a subtest. Evaluate gives the results as data, for a report and for testing the kit itself.
+package drivertest

@@ -1,0 +1,96 @@
+package drivertest_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+)
+
+// TestTheKitFindsDriversThatForgetTheRules takes from a driver what the SDK does for it.
+func TestTheKitFindsDriversThatForgetTheRules(t *testing.T) {
+	var calls atomic.Int64
+	for _, test := range []struct {
+		name  string
+		spoil func(*driverpb.Call)
+		want  []string
+	}{
+		{"no fence", func(c *driverpb.Call) { c.Epoch = 1 }, everyStep(stale)},
+		{"no memory of tokens", func(c *driverpb.Call) {
+			if c.GetToken() != "" {
+				c.Token = fmt.Sprint(c.GetToken(), "-", calls.Add(1))
+			}
+		}, append(everyStep(recalls), everyStepThatSaysMore(reused)...)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			world := simworld.New()
+			h := simulator(world, nil)
+			h.Start = func(tb testing.TB) drivertest.Instance {
+				tb.Helper()
+				f := &forgetful{world: world, spoil: test.spoil}
+				tb.Cleanup(func() { f.Kill(tb) })
+				f.Restart(tb)
+				return f
+			}
+			compare(t, drivertest.Evaluate(t, h), test.want)
+		})
+	}
+}
+
+func everyStep(sentence string) []string {
+	var all []string
+	for _, method := range []string{
+		"Storage.OpenPool", "Storage.ClosePool", "Storage.CreateVolume", "Storage.GrowVolume", "Storage.DeleteVolume",
+		"Storage.AttachVolume", "Storage.DetachVolume", "Storage.CreateSnapshot", "Storage.RevertSnapshot",
+		"Storage.DeleteSnapshot", "Images.OpenStore", "Images.CloseStore", "Images.ImportTemplate",
+		"Images.DeleteTemplate", "Hypervisor.OpenHost", "Hypervisor.CloseHost", "Hypervisor.StartMachine",
+		"Hypervisor.StopMachine", "Hypervisor.RebootMachine", "Hypervisor.PauseMachine", "Hypervisor.ResumeMachine",
+		"Networks.CreateNetwork", "Networks.DeleteNetwork", "Networks.AttachNic", "Networks.DetachNic",
+		"Networks.ApplyRules",
+	} {
+		all = append(all, step(method, sentence))
+	}
+	return all
+}
+
+func everyStepThatSaysMore(sentence string) []string {
+	var all []string
+	for _, method := range []string{
+		"Storage.CreateVolume", "Storage.GrowVolume", "Storage.AttachVolume", "Storage.CreateSnapshot",
+		"Images.ImportTemplate", "Hypervisor.StartMachine", "Hypervisor.StopMachine", "Hypervisor.RebootMachine",
+		"Networks.CreateNetwork", "Networks.AttachNic", "Networks.ApplyRules",
+	} {
+		all = append(all, step(method, sentence))
+	}
+	return all
+}
+
+// TestEvaluateDoesNotFailItsTest: results are data, and say what was wrong.
+func TestEvaluateDoesNotFailItsTest(t *testing.T) {
+	world := simworld.New()
+	h := simulator(world, nil)
+	h.Start = func(tb testing.TB) drivertest.Instance {
+		tb.Helper()
+		f := &forgetful{world: world, spoil: func(c *driverpb.Call) { proto.Reset(c) }}
+		tb.Cleanup(func() { f.Kill(tb) })
+		f.Restart(tb)
+		return f
+	}
+	failed := 0
+	for _, r := range drivertest.Evaluate(t, h) {
+		if !r.Passed {
+			failed++
+			if len(r.Log) == 0 {
+				t.Errorf("%q failed without a word", r.Name)
+			}
+		}
+	}
+	if failed < 100 {
+		t.Errorf("only %d checks failed of a driver that hears nothing", failed)
+	}
+}

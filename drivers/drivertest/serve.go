@@ -1,0 +1,358 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// serveEnv tells the test binary that it is to be the driver.
+const serveEnv = "DRIVERTEST_SERVE"
+
+// Main is for TestMain: it runs the tests, or, in a process that Process started, the driver. It returns the exit
+// code.
+func Main(m *testing.M, newDriver func(env sdk.Environment) (sdk.Driver, error)) int {
+	if os.Getenv(serveEnv) != "" {
+		return sdk.Main(newDriver)
+	}
+	return m.Run()
+}
+
+// ProcessOptions are for Process. The zero value starts the test binary itself, which must use Main.
+type ProcessOptions struct {
+	// Command makes the command of the driver; the kit adds the listener as descriptor 3 and the environment.
+	Command func() *exec.Cmd
+	// Env is added to the driver's environment, as key=value.
+	Env []string
+	// Host answers what the driver asks of its host. It is made once per instance and outlives its restarts.
+	Host func(tb testing.TB) sdk.Host
+}
+
+// Process makes a Harness.Start that runs the driver as a process of its own.
+func Process(options ProcessOptions) func(tb testing.TB) Instance {
+	return func(tb testing.TB) Instance {
+		tb.Helper()
+		p := &process{options: options, dir: shortDir(tb)}
+		if options.Host != nil {
+			p.host = options.Host(tb)
+		}
+		tb.Cleanup(func() { p.Kill(tb) })
+		p.Restart(tb)
+		return p
+	}
+}
+
+// shortDir is a temporary directory whose name leaves room for the name of a socket, which has 107 characters.
+func shortDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "kit") // TempDir has the long name of the check in it
+	if err != nil {
+		tb.Fatalf("making a directory: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Errorf("removing %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// process is an instance that is a process.
+type process struct {
+	options ProcessOptions
+	host    sdk.Host
+	dir     string
+	starts  int
+
+	command *exec.Cmd
+	said    *output
+	conn    *grpc.ClientConn
+	link    *attendance
+}
+
+// Conn implements Instance.
+func (p *process) Conn() *grpc.ClientConn { return p.conn }
+
+// Kill implements Instance.
+func (p *process) Kill(tb testing.TB) {
+	tb.Helper()
+	if p.command == nil {
+		return
+	}
+	if err := p.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		tb.Errorf("killing the driver: %v", err)
+	}
+	_ = p.command.Wait() // it ended by a signal
+	p.command = nil
+	p.link.end()
+	_ = p.conn.Close() // it is broken anyway
+	if tb.Failed() {
+		tb.Logf("the driver said:\n%s", p.said.text())
+	}
+}
+
+// Restart implements Instance.
+func (p *process) Restart(tb testing.TB) {
+	tb.Helper()
+	p.Kill(tb)
+	p.starts++
+	path := filepath.Join(p.dir, "s"+string(rune('a'+p.starts%26)))
+	_ = os.Remove(path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		tb.Fatalf("listening: %v", err)
+	}
+	listener.SetUnlinkOnClose(false) // the name is the driver's
+	defer func() { _ = listener.Close() }()
+	file, err := listener.File()
+	if err != nil {
+		tb.Fatalf("taking the listener: %v", err)
+	}
+	defer func() { _ = file.Close() }()
+	if err := p.start(file); err != nil {
+		tb.Fatalf("starting the driver: %v", err)
+	}
+	p.conn = dial(tb, path, nil)
+	p.link = attend(p.conn, p.host)
+}
+
+func (p *process) start(listener *os.File) error {
+	command := exec.Command("/proc/self/exe") // Kill ends it
+	if p.options.Command != nil {
+		command = p.options.Command()
+	}
+	work := filepath.Join(p.dir, "work")
+	if err := os.MkdirAll(work, 0o770); err != nil {
+		return err
+	}
+	p.said = &output{}
+	command.ExtraFiles = []*os.File{listener}
+	command.Stderr = p.said
+	if command.Env == nil {
+		command.Env = os.Environ()
+	}
+	command.Env = append(command.Env, serveEnv+"=1", sdk.EnvInstance+"=kit", sdk.EnvWorkDir+"="+work,
+		sdk.EnvOrphanTTL+"=1m")
+	command.Env = append(command.Env, p.options.Env...)
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the test, which cleans up
+	if err := command.Start(); err != nil {
+		return err
+	}
+	p.command = command
+	return nil
+}
+
+func dial(tb testing.TB, path string, dialer func(context.Context, string) (net.Conn, error)) *grpc.ClientConn {
+	tb.Helper()
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessageBytes)),
+	}
+	target := "unix:" + path
+	if dialer != nil {
+		target = "passthrough:memory"
+		options = append(options, grpc.WithContextDialer(dialer))
+	}
+	conn, err := grpc.NewClient(target, options...)
+	if err != nil {
+		tb.Fatalf("connecting: %v", err)
+	}
+	return conn
+}
+
+// attendance answers what a driver asks of its host.
+type attendance struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func attend(conn *grpc.ClientConn, host sdk.Host) *attendance {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &attendance{cancel: cancel}
+	if host != nil {
+		a.done.Go(func() { _ = sdk.Attend(ctx, conn, host) }) // ends with the process
+	}
+	return a
+}
+
+func (a *attendance) end() {
+	a.cancel()
+	a.done.Wait()
+}
+
+// output keeps the last of what a process said.
+type output struct {
+	mutex sync.Mutex
+	kept  []byte
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	const most = 64 << 10
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	o.kept = append(o.kept, p...)
+	if extra := len(o.kept) - most; extra > 0 {
+		o.kept = append(o.kept[:0:0], o.kept[extra:]...)
+	}
+	return len(p), nil
+}
+
+func (o *output) text() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return string(o.kept)
+}
+
+// local is an instance inside the test.
+type local struct {
+	newDriver func(env sdk.Environment) (sdk.Driver, error)
+	env       sdk.Environment
+	host      sdk.Host
+	memory    bool
+	dir       string
+	starts    int
+
+	cancel context.CancelFunc
+	served chan error
+	conn   *grpc.ClientConn
+	link   *attendance
+}
+
+// InProcess makes a Harness.Start that serves the driver inside the test, on a unix socket. Environment.Host is host,
+// asked over the wire as in production; it may be nil.
+func InProcess(newDriver func(env sdk.Environment) (sdk.Driver, error), host sdk.Host) func(tb testing.TB) Instance {
+	return func(tb testing.TB) Instance {
+		tb.Helper()
+		return startLocal(tb, &local{newDriver: newDriver, host: host, dir: shortDir(tb)})
+	}
+}
+
+// InMemory makes a Harness.Start that serves the driver inside the test without a socket, for Harness.Virtual. The
+// driver gets no working directory.
+func InMemory(newDriver func(env sdk.Environment) (sdk.Driver, error)) func(tb testing.TB) Instance {
+	return func(tb testing.TB) Instance {
+		tb.Helper()
+		return startLocal(tb, &local{newDriver: newDriver, memory: true})
+	}
+}
+
+func startLocal(tb testing.TB, l *local) Instance {
+	tb.Helper()
+	l.env = sdk.Environment{Instance: "kit", Log: slog.New(slog.DiscardHandler)}
+	if l.dir != "" {
+		l.env.WorkDir = filepath.Join(l.dir, "work")
+		if err := os.MkdirAll(l.env.WorkDir, 0o770); err != nil {
+			tb.Fatalf("making the working directory: %v", err)
+		}
+	}
+	tb.Cleanup(func() { l.Kill(tb) })
+	l.Restart(tb)
+	return l
+}
+
+// Conn implements Instance.
+func (l *local) Conn() *grpc.ClientConn { return l.conn }
+
+// Kill implements Instance.
+func (l *local) Kill(tb testing.TB) {
+	tb.Helper()
+	if l.cancel == nil {
+		return
+	}
+	_ = l.conn.Close() // only ever an error for being closed
+	l.link.end()
+	l.cancel()
+	if err := <-l.served; err != nil {
+		tb.Errorf("serving: %v", err)
+	}
+	l.cancel = nil
+}
+
+// Restart implements Instance.
+func (l *local) Restart(tb testing.TB) {
+	tb.Helper()
+	l.Kill(tb)
+	link := sdk.NewHostLink()
+	l.env.Host = link
+	driver, err := l.newDriver(l.env)
+	if err != nil {
+		tb.Fatalf("making the driver: %v", err)
+	}
+	listener, dialer := l.listen(tb)
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel, l.served = cancel, make(chan error, 1)
+	served := l.served
+	go func() { served <- sdk.ServeListener(ctx, listener, driver, link) }() // ends with Kill
+	l.conn = dial(tb, listener.Addr().String(), dialer)
+	l.link = attend(l.conn, l.host)
+}
+
+func (l *local) listen(tb testing.TB) (net.Listener, func(context.Context, string) (net.Conn, error)) {
+	tb.Helper()
+	if l.memory {
+		pipe := newPipeListener()
+		return pipe, pipe.dial
+	}
+	l.starts++
+	path := filepath.Join(l.dir, "s"+string(rune('a'+l.starts%26)))
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		tb.Fatalf("listening: %v", err)
+	}
+	return listener, nil
+}
+
+// pipeListener is a listener in memory.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Accept implements net.Listener.
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+
+func (l *pipeListener) dial(ctx context.Context, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -1,0 +1,222 @@
+package node_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+const insideVar = "BULKHEAD_TEST_NETNS"
+
+// inOwnNetwork runs the test again in a network namespace of its own, so that the
+// machine's network is not touched; it returns true inside of it.
+func inOwnNetwork(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideVar) != "" {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkSetUp(lo); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("this test needs root: it makes network namespaces, bridges and guests")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
+	cmd.Env = append(os.Environ(), insideVar+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return false
+}
+
+// imageDir keeps the guest disk from one run to the next.
+func imageDir(t *testing.T) string {
+	t.Helper()
+	const dir = "/var/tmp/bulkhead-test-images"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// guestImage returns the small guest disk, built before if it is not there.
+func guestImage(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(imageDir(t), "guest.raw")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	out, err := exec.CommandContext(t.Context(), "../../guest/build.sh", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("building the guest: %v\n%s", err, out)
+	}
+	return path
+}
+
+func TestAMachineBootsAndAnswers(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	dir := dataDir(t)
+	s := start(t, dir)
+	w := buildWorld(s, guestImage(t))
+	page := w.fetch(time.Minute)
+	t.Logf("the guest answers: %s", page)
+	w.tearDown()
+}
+
+// world is what a machine needs, on real drivers.
+type world struct {
+	*server
+	machine, nic, address, rule string
+	ids                         []string
+}
+
+func buildWorld(s *server, image string) *world {
+	w := &world{server: s}
+	s.t.Cleanup(func() {
+		if s.t.Failed() && s.node != nil {
+			w.tearDown()
+		}
+	})
+	pool, store := filepath.Join(s.dir, "pool"), filepath.Join(s.dir, "images")
+	for _, d := range []string{pool, store} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	w.add("hosts", "host", map[string]any{"driver": "bulkhead/qemuhypervisor"})
+	w.add("pools", "pool", map[string]any{"driver": "bulkhead/filestorage", "properties": map[string]any{"path": pool}})
+	w.add("image-stores", "images", map[string]any{
+		"driver": "bulkhead/directoryimages", "properties": map[string]any{"path": store, "allowPaths": filepath.Dir(image)},
+	})
+	template := w.add("templates", "guest", map[string]any{"format": "raw", "file": image})
+	network := w.add("networks", "net", map[string]any{"driver": "bulkhead/bridgenetwork", "cidr": "10.77.0.0/24"})
+	w.machine = w.add("machines", "web", map[string]any{
+		"cpus": 1, "memoryBytes": 256 << 20, "root": map[string]any{"templateId": template},
+		"nics": []map[string]any{{"networkId": network}},
+	})
+	_, m := s.call("GET", "/v1/machines/"+w.machine, nil)
+	status, _ := m["status"].(map[string]any)
+	nics, _ := status["nicIds"].([]any)
+	w.nic = fmt.Sprint(nics[0])
+	w.rule = w.add("rules", "", map[string]any{
+		"networkId": network, "type": "port-forward", "nicId": w.nic, "targetPort": 80, "listenPort": 8080,
+	})
+	_, r := s.call("GET", "/v1/rules/"+w.rule, nil)
+	ruleStatus, _ := r["status"].(map[string]any)
+	w.address = fmt.Sprint(ruleStatus["listenAddress"])
+	return w
+}
+
+func (w *world) add(plural, name string, spec map[string]any) string {
+	w.t.Helper()
+	body := map[string]any{"spec": spec}
+	if name != "" {
+		body["name"] = name
+	}
+	id := w.create(plural, body)
+	w.ids = append(w.ids, plural+"/"+id)
+	w.t.Logf("%s %s", plural, id)
+	return id
+}
+
+// fetch gets the guest's page, as soon as it is served.
+func (w *world) fetch(patience time.Duration) string {
+	w.t.Helper()
+	client := &http.Client{Timeout: 2 * time.Second}
+	deadline := time.Now().Add(patience)
+	for {
+		answer, err := client.Get("http://" + w.address + ":8080/")
+		if err == nil {
+			defer answer.Body.Close()
+			page, err := io.ReadAll(answer.Body)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return string(page)
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the guest does not answer at %s: %v", w.address, err)
+		}
+	}
+}
+
+// tearDown deletes everything, the last made first.
+func (w *world) tearDown() {
+	w.t.Helper()
+	for i := len(w.ids) - 1; i >= 0; i-- {
+		if w.ids[i] == "rules/"+w.rule {
+			continue // goes with the machine
+		}
+		status, op := w.call("DELETE", "/v1/"+w.ids[i]+"?wait=60s", nil)
+		if status != http.StatusAccepted || op["phase"] != "succeeded" {
+			w.t.Errorf("deleting %s: %d %v", w.ids[i], status, op)
+		}
+	}
+}
+
+// TestAGuestOutlivesServerAndDrivers kills the server, as hard as a program can be
+// killed, and every driver, while a guest serves a page.
+func TestAGuestOutlivesServerAndDrivers(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	dir := dataDir(t)
+	s := start(t, dir)
+	w := buildWorld(s, guestImage(t))
+	before := w.fetch(time.Minute)
+	s.close(false)
+	if page := w.fetch(time.Second); page != before {
+		t.Errorf("without a server the guest answers %q, before %q", page, before)
+	}
+	again := start(t, dir)
+	w.server = again
+	w.killDrivers()
+	if page := w.fetch(time.Second); page != before {
+		t.Errorf("after its drivers were killed the guest answers %q, before %q", page, before)
+	}
+	status, op := w.call("POST", "/v1/machines/"+w.machine+"/actions/reboot?wait=60s", map[string]any{"force": true})
+	if status != http.StatusAccepted || op["phase"] != "succeeded" {
+		t.Errorf("rebooting the adopted machine: %d %v", status, op)
+	}
+	if page := w.fetch(time.Minute); page == before {
+		t.Errorf("after a reboot the guest still answers %q", page)
+	}
+	w.tearDown()
+}
+
+// killDrivers kills every driver process of the server.
+func (w *world) killDrivers() {
+	w.t.Helper()
+	_, page := w.call("GET", "/v1/drivers", nil)
+	items, _ := page["items"].([]any)
+	for _, item := range items {
+		driver, _ := item.(map[string]any)
+		status, _ := driver["status"].(map[string]any)
+		instances, _ := status["instances"].([]any)
+		for _, one := range instances {
+			instance, _ := one.(map[string]any)
+			if pid, ok := instance["pid"].(float64); ok && pid > 0 {
+				if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
+					w.t.Errorf("killing driver %v: %v", driver["name"], err)
+				}
+			}
+		}
+	}
+}
