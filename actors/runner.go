@@ -119,6 +119,9 @@ func (r *runner) begin(ctx context.Context, u *unit) next {
 	journal.Begin(u.op, names, u.resource.Metadata().Phase, now)
 	fresh := r.intend(u, now)
 	w := r.write(ctx, u, change{phase: u.action.During})
+	if w.refused != nil { // somebody came to stand on what is to be deleted
+		return r.refuse(ctx, u, w.refused)
+	}
 	w.fresh = fresh
 	return w.orRetry()
 }
@@ -147,7 +150,7 @@ func cancelled() *resources.Error {
 
 // refuse ends an operation that can't begin.
 func (r *runner) refuse(ctx context.Context, u *unit, why *resources.Error) next {
-	u.op.Phase, u.op.Error = resources.PhaseFailed, why
+	u.op.Phase, u.op.Error, u.op.Steps = resources.PhaseFailed, why, nil
 	if why.Class == resources.ClassCancelled {
 		u.op.Phase = resources.PhaseCancelled
 	}

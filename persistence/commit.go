@@ -42,7 +42,7 @@ func (c *Commit) apply(t *tx) (Result, error) {
 		return Result{}, err
 	}
 	result := Result{Operation: op}
-	if result.Resource, err = c.resource(t); err != nil {
+	if result.Resource, err = c.resource(t, op); err != nil {
 		return Result{}, err
 	}
 	if err := c.holdings(t); err != nil {
@@ -98,7 +98,7 @@ func (c *Commit) settle(t *tx, old, op *resources.Operation) error {
 	return t.update(old, op)
 }
 
-func (c *Commit) resource(t *tx) (resources.Resource, error) {
+func (c *Commit) resource(t *tx, by *resources.Operation) (resources.Resource, error) {
 	if c.Resource == nil {
 		return nil, nil
 	}
@@ -115,7 +115,34 @@ func (c *Commit) resource(t *tx) (resources.Resource, error) {
 			Message: fmt.Sprintf("%s is at revision %d, not %d", next.Metadata().Ref(),
 				current.Metadata().Revision, c.BaseRevision)}
 	}
+	if entersDeleting(current, next) {
+		// From here on nothing can come to stand on it: the phase refuses that.
+		if err := c.unused(t, by, next.Metadata().Ref()); err != nil {
+			return nil, err
+		}
+	}
 	return next, t.update(current, next)
+}
+
+func entersDeleting(current, next resources.Resource) bool {
+	return next.Metadata().Phase == resources.PhaseDeleting && current.Metadata().Phase != resources.PhaseDeleting
+}
+
+// unused refuses what others stand on, other than the resource that asked.
+func (c *Commit) unused(t *tx, by *resources.Operation, ref resources.Ref) error {
+	dependents, err := t.Dependents(ref, 4)
+	if err != nil {
+		return err
+	}
+	if by != nil && by.ParentID != "" {
+		if dependents, err = c.others(t, by, dependents); err != nil {
+			return err
+		}
+	}
+	if len(dependents) > 0 {
+		return InUse(ref, dependents)
+	}
+	return nil
 }
 
 func (c *Commit) holdings(t *tx) error {
@@ -160,18 +187,8 @@ func (c *Commit) remove(t *tx, by *resources.Operation) error {
 	if err != nil {
 		return err
 	}
-	dependents, err := t.Dependents(c.Delete, 4)
-	if err != nil {
+	if err := c.unused(t, by, c.Delete); err != nil {
 		return err
-	}
-	if by != nil && by.ParentID != "" {
-		dependents, err = c.others(t, by, dependents)
-		if err != nil {
-			return err
-		}
-	}
-	if len(dependents) > 0 {
-		return InUse(c.Delete, dependents)
 	}
 	if err := t.remove(current); err != nil {
 		return err

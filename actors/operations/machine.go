@@ -52,16 +52,19 @@ func machineOperations() []Definition {
 		define("pause", only(Step{Name: "pause", Do: pauseMachine, Undo: resumeMachine})),
 		define("resume", only(Step{Name: "resume", Do: resumeMachine, Undo: pauseMachine})),
 		define("attach-volume", only(
+			Step{Name: "check", Do: checkNewVolume},
 			Step{Name: "enter", Do: enterVolume, Undo: leaveVolume},
 			Step{Name: "claim", Do: claimOne, Undo: unclaimOne},
 			Step{Name: "plug", Do: plugDisk, Undo: unplugDisk},
 		)),
 		define("detach-volume", only(
+			Step{Name: "check", Do: checkDetachable},
 			Step{Name: "unplug", Do: unplugDisk, Undo: plugDisk},
 			Step{Name: "unclaim", Do: unclaimOne, Undo: claimOne},
 			Step{Name: "leave", Do: leaveVolume},
 		)),
 		define("grow-volume", only(
+			Step{Name: "check", Do: checkOwnVolume},
 			Step{Name: "reserve", Do: reserveForDisk, Undo: unreserveForDisk},
 			Step{Name: "grow-disk", Do: growDisk},
 			Step{Name: "grow-volume", Do: growOne},
@@ -71,6 +74,7 @@ func machineOperations() []Definition {
 			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
 		)),
 		define("detach-nic", only(
+			Step{Name: "check", Do: checkOwnNic},
 			Step{Name: "unplug", Do: unplugNic, Undo: plugNic},
 			Step{Name: "rules", Do: deleteForwards},
 			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},
@@ -406,9 +410,6 @@ func unreserveForDisk(ctx context.Context, c *Context) error {
 }
 
 func (c *Context) askReserve(ctx context.Context, bytes uint64) error {
-	if err := c.hasVolume(); err != nil {
-		return err
-	}
 	_, err := c.ask(ctx, "", Ask{
 		Action:    "reserve",
 		Target:    resources.Ref{Kind: resources.KindVolume, ID: string(c.Operation.Arguments.VolumeID)},
@@ -417,8 +418,11 @@ func (c *Context) askReserve(ctx context.Context, bytes uint64) error {
 	return err
 }
 
-// hasVolume refuses a volume that is not the machine's.
-func (c *Context) hasVolume() error {
+// The checks stand in steps of their own, before any that is undone: undoing what
+// was refused would change what is not the machine's.
+
+// checkOwnVolume refuses a volume that is not the machine's.
+func checkOwnVolume(_ context.Context, c *Context) error {
 	m, err := Target[*resources.Machine](c)
 	if err != nil {
 		return err
@@ -428,9 +432,61 @@ func (c *Context) hasVolume() error {
 	}
 	return &resources.Error{
 		Class: resources.ClassInvalid, Code: "not-its-volume",
-		Message: fmt.Sprintf("machine %s does not have volume %s", m.ID, c.Operation.Arguments.VolumeID),
+		Message: fmt.Sprintf("machine %s does not have volume %q", m.ID, c.Operation.Arguments.VolumeID),
 		Fields:  []resources.FieldError{{Pointer: "/volumeId", Code: "not-its-volume", Message: "is not one of the machine's"}},
 		Remedy:  "name one of the machine's volumes",
+	}
+}
+
+// checkDetachable refuses besides the machine's own disk.
+func checkDetachable(ctx context.Context, c *Context) error {
+	if err := checkOwnVolume(ctx, c); err != nil {
+		return err
+	}
+	m, err := Target[*resources.Machine](c)
+	if err != nil || c.Operation.Arguments.VolumeID != m.Status.RootVolumeID {
+		return err
+	}
+	return &resources.Error{Class: resources.ClassConflict, Code: "root-volume",
+		Message: "a machine's own disk can't be taken from it", Remedy: "delete the machine"}
+}
+
+// checkNewVolume refuses a volume that is not there or that a machine has.
+func checkNewVolume(_ context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	vol, err := Find[*resources.Volume](c, resources.KindVolume, string(c.Operation.Arguments.VolumeID))
+	if err != nil {
+		return err
+	}
+	if vol.Status.MachineID != "" {
+		return inUseBy(vol, vol.Status.MachineID)
+	}
+	if slices.Contains(volumesOf(m), resources.VolumeID(vol.ID)) {
+		return inUseBy(vol, resources.MachineID(m.ID))
+	}
+	if vol.Phase != resources.PhaseReady {
+		return notReady(vol)
+	}
+	return nil
+}
+
+// checkOwnNic refuses a nic that is not the machine's.
+func checkOwnNic(_ context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(m.Status.NicIDs, c.Operation.Arguments.NicID) {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "not-its-nic",
+		Message: fmt.Sprintf("machine %s does not have nic %q", m.ID, c.Operation.Arguments.NicID),
+		Fields:  []resources.FieldError{{Pointer: "/nicId", Code: "not-its-nic", Message: "is not one of the machine's"}},
+		Remedy:  "name one of the machine's nics",
 	}
 }
 

@@ -233,16 +233,9 @@ func plugDisk(ctx context.Context, c *Context) error {
 }
 
 func unplugDisk(ctx context.Context, c *Context) error {
-	if err := c.hasVolume(); err != nil && !c.Undoing {
-		return err
-	}
 	m, client, d, host, err := c.hypervisor(ctx)
 	if err != nil || !isOn(m) {
 		return err
-	}
-	if c.Operation.Arguments.VolumeID == m.Status.RootVolumeID {
-		return &resources.Error{Class: resources.ClassConflict, Code: "root-volume",
-			Message: "a machine's own disk can't be taken from it", Remedy: "delete the machine"}
 	}
 	disk, err := c.machineDisk(c.Operation.Arguments.VolumeID, 0)
 	if err != nil {

@@ -53,3 +53,16 @@ func check(t *testing.T, s operationstest.Scenario, step string, form operations
 		t.Errorf("step %q failed, the fault was in %q", r.Operation.FailedStep, step)
 	}
 }
+
+// TestRefusedRequestsChangeNothing asks for what can't be done: the operation
+// fails, and everything is as it was.
+func TestRefusedRequestsChangeNothing(t *testing.T) {
+	for _, s := range operationstest.Refusals() {
+		t.Run(s.Name(), func(t *testing.T) {
+			r := operationstest.Run(t, s, "", operationstest.None)
+			if r.Operation.Phase != resources.PhaseFailed || r.Operation.Error == nil || r.Operation.Error.Remedy == "" {
+				t.Errorf("ended as %s: %+v", r.Operation.Phase, r.Operation.Error)
+			}
+		})
+	}
+}

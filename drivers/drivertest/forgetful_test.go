@@ -29,7 +29,7 @@ func TestTheKitFindsDriversThatForgetTheRules(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			world := simworld.New()
-			h := simulator(world, nil)
+			h := simulator(t, world, nil)
 			h.Start = func(tb testing.TB) drivertest.Instance {
 				tb.Helper()
 				f := &forgetful{world: world, spoil: test.spoil}
@@ -73,7 +73,7 @@ func everyStepThatSaysMore(sentence string) []string {
 // TestEvaluateDoesNotFailItsTest: results are data, and say what was wrong.
 func TestEvaluateDoesNotFailItsTest(t *testing.T) {
 	world := simworld.New()
-	h := simulator(world, nil)
+	h := simulator(t, world, nil)
 	h.Start = func(tb testing.TB) drivertest.Instance {
 		tb.Helper()
 		f := &forgetful{world: world, spoil: func(c *driverpb.Call) { proto.Reset(c) }}

@@ -31,7 +31,7 @@ func TestTheKitFindsPlantedBugs(t *testing.T) {
 	for _, bug := range plantedBugs() {
 		t.Run(bug.name, func(t *testing.T) {
 			world := simworld.New()
-			h := simulator(world, func(env sdk.Environment) (sdk.Driver, error) {
+			h := simulator(t, world, func(env sdk.Environment) (sdk.Driver, error) {
 				d := sim.NewDriver(world, sim.Options{Instance: env.Instance})
 				bug.plant(&d, world)
 				return d, nil

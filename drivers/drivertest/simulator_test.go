@@ -19,11 +19,11 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-type truth struct{ world *simworld.World }
+type truth struct{ follower *simworld.Follower }
 
 func (o truth) load(tb testing.TB) *simworld.Truth {
 	tb.Helper()
-	found, err := o.world.Truth()
+	found, err := o.follower.Truth()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -41,12 +41,20 @@ func (o truth) Effects(tb testing.TB, token string) int {
 }
 
 // simulator is a harness for drivers made of the simulator, in memory and virtual time.
-func simulator(world *simworld.World, newDriver func(sdk.Environment) (sdk.Driver, error)) drivertest.Harness {
+func simulator(
+	t *testing.T, world *simworld.World, newDriver func(sdk.Environment) (sdk.Driver, error),
+) drivertest.Harness {
+	t.Helper()
+	follower, err := world.Follow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(follower.Close)
 	return drivertest.Harness{
 		Start: drivertest.InMemory(newDriver),
 		// Half of a call's time is after its effect, so that disturbances hit either side.
 		Properties: map[string]any{"latency": "*=2s", "faults": "action=delay at=after for=2s"},
-		Truth:      truth{world},
+		Truth:      truth{follower},
 		Virtual:    true,
 		Storage: &drivertest.Storage{
 			Pool: func(testing.TB) drivertest.Properties { return nil },

@@ -56,7 +56,7 @@ func (i *Instance) takeOver(ctx context.Context, found *foundProcess, setup Setu
 		return nil, errors.New("the program has changed")
 	case found.record.Manifest != i.digest:
 		return nil, errors.New("the manifest has changed")
-	case !covers(found.record.Grants, setup.Grants):
+	case !covers(found.record.Grants, i.usable(setup.Grants)):
 		return nil, errors.New("more paths are granted now")
 	case found.record.API == 0:
 		return nil, errors.New("it was not ready when the server went away")
@@ -74,7 +74,7 @@ func (i *Instance) takeOver(ctx context.Context, found *foundProcess, setup Setu
 	if err != nil {
 		return nil, errors.Join(err, current.conn.Close())
 	}
-	i.change(func() { i.setup.Grants = current.record.Grants })
+	i.change(func() { i.setup.Grants = union(i.setup.Grants, current.record.Grants) })
 	return current, nil
 }
 
@@ -98,6 +98,7 @@ func (i *Instance) begin(ctx context.Context, setup Setup) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	setup.Grants = i.usable(setup.Grants)
 	current, err := i.spawn(ctx, setup, user, group)
 	if err != nil {
 		return nil, errors.Join(err, group.Remove())
@@ -163,7 +164,7 @@ func (i *Instance) spawn(
 	defer func() { _ = output.Close() }()
 	entry := driverRecord{
 		Name: m.Name, Version: m.Version, Socket: h.layout.socket(m), Program: program, Manifest: i.digest,
-		Grants: setup.Grants, Token: rand.Text(), Started: time.Now(),
+		Grants: setup.Grants, Granted: keysOf(setup.Grants), Token: rand.Text(), Started: time.Now(),
 	}
 	if user != nil {
 		entry.UID = user.UID

@@ -87,6 +87,7 @@ type layout struct{ root string }
 
 func (l layout) drivers() string             { return filepath.Join(l.root, "drivers") }
 func (l layout) units() string               { return filepath.Join(l.root, "units") }
+func (l layout) cgroups() string             { return filepath.Join(l.root, "cgroups.json") }
 func (l layout) driver(name string) string   { return filepath.Join(l.drivers(), fileName(name)) }
 func (l layout) user(name string) string     { return filepath.Join(l.driver(name), "user.json") }
 func (l layout) workDir(name string) string  { return filepath.Join(l.driver(name), "work") }

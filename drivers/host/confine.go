@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -83,6 +84,23 @@ func stronger(a, b sandbox.Level) sandbox.Level {
 		return a
 	}
 	return b
+}
+
+// usable leaves out the grants that can't be had now.
+func (i *Instance) usable(grants []Grant) []Grant {
+	user, err := i.host.userOf(&i.manifest)
+	if err != nil {
+		return nil
+	}
+	var usable []Grant
+	for _, grant := range grants {
+		if _, err := i.host.prepare(grant, user); err != nil {
+			i.log().Warn("granted path is left out", slog.String("path", grant.Path), slog.String("error", err.Error()))
+			continue
+		}
+		usable = append(usable, grant)
+	}
+	return usable
 }
 
 // paths lists what the driver may read and write besides the system's libraries and its work directory.

@@ -6,6 +6,15 @@
 // The server process calls sandbox.RunStageIfAsked first thing in main; so does TestMain of tests that start
 // drivers.
 //
+// What a process may reach is fixed when it starts: the kernel lets nobody widen it later. A new path therefore means a
+// new process (EnsureGrants); operators who add pools often grant the directory above them once.
+//
+// # In tests
+//
+// As root, drivers have users of their own, so the state directory and what is granted must be reachable for others:
+// t.TempDir makes its parent with mode 0700, which must be opened to 0711 first. End what was started: Stop the
+// instances, EndUnits, Close.
+//
 // # What survives what
 //
 // Drivers are in sessions of their own and survive the server, which finds them again by their records: pid, start

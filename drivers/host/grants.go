@@ -24,6 +24,24 @@ type Grant struct {
 	ReadWrite bool `json:"read_write"`
 }
 
+// fileKey identifies what was at a path.
+type fileKey struct {
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+}
+
+// keysOf says what is at the paths of grants now; what is not there is left out.
+func keysOf(grants []Grant) map[string]fileKey {
+	keys := make(map[string]fileKey, len(grants))
+	for _, grant := range grants {
+		var stat unix.Stat_t
+		if unix.Stat(grant.Path, &stat) == nil {
+			keys[grant.Path] = fileKey{Device: stat.Dev, Inode: stat.Ino}
+		}
+	}
+	return keys
+}
+
 // union adds grants to those there are. The result is sorted; a path that is both read and written is written.
 func union(have, more []Grant) []Grant {
 	write := map[string]bool{}

@@ -104,6 +104,51 @@ func TestGrantsSurviveAServerRestart(t *testing.T) {
 	must(t, again, "t1", "write", filepath.Join(pool, "a"))
 }
 
+// TestMissingPathHarmsNoOther starts a driver when one of its two pools is not mounted.
+func TestMissingPathHarmsNoOther(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	m := manifest(t, "test/one")
+	m.DataGroup = true
+	there, missing := poolDir(t), filepath.Join(poolDir(t), "missing")
+	all := []host.Grant{{Path: there, ReadWrite: true}, {Path: missing, ReadWrite: true}}
+	instance := started(t, h, m, host.Setup{Grants: all})
+	must(t, instance, "t1", "write", filepath.Join(there, "a"))
+	err := h.EnsureGrants(bounded(t), instance.Name(), all)
+	wantFault(t, err, driverpb.Class_CLASS_NOT_FOUND, "path-missing")
+	if err := os.Mkdir(missing, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.EnsureGrants(bounded(t), instance.Name(), all); err != nil {
+		t.Fatal(err)
+	}
+	must(t, instance, "t2", "write", filepath.Join(missing, "a"))
+}
+
+// TestReplacedDirectoryIsReachedAgain replaces a granted directory by another one, as a mount does.
+func TestReplacedDirectoryIsReachedAgain(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	m := manifest(t, "test/one")
+	m.DataGroup = true
+	pool := poolDir(t)
+	grants := []host.Grant{{Path: pool, ReadWrite: true}}
+	instance := started(t, h, m, host.Setup{Grants: grants})
+	must(t, instance, "t1", "write", filepath.Join(pool, "a"))
+	if err := os.Rename(pool, pool+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(pool, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.EnsureGrants(bounded(t), instance.Name(), grants); err != nil {
+		t.Fatal(err)
+	}
+	must(t, instance, "t2", "write", filepath.Join(pool, "b"))
+	pid := instance.PID()
+	if err := h.EnsureGrants(bounded(t), instance.Name(), grants); err != nil || instance.PID() != pid {
+		t.Errorf("asking again: %v, and the process was replaced: %v", err, instance.PID() != pid)
+	}
+}
+
 func TestRefusedGrants(t *testing.T) {
 	dir := stateDir(t)
 	server := poolDir(t)

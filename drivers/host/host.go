@@ -17,6 +17,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/cgroup"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/record"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/units"
 )
@@ -68,7 +69,9 @@ func Open(config Config) (*Host, error) {
 	if h.lock, err = lockDir(h.layout.root); err != nil {
 		return nil, fmt.Errorf("opening driver host: %w", err)
 	}
-	h.cgroups = cgroup.Open(treeName(h.layout.root))
+	if h.cgroups, err = openCgroups(h.layout); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), h.lock.Close())
+	}
 	unitsMinimum := h.config.Minimum
 	if unitsMinimum == sandbox.LevelStrong { // units share the host's pids; good is the best they can have
 		unitsMinimum = sandbox.LevelGood
@@ -114,6 +117,16 @@ func (h *Host) makeLayout() error {
 	return reachable(h.layout.drivers(), anyone)
 }
 
+// openCgroups finds the groups of the server before where it made them.
+func openCgroups(l layout) (*cgroup.Tree, error) {
+	var before cgroup.Places
+	if err := record.Load(l.cgroups(), &before); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	tree := cgroup.Open(treeName(l.root), before)
+	return tree, record.Save(l.cgroups(), tree.Places())
+}
+
 // treeName tells the cgroups of several servers on one machine apart, and stays the same over restarts.
 func treeName(root string) string {
 	sum := sha256.Sum256([]byte(root))
@@ -122,8 +135,9 @@ func treeName(root string) string {
 
 // Start makes the instance of a manifest run, and returns at once; whether it runs shows in its State. A process
 // that a server before left running is taken over when program, manifest and grants are the same, else it is ended
-// and a new one started. When the instance is there already its setup is brought up to date. Errors: an invalid
-// manifest, a grant that is refused (a fault), another manifest of the same name and version.
+// and a new one started. When the instance is there already its setup is brought up to date. A grant that can't be
+// had, because a path is missing now, is left out with a warning, so that it takes nothing from the others; EnsureGrants
+// says what is wrong with it. Errors: an invalid manifest, another manifest of the same name and version.
 func (h *Host) Start(ctx context.Context, manifest Manifest, setup Setup) (*Instance, error) {
 	if err := manifest.Validate(); err != nil {
 		return nil, err
@@ -134,9 +148,6 @@ func (h *Host) Start(ctx context.Context, manifest Manifest, setup Setup) (*Inst
 		return nil, err
 	}
 	setup.Grants = union(nil, setup.Grants)
-	if err := h.checkGrants(&manifest, setup.Grants); err != nil {
-		return nil, err
-	}
 	name := InstanceName(manifest.Name, manifest.Version)
 	h.mutex.Lock()
 	if h.closed {
@@ -163,11 +174,8 @@ func (h *Host) Start(ctx context.Context, manifest Manifest, setup Setup) (*Inst
 	return instance, instance.update(ctx, setup)
 }
 
-// checkGrants refuses grants before anything is started, and prepares their directories.
+// checkGrants refuses grants before anything is started again, and prepares their directories.
 func (h *Host) checkGrants(m *Manifest, grants []Grant) error {
-	if len(grants) == 0 {
-		return nil
-	}
 	if err := makeDir(h.layout.driver(m.Name), 0o711); err != nil {
 		return err
 	}
@@ -183,17 +191,22 @@ func (h *Host) checkGrants(m *Manifest, grants []Grant) error {
 	return nil
 }
 
-// EnsureGrants makes sure that an instance may reach the paths. When one is new, its calls are drained and its
-// process is started again with all of them; it returns once that runs. Errors carry a fault when a path is refused.
+// EnsureGrants makes sure that an instance may reach the paths. When one is new, or what was there was replaced (a
+// file system was mounted), its calls are drained and its process is started again with all of them; it returns once
+// that runs. It costs next to nothing when there is nothing to do. Errors carry a fault when a path is refused.
 func (h *Host) EnsureGrants(ctx context.Context, name string, grants []Grant) error {
 	instance, ok := h.Instance(name)
 	if !ok {
 		return fmt.Errorf("granting paths to %s: no such instance", name)
 	}
+	keys := keysOf(grants)
+	if instance.reaches(grants, keys) {
+		return nil
+	}
 	if err := h.checkGrants(&instance.manifest, grants); err != nil {
 		return err
 	}
-	return instance.ensureGrants(ctx, grants)
+	return instance.ensureGrants(ctx, grants, keys)
 }
 
 // Stop ends an instance for good: its calls are drained, its process is shut down, and it is forgotten. Its units

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -204,24 +205,60 @@ func (i *Instance) change(do func()) {
 	i.changed = make(chan struct{})
 }
 
-// ensureGrants adds grants and waits until a process runs that has them.
-func (i *Instance) ensureGrants(ctx context.Context, grants []Grant) error {
+// reaches tells whether the running process has the grants, on what is at their paths now, and they are prepared.
+func (i *Instance) reaches(grants []Grant, keys map[string]fileKey) bool {
 	i.mutex.Lock()
-	if !covers(i.setup.Grants, grants) {
-		i.setup.Grants = union(i.setup.Grants, grants)
-		select {
-		case i.restart <- struct{}{}:
-		default: // asked for already; it will use the present setup
+	defer i.mutex.Unlock()
+	if i.state != StateRunning || i.run == nil || !covers(i.run.record.Grants, grants) {
+		return false
+	}
+	for _, grant := range grants {
+		key, there := keys[grant.Path]
+		if !there || i.run.prepared[grant.Path] != key {
+			return false
 		}
 	}
-	i.mutex.Unlock()
+	return true
+}
+
+// restartsForGrants bounds the restarts of one ensureGrants: a path that vanishes meanwhile must not cause more.
+const restartsForGrants = 3
+
+// ensureGrants adds grants, which are prepared, and waits until a process runs that has them.
+func (i *Instance) ensureGrants(ctx context.Context, grants []Grant, keys map[string]fileKey) error {
+	i.change(func() {
+		if !covers(i.setup.Grants, grants) {
+			i.setup.Grants = union(i.setup.Grants, grants)
+		}
+	})
+	var replaced *run
+	restarts := 0
 	err := i.await(ctx, func() bool {
-		return i.state == StateRunning && i.run != nil && covers(i.run.record.Grants, grants)
+		switch {
+		case i.state != StateRunning || i.run == nil:
+			return false
+		case covers(i.run.record.Grants, grants) && i.run.fresh(keys):
+			maps.Copy(i.run.prepared, keys)
+			return true
+		case i.run != replaced && restarts < restartsForGrants:
+			replaced = i.run
+			restarts++
+			i.askRestart()
+		}
+		return false
 	})
 	if err != nil {
 		return fmt.Errorf("granting paths: %w", err)
 	}
 	return nil
+}
+
+// askRestart asks for a process with the present setup.
+func (i *Instance) askRestart() {
+	select {
+	case i.restart <- struct{}{}:
+	default: // asked for already
+	}
 }
 
 // update brings the setup of an instance that is there already up to date.
@@ -234,7 +271,7 @@ func (i *Instance) update(ctx context.Context, setup Setup) error {
 		}
 	})
 	if len(setup.Grants) > 0 {
-		if err := i.ensureGrants(ctx, setup.Grants); err != nil {
+		if err := i.ensureGrants(ctx, setup.Grants, keysOf(setup.Grants)); err != nil {
 			return err
 		}
 	}

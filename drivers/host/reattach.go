@@ -30,6 +30,9 @@ type driverRecord struct {
 	Program  string  `json:"program"`
 	Manifest string  `json:"manifest"`
 	Grants   []Grant `json:"grants"`
+	// Granted is what was at the paths of Grants at the start. The sandbox follows these, not the names: a directory
+	// that is replaced needs a new process.
+	Granted map[string]fileKey `json:"granted"`
 	// Token is what the host proves itself with to this process.
 	Token string `json:"token"`
 	UID   uint32 `json:"uid"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"syscall"
@@ -38,6 +39,8 @@ type run struct {
 	slots   chan struct{} // as many as calls may be in flight
 	refusal chan struct{} // closed when no more calls are taken
 	once    sync.Once
+	// prepared says what was at granted paths when they were prepared; guarded by the instance's mutex.
+	prepared map[string]fileKey
 	// background is what runs beside the process and ends with its context: health, attend, OnStart.
 	background sync.WaitGroup
 }
@@ -101,6 +104,10 @@ func (r *run) greet(ctx context.Context, m *Manifest, instance, workDir string) 
 	if own := hello.GetConcurrency(); own > 0 {
 		limit = min(limit, own)
 	}
+	r.prepared = maps.Clone(r.record.Granted)
+	if r.prepared == nil {
+		r.prepared = map[string]fileKey{}
+	}
 	r.slots, r.refusal = make(chan struct{}, limit), make(chan struct{})
 	return nil
 }
@@ -126,6 +133,16 @@ func (r *run) configure(ctx context.Context, setup Setup) error {
 		return fmt.Errorf("configuring the driver: %w", err)
 	}
 	return nil
+}
+
+// fresh tells whether the granted paths among keys are still what they were when the process started.
+func (r *run) fresh(keys map[string]fileKey) bool {
+	for path, key := range keys {
+		if granted, ok := r.record.Granted[path]; ok && granted != key {
+			return false
+		}
+	}
+	return true
 }
 
 // attend answers the driver's requests to its host until ctx ends.

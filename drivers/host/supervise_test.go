@@ -199,7 +199,7 @@ func findProcess(t *testing.T, argument string) int {
 func TestMemoryHogHitsItsLimitAndSaysSo(t *testing.T) {
 	h := open(t, quick(stateDir(t)))
 	m := manifest(t, "test/one")
-	m.Limits.MemoryBytes = 384 << 20 // room for a driver built with the race detector
+	m.Limits.MemoryBytes = 1 << 30 // room for a driver built with the race detector
 	instance := started(t, h, m, host.Setup{})
 	_, err := do(bounded(t), instance, "t1", "eat-memory")
 	wantFault(t, err, driverpb.Class_CLASS_UNKNOWN, "outcome-unknown")
@@ -268,7 +268,7 @@ func residentBytes(t *testing.T) int {
 func TestDriverThatNeverAnswersIsGivenUp(t *testing.T) {
 	h := open(t, quick(stateDir(t)))
 	m := manifest(t, "test/one", "never-answer")
-	m.Timeouts.Start = 300 * time.Millisecond
+	m.Timeouts.Start = 2 * time.Second
 	instance, err := h.Start(bounded(t), m, host.Setup{})
 	if err != nil {
 		t.Fatal(err)

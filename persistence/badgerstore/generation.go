@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -119,6 +120,7 @@ func (s *Store) openGeneration(name string) (*generation, error) {
 // verify checks the checksums of all tables, as they are in the page cache. Badger panics where a checksum is wrong.
 func (g *generation) verify() (err error) {
 	defer recoverAs(&err, "a checksum is wrong")
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	return g.db.VerifyChecksum()
 }
 

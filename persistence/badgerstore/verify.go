@@ -4,14 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
@@ -69,42 +70,49 @@ func (t *tables) readManifest(opts badger.Options) error {
 
 // verify checks the tables with the given ids.
 func (t *tables) verify(ids <-chan uint64) error {
-	var buf []byte
 	for id := range ids {
-		var err error
 		path := table.NewFilename(id, t.dir)
-		if buf, err = readInto(buf, path); err != nil {
+		data, unmap, err := mapFile(path)
+		if err != nil {
 			return fmt.Errorf("verifying: %w", err)
 		}
-		if err := verifyTable(buf, id, t.named[id].Compression); err != nil {
-			return fmt.Errorf("verifying %s: %w: %w", path, persistence.ErrCorrupt, err)
+		err = verifyTable(data, id, t.named[id].Compression)
+		if err != nil {
+			err = fmt.Errorf("verifying %s: %w: %w", path, persistence.ErrCorrupt, err)
+		}
+		if err := errors.Join(err, unmap()); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// readInto reads a whole file, into buf if it is large enough.
-func readInto(buf []byte, path string) ([]byte, error) {
+// mapFile maps a whole file into memory, so that a large table costs no heap.
+func mapFile(path string) (data []byte, unmap func() error, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return buf, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return buf, err
+		return nil, nil, err
 	}
-	if int64(cap(buf)) < info.Size() {
-		buf = make([]byte, info.Size())
+	if info.Size() == 0 {
+		return nil, func() error { return nil }, nil
 	}
-	buf = buf[:info.Size()]
-	_, err = io.ReadFull(f, buf)
-	return buf, err
+	data, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, fmt.Errorf("mapping %s: %w", path, err)
+	}
+	return data, func() error { return unix.Munmap(data) }, nil
 }
 
-// verifyTable checks the index and all blocks of a table. Badger panics on some damage.
+// verifyTable checks the index and all blocks of a table. Badger panics on some damage, and what the disk cannot read
+// is a fault.
 func verifyTable(data []byte, id uint64, compression options.CompressionType) (err error) {
 	defer recoverAs(&err, "badger gave up")
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	if err := verifyFooter(data); err != nil {
 		return err
 	}

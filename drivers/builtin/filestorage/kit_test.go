@@ -38,8 +38,18 @@ func TestConformance(t *testing.T) {
 
 func TestConformanceWhereBlocksAreShared(t *testing.T) {
 	t.Parallel()
+	point := diskdirtest.Mount(t, diskdirtest.XFS, diskdirtest.SmallestXFS)
 	drivertest.Run(t, harness("raw", func(t testing.TB) string {
-		return diskdirtest.Mount(t, diskdirtest.XFS, diskdirtest.SmallestXFS)
+		path, err := os.MkdirTemp(point, "pool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := os.RemoveAll(path); err != nil {
+				t.Errorf("removing the pool: %v", err)
+			}
+		})
+		return path
 	}))
 }
 

@@ -73,7 +73,7 @@ func TestConsoleLogIsBounded(t *testing.T) {
 			t.Setenv("TMPDIR", parent)
 			l := newLab(t)
 			const limit = 64 << 10
-			if _, err := driverpb.NewBaseClient(l.conn).Configure(l.ctx(), &driverpb.ConfigureRequest{
+			if _, err := driverpb.NewBaseClient(l.served).Configure(l.ctx(), &driverpb.ConfigureRequest{
 				Properties: l.structOf(map[string]any{"console_log_bytes": limit}),
 			}); err != nil {
 				t.Fatal(err)

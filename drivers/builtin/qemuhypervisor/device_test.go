@@ -122,7 +122,7 @@ func TestDiskRefusals(t *testing.T) {
 // TestUnplugNeedsTheGuest: without one that agrees it fails in words, and can be done later.
 func TestUnplugNeedsTheGuest(t *testing.T) {
 	l := newLab(t)
-	if _, err := driverpb.NewBaseClient(l.conn).Configure(l.ctx(), &driverpb.ConfigureRequest{
+	if _, err := driverpb.NewBaseClient(l.served).Configure(l.ctx(), &driverpb.ConfigureRequest{
 		Properties: l.structOf(map[string]any{"unplug_seconds": 1}),
 	}); err != nil {
 		t.Fatal(err)
@@ -153,13 +153,14 @@ func TestAllSlots(t *testing.T) {
 
 // network is a namespace with a tap in it and a DHCP server behind that, as a network driver would make it.
 type network struct {
-	t    *testing.T
-	name string
+	t     *testing.T
+	name  string
+	owner int // of the taps
 }
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	n := &network{t: t, name: "bhtest-" + filepath.Base(newStateDir(t))}
+	n := &network{t: t, owner: guestID, name: "bhtest-" + filepath.Base(newStateDir(t))}
 	run(t, "ip", "netns", "add", n.name)
 	t.Cleanup(func() { run(t, "ip", "netns", "del", n.name) })
 	return n
@@ -168,9 +169,8 @@ func newNetwork(t *testing.T) *network {
 // tap adds a tap with a network of its own: 10.77.<number>.0/24, the guest gets the address 2.
 func (n *network) tap(number int) string {
 	n.t.Helper()
-	name := fmt.Sprintf("tap%d", number)
+	name := n.plainTap(n.t, number)
 	gateway := fmt.Sprintf("10.77.%d.1", number)
-	run(n.t, "ip", "-n", n.name, "tuntap", "add", "dev", name, "mode", "tap", "user", fmt.Sprint(guestID))
 	run(n.t, "ip", "-n", n.name, "addr", "add", gateway+"/24", "dev", name)
 	run(n.t, "ip", "-n", n.name, "link", "set", name, "up")
 	pidFile := filepath.Join(newStateDir(n.t), "dnsmasq.pid")
@@ -183,6 +183,14 @@ func (n *network) tap(number int) string {
 			run(n.t, "kill", strings.TrimSpace(string(text)))
 		}
 	})
+	return name
+}
+
+// plainTap adds a tap with nothing behind it.
+func (n *network) plainTap(t testing.TB, number int) string {
+	t.Helper()
+	name := fmt.Sprintf("tap%d", number)
+	run(t, "ip", "-n", n.name, "tuntap", "add", "dev", name, "mode", "tap", "user", fmt.Sprint(n.owner))
 	return name
 }
 

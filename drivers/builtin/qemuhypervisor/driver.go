@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/commandline"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
@@ -37,14 +36,13 @@ func binaries() []string {
 type Hypervisor struct {
 	driverpb.UnimplementedHypervisorServer
 
-	env       sdk.Environment
-	turns     turns
-	probing   sync.Mutex
-	freezes   freezes
-	janitor   janitor
-	mutex     sync.Mutex
-	driver    driverSettings
-	processor map[commandline.Accelerator]verdict
+	env     sdk.Environment
+	turns   turns
+	probing sync.Mutex
+	freezes freezes
+	janitor janitor
+	mutex   sync.Mutex
+	driver  driverSettings
 }
 
 // driverSettings are the driver-wide properties.
@@ -64,11 +62,7 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 }
 
 func newHypervisor(env sdk.Environment) *Hypervisor {
-	h := &Hypervisor{
-		env:       env,
-		turns:     turns{open: map[string]*turn{}},
-		processor: map[commandline.Accelerator]verdict{},
-	}
+	h := &Hypervisor{env: env, turns: turns{open: map[string]*turn{}}}
 	h.freezes = freezes{timers: map[string]*time.Timer{}, thaw: h.thawInTime}
 	h.janitor = janitor{trim: h.trimLogs}
 	defaults := propertyReader{}

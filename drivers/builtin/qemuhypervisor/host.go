@@ -33,20 +33,20 @@ func (h *Hypervisor) OpenHost(ctx context.Context, request *driverpb.HostCallReq
 	if err != nil {
 		return nil, err
 	}
-	if !found.works {
-		return nil, sdk.Conflict("qemu-unusable", fmt.Sprintf("QEMU can't execute guests with %s: %s", kind, found.why),
+	if !found.Works {
+		return nil, sdk.Conflict("qemu-unusable", fmt.Sprintf("QEMU can't execute guests with %s: %s", kind, found.Why),
 			"look at QEMU's log, or install it again")
 	}
 	binary, err := h.binary()
 	if err != nil {
 		return nil, err
 	}
-	reply, err := h.hostReply(hostHandle{Binary: binary, Version: found.version, Accelerator: kind})
+	reply, err := h.hostReply(hostHandle{Binary: binary, Version: found.Version, Accelerator: kind})
 	if err != nil {
 		return nil, err
 	}
-	if !kvm.works {
-		reply.Facts["kvm"] = kvm.why
+	if !kvm.Works {
+		reply.Facts["kvm"] = kvm.Why
 	}
 	return reply, nil
 }
@@ -158,8 +158,7 @@ func processorModel() string {
 }
 
 // kvmWhy is what is known of KVM without trying it out.
-func (h *Hypervisor) kvmWhy() string {
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	return h.processor[commandline.KVM].why
+func (h *Hypervisor) kvmWhy(binary string) string {
+	found, _ := h.recallVerdict(binary, commandline.KVM)
+	return found.Why
 }

@@ -50,7 +50,7 @@ func TestOpenHost(t *testing.T) {
 			t.Errorf("%v is left", left)
 		}
 	}
-	probe, err := driverpb.NewBaseClient(l.conn).Probe(l.ctx(), &driverpb.ProbeRequest{})
+	probe, err := driverpb.NewBaseClient(l.served).Probe(l.ctx(), &driverpb.ProbeRequest{})
 	if err != nil || probe.GetHealth() != driverpb.ProbeReply_HEALTH_READY {
 		t.Errorf("the probe answers %v, %v", probe, err)
 	}
@@ -103,7 +103,7 @@ func TestBadProperties(t *testing.T) {
 		}
 	}
 	for _, bytes := range []any{1, 1e12, "many"} {
-		_, err := driverpb.NewBaseClient(l.conn).Configure(l.ctx(), &driverpb.ConfigureRequest{
+		_, err := driverpb.NewBaseClient(l.served).Configure(l.ctx(), &driverpb.ConfigureRequest{
 			Properties: l.structOf(map[string]any{"console_log_bytes": bytes}),
 		})
 		refused(t, err, driverpb.Class_CLASS_INVALID, "property-invalid")
@@ -121,7 +121,7 @@ func (l *lab) observe() map[string]*driverpb.Observed {
 	l.t.Helper()
 	call := l.call("host", "host-1")
 	call.Handle = l.opened
-	stream, err := driverpb.NewBaseClient(l.conn).Observe(l.ctx(), &driverpb.ObserveRequest{Call: call})
+	stream, err := driverpb.NewBaseClient(l.served).Observe(l.ctx(), &driverpb.ObserveRequest{Call: call})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestAdopt(t *testing.T) {
 	adopt := func(id string, handle *driverpb.Handle) (*driverpb.OutcomeReply, error) {
 		call := l.call("machine", id)
 		call.Epoch, call.Handle = 2, handle
-		return driverpb.NewBaseClient(l.conn).Adopt(l.ctx(), &driverpb.AdoptRequest{Call: call})
+		return driverpb.NewBaseClient(l.served).Adopt(l.ctx(), &driverpb.AdoptRequest{Call: call})
 	}
 	for range 2 {
 		if _, err := adopt("m1", l.handles["m1"]); err != nil {
@@ -199,7 +199,7 @@ func TestAdopt(t *testing.T) {
 	if _, err := adopt("m9", nil); err != nil {
 		t.Errorf("adopting what never was: %v", err)
 	}
-	if _, err := driverpb.NewBaseClient(l.conn).Release(l.ctx(), &driverpb.ReleaseRequest{Call: func() *driverpb.Call {
+	if _, err := driverpb.NewBaseClient(l.served).Release(l.ctx(), &driverpb.ReleaseRequest{Call: func() *driverpb.Call {
 		call := l.call("machine", "m1")
 		call.Epoch = 2
 		return call

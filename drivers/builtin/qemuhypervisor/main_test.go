@@ -57,7 +57,8 @@ type lab struct {
 	dir  string
 	host sdk.Host
 
-	conn    *grpc.ClientConn
+	// served is the connection to the driver.
+	served  grpc.ClientConnInterface
 	stop    func()
 	handles map[string]*driverpb.Handle
 	opened  *driverpb.Handle
@@ -76,7 +77,7 @@ func newLab(t *testing.T) *lab {
 		t: t, dir: newStateDir(t), handles: map[string]*driverpb.Handle{},
 		properties: map[string]any{"accelerator": accelerator(), "observe_foreign": false},
 	}
-	l.host = newUnits(t, l.dir, l.work(), l.pool())
+	l.host = newUnits(t, l.dir, &sandbox.User{UID: guestID, GID: guestID}, l.work(), l.pool())
 	for _, dir := range []string{l.work(), l.pool()} {
 		if err := os.Mkdir(dir, 0o770); err != nil {
 			t.Fatal(err)
@@ -97,7 +98,7 @@ func accelerator() string {
 }
 
 // newStateDir is short enough for sockets, and lets other users in.
-func newStateDir(t *testing.T) string {
+func newStateDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "qh")
 	if err != nil {
@@ -111,9 +112,9 @@ func newStateDir(t *testing.T) string {
 }
 
 // newUnits is the real thing that starts data-path processes, with the driver's declared permissions.
-func newUnits(t *testing.T, dir string, roots ...string) sdk.Host {
+func newUnits(t testing.TB, dir string, user *sandbox.User, roots ...string) sdk.Host {
 	t.Helper()
-	tree := cgroup.Open("bulkhead-test-" + filepath.Base(dir))
+	tree := cgroup.Open("bulkhead-test-"+filepath.Base(dir), cgroup.Places{})
 	set, err := units.Open(units.Config{
 		Dir: filepath.Join(dir, "units"), Stage: "/proc/self/exe", Cgroups: tree, Log: slog.New(slog.DiscardHandler),
 	})
@@ -133,11 +134,11 @@ func newUnits(t *testing.T, dir string, roots ...string) sdk.Host {
 	})
 	return set.For("qemuhypervisor", units.Policy{
 		Programs: qemuhypervisor.Manifest("/proc/self/exe").Permissions.Launch,
-		User:     &sandbox.User{UID: guestID, GID: guestID}, WriteRoots: roots,
+		User:     user, WriteRoots: roots,
 	})
 }
 
-func share(t *testing.T, path string, mode os.FileMode) {
+func share(t testing.TB, path string, mode os.FileMode) {
 	t.Helper()
 	if err := os.Chown(path, -1, guestID); err != nil {
 		t.Fatal(err)
@@ -177,11 +178,13 @@ func (l *lab) start() {
 			l.t.Errorf("serving: %v", err)
 		}
 	})
-	if l.conn, err = grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.served = conn
 	l.stop = sync.OnceFunc(func() {
-		_ = l.conn.Close()
+		_ = conn.Close()
 		cancel()
 		serving.Wait()
 	})
@@ -194,7 +197,7 @@ func (l *lab) restart() {
 	l.start()
 }
 
-func (l *lab) client() driverpb.HypervisorClient { return driverpb.NewHypervisorClient(l.conn) }
+func (l *lab) client() driverpb.HypervisorClient { return driverpb.NewHypervisorClient(l.served) }
 
 func (l *lab) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patient)
@@ -304,7 +307,7 @@ func refused(t *testing.T, err error, class driverpb.Class, code string) *driver
 func faultCode(err error) string { return sdk.FaultOf(err).GetCode() }
 
 // until waits for a condition.
-func until(t *testing.T, what string, limit time.Duration, reached func() bool) {
+func until(t testing.TB, what string, limit time.Duration, reached func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for !reached() {
@@ -325,15 +328,15 @@ var guestImage = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// guestDisk makes a disk with the guest on it in the lab's pool.
-func (l *lab) guestDisk(name string) *driverpb.MachineDisk {
-	l.t.Helper()
+// guestDisk makes a disk with the guest on it.
+func guestDisk(t testing.TB, pool, name string) *driverpb.MachineDisk {
+	t.Helper()
 	image, err := guestImage()
 	if err != nil {
-		l.t.Fatal(err)
+		t.Fatal(err)
 	}
-	disk := l.newDisk(name, 0)
-	run(l.t, "cp", "--sparse=always", "--no-preserve=mode", image, disk.GetDisk().GetPath())
+	disk := diskIn(t, pool, name, 0)
+	run(t, "cp", "--sparse=always", "--no-preserve=mode", image, disk.GetDisk().GetPath())
 	disk.BootOrder = 1
 	return disk
 }
@@ -344,7 +347,7 @@ func (l *lab) newDisk(name string, size int64) *driverpb.MachineDisk {
 	return diskIn(l.t, l.pool(), name, size)
 }
 
-func diskIn(t *testing.T, pool, name string, size int64) *driverpb.MachineDisk {
+func diskIn(t testing.TB, pool, name string, size int64) *driverpb.MachineDisk {
 	t.Helper()
 	path := filepath.Join(pool, name+".raw")
 	file, err := os.Create(path)
@@ -357,7 +360,7 @@ func diskIn(t *testing.T, pool, name string, size int64) *driverpb.MachineDisk {
 	}
 	share(t, path, 0o660)
 	return &driverpb.MachineDisk{
-		Volume: &driverpb.Ref{Kind: "volume", Id: name}, Device: "disk", Serial: name,
+		Volume: &driverpb.Ref{Kind: "volume", Id: name}, Device: "disk", Serial: name[:min(len(name), 20)],
 		Disk: &driverpb.Disk{Protocol: "file", Path: path, Format: "raw"},
 	}
 }
@@ -365,8 +368,13 @@ func diskIn(t *testing.T, pool, name string, size int64) *driverpb.MachineDisk {
 // smallMachine boots the guest from a disk of its own.
 func (l *lab) smallMachine(id string) *driverpb.MachineSpec {
 	l.t.Helper()
+	return smallMachineIn(l.t, l.pool(), id)
+}
+
+func smallMachineIn(t testing.TB, pool, id string) *driverpb.MachineSpec {
+	t.Helper()
 	return &driverpb.MachineSpec{
-		Name: id, Cpus: 1, MemoryBytes: 192 << 20, Disks: []*driverpb.MachineDisk{l.guestDisk("vol-" + id)},
+		Name: id, Cpus: 1, MemoryBytes: 192 << 20, Disks: []*driverpb.MachineDisk{guestDisk(t, pool, "vol-"+id)},
 		CloudInit: &driverpb.CloudInit{MetaData: "instance-id: i-" + id + "\nlocal-hostname: " + id + "\n"},
 	}
 }
@@ -439,7 +447,7 @@ func (c *console) types(line string) {
 }
 
 // run runs a program that has to succeed.
-func run(t *testing.T, program string, args ...string) {
+func run(t testing.TB, program string, args ...string) {
 	t.Helper()
 	if text, err := output(program, args...); err != nil {
 		t.Fatalf("%s %q: %v: %s", program, args, err, text)

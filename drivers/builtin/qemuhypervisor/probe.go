@@ -15,46 +15,31 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-// verdict is what a probe found out about an accelerator.
-type verdict struct {
-	works bool
-	// why it does not, for people.
-	why string
-	// version of the QEMU that was started.
-	version string
-	// took is how long the probe's guest ran.
-	took time.Duration
-}
-
-// judge really starts a guest with the accelerator, once in the life of this process.
+// judge really starts a guest with the accelerator, unless it is known what comes of it.
 func (h *Hypervisor) judge(ctx context.Context, kind commandline.Accelerator) (verdict, error) {
-	h.probing.Lock()
-	defer h.probing.Unlock()
-	h.mutex.Lock()
-	known, ok := h.processor[kind]
-	h.mutex.Unlock()
-	if ok {
-		return known, nil
-	}
-	found, err := h.tryOut(ctx, kind)
-	if err != nil {
-		return verdict{}, err
-	}
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	h.processor[kind] = found
-	return found, nil
-}
-
-// tryOut starts the probe's guest and watches it. An error means that nothing was found out.
-func (h *Hypervisor) tryOut(ctx context.Context, kind commandline.Accelerator) (found verdict, err error) {
 	binary, err := h.binary()
 	if err != nil {
 		return verdict{}, err
 	}
+	h.probing.Lock()
+	defer h.probing.Unlock()
+	found, ok := h.recallVerdict(binary, kind)
+	if !ok {
+		if found, err = h.tryOut(ctx, binary, kind); err != nil {
+			return verdict{}, err
+		}
+		h.keepVerdict(binary, kind, found)
+	}
+	return found, nil
+}
+
+// tryOut starts the probe's guest and watches it. An error means that nothing was found out.
+func (h *Hypervisor) tryOut(
+	ctx context.Context, binary string, kind commandline.Accelerator,
+) (found verdict, err error) {
 	if kind == commandline.KVM {
 		if _, err := os.Stat(deviceKVM); err != nil {
-			return verdict{why: "there is no " + deviceKVM + ": no virtualisation, or kvm's kernel modules are missing"}, nil
+			return verdict{Why: "there is no " + deviceKVM + ": no virtualisation, or kvm's kernel modules are missing"}, nil
 		}
 	}
 	unit := "probe-" + string(kind)
@@ -80,7 +65,7 @@ func (h *Hypervisor) tryOut(ctx context.Context, kind commandline.Accelerator) (
 	}
 	launched, err := h.env.Host.Launch(ctx, launch)
 	if sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_DENIED || sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_NOT_FOUND {
-		return verdict{why: sdk.FaultOf(err).GetMessage()}, nil
+		return verdict{Why: sdk.FaultOf(err).GetMessage()}, nil
 	}
 	if err != nil {
 		return verdict{}, fmt.Errorf("starting a probe: %w", err)
@@ -109,13 +94,13 @@ func layOut(dir directory, binary string, kind commandline.Accelerator) (*comman
 func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket string) (verdict, error) {
 	monitor, err := h.appearProbe(ctx, unit, socket)
 	if errors.Is(err, errEnded) {
-		return verdict{why: "QEMU does not start with it: " + lastWords(unit.GetLogPath())}, nil
+		return verdict{Why: "QEMU does not start with it: " + lastWords(unit.GetLogPath())}, nil
 	}
 	if err != nil {
 		return verdict{}, err
 	}
 	defer func() { _ = monitor.Close() }()
-	found := verdict{version: monitor.Version()}
+	found := verdict{Version: monitor.Version()}
 	begun := time.Now()
 	if err := execute(ctx, monitor, "cont", nil, nil); err != nil {
 		return verdict{}, fmt.Errorf("starting the probe's guest: %w", err)
@@ -123,19 +108,19 @@ func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket
 	patience, cancel := context.WithTimeout(ctx, accelerator.Patience)
 	defer cancel()
 	status, err := waitFor(patience, monitor, func(status string) bool { return status != qemuRunning })
-	found.took = time.Since(begun)
+	found.Took = time.Since(begun)
 	switch {
 	case ctx.Err() != nil:
 		return verdict{}, fmt.Errorf("watching a probe: %w", ctx.Err())
 	case errors.Is(err, context.DeadlineExceeded):
-		found.why = fmt.Sprintf("it executes guests too slowly: not %d million instructions in %s",
+		found.Why = fmt.Sprintf("it executes guests too slowly: not %d million instructions in %s",
 			accelerator.Instructions/1_000_000, accelerator.Patience)
 	case err != nil:
-		found.why = "QEMU ended while it executed a guest"
+		found.Why = "QEMU ended while it executed a guest"
 	case status != accelerator.Success:
-		found.why = fmt.Sprintf("it can't execute what every operating system does (QEMU reports %q)", status)
+		found.Why = fmt.Sprintf("it can't execute what every operating system does (QEMU reports %q)", status)
 	default:
-		found.works = true
+		found.Works = true
 	}
 	return found, nil
 }
@@ -171,16 +156,16 @@ func (h *Hypervisor) acceleratorFor(
 // choose finds the accelerator a host's settings lead to, and what the probe of KVM found.
 func (h *Hypervisor) choose(ctx context.Context, s settings) (commandline.Accelerator, verdict, error) {
 	if s.accelerator == string(commandline.TCG) {
-		return commandline.TCG, verdict{why: "switched off by the property " + keyAccelerator}, nil
+		return commandline.TCG, verdict{Why: "switched off by the property " + keyAccelerator}, nil
 	}
 	found, err := h.judge(ctx, commandline.KVM)
 	switch {
 	case err != nil:
 		return "", verdict{}, err
-	case found.works:
+	case found.Works:
 		return commandline.KVM, found, nil
 	case s.accelerator == string(commandline.KVM):
-		return "", verdict{}, sdk.Invalid("kvm-unusable", "/properties/"+keyAccelerator, "KVM does not work here: "+found.why,
+		return "", verdict{}, sdk.Invalid("kvm-unusable", "/properties/"+keyAccelerator, "KVM does not work here: "+found.Why,
 			"set it to auto or tcg, or enable virtualisation in the firmware")
 	}
 	return commandline.TCG, found, nil

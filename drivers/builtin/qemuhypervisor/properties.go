@@ -211,6 +211,6 @@ func (r *propertyReader) number(key string) int64 {
 
 func (r *propertyReader) fail(key, message string) {
 	if r.failed == nil {
-		r.failed = sdk.Invalid("property-invalid", "/properties/"+key, message, "")
+		r.failed = sdk.Invalid("property-invalid", "/properties/"+key, message, "correct the property "+key)
 	}
 }

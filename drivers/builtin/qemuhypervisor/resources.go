@@ -26,12 +26,13 @@ func (h *Hypervisor) Probe(ctx context.Context, call *driverpb.Call) (*driverpb.
 	if call.GetResource().GetKind() == kindMachine {
 		return h.probeMachine(ctx, call.GetResource().GetId()), nil
 	}
-	if _, err := h.binary(); err != nil {
+	binary, err := h.binary()
+	if err != nil {
 		fault := sdk.FaultOf(err)
 		return unready(fault.GetMessage() + "; " + fault.GetRemedy()), nil
 	}
 	reply := &driverpb.ProbeReply{Health: driverpb.ProbeReply_HEALTH_READY}
-	if why := h.kvmWhy(); why != "" {
+	if why := h.kvmWhy(binary); why != "" {
 		reply.Reason = "guests are emulated, since KVM does not work here: " + why
 	}
 	return reply, nil

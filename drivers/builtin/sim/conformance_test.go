@@ -25,11 +25,14 @@ func TestMain(m *testing.M) {
 }
 
 // worldTruth is the kit's view past the driver.
-type worldTruth struct{ world *simworld.World }
+type worldTruth struct {
+	world    *simworld.World
+	follower *simworld.Follower
+}
 
 func (w worldTruth) load(tb testing.TB) *simworld.Truth {
 	tb.Helper()
-	truth, err := w.world.Truth()
+	truth, err := w.follower.Truth()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -87,8 +90,14 @@ func (w worldTruth) image(tb testing.TB) drivertest.Image {
 }
 
 // harness describes the simulator on a world; start and properties are up to the caller.
-func harness(world *simworld.World) drivertest.Harness {
-	truth := worldTruth{world}
+func harness(t *testing.T, world *simworld.World) drivertest.Harness {
+	t.Helper()
+	follower, err := world.Follow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(follower.Close)
+	truth := worldTruth{world, follower}
 	number := func(key string, value float64) func(testing.TB) drivertest.Properties {
 		return func(testing.TB) drivertest.Properties { return drivertest.Properties{key: value} }
 	}
@@ -225,7 +234,7 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = world.Close() })
-	h := harness(world)
+	h := harness(t, world)
 	h.Start = drivertest.Process(drivertest.ProcessOptions{})
 	h.Properties = map[string]any{"world": dir, "latency": "*=1ms", "faults": "action=delay at=after for=1ms"}
 	drivertest.Run(t, h)
@@ -234,7 +243,7 @@ func TestConformance(t *testing.T) {
 // TestConformanceInMemory runs the kit in virtual time against a world without files.
 func TestConformanceInMemory(t *testing.T) {
 	world := simworld.New()
-	h := harness(world)
+	h := harness(t, world)
 	h.Start = drivertest.InMemory(func(env sdk.Environment) (sdk.Driver, error) {
 		return sim.NewDriver(world, sim.Options{Instance: env.Instance}), nil
 	})

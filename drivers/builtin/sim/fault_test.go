@@ -276,7 +276,7 @@ func TestFaultCrash(t *testing.T) {
 
 func TestFaultsOfOneResourceAndOfTheDriver(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		wide := "call=CreateVolume nth=2 action=error code=wide"
+		wide := "call=CreateVolume times=1 action=error code=wide"
 		configure := func(faults string) error {
 			properties, _ := structpb.NewStruct(map[string]any{"faults": faults})
 			_, err := r.base.Configure(t.Context(), &driverpb.ConfigureRequest{Properties: properties})
@@ -295,7 +295,7 @@ func TestFaultsOfOneResourceAndOfTheDriver(t *testing.T) {
 			got = append(got, sdk.FaultOf(err).GetCode())
 		}
 		// Driver-wide rules come merged with each call and must count once; equal rules of two resources count apart.
-		if want := []string{"", "wide", "own", "own", ""}; !slices.Equal(got, want) {
+		if want := []string{"wide", "", "own", "own", ""}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
@@ -352,6 +352,30 @@ func TestTwoInstancesOnOneWorld(t *testing.T) {
 		var refusal *simworld.LawError
 		if errors.As(err, &refusal) || r.volumes() != 1 || len(r.truth().Refusals()) != 1 {
 			t.Errorf("volumes %d, refusals %v", r.volumes(), r.truth().Refusals())
+		}
+	})
+}
+
+// TestACrashedInstanceDoesNothingMore: a process that is dead does not finish what other calls had begun.
+func TestACrashedInstanceDoesNothingMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := simworld.New()
+		driver := sim.NewDriver(world, sim.Options{Crash: func() {}})
+		open := func(ctx context.Context, id string) error {
+			_, err := driver.Storage.OpenPool(ctx, &driverpb.OpenPoolRequest{Call: call("op-"+id, "pool", id)})
+			return err
+		}
+		if _, err := world.Inject(simfault.Rule{Resource: "pool-1", Action: simfault.CrashBeforeEffect}); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(within(t, time.Second), "pool-1"); err == nil {
+			t.Error("the call that crashed succeeded")
+		}
+		if err := open(t.Context(), "pool-2"); err == nil {
+			t.Error("a call after the crash succeeded")
+		}
+		if found, err := world.Truth(); err != nil || len(found.Effects()) != 0 {
+			t.Errorf("effects %v, %v; want none", found.Effects(), err)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 func tree(t *testing.T) *cgroup.Tree {
 	t.Helper()
-	opened := cgroup.Open(fmt.Sprintf("bulkhead-test-%d", os.Getpid()))
+	opened := cgroup.Open(fmt.Sprintf("bulkhead-test-%d", os.Getpid()), cgroup.Places{})
 	t.Cleanup(func() {
 		if err := opened.Remove(); err != nil {
 			t.Error(err)
@@ -90,6 +90,14 @@ func begin(t *testing.T, group *cgroup.Group, script string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	return shell
+}
+
+func TestTreeStaysWhereItWas(t *testing.T) {
+	before := tree(t)
+	again := cgroup.Open("another-name", before.Places())
+	if again.Places() != before.Places() {
+		t.Errorf("got %+v, want %+v", again.Places(), before.Places())
+	}
 }
 
 func TestLimits(t *testing.T) {

@@ -24,26 +24,42 @@ const (
 	Processes = "cgroup-pids"
 )
 
-// Tree is the place under which groups are made: one directory in each hierarchy that helps.
-type Tree struct {
-	unified string // cgroup v2; "" when there is none to write to
-	memory  string // cgroup v1
-	pids    string // cgroup v1
-	missing []Missing
+// Places are the directories of a tree, "" where a hierarchy is missing or closed to us.
+type Places struct {
+	// Unified is in cgroup v2, Memory and Processes are in the hierarchies of v1.
+	Unified   string `json:"unified"`
+	Memory    string `json:"memory"`
+	Processes string `json:"processes"`
 }
 
-// Open finds or makes the tree of this name below the cgroup of this process. It never fails: what is missing is
+// Tree is where groups are made: one directory in each hierarchy that helps.
+type Tree struct {
+	unified, memory, pids string
+	missing               []Missing
+}
+
+// Open finds or makes the tree of this name. Each directory is where it was before, if that is still there, else below
+// the cgroup of this process, which need not be the one of the server before. It never fails: what is missing is
 // reported.
-func Open(name string) *Tree {
-	tree := &Tree{}
+func Open(name string, before Places) *Tree {
+	tree := &Tree{unified: before.Unified, memory: before.Memory, pids: before.Processes}
 	mounts, own := readMounts(), readOwn()
-	if mount, ok := mounts["cgroup2"]; ok {
+	if mount, ok := mounts["cgroup2"]; ok && !exists(tree.unified) {
 		tree.unified = tree.makeUnified(mount, own[""], name)
 	}
-	tree.memory = tree.makeLegacy(mounts["memory"], own["memory"], name)
-	tree.pids = tree.makeLegacy(mounts["pids"], own["pids"], name)
+	if !exists(tree.memory) {
+		tree.memory = tree.makeLegacy(mounts["memory"], own["memory"], name)
+	}
+	if !exists(tree.pids) {
+		tree.pids = tree.makeLegacy(mounts["pids"], own["pids"], name)
+	}
 	tree.judge()
 	return tree
+}
+
+// Places says where the tree is, for the next Open.
+func (t *Tree) Places() Places {
+	return Places{Unified: t.unified, Memory: t.memory, Processes: t.pids}
 }
 
 // Missing lists what groups of this tree can't do.

@@ -53,8 +53,11 @@ func (l *Launcher) spec(launch *driverpb.Launch, program Program) (sandbox.Spec,
 
 func executables(program Program) ([]string, error) {
 	var exec []string
-	for _, path := range append([]string{program.Path}, program.Exec...) {
+	for n, path := range append([]string{program.Path}, program.Exec...) {
 		paths, err := sandbox.ExecPaths(path)
+		if n > 0 && errors.Is(err, os.ErrNotExist) {
+			continue // what it may execute need not be there
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, sdk.NotFound("program-missing", fmt.Sprintf("%s is not there", path), "install "+filepath.Base(path))
 		}

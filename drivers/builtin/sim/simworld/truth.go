@@ -3,10 +3,7 @@ package simworld
 import (
 	"cmp"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -18,42 +15,22 @@ type Truth struct {
 
 // LoadTruth reads the truth about the world in dir. It needs no driver and disturbs none.
 func LoadTruth(dir string) (*Truth, error) {
-	file, err := os.Open(filepath.Join(dir, journalName))
+	f, err := Follow(dir)
 	if err != nil {
-		return nil, fmt.Errorf("loading truth: %w", err)
+		return nil, err
 	}
-	j := newJournal(file)
-	defer func() { _ = j.close() }() // nothing was written
-	if err := j.lock(syscall.LOCK_SH); err != nil {
-		return nil, fmt.Errorf("loading truth: %w", err)
-	}
-	defer j.unlock()
-	t := &Truth{state: newState()}
-	j.scan.history = true
-	err = j.catchUp(false, func(e *Effect) error {
-		t.effects = append(t.effects, *e)
-		return t.state.apply(e)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("loading truth from %s: %w", filepath.Join(dir, journalName), err)
-	}
-	return t, nil
+	defer f.Close()
+	return f.Truth()
 }
 
-// Truth returns the truth about the world.
+// Truth returns the truth about the world, as it is now and for good.
 func (w *World) Truth() (*Truth, error) {
-	if w.journal != nil {
-		return LoadTruth(w.dir)
+	f, err := w.Follow()
+	if err != nil {
+		return nil, err
 	}
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	t := &Truth{state: newState(), effects: slices.Clone(w.history)}
-	for i := range t.effects {
-		if err := t.state.apply(&t.effects[i]); err != nil {
-			return nil, fmt.Errorf("replaying history: %w", err)
-		}
-	}
-	return t, nil
+	defer f.Close()
+	return f.Truth()
 }
 
 // Objects lists what exists, of the given kinds or of all, sorted by kind, scope and id.

@@ -21,9 +21,25 @@ func TestTruthFindsOrphansAndMissing(t *testing.T) {
 		t.Errorf("missing are %v, want vol-gone", missing)
 	}
 	must(t, w.Vanish(volume("pool-1", "vol-known", 1).Key))
+	followed := follower(t, w)
+	if first, err := followed.Truth(); err != nil || first.Count("volume", "vol-known") != 0 {
+		t.Errorf("followed: %v, %v", first, err)
+	}
+	must(t, create(w, "late", 1, volume("pool-1", "vol-late", 1)))
+	if second, err := followed.Truth(); err != nil || second.Count("volume", "vol-late") != 1 {
+		t.Errorf("followed on: %v, %v", second, err)
+	}
 	if truth(t, w).Count("volume", "vol-known") != 0 || found.Count("volume", "vol-known") != 1 {
 		t.Error("a truth is of one instant")
 	}
+}
+
+func follower(t *testing.T, w *simworld.World) *simworld.Follower {
+	t.Helper()
+	f, err := w.Follow()
+	must(t, err)
+	t.Cleanup(f.Close)
+	return f
 }
 
 func TestTruthFindsDuplicates(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 
@@ -101,7 +102,8 @@ func TestWorldSurvivesAWriteCutAnywhere(t *testing.T) {
 	path := filepath.Join(dir, "journal.jsonl")
 	whole, err := os.ReadFile(path)
 	must(t, err)
-	must(t, create(w, "op/2", 1, volume("pool-1", "vol-1", 5)))
+	// Longer than what is written over what is left of it.
+	must(t, create(w, "op/2-"+strings.Repeat("x", 300), 1, volume("pool-1", "vol-1", 5)))
 	both, err := os.ReadFile(path)
 	must(t, err)
 	for cut := len(whole); cut < len(both); cut++ {

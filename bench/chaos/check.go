@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/bench/client"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// checker compares what was promised with what there is.
+type checker struct {
+	report *report
+	client *client.Client
+	ledger *ledger
+	dir    string
+	real   bool
+
+	phases map[string]map[string]string // kind, id -> phase
+}
+
+const maxFindings = 20
+
+func (c *checker) find(counter *int, format string, args ...any) {
+	*counter++
+	if len(c.report.Findings) < maxFindings {
+		c.report.Findings = append(c.report.Findings, fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *checker) run(ctx context.Context, patience time.Duration) error {
+	operations, err := c.settle(ctx, patience)
+	if err != nil {
+		return err
+	}
+	if err := c.read(ctx); err != nil {
+		return err
+	}
+	c.promises(operations)
+	c.limbo()
+	for _, twice := range c.ledger.twice {
+		c.find(&c.report.Duplicated, "%s", twice)
+	}
+	if c.real {
+		return nil
+	}
+	return c.truth()
+}
+
+// settle waits until every operation has ended.
+func (c *checker) settle(ctx context.Context, patience time.Duration) (map[string]map[string]any, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		list, err := c.client.All(ctx, "/v1/operations")
+		if err != nil {
+			return nil, err
+		}
+		byID, open := map[string]map[string]any{}, []string{}
+		for _, op := range list {
+			byID[fmt.Sprint(op["id"])] = op
+			if phase := fmt.Sprint(op["phase"]); !slices.Contains([]string{"succeeded", "failed", "cancelled"}, phase) {
+				open = append(open, fmt.Sprintf("%v of %v is %s: %v", op["action"], op["target"], phase, op["message"]))
+			}
+		}
+		if len(open) == 0 {
+			return byID, nil
+		}
+		if time.Now().After(deadline) {
+			for _, o := range open {
+				c.find(&c.report.Stuck, "%s", o)
+			}
+			return byID, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the operations to end: %w", ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// read reads all resources.
+func (c *checker) read(ctx context.Context) error {
+	c.phases = map[string]map[string]string{}
+	for _, d := range resources.Definitions() {
+		switch d.Kind {
+		case resources.KindOperation, resources.KindZone, resources.KindToken, resources.KindDriver:
+			continue
+		}
+		list, err := c.client.All(ctx, "/v1/"+d.Plural)
+		if err != nil {
+			return err
+		}
+		byID := map[string]string{}
+		for _, r := range list {
+			byID[fmt.Sprint(r["id"])] = fmt.Sprint(r["phase"])
+		}
+		c.phases[string(d.Kind)] = byID
+	}
+	return nil
+}
+
+// promises looks that every operation that was accepted is known, and that what
+// was created and not deleted is there.
+func (c *checker) promises(operations map[string]map[string]any) {
+	deleted := map[string]bool{}
+	for _, op := range operations {
+		if op["action"] == "delete" && op["phase"] == "succeeded" {
+			target, _ := op["target"].(map[string]any)
+			deleted[fmt.Sprint(target["id"])] = true
+		}
+	}
+	for _, a := range c.ledger.accepted {
+		op, known := operations[a.id]
+		if !known {
+			c.find(&c.report.Lost, "operation %s (%s of %s %s) was accepted and is not known", a.id, a.action, a.kind, a.target)
+			continue
+		}
+		switch op["phase"] {
+		case "succeeded":
+			c.report.Succeeded++
+		default:
+			c.report.Failed++
+		}
+		_, there := c.phases[a.kind][a.target]
+		if a.action == "create" && op["phase"] == "succeeded" && !there && !deleted[a.target] {
+			c.find(&c.report.Lost, "%s %s was created and is not there", a.kind, a.target)
+		}
+	}
+}
+
+// limbo looks for resources that are on the way with nobody on it.
+func (c *checker) limbo() {
+	for kind, byID := range c.phases {
+		for id, phase := range byID {
+			if strings.HasSuffix(phase, "ing") && phase != "running" {
+				c.find(&c.report.Stuck, "%s %s is %s and no operation runs", kind, id, phase)
+			}
+		}
+	}
+}
+
+// truth compares the simulated hardware with the state.
+func (c *checker) truth() error {
+	worlds, err := filepath.Glob(filepath.Join(c.dir, "host", "drivers", "*sim*", "work", "world"))
+	if err != nil || len(worlds) != 1 {
+		return fmt.Errorf("looking for the simulated world: found %v (%w)", worlds, err)
+	}
+	truth, err := simworld.LoadTruth(worlds[0])
+	if err != nil {
+		return fmt.Errorf("reading the simulated world: %w", err)
+	}
+	for _, d := range truth.Duplicates() {
+		c.find(&c.report.Duplicated, "duplicate: %+v", d)
+	}
+	for _, o := range truth.Orphans(func(ref simworld.Ref) bool { return c.isReal(ref.Kind, ref.ID) }) {
+		c.find(&c.report.Orphans, "orphan: %s (%s)", o.Key, c.phases[o.Kind][o.ID])
+	}
+	for kind, byID := range c.phases {
+		for id := range byID {
+			if physical(kind) && c.isReal(kind, id) && truth.Count(kind, id) != 1 {
+				c.find(&c.report.Lost, "%s %s is %s and not in the world", kind, id, byID[id])
+			}
+		}
+	}
+	return nil
+}
+
+func physical(kind string) bool {
+	return slices.Contains([]string{
+		"pool", "volume", "snapshot", "image-store", "template", "host", "network", "nic", "machine",
+	}, kind)
+}
+
+// isReal reports whether the hardware must have a resource.
+func (c *checker) isReal(kind, id string) bool {
+	phase := c.phases[kind][id]
+	if kind == "machine" {
+		return phase == "running" || phase == "paused"
+	}
+	return phase == "ready" || phase == "degraded"
+}
+
+// state opens the data directory, now that no server does, and recomputes it.
+func (c *checker) state() error {
+	store, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(c.dir, "state")})
+	if err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	defer store.Close() //nolint:errcheck // only read
+	codec, err := persistence.NewCodec(resources.NewVocabulary())
+	if err != nil {
+		return err
+	}
+	machine, err := persistence.Open(store, codec)
+	if err != nil {
+		return err
+	}
+	return machine.View(func(v *persistence.View) error {
+		found, err := v.Check()
+		for _, f := range found {
+			c.find(&c.report.Broken, "%s", f)
+		}
+		return err
+	})
+}
+
+// clean deletes what real guests and disks there are.
+func clean(ctx context.Context, s settings, c *client.Client) error {
+	if !s.real {
+		return nil
+	}
+	for _, plural := range []string{"snapshots", "machines", "volumes", "templates", "rules", "networks"} {
+		list, err := c.All(ctx, "/v1/"+plural)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			path := fmt.Sprintf("/v1/%s/%s?wait=60s", plural, r["id"])
+			if _, err := c.Insist(ctx, http.MethodDelete, path, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stopDrivers ends the driver processes, which outlive the server.
+func stopDrivers(ctx context.Context, c *client.Client, server *server) error {
+	answer, err := c.Insist(ctx, http.MethodGet, "/v1/drivers", nil)
+	if err != nil {
+		return err
+	}
+	if err := server.kill(); err != nil {
+		return err
+	}
+	var errs []error
+	for _, pid := range pidsOf(answer) {
+		if server.owns(pid) {
+			errs = append(errs, syscall.Kill(pid, syscall.SIGKILL))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/bench/client"
+)
+
+type settings struct {
+	seed     uint64
+	duration time.Duration
+	workers  int
+	real     bool
+	kills    int
+	image    string
+	keep     bool
+}
+
+// Times between kills: the simulator is fast, guests take a while.
+const (
+	simShortest, simLongest   = 200 * time.Millisecond, 1500 * time.Millisecond
+	realShortest, realLongest = 2 * time.Second, 8 * time.Second
+	settlePatience            = 3 * time.Minute
+)
+
+func run(ctx context.Context, s settings) (*report, error) {
+	dir, err := os.MkdirTemp("/var/tmp", "bulkhead-chaos-")
+	if err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	server, err := newServer(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{Seed: s.seed}
+	if err := chaos(ctx, s, server, r); err != nil {
+		return nil, fmt.Errorf("%w; everything is in %s", err, dir)
+	}
+	if r.bad() || s.keep {
+		fmt.Fprintln(os.Stderr, "chaos: everything is kept in", dir)
+		return r, nil
+	}
+	return r, os.RemoveAll(dir)
+}
+
+func chaos(ctx context.Context, s settings, server *server, r *report) error {
+	if err := server.start(); err != nil {
+		return err
+	}
+	defer server.kill() //nolint:errcheck // the last thing done
+	c, err := server.client(ctx)
+	if err != nil {
+		return err
+	}
+	stock := &stock{ids: map[string][]string{}}
+	if err := furnish(ctx, s, server.dir, c, stock); err != nil {
+		return err
+	}
+	ledger := &ledger{seen: map[string]bool{}}
+	kills, err := disturb(ctx, s, server, c, stock, ledger)
+	if err != nil {
+		return err
+	}
+	r.Kills, r.Operations, r.Refused = kills, len(ledger.accepted), ledger.refused
+	if c, err = server.client(ctx); err != nil {
+		return err
+	}
+	check := &checker{report: r, client: c, ledger: ledger, dir: server.dir, real: s.real}
+	if err := check.run(ctx, settlePatience); err != nil {
+		return err
+	}
+	if err := clean(ctx, s, c); err != nil {
+		return err
+	}
+	if err := stopDrivers(ctx, c, server); err != nil {
+		return err
+	}
+	return check.state()
+}
+
+// disturb lets the workers work while the killer kills.
+func disturb(
+	ctx context.Context, s settings, server *server, c *client.Client, stock *stock, ledger *ledger,
+) (int, error) {
+	working, stop := context.WithTimeout(ctx, s.duration)
+	defer stop()
+	var wg sync.WaitGroup
+	for i := range s.workers {
+		w := &worker{client: c, random: rand.New(rand.NewPCG(s.seed, uint64(i+1))), ledger: ledger, stock: stock}
+		wg.Go(func() { w.run(working) })
+	}
+	k := &killer{
+		server: server, client: c, random: rand.New(rand.NewPCG(s.seed, 0)), limit: s.kills,
+		shortest: simShortest, longest: simLongest,
+	}
+	if s.real {
+		k.shortest, k.longest = realShortest, realLongest
+	}
+	err := k.run(working)
+	if s.kills > 0 {
+		stop()
+	}
+	wg.Wait()
+	return k.kills, err
+}
+
+// furnish makes what the workers use.
+func furnish(ctx context.Context, s settings, dir string, c *client.Client, stock *stock) error {
+	f := &furnisher{ctx: ctx, client: c, stock: stock}
+	hypervisor, storage, images, network := "bulkhead/sim", "bulkhead/sim", "bulkhead/sim", "bulkhead/sim"
+	template, pools, hosts := "sim:guest", 2, 2
+	properties := func(string) map[string]any { return map[string]any{} }
+	if s.real {
+		hypervisor, storage, images = "bulkhead/qemuhypervisor", "bulkhead/filestorage", "bulkhead/directoryimages"
+		template, pools, hosts = s.image, 1, 1
+		properties = func(name string) map[string]any {
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				f.err = err
+			}
+			return map[string]any{"path": path}
+		}
+	}
+	for i := range hosts {
+		f.create("hosts", fmt.Sprintf("host-%d", i), map[string]any{"driver": hypervisor})
+	}
+	for i := range pools {
+		f.create("pools", fmt.Sprintf("pool-%d", i), map[string]any{
+			"driver": storage, "properties": properties(fmt.Sprintf("pool-%d", i)), "overcommit": 100,
+		})
+	}
+	store := properties("images")
+	if s.real {
+		store["allowPaths"] = filepath.Dir(s.image)
+	}
+	f.create("image-stores", "images", map[string]any{"driver": images, "properties": store})
+	f.create("templates", "guest", map[string]any{"format": "raw", "file": template})
+	f.create("networks", "net-0", map[string]any{"driver": network, "cidr": "10.1.0.0/16"})
+	f.create("networks", "net-1", map[string]any{"driver": network, "cidr": "10.2.0.0/16"})
+	return f.err
+}
+
+type furnisher struct {
+	ctx    context.Context //nolint:containedctx // lives for one function
+	client *client.Client
+	stock  *stock
+	err    error
+}
+
+func (f *furnisher) create(plural, name string, spec map[string]any) {
+	if f.err != nil {
+		return
+	}
+	answer, err := f.client.Insist(f.ctx, http.MethodPost, "/v1/"+plural+"?wait=60s", map[string]any{"name": name, "spec": spec})
+	if err != nil {
+		f.err = err
+		return
+	}
+	if answer.Text("phase") != "succeeded" {
+		f.err = fmt.Errorf("creating %s %s: %d %v", plural, name, answer.Status, answer.Body)
+		return
+	}
+	target := answer.Part("target")
+	f.stock.add(fmt.Sprint(target["kind"]), fmt.Sprint(target["id"]))
+}

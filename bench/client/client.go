@@ -1,0 +1,130 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Client calls one server.
+type Client struct {
+	URL   string
+	Token string
+	HTTP  *http.Client
+}
+
+// New makes a client for many callers at once.
+func New(url, token string) *Client {
+	transport := &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 1024, IdleConnTimeout: time.Minute}
+	return &Client{URL: url, Token: token, HTTP: &http.Client{Transport: transport, Timeout: 2 * time.Minute}}
+}
+
+// Answer is what the server said.
+type Answer struct {
+	Status int
+	Body   map[string]any
+}
+
+// Text returns a field of the body as text.
+func (a Answer) Text(field string) string {
+	text, _ := a.Body[field].(string)
+	return text
+}
+
+// Part returns a field of the body that is an object.
+func (a Answer) Part(field string) map[string]any {
+	part, _ := a.Body[field].(map[string]any)
+	return part
+}
+
+// NewKey draws an idempotency key.
+func NewKey() string {
+	var raw [16]byte
+	rand.Read(raw[:]) //nolint:errcheck // never fails (crypto/rand)
+	return hex.EncodeToString(raw[:])
+}
+
+const retryDelay = 20 * time.Millisecond
+
+// Insist sends a request until the server answers it with anything but "try
+// again": it is the same request each time.
+func (c *Client) Insist(ctx context.Context, method, path string, body any) (Answer, error) {
+	key := NewKey()
+	for {
+		answer, err := c.Do(ctx, method, path, key, body)
+		if err == nil && answer.Status != http.StatusServiceUnavailable && answer.Status != http.StatusTooManyRequests &&
+			answer.Status != http.StatusGatewayTimeout {
+			return answer, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Answer{}, fmt.Errorf("%s %s: %w", method, path, ctx.Err())
+		case <-time.After(retryDelay):
+		}
+	}
+}
+
+// Do sends a request once.
+func (c *Client) Do(ctx context.Context, method, path, key string, body any) (Answer, error) {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return Answer{}, fmt.Errorf("encoding a request: %w", err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, reader)
+	if err != nil {
+		return Answer{}, fmt.Errorf("making a request: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.Token)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" && method != http.MethodGet {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	answer, err := c.HTTP.Do(request)
+	if err != nil {
+		return Answer{}, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	defer answer.Body.Close()
+	out := Answer{Status: answer.StatusCode}
+	if err := json.NewDecoder(answer.Body).Decode(&out.Body); err != nil {
+		return Answer{}, fmt.Errorf("%s %s: %d: %w", method, path, answer.StatusCode, err)
+	}
+	return out, nil
+}
+
+// All returns every item of a list, page by page.
+func (c *Client) All(ctx context.Context, path string) ([]map[string]any, error) {
+	var all []map[string]any
+	token := ""
+	for {
+		answer, err := c.Insist(ctx, http.MethodGet, path+"?pageSize=1000"+token, nil)
+		if err != nil {
+			return nil, err
+		}
+		if answer.Status != http.StatusOK {
+			return nil, fmt.Errorf("listing %s: %d %v", path, answer.Status, answer.Body)
+		}
+		items, _ := answer.Body["items"].([]any)
+		for _, item := range items {
+			if m, ok := item.(map[string]any); ok {
+				all = append(all, m)
+			}
+		}
+		next := answer.Text("nextPageToken")
+		if next == "" {
+			return all, nil
+		}
+		token = "&pageToken=" + next
+	}
+}

@@ -1,0 +1,76 @@
+package qemuhypervisor_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// TestConformance holds the driver to the contract, with real QEMUs, as a process that is really killed.
+func TestConformance(t *testing.T) {
+	n := newNetwork(t)
+	n.owner = 0 // the kit runs all as one user
+	pool := newStateDir(t)
+	var taps atomic.Int64
+	drivertest.Run(t, drivertest.Harness{
+		Start: drivertest.Process(drivertest.ProcessOptions{
+			Host: func(t testing.TB) sdk.Host { return newUnits(t, newStateDir(t), nil, os.TempDir()) },
+		}),
+		Hypervisor: &drivertest.Hypervisor{
+			Host: func(testing.TB) drivertest.Properties {
+				return drivertest.Properties{"accelerator": accelerator(), "observe_foreign": false}
+			},
+			BadHosts: []drivertest.BadSetting{{
+				Name: "an accelerator that does not exist", Code: "property-invalid",
+				Properties: func(testing.TB) drivertest.Properties {
+					return drivertest.Properties{"accelerator": "xen"}
+				},
+			}},
+			Machine: func(t testing.TB, id string) *driverpb.MachineSpec {
+				spec := smallMachineIn(t, pool, id)
+				spec.NetNamespace = n.name
+				return spec
+			},
+			Disk: func(t testing.TB, machine string) *driverpb.MachineDisk {
+				return diskIn(t, pool, fmt.Sprintf("extra-%d", taps.Add(1)), 8<<20)
+			},
+			Nic: func(t testing.TB, _ string) *driverpb.MachineNic {
+				number := int(taps.Add(1))
+				return nicOn(fmt.Sprintf("nic-%d", number), n.plainTap(t, number), number%250)
+			},
+			Boot: 10 * time.Second,
+		},
+		Truth:  processes{},
+		Limits: drivertest.Limits{Call: patient, Cancel: time.Minute, KillPoints: 2, Parallel: 3},
+	})
+}
+
+// processes counts the QEMUs of a machine, whoever started them.
+type processes struct{}
+
+// Count implements drivertest.Truth.
+func (processes) Count(t testing.TB, _, id string) int {
+	t.Helper()
+	count := 0
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		args := strings.Split(string(text), "\x00")
+		if at := slices.Index(args, "-name"); at >= 0 && strings.HasPrefix(args[at+1], "guest="+id+",") {
+			count++
+		}
+	}
+	return count
+}
