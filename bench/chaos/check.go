@@ -52,7 +52,7 @@ func (c *checker) run(ctx context.Context, patience time.Duration) error {
 		c.find(&c.report.Duplicated, "%s", twice)
 	}
 	if c.real {
-		return nil
+		return c.disks()
 	}
 	return c.truth()
 }

@@ -82,6 +82,11 @@ func chaos(ctx context.Context, s settings, server *server, r *report) error {
 	if err := clean(ctx, s, c); err != nil {
 		return err
 	}
+	if s.real {
+		if err := check.leftovers(); err != nil {
+			return err
+		}
+	}
 	if err := stopDrivers(ctx, c, server); err != nil {
 		return err
 	}
