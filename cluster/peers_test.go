@@ -167,6 +167,7 @@ func TestReadIndexDoesNotTrustTheOldLeader(t *testing.T) {
 		old := tr.leader(t, -1)
 		propose(t, tr.nodes[old], "before")
 		tr.isolate(old)
+		synctest.Wait() // for heartbeats under way, which would be as good as new ones
 		answer := make(chan error, 1)
 		go func() {
 			_, err := tr.nodes[old].ReadIndex(t.Context())

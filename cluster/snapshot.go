@@ -40,7 +40,7 @@ func (u *logUsage) add(bytes int) {
 	u.total.bytes += int64(bytes)
 	u.total.entries++
 	since := u.total.bytes - u.base.bytes
-	if since < u.waiting || since < u.bytesLimit*1000 && u.total.entries-u.base.entries < u.entriesLimit {
+	if since < u.waiting || since < max(u.bytesLimit, u.size) && u.total.entries-u.base.entries < u.entriesLimit {
 		return
 	}
 	select {

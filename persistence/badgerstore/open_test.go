@@ -163,7 +163,7 @@ func TestRotationIsExpected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const rotations = 12
+	const rotations = 6
 	shapes := []struct{ keys, value int }{{1, 10}, {1, 300}, {20, 0}, {50, 100}, {3, 20000}, {300, 40}}
 	commits, early := 0, 0
 	first, _ := s.Rotation()
