@@ -31,7 +31,7 @@ help: ## Show this list
 
 .PHONY: demo
 demo: ## Install what is missing, start a node, boot a machine in it and show it
-	scripts/setup.sh demo
+	$(MAKE) --no-print-directory build
 	scripts/demo.sh
 
 .PHONY: test

@@ -11,19 +11,16 @@ set -euo pipefail
 export LC_ALL=C TZ=UTC SOURCE_DATE_EPOCH=1735689600 E2FSPROGS_FAKE_TIME=1735689600
 umask 022
 
-readonly here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+# shellcheck source=guest/disk.sh
+. "$here/disk.sh"
 readonly cache=${GUEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/bulkhead/guest}
 # Sizes of the two partitions; the first starts after 1 MiB.
 readonly boot_mib=24 state_mib=8
-# Identity of the file systems: fixed, so that a rebuild gives the same bytes.
-readonly boot_serial=b01dface state_uuid=6275696c-6b68-4561-a473-746174650001
-
-say() { echo "guest: $*" >&2; }
-fail() {
-	echo "guest: $1" >&2
-	echo "guest: remedy: $2" >&2
-	exit 1
-}
+readonly kernel_options="console=tty0 console=ttyS0,115200 panic=-1 net.ifnames=0 rdinit=/init loglevel=5"
+# Identity of the file system: fixed, so that a rebuild gives the same bytes.
+readonly state_uuid=6275696c-6b68-4561-a473-746174650001
 
 need_tools() {
 	local tool
@@ -55,18 +52,6 @@ kernel_packages() {
 # describe_packages prints one line for each package: file, size and digest.
 describe_packages() {
 	apt-get --print-uris download "$@" | sort
-}
-
-# unpack_packages downloads the packages and unpacks them into the directory.
-unpack_packages() {
-	local into=$1 deb
-	shift
-	mkdir -p "$into.debs" "$into"
-	(cd "$into.debs" && apt-get -q -o APT::Sandbox::User="$(id -un)" download "$@" >/dev/null) ||
-		fail "the packages can't be downloaded: $*" "check the network and run: apt-get update"
-	for deb in "$into".debs/*.deb; do
-		dpkg-deb -x "$deb" "$into"
-	done
 }
 
 # copy_modules copies the guest's modules with all they depend on.
@@ -107,69 +92,6 @@ build_initramfs() {
 		cpio --quiet --null -o -H newc --reproducible --owner=+0:+0) | gzip -9n >"$output"
 }
 
-# boot_config prints the boot loader's configuration.
-boot_config() {
-	cat <<CONFIG
-SERIAL 0 115200
-DEFAULT guest
-PROMPT 0
-TIMEOUT 0
-LABEL guest
-  LINUX /vmlinuz
-  INITRD /initrd.gz
-  APPEND console=tty0 console=ttyS0,115200 panic=-1 net.ifnames=0 rdinit=/init loglevel=5
-CONFIG
-}
-
-# build_boot_partition makes a FAT file system that boots with BIOS and UEFI.
-build_boot_partition() {
-	local from=$1 kernel=$2 initramfs=$3 image=$4 files=$5
-	mkdir -p "$files/EFI/BOOT"
-	cp "$kernel" "$files/vmlinuz"
-	cp "$initramfs" "$files/initrd.gz"
-	boot_config >"$files/syslinux.cfg"
-	cp "$from/usr/lib/SYSLINUX.EFI/efi64/syslinux.efi" "$files/EFI/BOOT/BOOTX64.EFI"
-	cp "$from/usr/lib/syslinux/modules/efi64/ldlinux.e64" "$files/EFI/BOOT/"
-	boot_config >"$files/EFI/BOOT/syslinux.cfg"
-	find "$files" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
-	truncate -s "${boot_mib}M" "$image"
-	"$from/sbin/mkfs.fat" --invariant -F 16 -h 2048 -n BOOT -i "$boot_serial" "$image" >/dev/null
-	MTOOLS_SKIP_CHECK=1 "$from/usr/bin/mtools" -c mcopy -i "$image" -s -m "$files"/* ::/
-	PATH="$from/usr/bin:$PATH" "$from/usr/bin/syslinux" --install "$image"
-}
-
-# put IMAGE MIB FILE writes a file into the disk, sparse.
-put() {
-	dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none
-}
-
-# little_endian NUMBER: the four bytes of a 32-bit number, for printf.
-little_endian() {
-	printf '\\x%02x\\x%02x\\x%02x\\x%02x' \
-		$(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255))
-}
-
-# partition_entry FLAG TYPE START_MIB SIZE_MIB: an entry of the MBR's table.
-partition_entry() {
-	printf "\\x$1\\xfe\\xff\\xff\\x$2\\xfe\\xff\\xff$(little_endian $(($3 * 2048)))$(little_endian $(($4 * 2048)))"
-}
-
-# build_disk joins boot record, partition table and partitions.
-build_disk() {
-	local from=$1 boot=$2 state=$3 disk=$4
-	truncate -s "$((1 + boot_mib + state_mib))M" "$disk"
-	{
-		head -c 440 "$from/usr/lib/syslinux/mbr/mbr.bin" | dd bs=440 count=1 conv=sync status=none
-		printf "$(little_endian $((16#$boot_serial)))\\x00\\x00"
-		partition_entry 80 ef 1 "$boot_mib"
-		partition_entry 00 83 "$((1 + boot_mib))" "$state_mib"
-		head -c 32 /dev/zero
-		printf '\x55\xaa'
-	} | dd of="$disk" bs=512 count=1 iflag=fullblock conv=notrunc status=none
-	put "$disk" 1 "$boot"
-	put "$disk" "$((1 + boot_mib))" "$state"
-}
-
 # build makes the disk at $1 from the packages that follow.
 build() {
 	local output=$1 work release kernel
@@ -185,11 +107,11 @@ build() {
 	say "packing the initramfs for linux $release"
 	build_initramfs "$work/from" "$work/root" "$release" "$work/initrd.gz"
 	say "making the partitions"
-	build_boot_partition "$work/from" "$kernel" "$work/initrd.gz" "$work/boot.fat" "$work/boot"
+	build_boot_partition "$work/from" "$kernel" "$work/initrd.gz" "$work/boot.fat" "$boot_mib" "$kernel_options"
 	truncate -s "${state_mib}M" "$work/state.ext4"
 	mke2fs -q -F -t ext4 -L state -U "$state_uuid" -m 0 -J size=1 -O ^metadata_csum_seed \
 		-E "hash_seed=$state_uuid,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" "$work/state.ext4"
-	build_disk "$work/from" "$work/boot.fat" "$work/state.ext4" "$work/disk.raw"
+	build_disk "$work/from" "$work/boot.fat" "$boot_mib" "$work/state.ext4" "$state_mib" "$work/disk.raw"
 	mkdir -p "$(dirname "$output")"
 	cp --sparse=always "$work/disk.raw" "$output.new"
 	mv "$output.new" "$output"
@@ -202,12 +124,12 @@ main() {
 	packages=$(kernel_packages) ||
 		fail "apt knows no kernel package" "run: apt-get update"
 	# shellcheck disable=SC2206
-	packages=($packages busybox-static syslinux syslinux-common syslinux-efi mtools dosfstools)
+	packages=($packages busybox-static $(boot_packages))
 	description=$(describe_packages "${packages[@]}") ||
 		fail "apt knows not all of: ${packages[*]}" "run: apt-get update"
 	key=$({
 		echo "$description"
-		cd "$here" && find build.sh rootfs -type f -print0 | sort -z | xargs -0 sha256sum
+		cd "$here" && find build.sh disk.sh rootfs -type f -print0 | sort -z | xargs -0 sha256sum
 	} | sha256sum | cut -c 1-16)
 	if [ -s "$cache/guest-$key.raw" ]; then
 		say "taking guest-$key.raw from $cache"

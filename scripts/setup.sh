@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the programs of the distribution that a task needs, and nothing else.
 #
-#   scripts/setup.sh demo|test|race|generate
+#   scripts/setup.sh demo|simulator|test|race|generate
 #
 # Does nothing when all are there. As root, or with sudo, it installs the rest
 # with apt-get and says what and why; otherwise it says what to install.
@@ -18,8 +18,8 @@ demo|test|race   ip                  iproute2             shows networks when so
 demo|test|race   mke2fs              e2fsprogs            makes the file system of the guest
 demo|test|race   cpio                cpio                 packs the guest
 demo|test|race   xz                  xz-utils             unpacks images
-demo             curl                curl                 fetches a page from the machine
-demo             jq                  jq                   reads the answers of the API
+demo|simulator   curl                curl                 fetches a page from the machine
+demo|simulator   jq                  jq                   reads the answers of the API
 test|race        mkfs.xfs            xfsprogs             gives tests a file system that shares blocks
 test|race        mkfs.btrfs          btrfs-progs          gives tests another one
 test|race        isoinfo             genisoimage          reads seeds as a second opinion
@@ -32,9 +32,9 @@ generate         protoc              protobuf-compiler    reads the driver contr
 
 task=${1:-test}
 case $task in
-demo | test | race | generate) ;;
+demo | simulator | test | race | generate) ;;
 *)
-	echo "usage: $0 demo|test|race|generate" >&2
+	echo "usage: $0 demo|simulator|test|race|generate" >&2
 	exit 2
 	;;
 esac
@@ -47,6 +47,10 @@ while read -r tasks program package purpose; do
 	missing+=("$package")
 	echo "setup: $program is missing (package $package: $purpose)"
 done <<<"$needs"
+if [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
+	missing+=(ca-certificates)
+	echo "setup: the certificates of the Internet are missing (package ca-certificates: downloads modules)"
+fi
 # The race detector needs the C library's headers as well.
 if [ "$task" = race ] && [ ! -e /usr/include/stdlib.h ]; then
 	missing+=(libc6-dev)

@@ -110,9 +110,12 @@ func volumeFormats(e *env) {
 			e.Errorf("%s: attached as %q", format, disk.GetFormat())
 		}
 	}
-	ref := e.volume(pool)
-	if disk := e.attached(pool, ref); len(formats) > 0 && disk.GetFormat() != formats[0] {
-		e.Errorf("without a format: %q, want the preferred one, %s", disk.GetFormat(), formats[0])
+	preferred := e.harness.Storage.Format
+	if preferred == "" && len(formats) > 0 {
+		preferred = formats[0]
+	}
+	if disk := e.attached(pool, e.volume(pool)); disk.GetFormat() != preferred {
+		e.Errorf("without a format: %q, want the preferred one, %s", disk.GetFormat(), preferred)
 	}
 }
 

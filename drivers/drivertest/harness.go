@@ -85,8 +85,11 @@ type Storage struct {
 	BadPools []BadSetting
 	// VolumeBytes is the size of the volumes the kit makes, a multiple of 1 MiB; default 8 MiB.
 	VolumeBytes uint64
-	// TooLargeBytes is a size no pool of the harness has space for; 0 skips nothing but that check's condition: the
-	// backend promises more than it has (thin), so that no size is refused.
+	// Format is that of volumes created without one, where the pool's properties overrule what the driver prefers;
+	// default the first one it declares.
+	Format string
+	// TooLargeBytes is a size no pool of the harness has space for; 0 where the backend promises more than it has, so
+	// that no size is refused.
 	TooLargeBytes uint64
 	// Host is the host AttachVolume names; default host-kit.
 	Host *driverpb.Ref

@@ -136,8 +136,8 @@ func treeName(root string) string {
 // Start makes the instance of a manifest run, and returns at once; whether it runs shows in its State. A process
 // that a server before left running is taken over when program, manifest and grants are the same, else it is ended
 // and a new one started. When the instance is there already its setup is brought up to date. A grant that can't be
-// had, because a path is missing now, is left out with a warning, so that it takes nothing from the others; EnsureGrants
-// says what is wrong with it. Errors: an invalid manifest, another manifest of the same name and version.
+// had, because a path is missing now, is left out with a warning, so that it takes nothing from the others;
+// EnsureGrants says what is wrong with it. Errors: an invalid manifest, another manifest of the same name and version.
 func (h *Host) Start(ctx context.Context, manifest Manifest, setup Setup) (*Instance, error) {
 	if err := manifest.Validate(); err != nil {
 		return nil, err

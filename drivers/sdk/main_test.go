@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +24,13 @@ import (
 // startMain runs this test binary as a driver process.
 func startMain(t *testing.T, env ...string) (cmd *exec.Cmd, socket string, stderr *bytes.Buffer) {
 	t.Helper()
+	stderr = &bytes.Buffer{}
+	cmd, socket = startMainWith(t, stderr, env...)
+	return cmd, socket, stderr
+}
+
+func startMainWith(t *testing.T, stderr io.Writer, env ...string) (cmd *exec.Cmd, socket string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "sdk")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +46,6 @@ func startMain(t *testing.T, env ...string) (cmd *exec.Cmd, socket string, stder
 	if err != nil {
 		t.Fatal(err)
 	}
-	stderr = &bytes.Buffer{}
 	cmd = exec.Command(os.Args[0])
 	cmd.Env = append([]string{sdk.EnvInstance + "=test-1", sdk.EnvServerUID + "=" + strconv.Itoa(os.Getuid())}, env...)
 	cmd.ExtraFiles = []*os.File{file}
@@ -48,7 +55,7 @@ func startMain(t *testing.T, env ...string) (cmd *exec.Cmd, socket string, stder
 	}
 	_, _ = file.Close(), listener.Close()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return cmd, socket, stderr
+	return cmd, socket
 }
 
 func waitExit(t *testing.T, cmd *exec.Cmd) int {
@@ -82,6 +89,28 @@ func TestMainServesOnlyItsHostAndEndsOnShutdown(t *testing.T) {
 	_ = conn.Close()
 	if !strings.Contains(stderr.String(), `"msg":"driver made","instance":"test-1","work_dir":"/nowhere"`) {
 		t.Errorf("got log %q, want the driver's JSON line", stderr)
+	}
+}
+
+func TestNobodyReadingTheLogDelaysNoCall(t *testing.T) {
+	unread, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unread.Close() }()
+	cmd, socket := startMainWith(t, stderr)
+	_ = stderr.Close()
+	conn := dial(t, socket)
+	defer func() { _ = conn.Close() }()
+	request := &driverpb.CreateVolumeRequest{Call: call("op/1", "v", 1)}
+	if _, err := driverpb.NewStorageClient(conn).CreateVolume(bounded(t), request); err != nil {
+		t.Errorf("calling: %v", err)
+	}
+	if _, err := driverpb.NewBaseClient(conn).Shutdown(bounded(t), &driverpb.ShutdownRequest{}); err != nil {
+		t.Error(err)
+	}
+	if code := waitExit(t, cmd); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

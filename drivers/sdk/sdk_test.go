@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,10 +24,20 @@ func TestMain(m *testing.M) {
 	if os.Getenv(sdk.EnvInstance) != "" || os.Getenv("SDK_TEST_BY_HAND") != "" {
 		os.Exit(sdk.Main(func(env sdk.Environment) (sdk.Driver, error) {
 			env.Log.Info("driver made", slog.String("work_dir", env.WorkDir))
-			return (&backend{}).driver(), nil
+			return (&backend{create: chatter(env.Log)}).driver(), nil
 		}))
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// chatter logs more than any pipe holds.
+func chatter(log *slog.Logger) func(context.Context, *driverpb.CreateVolumeRequest) (*driverpb.VolumeReply, error) {
+	return func(context.Context, *driverpb.CreateVolumeRequest) (*driverpb.VolumeReply, error) {
+		for range 10_000 {
+			log.Info("chatter", slog.String("words", strings.Repeat("w", 1000)))
+		}
+		return &driverpb.VolumeReply{}, nil
+	}
 }
 
 // backend is a driver whose calls tests script.

@@ -20,7 +20,7 @@ func (n *Node) serve(listener net.Listener) error {
 	}
 	log := n.config.Log.With(slog.String("component", "api"))
 	a, err := api.New(api.Options{
-		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: spool,
+		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: spool, Backups: n,
 		Reader:  &reader{machine: n.machine, engine: n.system.Engine(), drivers: n.drivers},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})

@@ -79,8 +79,10 @@ func TestConformance(t *testing.T) {
 			Bad: []drivertest.BadNetwork{
 				{Name: "no range", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "" }), Field: "/network/cidr"},
 				{Name: "host bits", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "10.1.2.3/24" }), Field: "/network/cidr"},
-				{Name: "gateway outside", Spec: bad(func(s *driverpb.NetworkSpec) { s.Gateway = "192.0.2.1" }),
-					Field: "/network/gateway"},
+				{
+					Name: "gateway outside", Spec: bad(func(s *driverpb.NetworkSpec) { s.Gateway = "192.0.2.1" }),
+					Field: "/network/gateway",
+				},
 			},
 		},
 	})

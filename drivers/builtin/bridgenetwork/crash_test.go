@@ -125,7 +125,7 @@ func TestKilledAnywhereTheRulesAreWholeAfterTheRepeat(t *testing.T) {
 	n := w.create("net-one", natSpec("10.20.0.0/24"))
 	alpha := n.guest("alpha", 0)
 	rules := []*driverpb.Rule{forward("rule-a", "203.0.113.1", 80, alpha, 80), {Type: "egress", Action: "deny"}}
-	w.killedAnywhere(7*time.Millisecond, func() { n.mustApply() }, func(ctx context.Context, p *process, repeat bool) error {
+	apply := func(ctx context.Context, p *process, repeat bool) error {
 		call := w.call("network", n.id, n.handle)
 		call.Repeat = repeat
 		reply, err := p.networks().ApplyRules(ctx, &driverpb.RulesRequest{
@@ -135,10 +135,13 @@ func TestKilledAnywhereTheRulesAreWholeAfterTheRepeat(t *testing.T) {
 			n.handle = reply.GetHandle()
 		}
 		return err
-	}, func() {
+	}
+	w.killedAnywhere(7*time.Millisecond, func() { n.mustApply() }, apply, func() {
 		w.mustBeReady("network", n.id, n.handle)
-		if edge := list(t, n.inside()); !strings.Contains(edge, "admin-prohibited") || !strings.Contains(edge, "10.20.0.10:80") {
-			t.Fatalf("the edge is\n%s", edge)
+		for _, part := range []string{"admin-prohibited", "10.20.0.10:80"} {
+			if edge := list(t, n.inside()); !strings.Contains(edge, part) {
+				t.Fatalf("%s is missing in the edge:\n%s", part, edge)
+			}
 		}
 		if !strings.Contains(hostFilter(t), "203.0.113.1") {
 			t.Fatalf("the host's filter is\n%s", hostFilter(t))
@@ -152,7 +155,8 @@ func TestConfinedTheDriverDoesAllItsWork(t *testing.T) {
 	outside := w.outside()
 	outside.serve("203.0.113.2:80")
 	p := w.process()
-	w.driver.Networks, w.driver.Resources = &overWire{client: p.networks()}, &baseOverWire{client: driverpb.NewBaseClient(p.conn)}
+	w.driver.Networks = &overWire{client: p.networks()}
+	w.driver.Resources = &baseOverWire{client: driverpb.NewBaseClient(p.conn)}
 	reply, err := driverpb.NewBaseClient(p.conn).Probe(w.context(), &driverpb.ProbeRequest{})
 	if err != nil || reply.GetHealth() != driverpb.ProbeReply_HEALTH_READY {
 		t.Fatalf("the driver is not ready: %v, %v", reply, err)

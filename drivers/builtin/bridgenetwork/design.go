@@ -57,8 +57,10 @@ func (d design) spec() *driverpb.NetworkSpec {
 
 // readSpec checks a spec and fills in what does not depend on the host. The same spec gives the same design.
 func readSpec(spec *driverpb.NetworkSpec) (design, error) {
-	read := design{mode: spec.GetMode(), domain: spec.GetDomain(), mtu: spec.GetMtu(), dhcp: spec.GetDhcp(),
-		dns: spec.GetDns(), lease: defaultLease}
+	read := design{
+		mode: spec.GetMode(), domain: spec.GetDomain(), mtu: spec.GetMtu(), dhcp: spec.GetDhcp(), dns: spec.GetDns(),
+		lease: defaultLease,
+	}
 	if read.mode == "" {
 		read.mode = modeNAT
 	}

@@ -2,6 +2,7 @@ package bridgenetwork_test
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,17 +26,22 @@ func TestADesignIsCompleteAndStable(t *testing.T) {
 	for name, test := range map[string]struct{ spec, want *driverpb.NetworkSpec }{
 		"least": {
 			&driverpb.NetworkSpec{Cidr: "10.20.0.0/16", DnsServers: []string{"9.9.9.9"}},
-			&driverpb.NetworkSpec{Mode: "nat", Cidr: "10.20.0.0/16", Gateway: "10.20.0.1", Mtu: 1500,
-				DnsServers: []string{"9.9.9.9"}},
+			&driverpb.NetworkSpec{
+				Mode: "nat", Cidr: "10.20.0.0/16", Gateway: "10.20.0.1", Mtu: 1500, DnsServers: []string{"9.9.9.9"},
+			},
 		},
 		"names need a domain": {
 			&driverpb.NetworkSpec{Mode: "isolated", Cidr: "192.168.7.0/29", Dns: true, Dhcp: true},
-			&driverpb.NetworkSpec{Mode: "isolated", Cidr: "192.168.7.0/29", Gateway: "192.168.7.1", Mtu: 1500, Dns: true,
-				Dhcp: true, Domain: "internal"},
+			&driverpb.NetworkSpec{
+				Mode: "isolated", Cidr: "192.168.7.0/29", Gateway: "192.168.7.1", Mtu: 1500, Dns: true, Dhcp: true,
+				Domain: "internal",
+			},
 		},
 		"what is asked for stays": {
-			&driverpb.NetworkSpec{Mode: "nat", Cidr: "172.20.0.0/24", Gateway: "172.20.0.254", Mtu: 9000, Dns: true,
-				Domain: "lab.example", DnsServers: []string{"1.1.1.1", "10.9.9.9"}},
+			&driverpb.NetworkSpec{
+				Mode: "nat", Cidr: "172.20.0.0/24", Gateway: "172.20.0.254", Mtu: 9000, Dns: true,
+				Domain: "lab.example", DnsServers: []string{"1.1.1.1", "10.9.9.9"},
+			},
 			nil,
 		},
 	} {
@@ -60,41 +66,64 @@ func TestADesignIsCompleteAndStable(t *testing.T) {
 
 func TestWhatCannotBeBuiltIsRefusedWithTheField(t *testing.T) {
 	w := newWorld(t)
-	invalid, unsupported := driverpb.Class_CLASS_INVALID, driverpb.Class_CLASS_UNSUPPORTED
+	spec := func(cidr string, changes ...func(*driverpb.NetworkSpec)) *driverpb.NetworkSpec {
+		made := &driverpb.NetworkSpec{Cidr: cidr}
+		for _, change := range changes {
+			change(made)
+		}
+		return made
+	}
+	gateway := func(address string) func(*driverpb.NetworkSpec) {
+		return func(s *driverpb.NetworkSpec) { s.Gateway = address }
+	}
+	servers := func(addresses ...string) func(*driverpb.NetworkSpec) {
+		return func(s *driverpb.NetworkSpec) { s.DnsServers = addresses }
+	}
+	domain := func(name string) func(*driverpb.NetworkSpec) {
+		return func(s *driverpb.NetworkSpec) { s.Domain = name }
+	}
+	mode := func(name string) func(*driverpb.NetworkSpec) {
+		return func(s *driverpb.NetworkSpec) { s.Mode = name }
+	}
+	tiny := func(s *driverpb.NetworkSpec) { s.Mtu = 100 }
+	const cidr = "10.1.0.0/24"
 	for name, test := range map[string]struct {
 		spec  *driverpb.NetworkSpec
-		class driverpb.Class
 		code  string
-		field string
+		field string // none: it is not wrong, but not supported
 	}{
-		"bridged":       {&driverpb.NetworkSpec{Mode: "bridged", Cidr: "10.1.0.0/24"}, unsupported, "mode-unsupported", ""},
-		"no mode":       {&driverpb.NetworkSpec{Mode: "magic", Cidr: "10.1.0.0/24"}, invalid, "bad-mode", "/network/mode"},
-		"no range":      {&driverpb.NetworkSpec{}, invalid, "bad-cidr", "/network/cidr"},
-		"ipv6":          {&driverpb.NetworkSpec{Cidr: "fd00::/64"}, unsupported, "ipv6-unsupported", ""},
-		"host bits":     {&driverpb.NetworkSpec{Cidr: "10.1.0.1/24"}, invalid, "bad-cidr", "/network/cidr"},
-		"too small":     {&driverpb.NetworkSpec{Cidr: "10.1.0.0/30"}, invalid, "bad-cidr", "/network/cidr"},
-		"too large":     {&driverpb.NetworkSpec{Cidr: "10.0.0.0/7"}, invalid, "bad-cidr", "/network/cidr"},
-		"loopback":      {&driverpb.NetworkSpec{Cidr: "127.1.0.0/16"}, invalid, "bad-cidr", "/network/cidr"},
-		"multicast":     {&driverpb.NetworkSpec{Cidr: "224.1.0.0/16"}, invalid, "bad-cidr", "/network/cidr"},
-		"link-local":    {&driverpb.NetworkSpec{Cidr: "169.254.0.0/16"}, invalid, "bad-cidr", "/network/cidr"},
-		"gateway":       {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", Gateway: "10.1.1.1"}, invalid, "bad-gateway", "/network/gateway"},
-		"broadcast":     {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", Gateway: "10.1.0.255"}, invalid, "bad-gateway", "/network/gateway"},
-		"mtu":           {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", Mtu: 100}, invalid, "bad-mtu", "/network/mtu"},
-		"domain":        {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", Domain: "a b"}, invalid, "bad-domain", "/network/domain"},
-		"domain lines":  {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", Domain: "a\nconf-file=/x"}, invalid, "bad-domain", "/network/domain"},
-		"name server":   {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", DnsServers: []string{"1.1.1.1", "x"}}, invalid, "bad-address", "/network/dns_servers/1"},
-		"loopback dns":  {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", DnsServers: []string{"127.0.0.53"}}, invalid, "bad-address", "/network/dns_servers/0"},
-		"ipv6 dns":      {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", DnsServers: []string{"2620:fe::fe"}}, unsupported, "ipv6-unsupported", ""},
-		"nine servers":  {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", DnsServers: strings.Fields(strings.Repeat("1.1.1.1 ", 9))}, invalid, "too-many", "/network/dns_servers"},
-		"mapped server": {&driverpb.NetworkSpec{Cidr: "10.1.0.0/24", DnsServers: []string{"::ffff:1.1.1.1"}}, unsupported, "ipv6-unsupported", ""},
+		"bridged":       {spec(cidr, mode("bridged")), "mode-unsupported", ""},
+		"no mode":       {spec(cidr, mode("magic")), "bad-mode", "/network/mode"},
+		"no range":      {spec(""), "bad-cidr", "/network/cidr"},
+		"ipv6":          {spec("fd00::/64"), "ipv6-unsupported", ""},
+		"host bits":     {spec("10.1.0.1/24"), "bad-cidr", "/network/cidr"},
+		"too small":     {spec("10.1.0.0/30"), "bad-cidr", "/network/cidr"},
+		"too large":     {spec("10.0.0.0/7"), "bad-cidr", "/network/cidr"},
+		"loopback":      {spec("127.1.0.0/16"), "bad-cidr", "/network/cidr"},
+		"multicast":     {spec("224.1.0.0/16"), "bad-cidr", "/network/cidr"},
+		"link-local":    {spec("169.254.0.0/16"), "bad-cidr", "/network/cidr"},
+		"gateway":       {spec(cidr, gateway("10.1.1.1")), "bad-gateway", "/network/gateway"},
+		"broadcast":     {spec(cidr, gateway("10.1.0.255")), "bad-gateway", "/network/gateway"},
+		"mtu":           {spec(cidr, tiny), "bad-mtu", "/network/mtu"},
+		"domain":        {spec(cidr, domain("a b")), "bad-domain", "/network/domain"},
+		"domain lines":  {spec(cidr, domain("a\nconf-file=/x")), "bad-domain", "/network/domain"},
+		"name server":   {spec(cidr, servers("1.1.1.1", "x")), "bad-address", "/network/dns_servers/1"},
+		"loopback dns":  {spec(cidr, servers("127.0.0.53")), "bad-address", "/network/dns_servers/0"},
+		"ipv6 dns":      {spec(cidr, servers("2620:fe::fe")), "ipv6-unsupported", ""},
+		"mapped server": {spec(cidr, servers("::ffff:1.1.1.1")), "ipv6-unsupported", ""},
+		"nine servers":  {spec(cidr, servers(slices.Repeat([]string{"1.1.1.1"}, 9)...)), "too-many", "/network/dns_servers"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			class := driverpb.Class_CLASS_INVALID
+			if test.field == "" {
+				class = driverpb.Class_CLASS_UNSUPPORTED
+			}
 			_, err := w.tryDesign(test.spec)
-			wantFault(t, err, test.class, test.code, test.field)
+			wantFault(t, err, class, test.code, test.field)
 			_, err = w.driver.Networks.CreateNetwork(w.context(), &driverpb.NetworkRequest{
 				Call: w.call("network", "net-design", nil), Network: test.spec,
 			})
-			wantFault(t, err, test.class, test.code, test.field)
+			wantFault(t, err, class, test.code, test.field)
 		})
 	}
 }
@@ -186,27 +215,30 @@ func TestBadNicsAreRefused(t *testing.T) {
 	alpha := n.guest("alpha", 0)
 	for name, test := range map[string]struct {
 		change func(*driverpb.NicSpec)
-		class  driverpb.Class
 		code   string
-		field  string
+		field  string // none: it is not wrong, but somebody else's
 	}{
-		"no machine":    {func(s *driverpb.NicSpec) { s.Machine = nil }, driverpb.Class_CLASS_INVALID, "machine-missing", "/nic/machine"},
-		"hostname":      {func(s *driverpb.NicSpec) { s.Hostname = "a b" }, driverpb.Class_CLASS_INVALID, "bad-hostname", "/nic/hostname"},
-		"hostname line": {func(s *driverpb.NicSpec) { s.Hostname = "a\nb" }, driverpb.Class_CLASS_INVALID, "bad-hostname", "/nic/hostname"},
-		"group mac":     {func(s *driverpb.NicSpec) { s.Mac = "01:00:5e:00:00:01" }, driverpb.Class_CLASS_INVALID, "bad-mac", "/nic/mac"},
-		"long mac":      {func(s *driverpb.NicSpec) { s.Mac = "02:00:5e:00:00:01:02:03" }, driverpb.Class_CLASS_INVALID, "bad-mac", "/nic/mac"},
-		"zero mac":      {func(s *driverpb.NicSpec) { s.Mac = "00:00:00:00:00:00" }, driverpb.Class_CLASS_INVALID, "bad-mac", "/nic/mac"},
-		"gateway":       {func(s *driverpb.NicSpec) { s.Address = "10.20.0.1" }, driverpb.Class_CLASS_INVALID, "bad-address", "/nic/address"},
-		"outside":       {func(s *driverpb.NicSpec) { s.Address = "10.21.0.1" }, driverpb.Class_CLASS_INVALID, "bad-address", "/nic/address"},
-		"broadcast":     {func(s *driverpb.NicSpec) { s.Address = "10.20.0.255" }, driverpb.Class_CLASS_INVALID, "bad-address", "/nic/address"},
-		"taken address": {func(s *driverpb.NicSpec) { s.Address = alpha.address() }, driverpb.Class_CLASS_CONFLICT, "address-taken", ""},
-		"taken mac":     {func(s *driverpb.NicSpec) { s.Mac = alpha.spec.GetMac() }, driverpb.Class_CLASS_CONFLICT, "mac-taken", ""},
+		"no machine":    {func(s *driverpb.NicSpec) { s.Machine = nil }, "machine-missing", "/nic/machine"},
+		"hostname":      {func(s *driverpb.NicSpec) { s.Hostname = "a b" }, "bad-hostname", "/nic/hostname"},
+		"hostname line": {func(s *driverpb.NicSpec) { s.Hostname = "a\nb" }, "bad-hostname", "/nic/hostname"},
+		"group mac":     {func(s *driverpb.NicSpec) { s.Mac = "01:00:5e:00:00:01" }, "bad-mac", "/nic/mac"},
+		"long mac":      {func(s *driverpb.NicSpec) { s.Mac = "02:00:5e:00:00:01:02:03" }, "bad-mac", "/nic/mac"},
+		"zero mac":      {func(s *driverpb.NicSpec) { s.Mac = "00:00:00:00:00:00" }, "bad-mac", "/nic/mac"},
+		"gateway":       {func(s *driverpb.NicSpec) { s.Address = "10.20.0.1" }, "bad-address", "/nic/address"},
+		"outside":       {func(s *driverpb.NicSpec) { s.Address = "10.21.0.1" }, "bad-address", "/nic/address"},
+		"broadcast":     {func(s *driverpb.NicSpec) { s.Address = "10.20.0.255" }, "bad-address", "/nic/address"},
+		"taken address": {func(s *driverpb.NicSpec) { s.Address = alpha.address() }, "address-taken", ""},
+		"taken mac":     {func(s *driverpb.NicSpec) { s.Mac = alpha.spec.GetMac() }, "mac-taken", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			class := driverpb.Class_CLASS_INVALID
+			if test.field == "" {
+				class = driverpb.Class_CLASS_CONFLICT
+			}
 			spec := nicSpec("mac-bad", "52:54:00:00:00:09", "10.20.0.99", "bad")
 			test.change(spec)
 			_, err := n.attach("nic-bad", spec, nil)
-			wantFault(t, err, test.class, test.code, test.field)
+			wantFault(t, err, class, test.code, test.field)
 		})
 	}
 	other := proto.CloneOf(alpha.spec)

@@ -172,7 +172,7 @@ func (g *guest) lease() map[string]string {
 	if err := os.WriteFile(script, []byte(strings.ReplaceAll(dhcpScript, "$LEASE", lease)), 0o755); err != nil {
 		g.Fatal(err)
 	}
-	g.run("busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-T", "1", "-t", "10", "-O", "26", "-O", "mtu", "-s", script)
+	g.run("busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-T", "1", "-t", "10", "-O", "mtu", "-s", script)
 	content, err := os.ReadFile(lease)
 	if err != nil {
 		g.Fatal(err)

@@ -75,6 +75,12 @@ func (p *place) find(name string) (netlink.Link, error) {
 	return link, nil
 }
 
+// isUp tells whether the interface is there and up.
+func (p *place) isUp(name string) (bool, error) {
+	link, err := p.find(name)
+	return link != nil && link.Attrs().Flags&net.FlagUp != 0, err
+}
+
 // list returns all interfaces.
 func (p *place) list() ([]netlink.Link, error) {
 	links, err := whole(p.links.LinkList)

@@ -1,9 +1,12 @@
 package bridgenetwork_test
 
 import (
+	"context"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -305,5 +308,59 @@ func TestAGoneNicLeavesNameAddressAndLeaseToTheNext(t *testing.T) {
 	}
 	if now := w.units.started("dns-" + hashOf(n.id)); now != served {
 		t.Errorf("names were interrupted %d times", now-served)
+	}
+}
+
+func TestManyNicsOfManyNetworksComeAndGoAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.outside()
+	const networks, nics = 3, 5
+	var made sync.WaitGroup
+	all := make([]*network, networks)
+	for i := range all {
+		all[i] = &network{world: w, id: fmt.Sprintf("net-%d", i)}
+		all[i].spec = w.design(all[i].id, natSpec(fmt.Sprintf("10.2%d.0.0/24", i)))
+		request := &driverpb.NetworkRequest{Call: w.call("network", all[i].id, nil), Network: all[i].spec}
+		made.Go(func() {
+			reply, err := w.driver.Networks.CreateNetwork(t.Context(), request)
+			if err != nil {
+				t.Errorf("creating %s: %v", all[i].id, err)
+			}
+			all[i].handle = reply.GetHandle()
+		})
+	}
+	made.Wait()
+	// Each machine has a nic in every network, so that networks meet in the machines' namespaces.
+	for _, call := range []func(context.Context, *driverpb.NicCallRequest) error{
+		func(ctx context.Context, request *driverpb.NicCallRequest) error {
+			_, err := w.driver.Networks.AttachNic(ctx, request)
+			return err
+		},
+		func(ctx context.Context, request *driverpb.NicCallRequest) error {
+			_, err := w.driver.Networks.DetachNic(ctx, request)
+			return err
+		},
+	} {
+		var running sync.WaitGroup
+		for i, n := range all {
+			for j := range nics {
+				id := fmt.Sprintf("nic-%d-%d", i, j)
+				request := &driverpb.NicCallRequest{
+					Call: w.call("nic", id, nil), Network: n.ref(), Spec: n.spec,
+					Nic: nicSpec(fmt.Sprintf("mac-%d", j), fmt.Sprintf("52:54:00:00:%02x:%02x", i, j),
+						fmt.Sprintf("10.2%d.0.%d", i, 10+j), id),
+				}
+				running.Go(func() {
+					if err := call(t.Context(), request); err != nil {
+						t.Errorf("%s: %v", id, err)
+					}
+				})
+			}
+		}
+		running.Wait()
+	}
+	for _, n := range all {
+		w.mustBeReady("network", n.id, n.handle)
+		n.delete()
 	}
 }

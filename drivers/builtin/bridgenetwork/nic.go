@@ -38,8 +38,9 @@ func (n *networks) AttachNic(ctx context.Context, request *driverpb.NicCallReque
 	if err != nil {
 		return nil, err
 	}
-	wanted := attachment{Nic: nic, network: network, ownerUID: request.GetNic().GetOwnerUid(),
-		want: handle.design()}
+	wanted := attachment{
+		Nic: nic, network: network, ownerUID: request.GetNic().GetOwnerUid(), want: handle.design(),
+	}
 	if err := n.attach(ctx, wanted); err != nil {
 		return nil, asFault(err)
 	}
@@ -75,7 +76,8 @@ func readNic(id string, spec *driverpb.NicSpec, want design) (layout.Nic, error)
 	var err error
 	nic.MAC, err = net.ParseMAC(spec.GetMac())
 	if err != nil || len(nic.MAC) != 6 || nic.MAC[0]&1 != 0 || nic.MAC.String() == "00:00:00:00:00:00" {
-		return layout.Nic{}, sdk.Invalid("bad-mac", "/nic/mac", "the hardware address must be a unicast one with six bytes", "")
+		return layout.Nic{}, sdk.Invalid("bad-mac", "/nic/mac",
+			"the hardware address must be a unicast one with six bytes", "")
 	}
 	nic.Address, err = netip.ParseAddr(spec.GetAddress())
 	if err != nil || !want.usable(nic.Address) || nic.Address == want.gateway {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -111,36 +110,44 @@ func (d *driver) probeNetwork(ctx context.Context, call *driverpb.Call) (missing
 		return nil, nil, err
 	}
 	defer inside.close()
-	broken, err = d.probeSpace(ctx, inside, handle)
-	if err != nil || handle == nil {
-		return nil, broken, err
+	checks := []func(context.Context, string, *place, *networkHandle) ([]string, error){d.probeSpace}
+	if handle != nil { // else it is not known what else should be there
+		checks = append(checks, d.probeUplink, d.probeServices)
 	}
-	if outer := outerOf(handle); outer.IsValid() {
-		found, err := d.probeUplink(ctx, network, inside, handle)
+	for _, check := range checks {
+		found, err := check(ctx, network, inside, handle)
 		if err != nil {
 			return nil, nil, err
 		}
 		broken = append(broken, found...)
 	}
-	if handle.RulesOmitted {
-		broken = append(broken, "the rules are too many to be kept and must be applied after a restart of the host")
-	}
+	return nil, broken, nil
+}
+
+func (d *driver) probeServices(
+	ctx context.Context, network string, inside *place, handle *networkHandle,
+) (broken []string, err error) {
 	for _, one := range d.services(network, handle.DHCP, handle.DNS) {
 		if !one.wanted {
 			continue
 		}
 		listening, err := listens(inside, one.port)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !listening || d.unitState(ctx, one.unit) != "running" {
 			broken = append(broken, one.unit+" does not run")
 		}
 	}
-	return nil, broken, nil
+	if handle.RulesOmitted {
+		broken = append(broken, "the rules are too many to be kept and must be applied after a restart of the host")
+	}
+	return broken, nil
 }
 
-func (d *driver) probeSpace(ctx context.Context, inside *place, handle *networkHandle) ([]string, error) {
+func (d *driver) probeSpace(
+	ctx context.Context, _ string, inside *place, handle *networkHandle,
+) ([]string, error) {
 	var broken []string
 	bridge, err := inside.find(layout.Bridge)
 	if err != nil {
@@ -149,7 +156,7 @@ func (d *driver) probeSpace(ctx context.Context, inside *place, handle *networkH
 	if bridge == nil {
 		return []string{"the bridge is gone"}, nil
 	}
-	if bridge.Attrs().Flags&net.FlagUp == 0 {
+	if up, err := inside.isUp(layout.Bridge); err != nil || !up {
 		broken = append(broken, "the bridge is down")
 	}
 	addresses, err := inside.addresses(bridge)
@@ -175,23 +182,25 @@ func (d *driver) probeSpace(ctx context.Context, inside *place, handle *networkH
 func (d *driver) probeUplink(
 	ctx context.Context, network string, inside *place, handle *networkHandle,
 ) ([]string, error) {
-	var broken []string
+	if !handle.Transit.IsValid() {
+		return nil, nil
+	}
 	host, err := d.openHost()
 	if err != nil {
 		return nil, err
 	}
 	defer host.close()
-	link, err := host.find(layout.HostLink(network))
-	if err != nil {
-		return nil, err
+	var broken []string
+	for where, name := range map[*place]string{host: layout.HostLink(network), inside: layout.Uplink} {
+		up, err := where.isUp(name)
+		if err != nil {
+			return nil, err
+		}
+		if !up {
+			broken = append(broken, "the link to the host is gone or down ("+name+")")
+		}
 	}
-	uplink, err := inside.find(layout.Uplink)
-	if err != nil {
-		return nil, err
-	}
-	if link == nil || uplink == nil || link.Attrs().Flags&net.FlagUp == 0 || uplink.Attrs().Flags&net.FlagUp == 0 {
-		broken = append(broken, "the link to the host is gone or down")
-	}
+	slices.Sort(broken)
 	forwarding, err := host.Sysctl(forwardingKey)
 	if err != nil {
 		return nil, err
@@ -199,10 +208,17 @@ func (d *driver) probeUplink(
 	if forwarding == "0" {
 		broken = append(broken, "the host does not forward packets (net.ipv4.ip_forward is 0)")
 	}
+	unknown, err := d.probeClaims(ctx, handle)
+	return append(broken, unknown...), err
+}
+
+// probeClaims compares the host's filter with the handle.
+func (d *driver) probeClaims(ctx context.Context, handle *networkHandle) ([]string, error) {
 	state, _, err := d.hostState(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var broken []string
 	if !slices.Contains(state.Outers, outerOf(handle)) {
 		broken = append(broken, "the host's filter does not know the network")
 	}
@@ -257,11 +273,11 @@ func (d *driver) probeNic(_ context.Context, call *driverpb.Call) (missing, brok
 		{machine, layout.NicBridge(id), "the bridge in the machine's namespace"},
 		{machine, layout.Tap(id), "the tap"},
 	} {
-		link, err := part.where.find(part.name)
+		up, err := part.where.isUp(part.name)
 		if err != nil {
 			return nil, nil, err
 		}
-		if link == nil || link.Attrs().Flags&net.FlagUp == 0 {
+		if !up {
 			broken = append(broken, fmt.Sprintf("%s (%s) is gone or down", part.words, part.name))
 		}
 	}

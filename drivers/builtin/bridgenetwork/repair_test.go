@@ -23,30 +23,36 @@ func (w *world) mustBeDegraded(kind, id string, handle *driverpb.Handle, says st
 
 func TestAdoptRepairsWhatIsBroken(t *testing.T) {
 	oneHash := hashOf("net-one")
+	inside := func(argv ...string) func(*network) {
+		return func(n *network) { n.mustRun(argv...) }
+	}
+	onHost := func(argv ...string) func(*network) {
+		return func(n *network) { n.host(argv[0], argv[1:]...) }
+	}
 	for name, damage := range map[string]struct {
-		breaks func(t *testing.T, n *network)
+		breaks func(*network)
 		says   string
 	}{
-		"dhcp killed": {func(t *testing.T, n *network) { n.units.crash(t, dhcpUnitOf(n)) }, "dhcp-" + oneHash + " does not run"},
-		"dns killed":  {func(t *testing.T, n *network) { n.units.crash(t, dnsUnitOf(n)) }, "dns-" + oneHash + " does not run"},
-		"bridge deleted": {func(t *testing.T, n *network) { n.mustRun("ip", "link", "del", "br0") },
-			"the bridge is gone"},
-		"bridge down": {func(t *testing.T, n *network) { n.mustRun("ip", "link", "set", "br0", "down") },
-			"the bridge is down"},
-		"gateway gone": {func(t *testing.T, n *network) { n.mustRun("ip", "addr", "flush", "dev", "br0") },
-			"the gateway's address is gone"},
-		"firewall gone": {func(t *testing.T, n *network) { n.mustRun("nft", "delete", "table", "ip", "bulkhead") },
-			"the firewall is gone"},
-		"link to the host gone": {func(_ *testing.T, n *network) { n.host("ip", "link", "del", hostLinkOf(n)) },
-			"the link to the host is gone"},
-		"host's filter gone": {func(_ *testing.T, n *network) { n.host("nft", "delete", "table", "ip", "bulkhead") },
-			"the host's filter does not know the network"},
-		"a forward gone": {func(_ *testing.T, n *network) { n.host("nft", "flush", "map", "ip", "bulkhead", "claims") },
-			"the forward of 203.0.113.1:80/tcp is gone"},
-		"forwarding off": {func(t *testing.T, _ *network) { setForwarding(t, "0") }, "ip_forward is 0"},
-		"namespace gone": {func(t *testing.T, n *network) {
+		"dhcp killed":    {func(n *network) { n.units.crash(n, dhcpUnitOf(n)) }, "dhcp-" + oneHash + " does not run"},
+		"dns killed":     {func(n *network) { n.units.crash(n, dnsUnitOf(n)) }, "dns-" + oneHash + " does not run"},
+		"bridge deleted": {inside("ip", "link", "del", "br0"), "the bridge is gone"},
+		"bridge down":    {inside("ip", "link", "set", "br0", "down"), "the bridge is down"},
+		"gateway gone":   {inside("ip", "addr", "flush", "dev", "br0"), "the gateway's address is gone"},
+		"firewall gone":  {inside("nft", "delete", "table", "ip", "bulkhead"), "the firewall is gone"},
+		"uplink down":    {inside("ip", "link", "set", "up0", "down"), "the link to the host is gone or down (up0)"},
+		"link to the host gone": {
+			func(n *network) { n.host("ip", "link", "del", hostLinkOf(n)) }, "the link to the host is gone",
+		},
+		"host's filter gone": {
+			onHost("nft", "delete", "table", "ip", "bulkhead"), "the host's filter does not know the network",
+		},
+		"a forward gone": {
+			onHost("nft", "flush", "map", "ip", "bulkhead", "claims"), "the forward of 203.0.113.1:80/tcp is gone",
+		},
+		"forwarding off": {func(n *network) { setForwarding(n, "0") }, "ip_forward is 0"},
+		"namespace gone": {func(n *network) {
 			if err := netspace.OpenDirectory(netspace.DefaultDirectory).Remove(spaceOf(n)); err != nil {
-				t.Fatal(err)
+				n.Fatal(err)
 			}
 			n.host("ip", "link", "del", hostLinkOf(n)) // at once, what the kernel does when it gets to it
 		}, "the network's namespace is gone"},
@@ -60,7 +66,7 @@ func TestAdoptRepairsWhatIsBroken(t *testing.T) {
 			alpha.serve(alpha.address() + ":80")
 			n.mustApply(forward("rule-a", "203.0.113.1", 80, alpha, 80))
 			outer := n.outer()
-			damage.breaks(t, n)
+			damage.breaks(n)
 			w.mustBeDegraded("network", n.id, n.handle, damage.says)
 
 			w.restart()

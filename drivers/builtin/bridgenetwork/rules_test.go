@@ -131,8 +131,10 @@ func TestRulesDecideInTheirOrder(t *testing.T) {
 	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
 
 	// The lower priority is asked first.
-	wall := &driverpb.Rule{Resource: ref("rule", "rule-wall"), Type: "ingress", Action: "deny", Protocol: "tcp",
-		PortFrom: 8000, PortTo: 9000, Cidrs: []string{"203.0.113.2/32"}, Priority: 40}
+	wall := &driverpb.Rule{
+		Resource: ref("rule", "rule-wall"), Type: "ingress", Action: "deny", Protocol: "tcp", PortFrom: 8000, PortTo: 9000,
+		Cidrs: []string{"203.0.113.2/32"}, Priority: 40,
+	}
 	n.mustApply(door, wall)
 	outside.cannotGet("203.0.113.1:80")
 	wall.Priority = 60
@@ -170,34 +172,42 @@ func TestBadRulesAreRefusedAsAWhole(t *testing.T) {
 		change(rule)
 		return rule
 	}
-	invalid, unsupported := driverpb.Class_CLASS_INVALID, driverpb.Class_CLASS_UNSUPPORTED
+	egress := func(protocol string, from, to uint32, cidrs ...string) *driverpb.Rule {
+		return &driverpb.Rule{Type: "egress", Protocol: protocol, PortFrom: from, PortTo: to, Cidrs: cidrs}
+	}
 	for name, test := range map[string]struct {
 		rule  *driverpb.Rule
-		class driverpb.Class
 		code  string
-		field string
+		field string // none: it is not wrong, but not supported
 	}{
-		"type":             {&driverpb.Rule{Type: "sideways"}, invalid, "bad-type", "/rules/1/type"},
-		"action":           {&driverpb.Rule{Type: "ingress", Action: "maybe"}, invalid, "bad-action", "/rules/1/action"},
-		"protocol":         {&driverpb.Rule{Type: "ingress", Protocol: "sctp"}, invalid, "bad-protocol", "/rules/1/protocol"},
-		"cidr":             {&driverpb.Rule{Type: "egress", Cidrs: []string{"10.0.0.0/8", "x; drop"}}, invalid, "bad-cidr", "/rules/1/cidrs/1"},
-		"ports of icmp":    {&driverpb.Rule{Type: "egress", Protocol: "icmp", PortFrom: 1}, invalid, "bad-ports", "/rules/1/port_from"},
-		"ports backwards":  {&driverpb.Rule{Type: "egress", PortFrom: 9, PortTo: 8}, invalid, "bad-ports", "/rules/1/port_from"},
-		"ports too high":   {&driverpb.Rule{Type: "egress", PortFrom: 9, PortTo: 70000}, invalid, "bad-ports", "/rules/1/port_from"},
-		"deny":             {change(func(r *driverpb.Rule) { r.Action = "deny" }), invalid, "bad-action", "/rules/1/action"},
-		"icmp":             {change(func(r *driverpb.Rule) { r.Protocol = "icmp" }), invalid, "bad-protocol", "/rules/1/protocol"},
-		"no target port":   {change(func(r *driverpb.Rule) { r.TargetPort = 0 }), invalid, "bad-ports", "/rules/1/target_port"},
-		"no listen port":   {change(func(r *driverpb.Rule) { r.ListenPort = 65536 }), invalid, "bad-ports", "/rules/1/listen_port"},
-		"target elsewhere": {change(func(r *driverpb.Rule) { r.TargetAddress = "10.21.0.1" }), invalid, "bad-address", "/rules/1/target_address"},
-		"listen nowhere":   {change(func(r *driverpb.Rule) { r.ListenAddress = "here" }), invalid, "bad-address", "/rules/1/listen_address"},
-		"listen on IPv6":   {change(func(r *driverpb.Rule) { r.ListenAddress = "::1" }), unsupported, "ipv6-unsupported", ""},
-		"listen twice":     {change(func(r *driverpb.Rule) { r.ListenPort = 80 }), invalid, "duplicate-listen", ""},
-		"listen on outer":  {change(func(r *driverpb.Rule) { r.ListenPort, r.ListenAddress = 80, n.outer() }), invalid, "duplicate-listen", ""},
+		"type":            {&driverpb.Rule{Type: "sideways"}, "bad-type", "/type"},
+		"action":          {&driverpb.Rule{Type: "ingress", Action: "maybe"}, "bad-action", "/action"},
+		"protocol":        {egress("sctp", 0, 0), "bad-protocol", "/protocol"},
+		"cidr":            {egress("tcp", 0, 0, "10.0.0.0/8", "x; drop"), "bad-cidr", "/cidrs/1"},
+		"ports of icmp":   {egress("icmp", 1, 0), "bad-ports", "/port_from"},
+		"ports backwards": {egress("tcp", 9, 8), "bad-ports", "/port_from"},
+		"ports too high":  {egress("tcp", 9, 70000), "bad-ports", "/port_from"},
+		"deny":            {change(func(r *driverpb.Rule) { r.Action = "deny" }), "bad-action", "/action"},
+		"icmp":            {change(func(r *driverpb.Rule) { r.Protocol = "icmp" }), "bad-protocol", "/protocol"},
+		"no target port":  {change(func(r *driverpb.Rule) { r.TargetPort = 0 }), "bad-ports", "/target_port"},
+		"no listen port":  {change(func(r *driverpb.Rule) { r.ListenPort = 65536 }), "bad-ports", "/listen_port"},
+		"target outside":  {change(func(r *driverpb.Rule) { r.TargetAddress = "1.1.1.1" }), "bad-address", "/target_address"},
+		"listen nowhere":  {change(func(r *driverpb.Rule) { r.ListenAddress = "here" }), "bad-address", "/listen_address"},
+		"listen on IPv6":  {change(func(r *driverpb.Rule) { r.ListenAddress = "::1" }), "ipv6-unsupported", ""},
+		"listen twice":    {change(func(r *driverpb.Rule) { r.ListenPort = 80 }), "duplicate-listen", "/listen_port"},
+		"listen on outer": {change(func(r *driverpb.Rule) {
+			r.ListenPort, r.ListenAddress = 80, n.outer()
+		}), "duplicate-listen", "/listen_port"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wantFault(t, n.apply(good, test.rule), test.class, test.code, test.field)
+			class, field := driverpb.Class_CLASS_INVALID, "/rules/1"+test.field
+			if test.field == "" {
+				class, field = driverpb.Class_CLASS_UNSUPPORTED, ""
+			}
+			test.rule.Resource = ref("rule", "rule-z") // after the good one
+			wantFault(t, n.apply(good, test.rule), class, test.code, field)
 			if after := list(t, n.inside()); after != before {
-				t.Errorf("the rules changed:\n%s\n%s", before, after)
+				t.Errorf("the rules changed:\n%s", difference(before, after))
 			}
 		})
 	}
@@ -226,14 +236,16 @@ func TestRulesChangeAtOnceUnderTraffic(t *testing.T) {
 	var open, closed atomic.Int64
 	stop := make(chan struct{})
 	var askers sync.WaitGroup
-	ask := func(port string, right bool, count *atomic.Int64) {
+	// Shorter than the second after which a lost packet is sent again, and long enough for a busy machine.
+	const lost = 900 * time.Millisecond
+	ask := func(port string, right bool, within time.Duration, count *atomic.Int64) {
 		for {
 			select {
 			case <-stop:
 				return
 			default:
 			}
-			connection, err := net.DialTimeout("tcp", n.outer()+":"+port, 300*time.Millisecond)
+			connection, err := net.DialTimeout("tcp", n.outer()+":"+port, within)
 			if err == nil {
 				_ = connection.Close()
 			}
@@ -243,8 +255,8 @@ func TestRulesChangeAtOnceUnderTraffic(t *testing.T) {
 			count.Add(1)
 		}
 	}
-	askers.Go(func() { ask("80", true, &open) })
-	askers.Go(func() { ask("81", false, &closed) })
+	askers.Go(func() { ask("80", true, lost, &open) })
+	askers.Go(func() { ask("81", false, refused, &closed) })
 	for i := 0; i < 40 || open.Load() < 300 || closed.Load() < 5; i++ {
 		if i%2 == 0 {
 			n.mustApply(many...)

@@ -90,33 +90,54 @@ func readSettings(configured, own map[string]any) (settings, error) {
 }
 
 func (s *settings) merge(properties map[string]any) error {
-	if text, ok := properties[propertyTransit]; ok {
-		pool, err := netip.ParsePrefix(fmt.Sprint(text))
-		if err != nil || !pool.Addr().Is4() || pool.Bits() < smallestBits || pool.Bits() > layout.TransitBits {
-			return badProperty(propertyTransit, "must be an IPv4 range between /8 and /30")
-		}
-		s.transits = pool.Masked()
+	readers := map[string]func(any) error{
+		propertyTransit: s.readTransit, propertyForwarding: s.readForwarding, propertyOverlap: s.readOverlap,
+		propertyLease: s.readLease,
 	}
-	if mode, ok := properties[propertyForwarding]; ok {
-		if mode != forwardingManaged && mode != forwardingManual {
-			return badProperty(propertyForwarding, "must be managed or manual")
+	for key, read := range readers {
+		value, given := properties[key]
+		if !given {
+			continue
 		}
-		s.manualForwarding = mode == forwardingManual
-	}
-	if allow, ok := properties[propertyOverlap]; ok {
-		value, isBool := allow.(bool)
-		if !isBool {
-			return badProperty(propertyOverlap, "must be true or false")
+		if err := read(value); err != nil {
+			return err
 		}
-		s.allowOverlap = value
 	}
-	if seconds, ok := properties[propertyLease]; ok {
-		value, isNumber := seconds.(float64)
-		if !isNumber || value < minLease || value > maxLease || value != math.Trunc(value) {
-			return badProperty(propertyLease, fmt.Sprintf("must be a whole number from %d to %d", minLease, maxLease))
-		}
-		s.leaseSeconds = uint32(value)
+	return nil
+}
+
+func (s *settings) readTransit(value any) error {
+	pool, err := netip.ParsePrefix(fmt.Sprint(value))
+	if err != nil || !pool.Addr().Is4() || pool.Bits() < smallestBits || pool.Bits() > layout.TransitBits {
+		return badProperty(propertyTransit, "must be an IPv4 range between /8 and /30")
 	}
+	s.transits = pool.Masked()
+	return nil
+}
+
+func (s *settings) readForwarding(value any) error {
+	if value != forwardingManaged && value != forwardingManual {
+		return badProperty(propertyForwarding, "must be managed or manual")
+	}
+	s.manualForwarding = value == forwardingManual
+	return nil
+}
+
+func (s *settings) readOverlap(value any) error {
+	allow, ok := value.(bool)
+	if !ok {
+		return badProperty(propertyOverlap, "must be true or false")
+	}
+	s.allowOverlap = allow
+	return nil
+}
+
+func (s *settings) readLease(value any) error {
+	seconds, ok := value.(float64)
+	if !ok || seconds < minLease || seconds > maxLease || seconds != math.Trunc(seconds) {
+		return badProperty(propertyLease, fmt.Sprintf("must be a whole number from %d to %d", minLease, maxLease))
+	}
+	s.leaseSeconds = uint32(seconds)
 	return nil
 }
 

@@ -70,6 +70,7 @@ func TestAGuestSpeaksForItselfOnly(t *testing.T) {
 	gammaMAC, gammaIP := mustMAC(t, gamma.spec.GetMac()), netip.MustParseAddr(gamma.address())
 	gateway, broadcast := netip.MustParseAddr("10.20.0.1"), netip.MustParseAddr("10.20.0.255")
 	stranger := net.HardwareAddr{0x52, 0x54, 0, 1, 2, 3}
+	ipv6Header, tag := slices.Concat([]byte{0x60, 0, 0, 0, 0, 4, 59, 64}, make([]byte, 32)), []byte{0, 5, 8, 0}
 	say := func(text string) []byte { return []byte(text) }
 
 	forbidden := map[string][]byte{
@@ -84,8 +85,8 @@ func TestAGuestSpeaksForItselfOnly(t *testing.T) {
 		"ARP-GAMMA":     ethernet(everyone, own, etherARP, arp(own, gammaIP, gammaIP, "ARP-GAMMA")),
 		"ARP-OTHER-MAC": ethernet(everyone, own, etherARP, arp(stranger, ownIP, betaIP, "ARP-OTHER-MAC")),
 		"DHCP-SERVER":   ethernet(everyone, own, etherIP, datagram(ownIP, broadcast, 67, 68, say("DHCP-SERVER"))),
-		"IPV6":          ethernet(betaMAC, own, etherIP6, append([]byte{0x60, 0, 0, 0, 0, 8, 59, 64}, say("        IPV6")...)),
-		"TAGGED":        ethernet(betaMAC, own, etherVLAN, slices.Concat([]byte{0, 5, 8, 0}, datagram(ownIP, betaIP, 9, 9, say("TAGGED")))),
+		"IPV6":          ethernet(betaMAC, own, etherIP6, slices.Concat(ipv6Header, say("IPV6"))),
+		"TAGGED":        ethernet(betaMAC, own, etherVLAN, slices.Concat(tag, datagram(ownIP, betaIP, 9, 9, say("TAGGED")))),
 		"OTHER-KIND":    ethernet(betaMAC, own, 0x88b5, say("OTHER-KIND")),
 	}
 	permitted := map[string][]byte{
@@ -129,7 +130,8 @@ func TestFramesForOneGuestAreNotSeenByAnother(t *testing.T) {
 	out, curious := alpha.frames(), gamma.frames()
 	out.send(ethernet(betaMAC, own, etherIP, datagram(ownIP, betaIP, 9, 9, []byte("FOR-BETA"))))
 	out.send(ethernet(nobody, own, etherIP, datagram(ownIP, betaIP, 9, 9, []byte("FOR-NOBODY"))))
-	out.send(ethernet(everyone, own, etherIP, datagram(ownIP, netip.MustParseAddr("10.20.0.255"), 9, 9, []byte("FOR-ALL"))))
+	broadcast := netip.MustParseAddr("10.20.0.255")
+	out.send(ethernet(everyone, own, etherIP, datagram(ownIP, broadcast, 9, 9, []byte("FOR-ALL"))))
 	if seen := curious.until("FOR-ALL", "FOR-BETA", "FOR-NOBODY"); len(seen) > 0 {
 		t.Errorf("gamma saw %v", seen)
 	}

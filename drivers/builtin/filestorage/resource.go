@@ -149,6 +149,10 @@ func (s *fileStorage) Adopt(_ context.Context, call *driverpb.Call) (*driverpb.H
 		}
 		return writeHandle(snapshotHandle{Pool: p.id, Volume: found.of, Format: found.format})
 	}
+	// A process before this one may have been killed in the middle of a copy.
+	if _, err := p.dir.Sweep(); err != nil {
+		return nil, diskdir.Fault(err, "sweeping pool "+id)
+	}
 	inode, err := p.dir.Inode()
 	if err != nil {
 		return nil, diskdir.Fault(err, "reading pool")

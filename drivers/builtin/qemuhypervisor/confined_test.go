@@ -78,7 +78,7 @@ func (s *station) open() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.lab.served, s.lab.host = s.instance.Conn(), s.real.Units(qemuhypervisor.Name)
+	s.served, s.host = s.instance.Conn(), s.real.Units(qemuhypervisor.Name)
 	s.await(0)
 }
 

@@ -10,7 +10,9 @@ import (
 
 // OpenConsole implements driverpb.HypervisorServer. The serial console serves one client at a time; the log has what
 // it printed before. A machine that was killed has only its log left.
-func (h *Hypervisor) OpenConsole(ctx context.Context, request *driverpb.ConsoleRequest) (*driverpb.ConsoleReply, error) {
+func (h *Hypervisor) OpenConsole(
+	ctx context.Context, request *driverpb.ConsoleRequest,
+) (*driverpb.ConsoleReply, error) {
 	id := request.GetCall().GetResource().GetId()
 	reply := &driverpb.ConsoleReply{}
 	dir := h.directoryOf(id)

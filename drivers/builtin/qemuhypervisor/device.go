@@ -14,7 +14,7 @@ import (
 )
 
 // askAgain is how often the guest is asked to let go of a device: one that is still starting misses it.
-const askAgain = 5 * time.Second
+const askAgain = 2 * time.Second
 
 // hasDevice tells whether a device that was plugged in is there.
 func hasDevice(ctx context.Context, monitor *qmp.Client, name string) (bool, error) {
@@ -108,13 +108,18 @@ func waitUnplugged(ctx context.Context, m *machine, events *qmp.Subscription, na
 		case <-m.monitor.Done():
 			return false, fmt.Errorf("unplugging: %w", qmp.ErrClosed)
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), context.Canceled) {
-				return false, fmt.Errorf("unplugging: %w", ctx.Err())
-			}
-			return false, sdk.Transient("guest-did-not-let-go",
-				"the guest did not let go of the device in time; it may still be starting, or not know how to")
+			return false, lateFault(ctx)
 		}
 	}
+}
+
+// lateFault tells the end of our patience from that of the caller's.
+func lateFault(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("unplugging: %w", ctx.Err())
+	}
+	return sdk.Transient("guest-did-not-let-go",
+		"the guest did not let go of the device in time; it may still be starting, or not know how to")
 }
 
 func about(event qmp.Event, name string) bool {

@@ -48,8 +48,9 @@ func TestDiskHotPlug(t *testing.T) {
 			c.awaits(fmt.Sprintf(`{"name":%q,"bytes":8388608,"serial":"vol-data","read_only":false}`, device), 1)
 			c.types("echo written by the guest | dd of=/dev/" + device + " conv=fsync; echo dd ended")
 			c.awaits("dd ended", 2) // once typed, once printed
-			if text, err := os.ReadFile(disk.GetDisk().GetPath()); err != nil || !strings.HasPrefix(string(text), "written by the guest") {
-				t.Errorf("the disk holds %q, %v", text[:32], err)
+			text, err := os.ReadFile(disk.GetDisk().GetPath())
+			if err != nil || !strings.HasPrefix(string(text), "written by the guest") {
+				t.Errorf("the disk holds %q, %v", text[:min(len(text), 32)], err)
 			}
 
 			for range 2 {
@@ -65,7 +66,7 @@ func TestDiskHotPlug(t *testing.T) {
 
 			other := proto.Clone(disk).(*driverpb.MachineDisk)
 			other.Disk.Path += ".other"
-			_, err := l.client().AttachDisk(l.ctx(), l.diskRequest("m1", other))
+			_, err = l.client().AttachDisk(l.ctx(), l.diskRequest("m1", other))
 			refused(t, err, driverpb.Class_CLASS_CONFLICT, "attached-otherwise")
 
 			for range 2 {

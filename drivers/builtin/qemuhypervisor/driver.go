@@ -2,6 +2,7 @@ package qemuhypervisor
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -113,7 +114,7 @@ func (h *Hypervisor) binary() (string, error) {
 func (h *Hypervisor) resume() {
 	ids, err := h.known()
 	if err != nil {
-		h.env.Log.Warn("machines of earlier instances can't be listed", "error", err.Error())
+		h.env.Log.Warn("machines of earlier instances can't be listed", slog.String("error", err.Error()))
 		return
 	}
 	for _, id := range ids {

@@ -25,47 +25,52 @@ func TestBadSpecs(t *testing.T) {
 			change(m.GetNics()[0])
 		}
 	}
+	type spec = driverpb.MachineSpec
+	type oneDisk = driverpb.MachineDisk
+	type oneNic = driverpb.MachineNic
 	cases := map[string]struct {
-		spoil func(m *driverpb.MachineSpec)
+		spoil func(m *spec)
 		field string
 	}{
-		"no cpus":            {func(m *driverpb.MachineSpec) { m.Cpus = 0 }, "/machine/cpus"},
-		"too many cpus":      {func(m *driverpb.MachineSpec) { m.Cpus = 1000 }, "/machine/cpus"},
-		"no memory":          {func(m *driverpb.MachineSpec) { m.MemoryBytes = 0 }, "/machine/memory_bytes"},
-		"odd memory":         {func(m *driverpb.MachineSpec) { m.MemoryBytes++ }, "/machine/memory_bytes"},
-		"firmware":           {func(m *driverpb.MachineSpec) { m.Firmware = "openboot" }, "/machine/firmware"},
-		"namespace":          {func(m *driverpb.MachineSpec) { m.NetNamespace = "../../proc/1/ns/net" }, "/machine/net_namespace"},
-		"protocol":           {disk(func(d *driverpb.MachineDisk) { d.Disk.Protocol = "rbd" }), "/machine/disks/0/disk/protocol"},
-		"format":             {disk(func(d *driverpb.MachineDisk) { d.Disk.Format = "vmdk" }), "/machine/disks/0/disk/format"},
-		"format not given":   {disk(func(d *driverpb.MachineDisk) { d.Disk.Format = "" }), "/machine/disks/0/disk/format"},
-		"relative path":      {disk(func(d *driverpb.MachineDisk) { d.Disk.Path = "etc/passwd" }), "/machine/disks/0/disk/path"},
-		"path with dots":     {disk(func(d *driverpb.MachineDisk) { d.Disk.Path = "/p/../etc" }), "/machine/disks/0/disk/path"},
-		"protocol in path":   {disk(func(d *driverpb.MachineDisk) { d.Disk.Path = "nbd://h/x" }), "/machine/disks/0/disk/path"},
-		"directory":          {disk(func(d *driverpb.MachineDisk) { d.Disk.Path, d.Disk.ReadOnly = l.pool(), true }), "/machine/disks/0/disk/path"},
-		"device":             {disk(func(d *driverpb.MachineDisk) { d.Device = "floppy" }), "/machine/disks/0/device"},
-		"serial":             {disk(func(d *driverpb.MachineDisk) { d.Serial = "a,id=b" }), "/machine/disks/0/serial"},
-		"long serial":        {disk(func(d *driverpb.MachineDisk) { d.Serial = strings.Repeat("s", 21) }), "/machine/disks/0/serial"},
-		"qcow2 that is none": {disk(func(d *driverpb.MachineDisk) { d.Disk.Format = "qcow2" }), "/machine/disks/0/disk/format"},
-		"no volume":          {disk(func(d *driverpb.MachineDisk) { d.Volume = nil }), "/machine/disks/0/volume"},
-		"twice": {func(m *driverpb.MachineSpec) {
-			disk(func(*driverpb.MachineDisk) {})(m)
+		"no cpus":            {func(m *spec) { m.Cpus = 0 }, "/machine/cpus"},
+		"too many cpus":      {func(m *spec) { m.Cpus = 1000 }, "/machine/cpus"},
+		"no memory":          {func(m *spec) { m.MemoryBytes = 0 }, "/machine/memory_bytes"},
+		"odd memory":         {func(m *spec) { m.MemoryBytes++ }, "/machine/memory_bytes"},
+		"firmware":           {func(m *spec) { m.Firmware = "openboot" }, "/machine/firmware"},
+		"namespace":          {func(m *spec) { m.NetNamespace = "../../proc/1/ns/net" }, "/machine/net_namespace"},
+		"protocol":           {disk(func(d *oneDisk) { d.Disk.Protocol = "rbd" }), "/machine/disks/0/disk/protocol"},
+		"format":             {disk(func(d *oneDisk) { d.Disk.Format = "vmdk" }), "/machine/disks/0/disk/format"},
+		"format not given":   {disk(func(d *oneDisk) { d.Disk.Format = "" }), "/machine/disks/0/disk/format"},
+		"relative path":      {disk(func(d *oneDisk) { d.Disk.Path = "etc/passwd" }), "/machine/disks/0/disk/path"},
+		"path with dots":     {disk(func(d *oneDisk) { d.Disk.Path = "/p/../etc" }), "/machine/disks/0/disk/path"},
+		"protocol in path":   {disk(func(d *oneDisk) { d.Disk.Path = "nbd://h/x" }), "/machine/disks/0/disk/path"},
+		"device":             {disk(func(d *oneDisk) { d.Device = "floppy" }), "/machine/disks/0/device"},
+		"serial":             {disk(func(d *oneDisk) { d.Serial = "a,id=b" }), "/machine/disks/0/serial"},
+		"long serial":        {disk(func(d *oneDisk) { d.Serial = strings.Repeat("s", 21) }), "/machine/disks/0/serial"},
+		"qcow2 that is none": {disk(func(d *oneDisk) { d.Disk.Format = "qcow2" }), "/machine/disks/0/disk/format"},
+		"no volume":          {disk(func(d *oneDisk) { d.Volume = nil }), "/machine/disks/0/volume"},
+		"directory": {disk(func(d *oneDisk) {
+			d.Disk.Path, d.Disk.ReadOnly = l.pool(), true
+		}), "/machine/disks/0/disk/path"},
+		"twice": {func(m *spec) {
+			disk(func(*oneDisk) {})(m)
 			m.Disks = append(m.Disks, m.GetDisks()[0])
 		}, "/machine/disks/1/volume"},
-		"same boot order": {func(m *driverpb.MachineSpec) {
-			m.Disks = []*driverpb.MachineDisk{l.newDisk("vol-a", 1<<20), l.newDisk("vol-b", 1<<20)}
+		"same boot order": {func(m *spec) {
+			m.Disks = []*oneDisk{l.newDisk("vol-a", 1<<20), l.newDisk("vol-b", 1<<20)}
 			m.Disks[0].BootOrder, m.Disks[1].BootOrder = 1, 1
 		}, "/machine/disks/1/boot_order"},
-		"too many disks": {func(m *driverpb.MachineSpec) {
+		"too many disks": {func(m *spec) {
 			for n := range 17 {
 				m.Disks = append(m.Disks, l.newDisk("vol-"+string(rune('a'+n)), 1<<20))
 			}
 		}, "/machine"},
-		"mac":            {nic(func(n *driverpb.MachineNic) { n.Mac = "52:54" }), "/machine/nics/0/mac"},
-		"multicast":      {nic(func(n *driverpb.MachineNic) { n.Mac = "01:00:5e:00:00:01" }), "/machine/nics/0/mac"},
-		"interface":      {nic(func(n *driverpb.MachineNic) { n.Interface = "tap0,script=/bin/sh" }), "/machine/nics/0/interface"},
-		"long interface": {nic(func(n *driverpb.MachineNic) { n.Interface = "tap0123456789abc" }), "/machine/nics/0/interface"},
-		"mtu":            {nic(func(n *driverpb.MachineNic) { n.Mtu = 10 }), "/machine/nics/0/mtu"},
-		"cloud-init": {func(m *driverpb.MachineSpec) {
+		"mac":            {nic(func(n *oneNic) { n.Mac = "52:54" }), "/machine/nics/0/mac"},
+		"multicast":      {nic(func(n *oneNic) { n.Mac = "01:00:5e:00:00:01" }), "/machine/nics/0/mac"},
+		"interface":      {nic(func(n *oneNic) { n.Interface = "tap0,script=/bin/sh" }), "/machine/nics/0/interface"},
+		"long interface": {nic(func(n *oneNic) { n.Interface = "tap0123456789abc" }), "/machine/nics/0/interface"},
+		"mtu":            {nic(func(n *oneNic) { n.Mtu = 10 }), "/machine/nics/0/mtu"},
+		"cloud-init": {func(m *spec) {
 			m.CloudInit = &driverpb.CloudInit{UserData: strings.Repeat("x", 1<<20+1)}
 		}, "/machine/cloud_init"},
 	}
@@ -117,18 +122,30 @@ func TestStartFailures(t *testing.T) {
 		class driverpb.Class
 		code  string
 	}{
-		"disk in use": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{taken} },
-			driverpb.Class_CLASS_CONFLICT, "disk-in-use"},
-		"disk gone": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{gone} },
-			driverpb.Class_CLASS_NOT_FOUND, "disk-missing"},
-		"disk corrupt": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{corrupt} },
-			driverpb.Class_CLASS_INVALID, "image-broken"},
-		"disk not granted": {func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{foreign} },
-			driverpb.Class_CLASS_DENIED, "path-not-granted"},
-		"no tap": {func(m *driverpb.MachineSpec) { m.Nics = []*driverpb.MachineNic{nicOn("nic-1", "nowhere0", 1)} },
-			driverpb.Class_CLASS_NOT_FOUND, "interface-unusable"},
-		"more memory than there is": {func(m *driverpb.MachineSpec) { m.MemoryBytes = 1 << 50 },
-			driverpb.Class_CLASS_EXHAUSTED, "no-memory"},
+		"disk in use": {
+			func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{taken} },
+			driverpb.Class_CLASS_CONFLICT, "disk-in-use",
+		},
+		"disk gone": {
+			func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{gone} },
+			driverpb.Class_CLASS_NOT_FOUND, "disk-missing",
+		},
+		"disk corrupt": {
+			func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{corrupt} },
+			driverpb.Class_CLASS_INVALID, "image-broken",
+		},
+		"disk not granted": {
+			func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{foreign} },
+			driverpb.Class_CLASS_DENIED, "path-not-granted",
+		},
+		"no tap": {
+			func(m *driverpb.MachineSpec) { m.Nics = []*driverpb.MachineNic{nicOn("nic-1", "nowhere0", 1)} },
+			driverpb.Class_CLASS_NOT_FOUND, "interface-unusable",
+		},
+		"more memory than there is": {
+			func(m *driverpb.MachineSpec) { m.MemoryBytes = 1 << 50 },
+			driverpb.Class_CLASS_EXHAUSTED, "no-memory",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -29,8 +29,10 @@ func complaints() []complaint {
 		return func(said string) error { return sdk.Conflict(code, said, remedy) }
 	}
 	return []complaint{
-		{regexp.MustCompile(`Failed to get "?(shared )?"?(write|consistent read)"? lock|[Ii]s another process using`),
-			conflict("disk-in-use", "another process has the disk open: stop it")},
+		{
+			regexp.MustCompile(`Failed to get "?(shared )?"?(write|consistent read)"? lock|[Ii]s another process using`),
+			conflict("disk-in-use", "another process has the disk open: stop it"),
+		},
 		{regexp.MustCompile(`[Cc]annot set up guest memory|[Cc]annot allocate memory`), func(said string) error {
 			return sdk.Exhausted("no-memory", said, "ask for less memory, or free some on the host")
 		}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -104,7 +105,8 @@ func (h *Hypervisor) thawInTime(id string) {
 	if err == nil {
 		return
 	}
-	h.env.Log.Error("a frozen machine can't be thawed; trying again", "machine", id, "error", err.Error())
+	h.env.Log.Error("a frozen machine can't be thawed; trying again",
+		slog.String("machine", id), slog.String("error", err.Error()))
 	h.freezes.arm(id, time.Now().Add(thawAgain))
 }
 
@@ -132,7 +134,7 @@ func (h *Hypervisor) thawIfDue(ctx context.Context, id string) error {
 	if m.status, err = runState(ctx, m.monitor); err != nil {
 		return err
 	}
-	h.env.Log.Warn("thawing a machine whose time is up", "machine", id)
+	h.env.Log.Warn("thawing a machine whose time is up", slog.String("machine", id))
 	return h.thaw(ctx, m)
 }
 

@@ -36,7 +36,8 @@ func TestOpenHost(t *testing.T) {
 			t.Error("the host does not say why it does not use kvm")
 		}
 		t.Logf("KVM is not used: %s", auto.GetFacts()["kvm"])
-		if fault := refused(t, err, driverpb.Class_CLASS_INVALID, "kvm-unusable"); fault.GetField() != "/properties/accelerator" {
+		fault := refused(t, err, driverpb.Class_CLASS_INVALID, "kvm-unusable")
+		if fault.GetField() != "/properties/accelerator" {
 			t.Errorf("the fault names %q", fault.GetField())
 		}
 	default:
@@ -94,7 +95,8 @@ func TestBadProperties(t *testing.T) {
 		good := l.properties[key]
 		l.properties[key] = value
 		_, err := l.client().StartMachine(l.ctx(), l.startRequest("m1", blankMachine()))
-		if fault := refused(t, err, driverpb.Class_CLASS_INVALID, "property-invalid"); fault.GetField() != "/properties/"+key {
+		fault := refused(t, err, driverpb.Class_CLASS_INVALID, "property-invalid")
+		if fault.GetField() != "/properties/"+key {
 			t.Errorf("%s: the fault names %q", key, fault.GetField())
 		}
 		delete(l.properties, key)

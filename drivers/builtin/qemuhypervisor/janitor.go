@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -45,13 +46,13 @@ func (j *janitor) round() {
 func (h *Hypervisor) trimLogs() (machines int) {
 	ids, err := h.known()
 	if err != nil {
-		h.env.Log.Warn("console logs can't be listed", "error", err.Error())
+		h.env.Log.Warn("console logs can't be listed", slog.String("error", err.Error()))
 		return 1 // try again
 	}
 	limit := h.configured().consoleLogBytes
 	for _, id := range ids {
 		if err := trimLog(h.directoryOf(id).log(), limit); err != nil && !errors.Is(err, os.ErrNotExist) {
-			h.env.Log.Warn("a console log can't be cut", "machine", id, "error", err.Error())
+			h.env.Log.Warn("a console log can't be cut", slog.String("machine", id), slog.String("error", err.Error()))
 		}
 	}
 	return len(ids)
@@ -71,7 +72,7 @@ func trimLog(path string, limit int64) error {
 	if stat.Size <= limit {
 		return nil
 	}
-	block := max(int64(stat.Blksize), 1)
+	block := max(stat.Blksize, 1)
 	surplus := (stat.Size - limit/2) / block * block
 	err = unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_COLLAPSE_RANGE, 0, surplus)
 	if err == nil {

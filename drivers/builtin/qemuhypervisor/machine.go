@@ -25,11 +25,11 @@ const (
 	stateStopped = "stopped"
 	stateAbsent  = "absent"
 
-	reasonShutdown = "guest-shutdown"
-	reasonPanic    = "guest-panic"
-	reasonKilled   = "killed"
-	reasonFrozen   = "frozen"
-	reasonDiskFull = "disk-error"
+	reasonShutdown  = "guest-shutdown"
+	reasonPanic     = "guest-panic"
+	reasonKilled    = "killed"
+	reasonFrozen    = "frozen"
+	reasonDiskError = "disk-error"
 )
 
 // QEMU's run states that mean something of their own here.
@@ -241,13 +241,18 @@ func (m *machine) reply() (*driverpb.MachineReply, error) {
 // state says in the contract's words what the machine is in, and why.
 func (m *machine) state() (state, reason string) {
 	switch {
-	case !m.running() && m.notes == nil:
+	case m.running():
+		return m.runningState()
+	case m.notes == nil:
 		return stateAbsent, ""
-	case !m.running() && m.notes.Stopping:
+	case m.notes.Stopping:
 		return stateStopped, ""
-	case !m.running():
-		return stateStopped, reasonKilled
 	}
+	return stateStopped, reasonKilled
+}
+
+// runningState is that of a machine whose QEMU runs, which its guest may not any more.
+func (m *machine) runningState() (state, reason string) {
 	switch m.status {
 	case qemuRunning:
 		return stateRunning, ""
@@ -258,7 +263,7 @@ func (m *machine) state() (state, reason string) {
 	case qemuBroken:
 		return stateStopped, reasonKilled
 	case qemuIOError:
-		return statePaused, reasonDiskFull
+		return statePaused, reasonDiskError
 	}
 	if m.notes != nil && !m.notes.FrozenUntil.IsZero() {
 		return statePaused, reasonFrozen

@@ -64,7 +64,8 @@ func (h *Hypervisor) tryOut(
 		launch.Devices = []string{deviceKVM}
 	}
 	launched, err := h.env.Host.Launch(ctx, launch)
-	if sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_DENIED || sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_NOT_FOUND {
+	switch sdk.FaultOf(err).GetClass() { //nolint:exhaustive // the others found nothing out
+	case driverpb.Class_CLASS_DENIED, driverpb.Class_CLASS_NOT_FOUND:
 		return verdict{Why: sdk.FaultOf(err).GetMessage()}, nil
 	}
 	if err != nil {

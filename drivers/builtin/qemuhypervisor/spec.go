@@ -70,7 +70,8 @@ func checkRoom(spec *driverpb.MachineSpec) error {
 	}
 	if spec.GetMemoryBytes() > total {
 		return sdk.Exhausted("no-memory",
-			fmt.Sprintf("the machine is to have %d MiB of memory, the host has %d", spec.GetMemoryBytes()/mebibyte, total/mebibyte),
+			fmt.Sprintf("the machine is to have %d MiB of memory, the host has %d",
+				spec.GetMemoryBytes()/mebibyte, total/mebibyte),
 			remedySmaller)
 	}
 	return nil
@@ -106,10 +107,22 @@ func checkDevices(spec *driverpb.MachineSpec) error {
 }
 
 func checkDisk(at string, disk *driverpb.MachineDisk) error {
-	path := disk.GetDisk().GetPath()
 	switch {
 	case disk.GetVolume().GetId() == "":
 		return sdk.Invalid("volume-missing", at+"/volume", "the disk has no volume", "")
+	case disk.GetDevice() != "" && disk.GetDevice() != deviceDisk && disk.GetDevice() != deviceCDROM:
+		return sdk.Invalid("device-unknown", at+"/device", "want disk or cdrom", "")
+	case len(disk.GetSerial()) > maxSerial || !serialSyntax.MatchString(disk.GetSerial()):
+		return sdk.Invalid("serial-invalid", at+"/serial",
+			fmt.Sprintf("want at most %d letters, digits, dots, dashes and underscores", maxSerial), "")
+	}
+	return checkSource(at, disk)
+}
+
+// checkSource checks how the disk is said to be opened.
+func checkSource(at string, disk *driverpb.MachineDisk) error {
+	path := disk.GetDisk().GetPath()
+	switch {
 	case disk.GetDisk().GetProtocol() != protocolFile:
 		return sdk.Invalid("protocol-unsupported", at+"/disk/protocol",
 			fmt.Sprintf("volumes over %q can't be attached, only files", disk.GetDisk().GetProtocol()),
@@ -119,11 +132,6 @@ func checkDisk(at string, disk *driverpb.MachineDisk) error {
 			fmt.Sprintf("want raw or qcow2, not %q", disk.GetDisk().GetFormat()), "")
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0):
 		return sdk.Invalid("path-invalid", at+"/disk/path", "want an absolute path without . and ..", "")
-	case disk.GetDevice() != "" && disk.GetDevice() != deviceDisk && disk.GetDevice() != deviceCDROM:
-		return sdk.Invalid("device-unknown", at+"/device", "want disk or cdrom", "")
-	case len(disk.GetSerial()) > maxSerial || !serialSyntax.MatchString(disk.GetSerial()):
-		return sdk.Invalid("serial-invalid", at+"/serial",
-			fmt.Sprintf("want at most %d letters, digits, dots, dashes and underscores", maxSerial), "")
 	}
 	return nil
 }

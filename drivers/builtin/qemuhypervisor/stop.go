@@ -23,10 +23,9 @@ func (h *Hypervisor) StopMachine(
 		return nil, err
 	}
 	defer give()
-	dir := h.directoryOf(id)
-	m, err := h.find(ctx, id, dir.control(), dir.status())
-	if err != nil && !(errors.Is(err, errUnreachable) && request.GetForce()) {
-		return nil, stopFault(id, err)
+	m, err := h.forStop(ctx, id, request.GetForce())
+	if err != nil {
+		return nil, err
 	}
 	defer m.close()
 	grace := time.Duration(request.GetGraceMs()) * time.Millisecond
@@ -53,12 +52,18 @@ func (h *Hypervisor) StopMachine(
 	return reply, nil
 }
 
-func stopFault(id string, err error) error {
-	if errors.Is(err, errUnreachable) {
-		return sdk.Conflict("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", id),
-			"stop it by force")
+// forStop finds a machine, by force also one that does not answer.
+func (h *Hypervisor) forStop(ctx context.Context, id string, force bool) (*machine, error) {
+	dir := h.directoryOf(id)
+	m, err := h.find(ctx, id, dir.control(), dir.status())
+	if !errors.Is(err, errUnreachable) {
+		return m, err
 	}
-	return err
+	if force {
+		return m, nil
+	}
+	return nil, sdk.Conflict("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", id),
+		"stop it by force")
 }
 
 // powerOff lets the guest leave. It returns when the guest is off, or may be cut off.

@@ -2,6 +2,7 @@ package qemuhypervisor
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -58,7 +59,7 @@ func (h *Hypervisor) keepVerdict(binary string, kind commandline.Accelerator, fo
 		return
 	}
 	if err := record.Save(h.verdictsPath(), &now); err != nil {
-		h.env.Log.Warn("what was found out about accelerators can't be kept", "error", err.Error())
+		h.env.Log.Warn("what was found out about accelerators can't be kept", slog.String("error", err.Error()))
 	}
 }
 

@@ -150,7 +150,7 @@ func TestFilesAreReadableByOthersAndDraftsOfTheDeadGo(t *testing.T) {
 }
 
 func FuzzNameServers(f *testing.F) {
-	f.Add("nameserver 1.1.1.1\n# nameserver 2.2.2.2\nnameserver ::1\nnameserver 127.0.0.53\nsearch x\nnameserver 9.9.9.9 extra")
+	f.Add("nameserver 1.1.1.1\n# nameserver 2.2.2.2\nnameserver ::1\nsearch x\nnameserver 9.9.9.9 extra")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, server := range dnsmasq.NameServers(text) {
 			if !server.Is4() || server.IsLoopback() || !strings.Contains(text, server.String()) {
@@ -161,8 +161,8 @@ func FuzzNameServers(f *testing.F) {
 }
 
 func TestNameServersAreThoseANetworkCanReach(t *testing.T) {
-	got := dnsmasq.NameServers("nameserver 127.0.0.53\nnameserver 1.1.1.1\n#nameserver 2.2.2.2\nnameserver fe80::1%eth0\n" +
-		"nameserver 0.0.0.0\noptions edns0\nnameserver 9.9.9.9\n")
+	got := dnsmasq.NameServers("nameserver 127.0.0.53\nnameserver 1.1.1.1\n#nameserver 2.2.2.2\n" +
+		"nameserver fe80::1%eth0\nnameserver 0.0.0.0\noptions edns0\nnameserver 9.9.9.9\n")
 	if len(got) != 2 || got[0].String() != "1.1.1.1" || got[1].String() != "9.9.9.9" {
 		t.Errorf("got %v", got)
 	}

@@ -145,20 +145,7 @@ func (e Edge) decide(text *writer) {
 
 // match renders the conditions of a rule, with a space at the end if there are any; never when none can fit.
 func (r Rule) match() (conditions string, never bool) {
-	var parts []string
-	if len(r.Remotes) > 0 {
-		remotes := Merge(r.Remotes)
-		if len(remotes) == 0 {
-			return "", true
-		}
-		if remotes[0].Bits() > 0 {
-			side := "saddr"
-			if r.Kind == Egress {
-				side = "daddr"
-			}
-			parts = append(parts, "ip "+side+" "+set(remotes))
-		}
-	}
+	parts, never := r.matchRemotes()
 	switch {
 	case r.Kind == Forward:
 		parts = append(parts, fmt.Sprintf("ct status dnat ip daddr %s meta l4proto %d th dport %d",
@@ -172,9 +159,25 @@ func (r Rule) match() (conditions string, never bool) {
 		parts = append(parts, "th dport "+portRange(r.PortFrom, r.PortTo))
 	}
 	if len(parts) == 0 {
-		return "", false
+		return "", never
 	}
-	return strings.Join(parts, " ") + " ", false
+	return strings.Join(parts, " ") + " ", never
+}
+
+// matchRemotes renders the far side; never when it is IPv6 alone.
+func (r Rule) matchRemotes() (parts []string, never bool) {
+	remotes := Merge(r.Remotes)
+	if len(remotes) == 0 {
+		return nil, len(r.Remotes) > 0
+	}
+	if remotes[0].Bits() == 0 { // all there is
+		return nil, false
+	}
+	side := "saddr"
+	if r.Kind == Egress {
+		side = "daddr"
+	}
+	return []string{"ip " + side + " " + set(remotes)}, false
 }
 
 func verdict(allow bool, deny string) string {

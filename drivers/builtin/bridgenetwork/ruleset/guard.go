@@ -42,12 +42,13 @@ func (p Port) Admit() string {
 	text.line("flush chain bridge %s %s", Table, p.Interface)
 	rule("ether saddr != %s drop", p.MAC)
 	// 0.0.0.0 asks whether an address is taken (RFC 5227).
-	rule("ether type arp arp saddr ether %s arp saddr ip { 0.0.0.0, %s } accept", p.MAC, p.Address)
-	rule("ether type ip udp sport 67 drop")
+	rule("ether type arp "+"arp saddr ether %s arp saddr ip { 0.0.0.0, %s } accept", p.MAC, p.Address)
+	ip := func(format string, arguments ...any) { rule("ether type ip "+format, arguments...) }
+	ip("udp sport 67 drop")
 	// A DHCP client speaks for itself: its hardware address in the message, 28 bytes into the payload.
-	rule("ether type ip udp dport 67 @th,288,48 != 0x%s drop", strings.ReplaceAll(p.MAC, ":", ""))
-	rule("ether type ip ip saddr %s accept", p.Address)
-	rule("ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept")
+	ip("udp dport 67 @th,288,48 != 0x%s drop", strings.ReplaceAll(p.MAC, ":", ""))
+	ip("ip saddr %s accept", p.Address)
+	ip("ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept")
 	rule("drop")
 	text.line("add element bridge %s ports { %q : jump %s }", Table, p.Interface, p.Interface)
 	return text.String()

@@ -181,7 +181,8 @@ func TestTheHostsTableSaysWhatWasChanged(t *testing.T) {
 func FuzzParseHost(f *testing.F) {
 	f.Add([]byte(`{"nftables": [{"map": {"name": "claims", "elem": [[{"concat": ["1.2.3.4", "udp", 53]},` +
 		` {"concat": ["100.64.0.2", 20000]}]]}}, {"set": {"name": "outers", "elem": ["100.64.0.2"]}}]}`))
-	f.Add([]byte(`{"nftables": [{"map": {"name": "wildcards", "elem": [[{"concat": [6, 53]}, {"concat": ["1.1.1.1", 1]}]]}}]}`))
+	f.Add([]byte(`{"nftables": [{"map": {"name": "wildcards", "elem": [[{"concat": [6, 53]},` +
+		` {"concat": ["1.1.1.1", 1]}]]}}]}`))
 	f.Fuzz(func(t *testing.T, output []byte) {
 		state, err := ruleset.ParseHost(output)
 		if err != nil {

@@ -151,8 +151,8 @@ func isRedirect(status int) bool {
 	return false
 }
 
-// nextURL takes a redirect. Credentials of the URL stay with its host, and what was asked for privately is not asked
-// for in the open.
+// nextURL takes a redirect. Credentials of the URL stay with its host, for only a path takes them over, and what was
+// asked for privately is not asked for in the open.
 func nextURL(from *url.URL, location string) (*url.URL, error) {
 	if location == "" || len(location) > maxURL {
 		return nil, invalidURL("redirect-invalid", from.Hostname()+" redirects to nowhere")
@@ -162,9 +162,6 @@ func nextURL(from *url.URL, location string) (*url.URL, error) {
 		return nil, invalidURL("redirect-invalid", from.Hostname()+" redirects to what is no URL")
 	}
 	to := from.ResolveReference(relative)
-	if to.Host != from.Host || to.Scheme != from.Scheme {
-		to.User = nil
-	}
 	if from.Scheme == "https" && to.Scheme == "http" {
 		return nil, invalidURL("redirect-insecure", from.Hostname()+" redirects from https to http")
 	}

@@ -205,10 +205,13 @@ func TestBrokenDownloadIsTakenUp(t *testing.T) {
 func TestChangedFileBeginsAnew(t *testing.T) {
 	t.Parallel()
 	older, newer := content(4*mebibyte), bytes.Repeat([]byte("new "), mebibyte)
-	for name, test := range map[string]struct{ first, second string }{
-		"another version": {`"one"`, `"two"`},
-		"weak version":    {`W/"one"`, `W/"one"`},
-		"no version":      {"", ""},
+	for name, test := range map[string]struct {
+		first, second string
+		asks          bool // whether the rest may be asked for
+	}{
+		"another version": {`"one"`, `"two"`, true},
+		"weak version":    {`W/"one"`, `W/"one"`, false},
+		"no version":      {"", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -221,6 +224,9 @@ func TestChangedFileBeginsAnew(t *testing.T) {
 				if breaks.Load() > 0 {
 					first(w, r)
 					return
+				}
+				if asked := r.Header.Get("Range") != ""; asked != test.asks {
+					t.Errorf("the rest is asked for: %v, want %v", asked, test.asks)
 				}
 				versioned(newer, test.second)(w, r)
 			}))

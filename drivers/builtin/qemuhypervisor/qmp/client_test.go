@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,8 +123,8 @@ func TestExecuteManyAtATime(t *testing.T) {
 			return []string{}
 		}
 		var answers []string // in reverse order
-		for i := len(waiting) - 1; i >= 0; i-- {
-			answers = append(answers, result(waiting[i], fmt.Sprint(waiting[i])))
+		for _, id := range slices.Backward(waiting) {
+			answers = append(answers, result(id, fmt.Sprint(id)))
 		}
 		return answers
 	})

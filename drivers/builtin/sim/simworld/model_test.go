@@ -123,7 +123,8 @@ func TestWorldBehavesLikeItsModel(t *testing.T) {
 				}
 				delete(m, o.Key)
 			},
-			"": func(t *rapid.T) { m.compare(t, w, dir) },
+			"reload": func(t *rapid.T) { m.compareJournal(t, dir) },
+			"":       func(t *rapid.T) { m.compareLoads(t, w) },
 		})
 	})
 }
@@ -142,7 +143,7 @@ func (m model) step(t *rapid.T, o simworld.Object, err error, allowed bool) {
 	}
 }
 
-func (m model) compare(t *rapid.T, w *simworld.World, dir string) {
+func (m model) compareLoads(t *rapid.T, w *simworld.World) {
 	must2(t, w.View(func(tx *simworld.Tx) error {
 		for kind, id := range map[string]string{simworld.KindPool: "pool-1", simworld.KindHost: "host-1"} {
 			if got, want := tx.Load(kind, id), m.load(kind, id); got != want {
@@ -151,6 +152,9 @@ func (m model) compare(t *rapid.T, w *simworld.World, dir string) {
 		}
 		return nil
 	}))
+}
+
+func (m model) compareJournal(t *rapid.T, dir string) {
 	found, err := simworld.LoadTruth(dir)
 	must2(t, err)
 	objects := found.Objects(simworld.KindVolume, simworld.KindMachine, simworld.KindNic)

@@ -1,6 +1,7 @@
 package simworld_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -117,6 +118,10 @@ func TestWorldSurvivesAWriteCutAnywhere(t *testing.T) {
 		must(t, err)
 		must(t, create(again, "op/3", 1, volume("pool-1", "vol-2", 6)))
 		must(t, again.Close())
+		if content, err := os.ReadFile(path); err != nil || bytes.Count(content, []byte("\n")) != 2 ||
+			!bytes.HasSuffix(content, []byte("}\n")) {
+			t.Fatalf("cut at %d: the journal is not repaired: %s, %v", cut, content, err)
+		}
 		found, err = simworld.LoadTruth(dir)
 		must(t, err)
 		if len(found.Effects()) != 2 || found.Count(simworld.KindVolume, "vol-2") != 1 {

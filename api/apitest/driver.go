@@ -1,0 +1,149 @@
+package apitest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// AddDriver installs a driver that understands properties.
+func (z *Zone) AddDriver(product string, categories []string, properties ...resources.Property) string {
+	return z.Add(&resources.Driver{
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: product[slices.Index([]byte(product), '/')+1:]},
+		Spec: resources.DriverSpec{
+			Product: product, Version: "1.0.0", Categories: categories, BuiltIn: true, Enabled: true,
+		},
+		Status: resources.DriverStatus{Properties: properties},
+	})
+}
+
+// Validate implements api.Drivers: it checks what is required and that nothing
+// unknown is given.
+func (z *Zone) Validate(_ context.Context, product, scope string, properties map[string]any) error {
+	known, ok := z.propertiesOf(product, scope)
+	if !ok {
+		return &resources.Error{Class: resources.ClassNotFound, Code: "not-found", Message: "no such driver"}
+	}
+	p := resources.NewProblems("")
+	for key, property := range known {
+		if _, given := properties[key]; property.Required && !given {
+			p.In(key).Add("required", "is required")
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(properties)) {
+		if _, ok := known[key]; !ok {
+			p.In(key).Add("unknown-property", "is not known to the driver")
+		}
+	}
+	return p.Err()
+}
+
+func (z *Zone) propertiesOf(product, scope string) (map[string]resources.Property, bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, r := range z.state {
+		d, ok := r.(*resources.Driver)
+		if !ok || d.Spec.Product != product {
+			continue
+		}
+		known := map[string]resources.Property{}
+		for _, p := range d.Status.Properties {
+			if p.Scope == scope {
+				known[p.Key] = p
+			}
+		}
+		return known, true
+	}
+	return nil, false
+}
+
+// Spool implements api.Uploads.
+func (z *Zone) Spool(
+	_ context.Context, id resources.TemplateID, r io.Reader, maxBytes int64,
+) (path string, n int64, err error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
+	if err != nil {
+		return "", 0, fmt.Errorf("spooling %s: %w", id, err)
+	}
+	if int64(len(data)) > maxBytes {
+		return "", 0, &resources.Error{
+			Class: resources.ClassTooLarge, Code: "content-too-large", Message: "the content is too large", Remedy: "send less",
+		}
+	}
+	path = "/spool/" + string(id)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.spooled[path] = data
+	return path, int64(len(data)), nil
+}
+
+// Discard implements api.Uploads.
+func (z *Zone) Discard(_ context.Context, path string) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	delete(z.spooled, path)
+	return nil
+}
+
+// Spooled returns what was uploaded, by path.
+func (z *Zone) Spooled() map[string][]byte {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return maps.Clone(z.spooled)
+}
+
+// Console implements door.Engine: what is typed comes back behind "> ".
+func (z *Zone) Console(_ context.Context, id resources.MachineID, kind string) (io.ReadWriteCloser, error) {
+	if _, err := z.Get(context.Background(), resources.Ref{Kind: resources.KindMachine, ID: string(id)}); err != nil {
+		return nil, err
+	}
+	near, far := net.Pipe()
+	z.mu.Lock()
+	z.consoles++
+	z.mu.Unlock()
+	go echo(far, kind, func() {
+		z.mu.Lock()
+		z.consoles--
+		z.mu.Unlock()
+	})
+	return near, nil
+}
+
+// Consoles is how many are open.
+func (z *Zone) Consoles() int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.consoles
+}
+
+func echo(c net.Conn, kind string, done func()) {
+	defer done()
+	defer c.Close()
+	if _, err := c.Write([]byte(kind + " console\r\n")); err != nil {
+		return
+	}
+	buffer := make([]byte, 1024)
+	for {
+		n, err := c.Read(buffer)
+		if err != nil {
+			return
+		}
+		if _, err := c.Write(append([]byte("> "), buffer[:n]...)); err != nil {
+			return
+		}
+	}
+}
+
+// BackupContent is what the zone's backup holds.
+const BackupContent = "a backup of the zone"
+
+// Backup implements api.Backups.
+func (z *Zone) Backup(_ context.Context, w io.Writer) error {
+	_, err := io.WriteString(w, BackupContent)
+	return err
+}

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+)
+
+// Backups writes the zone's whole state as it is now, while it goes on.
+type Backups interface {
+	Backup(ctx context.Context, w io.Writer) error
+}
+
+// backupType is what a backup is: bytes that "bulkhead restore" reads.
+const backupType = "application/octet-stream"
+
+func (a *API) backup() {
+	r := route{
+		id: "create-backup", method: http.MethodGet, path: "/v1/backup", tag: "Zone", summary: "Back the zone up",
+		about: "Streams the whole state of the zone as it is now: one file that a new server can be made from. It " +
+			"holds everything, digests of tokens included: keep it where the server's own data may be kept. A stream " +
+			"that ends early is broken off, and its content is no backup.",
+		permission: door.To(door.VerbGet, door.KindBackup),
+	}
+	op := r.operation()
+	op.Responses = map[string]*huma.Response{"200": {
+		Description: "The backup", Content: map[string]*huma.MediaType{
+			backupType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+		},
+	}}
+	registerOperation(a, op, func(context.Context, door.Grant, *struct{}) (*huma.StreamResponse, error) {
+		return &huma.StreamResponse{Body: a.writeBackup}, nil
+	})
+}
+
+func (a *API) writeBackup(hc huma.Context) {
+	_, w := humago.Unwrap(hc)
+	// It takes as long as the caller needs to read it.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+		a.log.WarnContext(hc.Context(), "a backup can't take longer than other answers", slog.Any("error", err))
+	}
+	w.Header().Set("Content-Type", backupType)
+	w.Header().Set("Content-Disposition", `attachment; filename="zone.bulkhead"`)
+	if err := a.backups.Backup(hc.Context(), w); err != nil {
+		a.log.ErrorContext(hc.Context(), "backing up failed", slog.Any("error", err))
+		panic(http.ErrAbortHandler) // the only way to say so once bytes were sent
+	}
+}

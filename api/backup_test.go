@@ -1,0 +1,57 @@
+package api_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/api"
+	"github.com/bulkhead-cloud/bulkhead/api/apitest"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+
+	"context"
+)
+
+type brokenBackups struct{}
+
+func (brokenBackups) Backup(_ context.Context, w io.Writer) error {
+	if _, err := w.Write([]byte("the first half")); err != nil {
+		return err
+	}
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush()
+	}
+	return errors.New("the disk broke")
+}
+
+// download asks a real server for a backup.
+func download(t *testing.T, s *site) (string, error) {
+	t.Helper()
+	server := httptest.NewServer(s.api.Handler())
+	t.Cleanup(server.Close)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/backup", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.token("backup", resources.RoleAdmin, noTime))
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	return string(data), err
+}
+
+func TestABackupIsWholeOrBrokenOff(t *testing.T) {
+	got, err := download(t, newSite(t))
+	if err != nil || got != apitest.BackupContent {
+		t.Errorf("backup = %q, %v", got, err)
+	}
+	_, err = download(t, newSite(t, func(o *api.Options, _ *apitest.Zone) { o.Backups = brokenBackups{} }))
+	if err == nil {
+		t.Error("a backup that failed half-way looks whole")
+	}
+}

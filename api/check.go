@@ -1,0 +1,195 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// checkNew reports all that can be seen to be wrong with a new resource: its
+// spec, what it refers to, and its driver's properties.
+func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) error {
+	p := resources.NewProblems("")
+	r.Validate(p)
+	if err := p.Err(); err != nil {
+		return err
+	}
+	spec := reflect.ValueOf(r).Elem().FieldByName("Spec")
+	if err := a.checkReferences(ctx, g, "/spec", spec); err != nil {
+		return err
+	}
+	return a.checkProperties(ctx, g, r)
+}
+
+// checkChanged reports what is wrong with a resource after a change. What it
+// refers to can't be changed, and may be gone where it needs it no longer.
+func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resource) error {
+	p := resources.NewProblems("")
+	r.Validate(p)
+	if err := p.Err(); err != nil {
+		return err
+	}
+	return a.checkProperties(ctx, g, r)
+}
+
+// reference is an id in a body.
+type reference struct {
+	pointer string
+	ref     resources.Ref
+}
+
+// checkReferences reports ids in a body of resources that are not there, or that
+// the caller may not see.
+func (a *API) checkReferences(ctx context.Context, g door.Grant, at string, body reflect.Value) error {
+	e := invalid()
+	for _, found := range a.referencesIn(body, at, nil) {
+		readable, err := a.door.Also(g, door.To(door.VerbGet, found.ref.Kind), found.ref.ID)
+		if err == nil {
+			_, err = a.door.Get(ctx, readable, found.ref.ID)
+		}
+		switch resources.ClassOf(err) {
+		case "":
+		case resources.ClassNotFound:
+			e.Fields = append(e.Fields, resources.FieldError{
+				Pointer: found.pointer, Code: "not-found", Message: "there is no such " + string(found.ref.Kind),
+			})
+		default:
+			return err
+		}
+	}
+	if len(e.Fields) > 0 {
+		return e
+	}
+	return nil
+}
+
+// idKinds tells the kind that a typed id refers to.
+func idKinds() map[reflect.Type]resources.Kind {
+	return map[reflect.Type]resources.Kind{
+		reflect.TypeFor[resources.ClusterID]():    resources.KindCluster,
+		reflect.TypeFor[resources.HostID]():       resources.KindHost,
+		reflect.TypeFor[resources.PoolID]():       resources.KindPool,
+		reflect.TypeFor[resources.ImageStoreID](): resources.KindImageStore,
+		reflect.TypeFor[resources.TemplateID]():   resources.KindTemplate,
+		reflect.TypeFor[resources.NetworkID]():    resources.KindNetwork,
+		reflect.TypeFor[resources.AddressID]():    resources.KindAddress,
+		reflect.TypeFor[resources.VolumeID]():     resources.KindVolume,
+		reflect.TypeFor[resources.SnapshotID]():   resources.KindSnapshot,
+		reflect.TypeFor[resources.NicID]():        resources.KindNic,
+		reflect.TypeFor[resources.MachineID]():    resources.KindMachine,
+		reflect.TypeFor[resources.OperationID]():  resources.KindOperation,
+		reflect.TypeFor[resources.DriverID]():     resources.KindDriver,
+	}
+}
+
+// referencesIn finds the ids in a body, with their JSON pointers.
+func (a *API) referencesIn(v reflect.Value, at string, found []reference) []reference {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return a.referencesIn(v.Elem(), at, found)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.IsExported() && !f.Anonymous && name != "-" {
+				found = a.referencesIn(v.Field(i), at+"/"+name, found)
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			found = a.referencesIn(v.Index(i), at+"/"+strconv.Itoa(i), found)
+		}
+	case reflect.String:
+		if kind, ok := a.idKinds[v.Type()]; ok && v.String() != "" {
+			found = append(found, reference{at, resources.Ref{Kind: kind, ID: v.String()}})
+		}
+	default:
+	}
+	return found
+}
+
+// checkProperties asks the driver that a resource will be bound to, as far as
+// that is known by now.
+func (a *API) checkProperties(ctx context.Context, g door.Grant, r resources.Resource) error {
+	product, properties, err := a.bound(ctx, g, r)
+	if err != nil || product == "" {
+		return err
+	}
+	// The scope of a driver's own properties is the word of its kind.
+	err = a.drivers.Validate(ctx, product, string(r.Metadata().Kind), properties)
+	e, ok := errors.AsType[*resources.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Class {
+	case resources.ClassNotFound:
+		return invalid(resources.FieldError{
+			Pointer: "/spec/driver", Code: "unknown-driver", Message: "no such driver is installed and enabled",
+		})
+	case resources.ClassInvalid:
+		at := *e
+		at.Fields = nil
+		for _, f := range e.Fields {
+			f.Pointer = "/spec/properties" + f.Pointer
+			at.Fields = append(at.Fields, f)
+		}
+		return &at
+	default:
+		return e
+	}
+}
+
+// bound tells the driver of a resource and its properties; "" if it is not
+// chosen yet.
+func (a *API) bound(
+	ctx context.Context, g door.Grant, r resources.Resource,
+) (product string, properties map[string]any, err error) {
+	switch r := r.(type) {
+	case *resources.Driver:
+		return r.Spec.Product, r.Spec.Properties, nil
+	case *resources.Host:
+		return r.Spec.Driver, r.Spec.Properties, nil
+	case *resources.Pool:
+		return r.Spec.Driver, r.Spec.Properties, nil
+	case *resources.ImageStore:
+		return r.Spec.Driver, r.Spec.Properties, nil
+	case *resources.Network:
+		return r.Spec.Driver, r.Spec.Properties, nil
+	case *resources.Volume:
+		product, err = a.driverOf(ctx, g, resources.Ref{Kind: resources.KindPool, ID: string(r.Spec.PoolID)})
+		return product, r.Spec.Properties, err
+	case *resources.Machine:
+		product, err = a.driverOf(ctx, g, resources.Ref{Kind: resources.KindHost, ID: string(r.Spec.Placement.HostID)})
+		return product, r.Spec.Properties, err
+	}
+	return "", nil, nil
+}
+
+// driverOf tells the driver of a pool or host; "" if none is named.
+func (a *API) driverOf(ctx context.Context, g door.Grant, ref resources.Ref) (string, error) {
+	if ref.ID == "" {
+		return "", nil
+	}
+	readable, err := a.door.Also(g, door.To(door.VerbGet, ref.Kind), ref.ID)
+	if err != nil {
+		return "", err
+	}
+	r, err := a.door.Get(ctx, readable, ref.ID)
+	if err != nil {
+		return "", err
+	}
+	switch r := r.(type) {
+	case *resources.Pool:
+		return r.Spec.Driver, nil
+	case *resources.Host:
+		return r.Spec.Driver, nil
+	}
+	return "", nil
+}

@@ -1,0 +1,267 @@
+package door_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/api/apitest"
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+func token(z *apitest.Zone, role resources.Role, expires time.Time) string {
+	s := door.NewSecret()
+	return s.Bearer(z.Add(&resources.Token{
+		Meta: resources.Meta{Kind: resources.KindToken, Name: "t"}, Spec: resources.TokenSpec{Role: role, ExpiresAt: expires},
+		Status: resources.TokenStatus{Digest: s.Digest()},
+	}))
+}
+
+func principal(t *testing.T, z *apitest.Zone, d *door.Door, role resources.Role) door.Principal {
+	t.Helper()
+	p, err := d.Authenticate(t.Context(), "Bearer "+token(z, role, time.Time{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestATokenIsRecognisedOnlyWhole(t *testing.T) {
+	z := apitest.New(nil)
+	now := time.Now()
+	d := door.New(z, z, func() time.Time { return now })
+	good := token(z, resources.RoleReader, now.Add(time.Minute))
+	p, err := d.Authenticate(t.Context(), "bearer  "+good)
+	if err != nil || p.Role() != resources.RoleReader || !strings.HasPrefix(p.String(), "t/tok-") {
+		t.Fatalf("got %v %v", p, err)
+	}
+	swapped := good[:len(good)-1] + map[bool]string{true: "1", false: "0"}[strings.HasSuffix(good, "0")]
+	for _, bad := range []string{
+		"", "Bearer", "Bearer ", good, "Basic " + good, "Bearer " + swapped, "Bearer " + good[:len(good)-1], "Bearer " + good + "0",
+		"Bearer " + strings.ToUpper(good), "Bearer bh__" + strings.Repeat("0", 64),
+	} {
+		p, err := d.Authenticate(t.Context(), bad)
+		if resources.ClassOf(err) != resources.ClassUnauthenticated || p.ID() != "" {
+			t.Errorf("%q: got %v %v", bad, p, err)
+		}
+	}
+	now = now.Add(time.Minute)
+	if _, err := d.Authenticate(t.Context(), "Bearer "+good); resources.ClassOf(err) != resources.ClassUnauthenticated {
+		t.Errorf("at its expiry a token is still good: %v", err)
+	}
+}
+
+// A grant that the door did not make opens nothing, and one that it made opens
+// what it is for and nothing else.
+func TestNothingPassesWithoutItsGrant(t *testing.T) {
+	z := apitest.New(nil)
+	d := door.New(z, z, time.Now)
+	pool := z.Add(&resources.Pool{Meta: resources.Meta{Kind: resources.KindPool, Name: "p"}})
+	p := principal(t, z, d, resources.RoleAdmin)
+	hosts, err := d.Grant(p, door.To("get", resources.KindHost), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := resources.Ref{Kind: resources.KindPool, ID: pool}
+	for name, g := range map[string]door.Grant{"forged": {}, "for hosts": hosts} {
+		ctx := t.Context()
+		_, get := d.Get(ctx, g, pool)
+		_, list := d.List(ctx, g, resources.Query{Kind: resources.KindPool})
+		_, submit := d.Submit(ctx, g, resources.Submission{Action: "delete", Target: target})
+		_, plan := d.Plan(ctx, g, resources.Submission{Action: "create", Target: target})
+		_, suspend := d.Suspend(ctx, g, pool, resources.Origin{})
+		_, resolve := d.Resolve(ctx, g, "op-1", resources.ResolutionCancel, resources.Origin{})
+		_, audit := d.AuditLog(ctx, g, resources.Position{}, 1)
+		_, console := d.Console(ctx, g, "mach-1", "serial")
+		events := d.Events(ctx, g, resources.Position{}, func(resources.Event) bool { return false })
+		for what, err := range map[string]error{
+			"list": list, "submit": submit, "plan": plan, "suspend": suspend, "resolve": resolve, "audit": audit,
+			"console": console, "events": events,
+		} {
+			if resources.ClassOf(err) != resources.ClassInternal {
+				t.Errorf("%s grant: %s got %v", name, what, err)
+			}
+		}
+		if get == nil || name == "forged" && resources.ClassOf(get) != resources.ClassInternal {
+			t.Errorf("%s grant: get got %v", name, get)
+		}
+	}
+	_, wait := d.Wait(t.Context(), door.Grant{}, "op-1")
+	_, revision := d.Revision(t.Context(), door.Grant{})
+	if wait == nil || revision == nil {
+		t.Error("a forged grant reads")
+	}
+	if n := len(z.Submissions()); n != 0 {
+		t.Errorf("%d submissions went through", n)
+	}
+}
+
+func TestAGrantIsForOneAction(t *testing.T) {
+	z := apitest.New(nil)
+	d := door.New(z, z, time.Now)
+	pool := z.Add(&resources.Pool{Meta: resources.Meta{Kind: resources.KindPool, Name: "p"}})
+	p := principal(t, z, d, resources.RoleOperator)
+	g, err := d.Grant(p, door.To("update", resources.KindPool), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := resources.Submission{Action: "delete", Target: resources.Ref{Kind: resources.KindPool, ID: pool}}
+	if _, err := d.Submit(t.Context(), g, s); resources.ClassOf(err) != resources.ClassInternal {
+		t.Errorf("a grant to update deletes: %v", err)
+	}
+	more, err := d.Also(g, door.To("delete", resources.KindPool), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Origin.Principal = "somebody else"
+	if _, err := d.Submit(t.Context(), more, s); err != nil {
+		t.Fatal(err)
+	}
+	if got := z.Submissions()[0].Origin.Principal; got != p.String() {
+		t.Errorf("written down is %q, want the holder of the grant", got)
+	}
+	if _, err := d.Also(g, door.To("create", resources.KindToken), ""); resources.ClassOf(err) != resources.ClassDenied {
+		t.Errorf("an operator gets a grant for tokens: %v", err)
+	}
+}
+
+func TestThePolicy(t *testing.T) {
+	z := apitest.New(nil)
+	d := door.New(z, z, time.Now)
+	who := map[resources.Role]door.Principal{}
+	for _, r := range []resources.Role{resources.RoleReader, resources.RoleOperator, resources.RoleAdmin, "made-up", ""} {
+		who[r] = principal(t, z, d, r)
+	}
+	for _, c := range []struct {
+		permission string
+		id         string
+		role       resources.Role
+		want       resources.Class
+	}{
+		{"machine:get", "x", resources.RoleReader, ""},
+		{"machine:start", "x", resources.RoleReader, resources.ClassDenied},
+		{"machine:start", "x", resources.RoleOperator, ""},
+		{"machine:console", "x", resources.RoleReader, resources.ClassDenied},
+		{"token:get", "x", resources.RoleOperator, resources.ClassNotFound},
+		{"token:list", "", resources.RoleOperator, resources.ClassDenied},
+		{"token:delete", "x", resources.RoleReader, resources.ClassNotFound},
+		{"token:delete", "x", resources.RoleAdmin, ""},
+		{"zone:update", "x", resources.RoleOperator, resources.ClassDenied},
+		{"audit:list", "", resources.RoleOperator, resources.ClassDenied},
+		{"metrics:get", "", resources.RoleReader, ""},
+		{"unheard-of:get", "", resources.RoleAdmin, resources.ClassDenied},
+		{"machine:get", "x", "made-up", resources.ClassNotFound},
+		{"machine:get", "x", "", resources.ClassNotFound},
+	} {
+		permission, ok := door.ParsePermission(c.permission)
+		if !ok || permission.String() != c.permission {
+			t.Fatalf("reading %q", c.permission)
+		}
+		_, err := d.Grant(who[c.role], permission, c.id)
+		if got := resources.ClassOf(err); got != c.want {
+			t.Errorf("%s as %q: got %q, want %q", c.permission, c.role, got, c.want)
+		}
+	}
+	if _, err := d.Grant(door.Principal{}, door.To("get", resources.KindMachine), ""); resources.ClassOf(err) != resources.ClassUnauthenticated {
+		t.Errorf("nobody gets a grant: %v", err)
+	}
+	for _, bad := range []string{"", "a", ":b", "a:"} {
+		if _, ok := door.ParsePermission(bad); ok {
+			t.Errorf("%q is a permission", bad)
+		}
+	}
+}
+
+// Each role has all rights of the next: what the lower may, the higher may.
+func TestRolesAreOrdered(t *testing.T) {
+	z := apitest.New(nil)
+	d := door.New(z, z, time.Now)
+	roles := []resources.Role{resources.RoleReader, resources.RoleOperator, resources.RoleAdmin}
+	for _, def := range resources.Definitions() {
+		for _, verb := range []string{"get", "list", "create", "update", "delete", "suspend-work"} {
+			before := false
+			for _, r := range roles {
+				_, err := d.Grant(principal(t, z, d, r), door.To(verb, def.Kind), "")
+				if before && err != nil {
+					t.Errorf("%s may not %s a %s, but the role below may", r, verb, def.Kind)
+				}
+				before = err == nil
+			}
+			if !before {
+				t.Errorf("not even an admin may %s a %s", verb, def.Kind)
+			}
+		}
+	}
+}
+
+func TestRenewing(t *testing.T) {
+	z := apitest.New(nil)
+	now := time.Now()
+	d := door.New(z, z, func() time.Time { return now })
+	p, err := d.Authenticate(t.Context(), "Bearer "+token(z, resources.RoleOperator, now.Add(time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := d.Grant(p, door.To("console", resources.KindMachine), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Renew(t.Context(), g); err != nil {
+		t.Errorf("while it holds: %v", err)
+	}
+	r, err := z.Get(t.Context(), resources.Ref{Kind: resources.KindToken, ID: p.ID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lower := *r.(*resources.Token)
+	lower.Spec.Role = resources.RoleReader
+	z.Add(&lower)
+	if err := d.Renew(t.Context(), g); resources.ClassOf(err) != resources.ClassDenied {
+		t.Errorf("with a lower role: %v", err)
+	}
+	now = now.Add(2 * time.Hour)
+	if err := d.Renew(t.Context(), g); resources.ClassOf(err) != resources.ClassUnauthenticated {
+		t.Errorf("expired: %v", err)
+	}
+}
+
+// away is a zone that can't be read now.
+type away struct{ *apitest.Zone }
+
+func (away) Get(context.Context, resources.Ref) (resources.Resource, error) {
+	return nil, &resources.Error{Class: resources.ClassUnavailable, Code: "no-leader", Message: "no leader"}
+}
+
+func TestAZoneThatIsAwayIsNotAWrongToken(t *testing.T) {
+	z := apitest.New(nil)
+	d := door.New(away{z}, z, time.Now)
+	_, err := d.Authenticate(t.Context(), "Bearer "+token(z, resources.RoleReader, time.Time{}))
+	if resources.ClassOf(err) != resources.ClassUnavailable {
+		t.Errorf("got %v, want that the zone can't tell now", err)
+	}
+}
+
+func TestSecretsDiffer(t *testing.T) {
+	a, b := door.NewSecret(), door.NewSecret()
+	if a.Bearer("tok-1") == b.Bearer("tok-1") || string(a.Digest()) == string(b.Digest()) {
+		t.Error("two secrets are the same")
+	}
+	id, s, ok := door.ParseBearer(a.Bearer("tok-1"))
+	if !ok || id != "tok-1" || string(s.Digest()) != string(a.Digest()) {
+		t.Errorf("taken apart: %q %v", id, ok)
+	}
+}
+
+func FuzzParseBearer(f *testing.F) {
+	f.Add(door.NewSecret().Bearer("tok-1"))
+	f.Add("bh__")
+	f.Add("bh_a_b_c")
+	f.Fuzz(func(t *testing.T, text string) {
+		id, s, ok := door.ParseBearer(text)
+		if ok && s.Bearer(id) != text {
+			t.Errorf("%q is read as the token %q", text, s.Bearer(id))
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package door
+
+import (
+	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Things that are no resources and yet take a permission.
+const (
+	KindEvent   resources.Kind = "event"
+	KindAudit   resources.Kind = "audit"
+	KindMetrics resources.Kind = "metrics"
+	KindBackup  resources.Kind = "backup"
+)
+
+// The verbs that only read. All others change something.
+const (
+	VerbGet   = "get"
+	VerbList  = "list"
+	VerbWatch = "watch"
+)
+
+// Permission names one thing that can be done to one kind: "machine:start".
+type Permission struct {
+	Kind resources.Kind
+	Verb string
+}
+
+// To makes a permission.
+func To(verb string, kind resources.Kind) Permission { return Permission{Kind: kind, Verb: verb} }
+
+// String returns "kind:verb".
+func (p Permission) String() string { return string(p.Kind) + ":" + p.Verb }
+
+// ParsePermission reads the form of String; false if it has not that form.
+func ParsePermission(s string) (Permission, bool) {
+	kind, verb, ok := strings.Cut(s, ":")
+	if !ok || kind == "" || verb == "" {
+		return Permission{}, false
+	}
+	return Permission{Kind: resources.Kind(kind), Verb: verb}, true
+}
+
+func (p Permission) reads() bool {
+	return p.Verb == VerbGet || p.Verb == VerbList || p.Verb == VerbWatch
+}
+
+// needed says which role a kind takes to read and to change.
+type needed struct{ read, write resources.Role }
+
+// policy is the whole of it: who may do what. What is not in it is denied.
+func policy() map[resources.Kind]needed {
+	const admin, operator, reader = resources.RoleAdmin, resources.RoleOperator, resources.RoleReader
+	return map[resources.Kind]needed{
+		resources.KindZone:       {reader, admin},
+		resources.KindToken:      {admin, admin},
+		resources.KindDriver:     {reader, admin},
+		resources.KindCluster:    {reader, operator},
+		resources.KindHost:       {reader, operator},
+		resources.KindPool:       {reader, operator},
+		resources.KindImageStore: {reader, operator},
+		resources.KindTemplate:   {reader, operator},
+		resources.KindNetwork:    {reader, operator},
+		resources.KindAddress:    {reader, operator},
+		resources.KindRule:       {reader, operator},
+		resources.KindVolume:     {reader, operator},
+		resources.KindSnapshot:   {reader, operator},
+		resources.KindNic:        {reader, operator},
+		resources.KindMachine:    {reader, operator},
+		resources.KindOperation:  {reader, operator},
+		KindEvent:                {reader, admin},
+		KindAudit:                {admin, admin},
+		KindMetrics:              {reader, admin},
+		KindBackup:               {admin, admin},
+	}
+}
+
+// rank orders the roles: each has all rights of those below. An unknown role
+// has none.
+func rank(r resources.Role) int {
+	switch r {
+	case resources.RoleAdmin:
+		return 3
+	case resources.RoleOperator:
+		return 2
+	case resources.RoleReader:
+		return 1
+	}
+	return 0
+}
+
+// allows reports whether a role may do a thing.
+func (d *Door) allows(role resources.Role, p Permission) bool {
+	n, known := d.policy[p.Kind]
+	if !known {
+		return false
+	}
+	least := n.write
+	if p.reads() {
+		least = n.read
+	}
+	return rank(role) >= rank(least)
+}
+
+// visible reports whether a role may see a resource: its kind, and for an
+// operation also the kind of what it is done to.
+func (d *Door) visible(role resources.Role, r resources.Resource) bool {
+	if !d.allows(role, To(VerbGet, r.Metadata().Kind)) {
+		return false
+	}
+	if o, ok := r.(*resources.Operation); ok {
+		return d.allows(role, To(VerbGet, o.Target.Kind))
+	}
+	return true
+}

@@ -1,0 +1,50 @@
+package door
+
+import (
+	"context"
+	"io"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Reader reads the agreed state of a zone. What it returns is shared and must
+// not be changed. All methods may be called concurrently.
+type Reader interface {
+	// Get returns one resource, or a *resources.Error of class not-found.
+	Get(ctx context.Context, ref resources.Ref) (resources.Resource, error)
+	// List returns one page of resources of a kind, in the order of their ids.
+	List(ctx context.Context, q resources.Query) (resources.Page, error)
+	// Events calls yield for every event after a position, in order, and goes on
+	// with new ones until ctx ends or yield answers false; both are no error. If
+	// events after the position are no longer kept, it fails at once with class
+	// gone.
+	Events(ctx context.Context, from resources.Position, yield func(resources.Event) bool) error
+	// Revision returns the revision of the state now.
+	Revision(ctx context.Context) (uint64, error)
+	// AuditLog returns at most limit lines after a position, in order.
+	AuditLog(ctx context.Context, from resources.Position, limit int) ([]resources.Audit, error)
+}
+
+// Engine changes a zone. Errors are or wrap a *resources.Error. All methods may
+// be called concurrently.
+type Engine interface {
+	// Submit accepts an action as an operation, durably. For "create" the target's
+	// id is chosen by the engine and is found in the operation's target. With an
+	// idempotency key a repetition answers with the first operation; another
+	// fingerprint under the same key is refused with class invalid and the code
+	// idempotency-key-reused.
+	Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error)
+	// Plan says what Submit would do and does nothing.
+	Plan(ctx context.Context, s resources.Submission) (*resources.Plan, error)
+	// Wait returns the operation once it has ended or needs an operator; when ctx
+	// ends before, it returns the operation as it stands and no error.
+	Wait(ctx context.Context, id resources.OperationID) (*resources.Operation, error)
+	// Resolve takes down what somebody decides on an operation.
+	Resolve(ctx context.Context, id resources.OperationID, r resources.Resolution, o resources.Origin,
+	) (*resources.Operation, error)
+	// Suspend holds back work on a resource, or lets it go on. It is idempotent.
+	Suspend(ctx context.Context, ref resources.Ref, suspended bool, o resources.Origin) (resources.Resource, error)
+	// Console connects to a machine's console of a kind, "serial" or "vnc". The
+	// caller closes it.
+	Console(ctx context.Context, id resources.MachineID, kind string) (io.ReadWriteCloser, error)
+}

@@ -1,0 +1,164 @@
+package door
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Get loads one resource of the kind the grant is for.
+func (d *Door) Get(ctx context.Context, g Grant, id string) (resources.Resource, error) {
+	ref := resources.Ref{Kind: g.permission.Kind, ID: id}
+	if !g.covers(ref.Kind) {
+		return nil, ungranted(g)
+	}
+	r, err := d.reader.Get(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if r.Metadata().Kind != ref.Kind || !d.visible(g.principal.role, r) {
+		return nil, resources.NotFound(ref)
+	}
+	return r, nil
+}
+
+// List returns a page of resources of the kind the grant is for. What its holder
+// may not see is left out, so a page can be shorter than its limit while Next is
+// set.
+func (d *Door) List(ctx context.Context, g Grant, q resources.Query) (resources.Page, error) {
+	if !g.covers(q.Kind, VerbList, VerbGet) {
+		return resources.Page{}, ungranted(g)
+	}
+	page, err := d.reader.List(ctx, q)
+	if err != nil {
+		return resources.Page{}, err
+	}
+	page.Items = slices.DeleteFunc(slices.Clone(page.Items), func(r resources.Resource) bool {
+		return !d.visible(g.principal.role, r)
+	})
+	return page, nil
+}
+
+// Events follows the events its holder may see, as Reader.Events does.
+func (d *Door) Events(
+	ctx context.Context, g Grant, from resources.Position, yield func(resources.Event) bool,
+) error {
+	if !g.covers(KindEvent, VerbWatch) {
+		return ungranted(g)
+	}
+	return d.reader.Events(ctx, from, func(e resources.Event) bool {
+		if !d.allows(g.principal.role, To(VerbGet, e.Ref.Kind)) {
+			return true
+		}
+		if e.Resource != nil && !d.visible(g.principal.role, e.Resource) {
+			return true
+		}
+		return yield(e)
+	})
+}
+
+// Revision of the state now.
+func (d *Door) Revision(ctx context.Context, g Grant) (uint64, error) {
+	if g.principal.id == "" {
+		return 0, ungranted(g)
+	}
+	return d.reader.Revision(ctx)
+}
+
+// AuditLog returns at most limit lines after a position.
+func (d *Door) AuditLog(
+	ctx context.Context, g Grant, from resources.Position, limit int,
+) ([]resources.Audit, error) {
+	if !g.covers(KindAudit, VerbList) {
+		return nil, ungranted(g)
+	}
+	return d.reader.AuditLog(ctx, from, limit)
+}
+
+// verbUpload is the permission to bring the content of a template: it ends in
+// the action "create", which its creation put off.
+const verbUpload = "upload"
+
+func (g Grant) submits(s resources.Submission) bool {
+	if !g.covers(s.Target.Kind) {
+		return false
+	}
+	return g.permission.Verb == s.Action || g.permission.Verb == verbUpload && s.Action == "create"
+}
+
+// Submit asks the engine for the action the grant is for. The holder is written
+// into the operation.
+func (d *Door) Submit(ctx context.Context, g Grant, s resources.Submission) (*resources.Operation, error) {
+	if !g.submits(s) {
+		return nil, ungranted(g)
+	}
+	s.Origin.Principal = g.principal.String()
+	return d.engine.Submit(ctx, s)
+}
+
+// Plan asks the engine what a creation would do.
+func (d *Door) Plan(ctx context.Context, g Grant, s resources.Submission) (*resources.Plan, error) {
+	if !g.covers(s.Target.Kind, "plan") {
+		return nil, ungranted(g)
+	}
+	s.Origin.Principal = g.principal.String()
+	return d.engine.Plan(ctx, s)
+}
+
+// Wait waits for an operation that the holder can see: one it was answered with
+// by Submit, or any that its grant to get operations lets it read.
+func (d *Door) Wait(ctx context.Context, g Grant, id resources.OperationID) (*resources.Operation, error) {
+	if g.principal.id == "" {
+		return nil, ungranted(g)
+	}
+	o, err := d.engine.Wait(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !d.visible(g.principal.role, o) {
+		return nil, resources.NotFound(resources.Ref{Kind: resources.KindOperation, ID: string(id)})
+	}
+	return o, nil
+}
+
+// Resolve takes down what the holder decides on an operation.
+func (d *Door) Resolve(
+	ctx context.Context, g Grant, id resources.OperationID, r resources.Resolution, o resources.Origin,
+) (*resources.Operation, error) {
+	if !g.covers(resources.KindOperation, string(r)) {
+		return nil, ungranted(g)
+	}
+	if _, err := d.Get(ctx, g, string(id)); err != nil {
+		return nil, err
+	}
+	o.Principal = g.principal.String()
+	return d.engine.Resolve(ctx, id, r, o)
+}
+
+// The verbs of Suspend.
+const (
+	VerbSuspend = "suspend-work"
+	VerbResume  = "resume-work"
+)
+
+// Suspend holds back work on a resource, or lets it go on, as the grant says.
+func (d *Door) Suspend(ctx context.Context, g Grant, id string, o resources.Origin) (resources.Resource, error) {
+	if !g.covers(g.permission.Kind, VerbSuspend, VerbResume) {
+		return nil, ungranted(g)
+	}
+	o.Principal = g.principal.String()
+	ref := resources.Ref{Kind: g.permission.Kind, ID: id}
+	return d.engine.Suspend(ctx, ref, g.permission.Verb == VerbSuspend, o)
+}
+
+// Console connects to a machine's console. The caller closes it.
+func (d *Door) Console(
+	ctx context.Context, g Grant, id resources.MachineID, kind string,
+) (io.ReadWriteCloser, error) {
+	if !g.covers(resources.KindMachine, "console") {
+		return nil, ungranted(g)
+	}
+	return d.engine.Console(ctx, id, kind)
+}

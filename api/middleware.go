@@ -1,0 +1,219 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/api/schema"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// ordinary is how long a request that waits for nothing may take to read and to
+// write.
+const ordinary = 30 * time.Second
+
+// recorder remembers what was answered, for the access log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach flush, hijack and deadlines.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// observe gives each request an id, deadlines and safe headers, survives its
+// panics, and logs it. Queries are not logged: they can hold tickets.
+func (a *API) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := a.now()
+		rec := &recorder{ResponseWriter: w}
+		c := newCall(rec, r)
+		ctx := context.WithValue(r.Context(), callKey{}, c)
+		r = r.WithContext(ctx)
+		c.request = r
+		c.allow(ordinary, ordinary)
+		protect(rec.Header(), c.requestID)
+		defer func() {
+			a.recovered(ctx, rec, recover())
+			a.log.InfoContext(ctx, "request", "request_id", c.requestID, "method", r.Method, "route", r.Pattern,
+				"path", r.URL.Path, "status", rec.status, "bytes", rec.bytes, "duration", a.now().Sub(began),
+				"principal", c.principal, "source", c.source)
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func (a *API) recovered(ctx context.Context, rec *recorder, cause any) {
+	switch {
+	case cause == nil:
+	case cause == http.ErrAbortHandler:
+		panic(cause) // net/http's own way to cut a connection
+	default:
+		err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+		p := a.newProblem(ctx, err)
+		if rec.status == 0 {
+			p.write(rec)
+		}
+	}
+}
+
+func protect(h http.Header, requestID string) {
+	h.Set(requestIDHeader, requestID)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+}
+
+// sameOrigin refuses what another site has a browser send.
+func (a *API) sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.refuse(w, r, &resources.Error{
+			Class: resources.ClassDenied, Code: "cross-origin", Message: "a page of another origin may not change anything here",
+			Remedy: "send the request from the same origin or not from a browser",
+		})
+	}))
+	return protection.Handler(next)
+}
+
+// refuse answers a request outside of huma with an error.
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	a.newProblem(r.Context(), err).write(w)
+}
+
+type grantKey struct{}
+
+// admit is what every operation passes first: it recognises the caller, limits
+// how fast it is, and gets the grant for the operation's permission. Without a
+// permission nothing passes.
+func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	permission, _ := ctx.Operation().Metadata[permissionKey].(door.Permission)
+	g, err := a.enter(r, permission, ctx.Param("id"))
+	if err == nil {
+		err = checkQuery(r.URL.RawQuery)
+	}
+	if err != nil {
+		a.refuse(w, r, err)
+		return
+	}
+	next(huma.WithValue(ctx, grantKey{}, g))
+}
+
+// enter recognises the caller of a request and asks the door for a grant.
+func (a *API) enter(r *http.Request, permission door.Permission, id string) (door.Grant, error) {
+	c := callFrom(r.Context())
+	stranger := neighbourhood(c.source)
+	if !a.strangers.left(stranger) {
+		return door.Grant{}, throttled()
+	}
+	p, err := a.door.Authenticate(r.Context(), r.Header.Get("Authorization"))
+	if err != nil {
+		a.strangers.take(stranger)
+		return door.Grant{}, err
+	}
+	c.principal = p.String()
+	if !a.principals.take(p.ID()) {
+		return door.Grant{}, throttled()
+	}
+	return a.door.Grant(p, permission, id)
+}
+
+func throttled() error {
+	return &resources.Error{
+		Class: resources.ClassThrottled, Code: "throttled", Message: "too many requests", Remedy: "slow down, then try again",
+	}
+}
+
+// checkQuery refuses queries that two readers could read differently.
+func checkQuery(raw string) error {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return &resources.Error{
+			Class: resources.ClassInvalid, Code: "malformed-query", Message: "the query can't be read",
+			Remedy: "escape reserved characters with %",
+		}
+	}
+	e := invalid()
+	for name, v := range values {
+		if len(v) > 1 {
+			e.Fields = append(e.Fields, inParameter("query", name, "duplicate", "is given more than once"))
+		}
+	}
+	if len(e.Fields) > 0 {
+		return e
+	}
+	return nil
+}
+
+// unmatched answers what no route matches: 405 where another method would do,
+// else 404.
+func (a *API) unmatched(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		allowed := ""
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			other := r.Clone(r.Context())
+			other.Method = method
+			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "" {
+				allowed += ", " + method
+			}
+		}
+		if allowed == "" {
+			a.refuse(w, r, &resources.Error{
+				Class: resources.ClassNotFound, Code: "no-such-route", Message: "there is nothing at this path",
+				Remedy: "look at /docs or /openapi.json for what there is",
+			})
+			return
+		}
+		w.Header().Set("Allow", allowed[2:])
+		p := a.newProblem(r.Context(), &resources.Error{
+			Class: resources.ClassUnsupported, Code: "method-not-allowed", Message: "this path does not know the method",
+			Remedy: "use " + allowed[2:],
+		})
+		p.Status = http.StatusMethodNotAllowed
+		p.write(w)
+	}
+}
+
+// syntaxProblem says what is wrong with a body that can't be read at all.
+func (a *API) syntaxProblem(ctx context.Context, err error) error {
+	s, ok := errors.AsType[*schema.SyntaxError](err)
+	if !ok {
+		return err
+	}
+	p := a.newProblem(ctx, &resources.Error{
+		Class: resources.ClassInvalid, Code: s.Code, Message: s.Message, Remedy: "send one JSON object in UTF-8",
+	})
+	p.Status = http.StatusBadRequest
+	return p
+}

@@ -1,0 +1,41 @@
+package api
+
+import (
+	"context"
+	"io"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Reader reads the zone; see door.Reader for what each method promises.
+type Reader = door.Reader
+
+// Engine changes the zone; see door.Engine for what each method promises.
+type Engine = door.Engine
+
+// Drivers knows what the installed drivers understand.
+type Drivers interface {
+	// Validate checks the properties given to a driver for a resource of a scope:
+	// a kind, or "driver". It fails with a *resources.Error: class not-found if no
+	// such driver is installed, class invalid with fields whose pointers are
+	// relative to the properties ("/path").
+	Validate(ctx context.Context, product, scope string, properties map[string]any) error
+}
+
+// Health tells whether the zone can serve.
+type Health interface {
+	// Ready fails, saying why in words, while requests can't be served here.
+	Ready(ctx context.Context) error
+}
+
+// Uploads keeps what was uploaded until the engine has made a template of it.
+type Uploads interface {
+	// Spool writes r to a file that the image driver can read, durably, and returns
+	// its path and size. It fails with class too-large if there is more than max
+	// bytes, and with class exhausted if there is no room; a failure leaves nothing
+	// behind. A second upload for the same template replaces the first.
+	Spool(ctx context.Context, id resources.TemplateID, r io.Reader, maxBytes int64) (path string, n int64, err error)
+	// Discard removes a spooled file that came to nothing. It is idempotent.
+	Discard(ctx context.Context, path string) error
+}

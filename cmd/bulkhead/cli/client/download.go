@@ -1,0 +1,30 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Download writes an answer that is no JSON to w and returns its size. If it
+// fails, what was written is not whole.
+func (c *Client) Download(ctx context.Context, path string, w io.Writer) (int64, error) {
+	r, err := c.request(ctx, Call{Method: http.MethodGet, Path: path}, nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return 0, c.unreachable(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return 0, problemOf(response)
+	}
+	n, err := io.Copy(w, response.Body)
+	if err != nil {
+		return n, c.unreachable(fmt.Errorf("reading the answer: %w", err))
+	}
+	return n, nil
+}

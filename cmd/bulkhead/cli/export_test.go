@@ -1,0 +1,8 @@
+package cli
+
+// Parsers and writers, for their tests.
+var (
+	ParseSize  = parseSize
+	FormatSize = formatSize
+	Clean      = clean
+)

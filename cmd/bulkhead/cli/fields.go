@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// flagValue holds what was given with one flag, to be read later.
+type flagValue struct {
+	given []string
+	field field
+}
+
+// String returns what was given.
+func (v *flagValue) String() string { return strings.Join(v.given, ",") }
+
+// Set takes one more value; flags that are not lists keep the last.
+func (v *flagValue) Set(text string) error {
+	if !v.field.repeated() {
+		v.given = nil
+	}
+	if v.field.as == asList || v.field.as == asReferences {
+		v.given = append(v.given, strings.Split(text, ",")...)
+		return nil
+	}
+	v.given = append(v.given, text)
+	return nil
+}
+
+// Type says in the help what is expected.
+func (v *flagValue) Type() string {
+	switch v.field.as {
+	case asSize:
+		return "size"
+	case asNumber, asDecimal:
+		return "number"
+	case asSwitch:
+		return "bool"
+	case asReference, asReferences:
+		return v.field.kind
+	case asContent:
+		return "file"
+	case asProperties:
+		return "key=value"
+	case asNics:
+		return "network"
+	case asTime:
+		return "time"
+	case asText, asList:
+	}
+	return "text"
+}
+
+func (f field) repeated() bool {
+	return f.as == asList || f.as == asReferences || f.as == asProperties || f.as == asNics
+}
+
+// declare adds the flags of fields to a command, with their completions.
+func (a *app) declare(cmd *cobra.Command, fields []field) {
+	for _, f := range fields {
+		flag := cmd.Flags().VarPF(&flagValue{field: f}, f.flag, "", f.usage)
+		if f.as == asSwitch {
+			flag.NoOptDefVal = "true"
+		}
+		a.completeFlag(cmd, f)
+	}
+}
+
+// collect reads the flags that were given into a body.
+func (a *app) collect(ctx context.Context, cmd *cobra.Command, fields []field, body map[string]any) error {
+	for _, f := range fields {
+		flag := cmd.Flags().Lookup(f.flag)
+		if !flag.Changed {
+			continue
+		}
+		v, err := a.read(ctx, cmd.InOrStdin(), f, flag.Value.(*flagValue).given)
+		if err != nil {
+			return inFlag(f.flag, err)
+		}
+		put(body, f.path, v)
+	}
+	return nil
+}
+
+// inFlag says which flag an error is about. What the zone says stays as it is.
+func inFlag(flag string, err error) error {
+	if u, ok := err.(*usageError); ok { //nolint:errorlint // only one made right here
+		return usage("--"+flag+": "+u.message, u.remedy)
+	}
+	return err
+}
+
+func wrong(err error) error { return usage(err.Error(), "") }
+
+// read turns the texts of a flag into what goes into a body.
+func (a *app) read(ctx context.Context, stdin io.Reader, f field, given []string) (any, error) {
+	last := given[len(given)-1]
+	switch f.as {
+	case asSize:
+		n, err := parseSize(last)
+		if err != nil {
+			return nil, wrong(err)
+		}
+		return n, nil
+	case asReference:
+		return a.resolve(ctx, f.kind, last)
+	case asReferences:
+		return a.resolveAll(ctx, f.kind, given)
+	case asContent:
+		return readContent(stdin, last)
+	case asProperties:
+		return readProperties(given)
+	case asNics:
+		return a.readNics(ctx, given)
+	case asTime:
+		return readTime(a.now(), last)
+	case asList:
+		return given, nil
+	case asNumber, asDecimal, asSwitch:
+		return readScalar(f, last)
+	case asText:
+	}
+	return last, nil
+}
+
+func readScalar(f field, text string) (any, error) {
+	switch f.as {
+	case asNumber:
+		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+			return nil, usage("must be a whole number, not "+strconv.Quote(text), "")
+		}
+	case asDecimal:
+		if _, err := strconv.ParseFloat(text, 64); err != nil {
+			return nil, usage("must be a number, not "+strconv.Quote(text), "")
+		}
+	default:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, usage("must be true or false, not "+strconv.Quote(text), "")
+		}
+		return b, nil
+	}
+	return json.Number(text), nil
+}
+
+const maxContent = 1 << 20
+
+func readContent(stdin io.Reader, name string) (string, error) {
+	from := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", wrong(err)
+		}
+		defer f.Close()
+		from = f
+	}
+	data, err := io.ReadAll(io.LimitReader(from, maxContent+1))
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(data) > maxContent {
+		return "", usage(name+" is larger than 1 MiB", "")
+	}
+	return string(data), nil
+}
+
+// readProperties reads key=value pairs. A value that is a JSON number, boolean
+// or null is taken as such.
+func readProperties(given []string) (map[string]any, error) {
+	m := map[string]any{}
+	for _, pair := range given {
+		key, text, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, usage("must be key=value, not "+strconv.Quote(pair), "")
+		}
+		if name, file := strings.CutPrefix(text, "@"); file {
+			content, err := readContent(nil, name)
+			if err != nil {
+				return nil, err
+			}
+			m[key] = content
+			continue
+		}
+		m[key] = text
+		var v any
+		if err := json.Unmarshal([]byte(text), &v); err == nil {
+			switch v.(type) {
+			case float64:
+				m[key] = json.Number(text)
+			case bool, nil:
+				m[key] = v
+			}
+		}
+	}
+	return m, nil
+}
+
+// readNics reads network[,address=IP].
+func (a *app) readNics(ctx context.Context, given []string) ([]any, error) {
+	var nics []any
+	for _, text := range given {
+		network, rest, more := strings.Cut(text, ",")
+		id, err := a.resolve(ctx, "network", network)
+		if err != nil {
+			return nil, err
+		}
+		nic := map[string]any{"networkId": id}
+		if more {
+			address, ok := strings.CutPrefix(rest, "address=")
+			if !ok {
+				return nil, usage("must be network or network,address=IP, not "+strconv.Quote(text), "")
+			}
+			nic["address"] = address
+		}
+		nics = append(nics, nic)
+	}
+	return nics, nil
+}
+
+func readTime(now time.Time, text string) (string, error) {
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return now.Add(d).UTC().Format(time.RFC3339), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return "", usage("must be a time such as 2030-01-31T12:00:00Z or a duration such as 24h, not "+strconv.Quote(text), "")
+	}
+	return t.UTC().Format(time.RFC3339), nil
+}

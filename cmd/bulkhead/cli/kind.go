@@ -1,0 +1,110 @@
+package cli
+
+// shape says how a flag is read and written into a body.
+type shape int
+
+const (
+	asText       shape = iota
+	asSize             // 10GiB -> bytes
+	asNumber           // a whole number
+	asDecimal          // a number
+	asSwitch           // true or false
+	asList             // texts, repeated or separated by commas
+	asReference        // name or id of another resource -> id
+	asReferences       // several of them
+	asContent          // name of a local file -> what is in it; - is standard input
+	asProperties       // key=value, repeated; key=@file for what is in a file
+	asNics             // network[,address=IP], repeated
+	asTime             // a time, or how long from now: 24h
+)
+
+// field is one thing that can be given with a flag.
+type field struct {
+	flag string
+	// path into the body, or name of the query parameter of a filter.
+	path    string
+	as      shape
+	kind    string // of what is referred to
+	choices []string
+	usage   string
+}
+
+// column is one column of a list.
+type column struct {
+	head string
+	path string
+	as   shape  // asText, asSize, asReference or asTime
+	kind string // of what is referred to
+}
+
+// action is one thing that can be done to a resource beside the usual.
+type action struct {
+	name   string
+	short  string
+	fields []field
+	// required are the flags that must be given.
+	required []string
+}
+
+// kind describes the commands of one kind of resource.
+type kind struct {
+	name   string // as in the API
+	plural string // in paths
+	short  string
+	// columns between NAME and PHASE.
+	columns []column
+	filters []field
+	// create lists what can be given on creation; nil = can't be created.
+	create   []field
+	required []string
+	// planned is set when a creation can be planned.
+	planned bool
+	// named is set when a name must be given on creation.
+	named bool
+	// update lists what can be changed beside name and labels.
+	update      []field
+	suspendable bool
+	deletable   bool
+	actions     []action
+}
+
+func (k kind) path() string { return "/v1/" + k.plural }
+
+func properties() field {
+	return field{
+		flag: "property", path: "spec.properties", as: asProperties, usage: "setting of the driver, key=value; key=@file reads a file",
+	}
+}
+
+func reference(flag, path, kind, usage string) field {
+	return field{flag: flag, path: path, as: asReference, kind: kind, usage: usage}
+}
+
+func driverField() field {
+	return field{flag: "driver", path: "spec.driver", as: asText, usage: "driver, vendor/name"}
+}
+
+func nameColumn(head, path, kind string) column {
+	return column{head: head, path: path, as: asReference, kind: kind}
+}
+
+func sizeColumn(head, path string) column { return column{head: head, path: path, as: asSize} }
+func textColumn(head, path string) column { return column{head: head, path: path} }
+
+// kinds returns all, in the order in which they stand on each other.
+func kinds() []kind {
+	all := []kind{clusterKind(), hostKind(), poolKind(), imageStoreKind(), templateKind()}
+	all = append(all, networkKind(), addressKind(), ruleKind(), nicKind())
+	all = append(all, volumeKind(), snapshotKind(), machineKind())
+	return append(all, driverKind(), tokenKind(), operationKind())
+}
+
+// kindNamed finds a kind.
+func kindNamed(name string) kind {
+	for _, k := range kinds() {
+		if k.name == name {
+			return k
+		}
+	}
+	return kind{}
+}

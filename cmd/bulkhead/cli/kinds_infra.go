@@ -1,0 +1,146 @@
+package cli
+
+func clusterKind() kind {
+	description := field{flag: "description", path: "spec.description", usage: "what it is for"}
+	return kind{
+		name: "cluster", plural: "clusters", short: "Clusters of hosts", named: true, planned: true, suspendable: true, deletable: true,
+		columns: []column{textColumn("DESCRIPTION", "spec.description")},
+		create:  []field{description}, update: []field{description},
+	}
+}
+
+func hostKind() kind {
+	tags := field{flag: "tag", path: "spec.tags", as: asList, usage: "tag that machines can ask for"}
+	closed := field{flag: "unschedulable", path: "spec.unschedulable", as: asSwitch, usage: "keep new machines away"}
+	reserved := field{flag: "reserved-memory", path: "spec.reservedMemoryBytes", as: asSize, usage: "memory kept for the host itself"}
+	return kind{
+		name: "host", plural: "hosts", short: "Hosts that run machines", named: true, planned: true, suspendable: true, deletable: true,
+		columns: []column{
+			textColumn("DRIVER", "spec.driver"), textColumn("CPUS", "status.cpus"), sizeColumn("MEMORY", "status.memoryBytes"),
+			textColumn("ACCELERATOR", "status.accelerator"), nameColumn("CLUSTER", "spec.clusterId", "cluster"),
+		},
+		filters: []field{
+			reference("cluster", "clusterId", "cluster", "only hosts of this cluster"),
+			{flag: "driver", path: "driver", usage: "only hosts of this driver"},
+			{flag: "node", path: "node", usage: "only hosts driven by this node"},
+		},
+		create: []field{
+			driverField(), reference("cluster", "spec.clusterId", "cluster", "cluster it belongs to"),
+			{flag: "node", path: "spec.node", usage: "node that drives it"}, tags, closed, reserved, properties(),
+		},
+		required: []string{"driver"},
+		update:   []field{tags, closed, reserved},
+	}
+}
+
+func poolKind() kind {
+	tags := field{flag: "tag", path: "spec.tags", as: asList, usage: "tag that volumes can ask for"}
+	closed := field{flag: "unschedulable", path: "spec.unschedulable", as: asSwitch, usage: "keep new volumes away"}
+	over := field{flag: "overcommit", path: "spec.overcommit", as: asDecimal, usage: "how many times its space may be promised"}
+	threshold := field{flag: "used-threshold", path: "spec.usedThreshold", as: asDecimal, usage: "share in use that stops new volumes"}
+	return kind{
+		name: "pool", plural: "pools", short: "Pools that volumes live in", named: true, planned: true, suspendable: true, deletable: true,
+		columns: []column{
+			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
+			nameColumn("HOST", "spec.hostId", "host"),
+		},
+		filters: []field{
+			{flag: "driver", path: "driver", usage: "only pools of this driver"},
+			reference("host", "hostId", "host", "only pools of this host"),
+			reference("cluster", "clusterId", "cluster", "only pools of this cluster"),
+		},
+		create: []field{
+			driverField(), properties(), reference("host", "spec.hostId", "host", "the one host that reaches it"),
+			reference("cluster", "spec.clusterId", "cluster", "the one cluster that reaches it"), tags, closed, over, threshold,
+		},
+		required: []string{"driver"},
+		update:   []field{tags, closed, over, threshold},
+	}
+}
+
+func imageStoreKind() kind {
+	return kind{
+		name: "image-store", plural: "image-stores", short: "Stores that templates live in", named: true, planned: true,
+		suspendable: true, deletable: true,
+		columns: []column{
+			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
+		},
+		filters:  []field{{flag: "driver", path: "driver", usage: "only stores of this driver"}},
+		create:   []field{driverField(), properties()},
+		required: []string{"driver"},
+	}
+}
+
+func templateKind() kind {
+	formats := []string{"raw", "qcow2", "iso"}
+	return kind{
+		name: "template", plural: "templates", short: "Templates that volumes begin as a copy of", named: true, planned: true,
+		suspendable: true, deletable: true,
+		columns: []column{
+			textColumn("FORMAT", "spec.format"), sizeColumn("FILE", "status.fileBytes"), sizeColumn("DISK", "status.virtualBytes"),
+			nameColumn("STORE", "spec.imageStoreId", "image-store"),
+		},
+		filters: []field{
+			reference("image-store", "imageStoreId", "image-store", "only templates in this store"),
+			{flag: "format", path: "format", choices: formats, usage: "only templates of this format"},
+		},
+		create: []field{
+			{flag: "format", path: "spec.format", choices: formats, usage: "what the content is: raw, qcow2 or iso"},
+			{flag: "url", path: "spec.url", usage: "where to download it from; needs --checksum"},
+			{flag: "file", path: "spec.file", usage: "file to copy: on the host, or with --upload on this machine"},
+			{flag: "upload", path: "spec.upload", as: asSwitch, usage: "upload the file from this machine"},
+			{flag: "checksum", path: "spec.checksum", usage: "sha256:<hex> or sha512:<hex> of the content"},
+			{flag: "max-size", path: "spec.maxBytes", as: asSize, usage: "largest content accepted"},
+			reference("image-store", "spec.imageStoreId", "image-store", "store; the only one there is if not given"),
+		},
+		required: []string{"format"},
+	}
+}
+
+func driverKind() kind {
+	return kind{
+		name: "driver", plural: "drivers", short: "Drivers and their processes",
+		columns: []column{
+			textColumn("PRODUCT", "spec.product"), textColumn("VERSION", "spec.version"),
+			textColumn("CATEGORIES", "spec.categories"), textColumn("ENABLED", "spec.enabled"),
+		},
+		filters: []field{
+			{flag: "product", path: "product", usage: "only versions of this product"},
+			{flag: "category", path: "category", choices: []string{"network", "storage", "image", "hypervisor"}, usage: "only drivers that serve this category"},
+		},
+		update: []field{
+			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"}, properties(),
+		},
+	}
+}
+
+func tokenKind() kind {
+	roles := []string{"admin", "operator", "reader"}
+	return kind{
+		name: "token", plural: "tokens", short: "Tokens of the API", named: true, deletable: true,
+		columns: []column{textColumn("ROLE", "spec.role"), {head: "EXPIRES", path: "spec.expiresAt", as: asText}},
+		filters: []field{{flag: "role", path: "role", choices: roles, usage: "only tokens with this role"}},
+		create: []field{
+			{flag: "role", path: "spec.role", choices: roles, usage: "what it may do: admin, operator or reader"},
+			{flag: "expires", path: "spec.expiresAt", as: asTime, usage: "when it stops to work: a time, or 24h from now; never if not given"},
+		},
+		required: []string{"role"},
+		update:   []field{},
+	}
+}
+
+func operationKind() kind {
+	return kind{
+		name: "operation", plural: "operations", short: "Operations and how they go",
+		columns: []column{
+			textColumn("ACTION", "action"), textColumn("KIND", "target.kind"), textColumn("TARGET", "targetName"),
+			textColumn("%", "percent"), textColumn("MESSAGE", "message"),
+		},
+		filters: []field{
+			{flag: "target", path: "targetId", usage: "only operations on the resource with this id"},
+			{flag: "target-kind", path: "targetKind", usage: "only operations on resources of this kind"},
+			{flag: "action", path: "action", usage: "only operations with this action"},
+			{flag: "parent", path: "parentId", usage: "only operations that this one asked for"},
+		},
+	}
+}

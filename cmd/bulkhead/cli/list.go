@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
+)
+
+func (a *app) listCommand(k kind) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List " + k.plural, Args: exactly(0, "")}
+	a.declare(cmd, k.filters)
+	cmd.Flags().String("name", "", "only the one with this name")
+	cmd.Flags().StringSlice("phase", nil, "only those in one of these phases")
+	cmd.Flags().StringSliceP("selector", "l", nil, "only those with these labels, key=value")
+	cmd.Flags().Int("limit", 0, "show no more than this many; 0 = all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		query, err := a.listQuery(cmd, k)
+		if err != nil {
+			return err
+		}
+		return a.list(cmd, k, query)
+	}
+	return cmd
+}
+
+func (a *app) listQuery(cmd *cobra.Command, k kind) (url.Values, error) {
+	given := map[string]any{}
+	if err := a.collect(cmd.Context(), cmd, k.filters, given); err != nil {
+		return nil, err
+	}
+	query := url.Values{}
+	for name, v := range given {
+		query.Set(name, show(v))
+	}
+	set := func(parameter, value string) {
+		if value != "" {
+			query.Set(parameter, value)
+		}
+	}
+	flags := cmd.Flags()
+	name, _ := flags.GetString("name")
+	phases, _ := flags.GetStringSlice("phase")
+	labels, _ := flags.GetStringSlice("selector")
+	set("name", name)
+	set("phase", strings.Join(phases, ","))
+	set("labelSelector", strings.Join(labels, ","))
+	return query, nil
+}
+
+func (a *app) list(cmd *cobra.Command, k kind, query url.Values) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	limit, _ := cmd.Flags().GetInt("limit")
+	if limit > 0 && limit <= 1000 {
+		query.Set("pageSize", fmt.Sprint(limit))
+	}
+	items := []any{}
+	err = c.List(cmd.Context(), k.path(), query, func(o client.Object) bool {
+		items = append(items, o)
+		return limit == 0 || len(items) < limit
+	})
+	if err != nil {
+		return err
+	}
+	if a.output != formatTable {
+		return encode(cmd.OutOrStdout(), a.output, items)
+	}
+	a.printList(cmd.Context(), cmd.OutOrStdout(), k, items)
+	return nil
+}
+
+func (a *app) printList(ctx context.Context, w io.Writer, k kind, items []any) {
+	t := table{style: styleOf(w), head: []string{"NAME"}}
+	if k.name == "operation" {
+		t.head[0] = "ID"
+	}
+	for _, c := range k.columns {
+		t.head = append(t.head, c.head)
+	}
+	t.head = append(t.head, "PHASE", "AGE")
+	for _, item := range items {
+		o, _ := item.(map[string]any)
+		row := []string{nameOrID(o)}
+		for _, c := range k.columns {
+			row = append(row, a.cell(ctx, o, c))
+		}
+		t.add(append(row, phaseText(o), age(a.now(), moment(o, "createdAt")))...)
+	}
+	t.print(w)
+}
+
+// phaseText is the phase, and whether work is held back.
+func phaseText(o map[string]any) string {
+	if at(o, "suspended") == true {
+		return text(o, "phase") + " (suspended)"
+	}
+	return text(o, "phase")
+}
+
+func (a *app) cell(ctx context.Context, o map[string]any, c column) string {
+	switch c.as {
+	case asSize:
+		return size(o, c.path)
+	case asReference:
+		return a.nameOf(ctx, c.kind, text(o, c.path))
+	default:
+		return text(o, c.path)
+	}
+}
+
+func (a *app) showCommand(k kind) *cobra.Command {
+	cmd := a.oneTarget(k, "show", "Show one "+k.name)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := a.find(cmd.Context(), k.name, args[0])
+		if err != nil {
+			return err
+		}
+		return a.print(cmd.OutOrStdout(), o)
+	}
+	return cmd
+}
+
+// print shows one resource.
+func (a *app) print(w io.Writer, o client.Object) error {
+	if a.output != formatTable {
+		return encode(w, a.output, o)
+	}
+	p := printer{w: w, style: styleOf(w)}
+	for _, name := range []string{"name", "id", "phase", "reason", "suspended", "labels", "revision", "createdAt", "updatedAt"} {
+		if v, ok := o[name]; ok {
+			p.value(name, v, 0)
+		}
+	}
+	done := []string{"kind", "name", "id", "phase", "reason", "suspended", "labels", "revision", "createdAt", "updatedAt"}
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		if !slices.Contains(done, name) {
+			p.value(name, o[name], 0)
+		}
+	}
+	return nil
+}
+
+// printer writes objects as indented lines.
+type printer struct {
+	w     io.Writer
+	style style
+}
+
+func (p printer) value(name string, v any, depth int) {
+	indent := strings.Repeat("  ", depth)
+	switch v := v.(type) {
+	case map[string]any:
+		if len(v) == 0 {
+			return
+		}
+		fmt.Fprintf(p.w, "%s%s:\n", indent, p.style.dim(clean(name)))
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			p.value(k, v[k], depth+1)
+		}
+	case []any:
+		p.list(name, v, depth)
+	default:
+		fmt.Fprintf(p.w, "%s%s: %s\n", indent, p.style.dim(clean(name)), p.scalar(name, v))
+	}
+}
+
+func (p printer) list(name string, list []any, depth int) {
+	indent := strings.Repeat("  ", depth)
+	if len(list) == 0 {
+		return
+	}
+	if _, objects := list[0].(map[string]any); !objects {
+		fmt.Fprintf(p.w, "%s%s: %s\n", indent, p.style.dim(clean(name)), clean(show(list)))
+		return
+	}
+	fmt.Fprintf(p.w, "%s%s:\n", indent, p.style.dim(clean(name)))
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		mark := "- "
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			fmt.Fprintf(p.w, "%s  %s%s: %s\n", indent, mark, p.style.dim(clean(k)), p.scalar(k, m[k]))
+			mark = "  "
+		}
+	}
+}
+
+func (p printer) scalar(name string, v any) string {
+	text := clean(show(v))
+	if n, ok := v.(json.Number); ok && strings.HasSuffix(strings.ToLower(name), "bytes") {
+		if f, err := n.Float64(); err == nil {
+			return formatSize(f) + " (" + text + ")"
+		}
+	}
+	if name == "phase" || name == "state" {
+		return p.style.phase(text)
+	}
+	return text
+}

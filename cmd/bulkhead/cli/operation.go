@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
+)
+
+// operationCommands are those that only operations have.
+func (a *app) operationCommands() []*cobra.Command {
+	k := operationKind()
+	watch := a.oneTarget(k, "watch", "Follow an operation until it has ended")
+	watch.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := a.find(cmd.Context(), k.name, args[0])
+		if err != nil {
+			return err
+		}
+		return a.finish(cmd, o)
+	}
+	all := []*cobra.Command{watch}
+	for verb, short := range map[string]string{
+		"cancel": "Ask an operation to stop; what it did is undone", "retry": "Let an operation that needs an operator try again",
+		"unwind":  "Have what an operation that needs an operator did undone",
+		"abandon": "Give up an operation that needs an operator, with nothing more done or undone",
+	} {
+		cmd := a.oneTarget(k, verb, short)
+		changing(cmd)
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.resolveOperation(cmd, args[0], verb) }
+		all = append(all, cmd)
+	}
+	return all
+}
+
+// resolveOperation takes a decision on an operation, and follows it. A cancelled
+// operation is what was asked for by cancel.
+func (a *app) resolveOperation(cmd *cobra.Command, id, verb string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var o client.Object
+	call := client.Call{Method: http.MethodPost, Path: "/v1/operations/" + url.PathEscape(id) + "/actions/" + verb}
+	if err := c.Do(cmd.Context(), call, &o); err != nil {
+		return err
+	}
+	err = a.finish(cmd, o)
+	if p, ok := err.(*client.Problem); ok && verb == "cancel" && p.Code == "cancelled" { //nolint:errorlint // as finish made it
+		cmd.Println("operation " + id + ": cancelled")
+		return nil
+	}
+	return err
+}

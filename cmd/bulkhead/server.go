@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
+)
+
+// stopTimeout bounds how long a server waits for running steps when it is asked
+// to stop.
+const stopTimeout = 30 * time.Second
+
+type serverFlags struct {
+	dataDir   string
+	listen    string
+	name      string
+	isolation string
+	logLevel  string
+	logFormat string
+}
+
+func (f *serverFlags) register(cmd *cobra.Command, dataDir string) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.dataDir, "data-dir", dataDir, "directory that keeps the zone's state")
+	flags.StringVar(&f.listen, "listen", node.DefaultListen, "address to serve the API on")
+	flags.StringVar(&f.name, "name", "node-1", "name of this node; must stay the same")
+	flags.StringVar(&f.isolation, "minimum-isolation", "none", "start no driver below this: none, basic, good or strong")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+}
+
+func (f *serverFlags) config() (node.Config, error) {
+	minimum, err := sandbox.ParseLevel(f.isolation)
+	if err != nil {
+		return node.Config{}, fmt.Errorf("--minimum-isolation: %w", err)
+	}
+	log, err := newLog(os.Stderr, f.logLevel, f.logFormat)
+	if err != nil {
+		return node.Config{}, err
+	}
+	return node.Config{
+		DataDir: f.dataDir, Listen: f.listen, Name: f.name, Version: version, MinimumIsolation: minimum, Log: log,
+	}, nil
+}
+
+func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level: must be debug, info, warn or error, not %q", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format: must be text or json, not %q", format)
+}
+
+func serverCommand() *cobra.Command {
+	flags := &serverFlags{}
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run a server",
+		Long: "Run a server. It keeps the zone's state in the data directory and takes up what was under way\n" +
+			"when it was last stopped or killed. Drivers and guests run on when it stops.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := flags.config()
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), config, cmd.OutOrStdout(), false)
+		},
+	}
+	flags.register(cmd, "/var/lib/bulkhead")
+	return cmd
+}
+
+func devCommand() *cobra.Command {
+	flags := &serverFlags{}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a throw-away server for trying things out",
+		Long: "Run a server whose state is in a temporary directory, unless --data-dir says otherwise. Its drivers\n" +
+			"end with it.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := flags.config()
+			if err != nil {
+				return err
+			}
+			if config.DataDir == "" {
+				if config.DataDir, err = os.MkdirTemp("", "bulkhead-dev-"); err != nil {
+					return fmt.Errorf("making a temporary data directory: %w", err)
+				}
+				if err := os.Chmod(config.DataDir, 0o711); err != nil {
+					return fmt.Errorf("making a temporary data directory: %w", err)
+				}
+				defer os.RemoveAll(config.DataDir)
+			}
+			return serve(cmd.Context(), config, cmd.OutOrStdout(), true)
+		},
+	}
+	flags.register(cmd, "")
+	return cmd
+}
+
+// serve runs a node until it is asked to stop or can't go on.
+func serve(ctx context.Context, config node.Config, out io.Writer, throwAway bool) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	n, err := node.Start(ctx, config)
+	if err != nil {
+		return err
+	}
+	greet(out, n, config)
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-n.Failed():
+	case failed = <-n.Served():
+	}
+	stop()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if throwAway {
+		if err := n.StopDrivers(closing); err != nil {
+			config.Log.Warn("stopping the drivers failed", slog.Any("error", err))
+		}
+	}
+	if err := n.Close(closing); failed == nil {
+		failed = err
+	}
+	return failed
+}
+
+func greet(out io.Writer, n *node.Node, config node.Config) {
+	url := "http://" + n.Address().String()
+	fmt.Fprintf(out, "Bulkhead %s serves zone at %s\n", config.Version, url)
+	fmt.Fprintf(out, "  API documentation  %s/docs\n", url)
+	fmt.Fprintf(out, "  state              %s\n", config.DataDir)
+	token := filepath.Join(config.DataDir, "token")
+	if _, err := os.Stat(token); err != nil { // made from a backup: the tokens of then are good
+		fmt.Fprintf(out, "Next: export BULKHEAD_URL=%s BULKHEAD_TOKEN=<your token>; bulkhead driver list\n", url)
+		return
+	}
+	fmt.Fprintf(out, "  administrator      token in %s\n", token)
+	fmt.Fprintf(out, "Next: export BULKHEAD_URL=%s BULKHEAD_TOKEN=$(cat %s); bulkhead driver list\n", url, token)
+}
