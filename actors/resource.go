@@ -86,6 +86,8 @@ type resource struct{ *slot }
 // Receive is the whole protocol of a resource.
 func (r *resource) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
+	case *actor.Started:
+		r.again(c) // after a crash nobody else would: the nudge that crashed is gone
 	case *nudge:
 		r.begin(c, nil)
 	case *care:

@@ -169,15 +169,12 @@ func (s *System) resume() error {
 }
 
 // send gives a message to a resource's actor, if this node runs it.
-func (s *System) send(ref resources.Ref, message any) bool {
+func (s *System) send(ref resources.Ref, message any) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r, ok := s.shards[persistence.ShardOf(ref, s.total)]
-	if !ok || s.stopped {
-		return false
+	if r, ok := s.shards[persistence.ShardOf(ref, s.total)]; ok && !s.stopped {
+		s.actors.Root.Send(r.pid, message)
 	}
-	s.actors.Root.Send(r.pid, message)
-	return true
 }
 
 // dispatch turns events into messages: to the actors concerned, and to those who
@@ -189,7 +186,7 @@ func (s *System) dispatch(from resources.Position) {
 			return true
 		}
 		if e.Type == resources.EventUpdated && e.OperationID == "" {
-			s.send(e.Ref, &reconsider{name: e.Ref.String()})
+			s.reconsider(e.Ref)
 		}
 		return true
 	})
@@ -209,10 +206,17 @@ func (s *System) operation(e resources.Event, op *resources.Operation) {
 	case e.Type == resources.EventCreated:
 		s.send(op.Target, &nudge{name: name})
 	case op.Phase == resources.PhaseNeedsOperator:
-		s.send(op.Target, &reconsider{name: name})
+		s.reconsider(op.Target)
 	case op.Cancel && op.Phase != resources.PhaseUnwinding:
 		s.send(op.Target, &interrupt{name: name, operation: op.ID})
 	}
+}
+
+// reconsider tells a resource's actor that somebody decided something about it:
+// one that crashed too often may try again, too.
+func (s *System) reconsider(ref resources.Ref) {
+	s.send(ref, &shard.Retry{Name: ref.String()})
+	s.send(ref, &reconsider{name: ref.String()})
 }
 
 // work runs fn beside the actors, unless the node stops.

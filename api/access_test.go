@@ -25,7 +25,16 @@ func allowedFor(op operation) string {
 	return operator
 }
 
-var ranks = map[string]int{anonymous: 0, expired: 0, "garbage": 0, "unknown": 0, "wrong-secret": 0, reader: 1, operator: 2, admin: 3}
+var ranks = map[string]int{
+	anonymous:      0,
+	expired:        0,
+	"garbage":      0,
+	"unknown":      0,
+	"wrong-secret": 0,
+	reader:         1,
+	operator:       2,
+	admin:          3,
+}
 
 // kindOf tells the kind that an operation's path is about.
 func kindOf(op operation) resources.Kind {

@@ -70,12 +70,22 @@ func New(o Options) (*API, error) {
 	}
 	limits := o.Limits.withDefaults()
 	a := &API{
-		door: door.New(o.Reader, o.Engine, o.Now), drivers: o.Drivers, health: o.Health, uploads: o.Uploads, backups: o.Backups,
-		metrics: o.Metrics, log: o.Log, now: o.Now, streams: o.Streams.withDefaults(),
+		door:       door.New(o.Reader, o.Engine, o.Now),
+		drivers:    o.Drivers,
+		health:     o.Health,
+		uploads:    o.Uploads,
+		backups:    o.Backups,
+		metrics:    o.Metrics,
+		log:        o.Log,
+		now:        o.Now,
+		streams:    o.Streams.withDefaults(),
 		tickets:    &tickets{now: o.Now, issued: map[string]ticket{}},
 		strangers:  newLimiter(limits.PerStranger, limits.StrangerBurst),
 		principals: newLimiter(limits.PerPrincipal, limits.Burst),
-		meanings:   meanings(), complaints: complaints(), idKinds: idKinds(), fixed: map[string][]string{},
+		meanings:   meanings(),
+		complaints: complaints(),
+		idKinds:    idKinds(),
+		fixed:      map[string][]string{},
 	}
 	mux := http.NewServeMux()
 	a.describe(mux, o.Version)
@@ -120,7 +130,10 @@ func (a *API) describe(mux *http.ServeMux, version string) {
 				}},
 			},
 		},
-		Formats:                      map[string]huma.Format{jsonType: huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats: map[string]huma.Format{
+			jsonType: huma.DefaultJSONFormat,
+			"json":   huma.DefaultJSONFormat,
+		},
 		DefaultFormat:                jsonType,
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{a.translate},

@@ -50,6 +50,6 @@ func (a *API) writeBackup(hc huma.Context) {
 	w.Header().Set("Content-Disposition", `attachment; filename="zone.bulkhead"`)
 	if err := a.backups.Backup(hc.Context(), w); err != nil {
 		a.log.ErrorContext(hc.Context(), "backing up failed", slog.Any("error", err))
-		panic(http.ErrAbortHandler) // the only way to say so once bytes were sent
+		panic(http.ErrAbortHandler) //nolint:forbidigo // the only way to say so once bytes were sent
 	}
 }

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -10,8 +11,6 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/api/apitest"
 	"github.com/bulkhead-cloud/bulkhead/resources"
-
-	"context"
 )
 
 type brokenBackups struct{}

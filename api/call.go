@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -55,13 +56,8 @@ func acceptableID(id string) bool {
 	if id == "" || len(id) > maxRequestID {
 		return false
 	}
-	for _, b := range []byte(id) {
-		letter := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
-		if !letter && (b < '0' || b > '9') && b != '-' && b != '_' && b != '.' {
-			return false
-		}
-	}
-	return true
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+	return strings.Trim(id, allowed) == ""
 }
 
 // randomText is n random bytes, in hex.

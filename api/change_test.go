@@ -18,7 +18,10 @@ func held(_ *api.Options, z *apitest.Zone) { z.Hold = true }
 func TestACreationIsAcceptedAsAnOperation(t *testing.T) {
 	s := newSite(t, held)
 	a := s.do(request{
-		method: "POST", path: "/v1/volumes", as: operator, body: `{"name":"data","labels":{"a":"b"},"spec":{"sizeBytes":1048576}}`,
+		method: "POST",
+		path:   "/v1/volumes",
+		as:     operator,
+		body:   `{"name":"data","labels":{"a":"b"},"spec":{"sizeBytes":1048576}}`,
 		header: map[string]string{"X-Request-Id": "r-7"},
 	})
 	id := a.made()
@@ -28,11 +31,13 @@ func TestACreationIsAcceptedAsAnOperation(t *testing.T) {
 	}
 	sub := s.zone.Submissions()[0]
 	v := sub.Resource.(*resources.Volume)
-	if sub.Action != "create" || v.Name != "data" || v.Labels["a"] != "b" || v.Spec.SizeBytes != 1<<20 || v.Kind != resources.KindVolume {
+	if sub.Action != "create" || v.Name != "data" || v.Labels["a"] != "b" || v.Spec.SizeBytes != 1<<20 ||
+		v.Kind != resources.KindVolume {
 		t.Errorf("submitted %+v %+v", sub, v)
 	}
 	o := sub.Origin
-	if !strings.HasPrefix(o.Principal, "operator/tok-") || o.RequestID != "r-7" || o.Source != "192.0.2.7" || len(o.Digest) != 32 {
+	if !strings.HasPrefix(o.Principal, "operator/tok-") || o.RequestID != "r-7" || o.Source != "192.0.2.7" ||
+		len(o.Digest) != 32 {
 		t.Errorf("origin %+v", o)
 	}
 	got := s.get("/v1/volumes/" + id).want(http.StatusOK)
@@ -103,9 +108,19 @@ func TestIdempotencyKeys(t *testing.T) {
 		t.Error("a repetition made another volume")
 	}
 	keyed("POST", "/v1/volumes", `{"spec":{"sizeBytes":2097152}}`, "k1").problem(422, "idempotency-key-reused")
-	keyed("POST", "/v1/volumes/"+first.made()+"/actions/grow", `{"sizeBytes":2097152}`, "k1").problem(422, "idempotency-key-reused")
+	keyed(
+		"POST",
+		"/v1/volumes/"+first.made()+"/actions/grow",
+		`{"sizeBytes":2097152}`,
+		"k1",
+	).problem(422, "idempotency-key-reused")
 	patch := keyed("PATCH", "/v1/volumes/"+first.made(), `{"name":"x"}`, "k2").want(http.StatusAccepted)
-	if b := keyed("PATCH", "/v1/volumes/"+first.made(), `{"name":"x"}`, "k2").want(http.StatusAccepted); b.body["id"] != patch.body["id"] {
+	if b := keyed(
+		"PATCH",
+		"/v1/volumes/"+first.made(),
+		`{"name":"x"}`,
+		"k2",
+	).want(http.StatusAccepted); b.body["id"] != patch.body["id"] {
 		t.Error("a repetition changed twice")
 	}
 	w := s.build()
@@ -118,7 +133,15 @@ func TestIdempotencyKeys(t *testing.T) {
 		t.Error("a repeated deletion is not answered with the first")
 	}
 	s.do(request{method: "DELETE", path: "/v1/volumes/" + first.made(), as: operator}).problem(404, "not-found")
-	other := s.do(request{method: "POST", path: "/v1/volumes", as: admin, body: volume, header: map[string]string{"Idempotency-Key": "k1"}})
+	other := s.do(
+		request{
+			method: "POST",
+			path:   "/v1/volumes",
+			as:     admin,
+			body:   volume,
+			header: map[string]string{"Idempotency-Key": "k1"},
+		},
+	)
 	if other.made() == first.made() {
 		t.Error("keys of one caller are those of another")
 	}
@@ -137,7 +160,8 @@ func TestPatchesChangeWhatIsGivenAndNothingElse(t *testing.T) {
 		return all[len(all)-1]
 	}
 	p := last().Resource.(*resources.Pool)
-	if p.Name != "the-pool" || p.Labels["new"] != "x" || len(p.Labels) != 1 || p.Spec.Tags[0] != "ssd" || p.Spec.Driver != "bulkhead/sim" {
+	if p.Name != "the-pool" || p.Labels["new"] != "x" || len(p.Labels) != 1 || p.Spec.Tags[0] != "ssd" ||
+		p.Spec.Driver != "bulkhead/sim" {
 		t.Errorf("patched to %+v", p)
 	}
 	if p.Spec.Properties["path"] != "/data" || p.Spec.Properties["password"] != canaryProperty {
@@ -148,9 +172,19 @@ func TestPatchesChangeWhatIsGivenAndNothingElse(t *testing.T) {
 	}
 	patch("pools", pool, `{"spec":{"properties":{"path":null}}}`).problem(422, "validation-failed").
 		field("body", "/spec/properties", "immutable")
-	patch("pools", pool, `{"spec":{"driver":"acme/x"}}`).problem(422, "validation-failed").field("body", "/spec/driver", "immutable")
+	patch(
+		"pools",
+		pool,
+		`{"spec":{"driver":"acme/x"}}`,
+	).problem(422, "validation-failed").
+		field("body", "/spec/driver", "immutable")
 	patch("pools", pool, `{"phase":"ready"}`).problem(422, "validation-failed").field("body", "/phase", "immutable")
-	patch("pools", pool, `{"spec":{"colour":"red"}}`).problem(422, "validation-failed").field("body", "/spec/colour", "unknown-field")
+	patch(
+		"pools",
+		pool,
+		`{"spec":{"colour":"red"}}`,
+	).problem(422, "validation-failed").
+		field("body", "/spec/colour", "unknown-field")
 	patch("pools", pool, `{"name":""}`).problem(422, "validation-failed").field("body", "/name", "required")
 	if name := s.get("/v1/pools/" + pool).body["name"]; name != "the-pool" {
 		t.Errorf("a refused patch has changed the name to %q", name)
@@ -171,8 +205,10 @@ func TestPatchesChangeWhatIsGivenAndNothingElse(t *testing.T) {
 	if h := last().Resource.(*resources.Host); !h.Spec.Unschedulable || len(h.Spec.Tags) != 0 {
 		t.Errorf("patched to %+v", h.Spec)
 	}
-	s.do(request{method: "PATCH", path: "/v1/zone", as: admin, body: `{"spec":{"cpuOvercommit":8,"egressAllow":["10.0.0.0/8"]}}`}).want(202)
-	if z := last().Resource.(*resources.Zone); z.Spec.CPUOvercommit != 8 || z.Spec.EgressAllow[0] != "10.0.0.0/8" || z.Name != "test" {
+	s.do(request{method: "PATCH", path: "/v1/zone", as: admin, body: `{"spec":{"cpuOvercommit":8,"egressAllow":["10.0.0.0/8"]}}`}).
+		want(202)
+	if z := last().Resource.(*resources.Zone); z.Spec.CPUOvercommit != 8 || z.Spec.EgressAllow[0] != "10.0.0.0/8" ||
+		z.Name != "test" {
 		t.Errorf("patched to %+v", z)
 	}
 	for kind, plural := range map[resources.Kind]string{
@@ -237,7 +273,9 @@ func TestActions(t *testing.T) {
 		}
 	}
 	s.post(machine+"attach-nic", `{"nic":{"networkId":"`+w[resources.KindNetwork]+`"}}`).want(202)
-	s.post(machine+"attach-volume", `{"volumeId":"vol`+tailOfNothing+`"}`).problem(422, "validation-failed").field("body", "/volumeId", "not-found")
+	s.post(machine+"attach-volume", `{"volumeId":"vol`+tailOfNothing+`"}`).
+		problem(422, "validation-failed").
+		field("body", "/volumeId", "not-found")
 	s.post(machine+"resume", nil).problem(409, "wrong-phase")
 	s.do(request{method: "DELETE", path: "/v1/hosts/" + w[resources.KindHost], as: admin}).problem(409, "in-use")
 }
@@ -303,7 +341,13 @@ func TestTokensAreShownOnce(t *testing.T) {
 			t.Errorf("%s shows the secret", path)
 		}
 	}
-	keyed := request{method: "POST", path: "/v1/tokens", as: admin, body: `{"name":"k","spec":{"role":"reader"}}`, header: map[string]string{"Idempotency-Key": "k"}}
+	keyed := request{
+		method: "POST",
+		path:   "/v1/tokens",
+		as:     admin,
+		body:   `{"name":"k","spec":{"role":"reader"}}`,
+		header: map[string]string{"Idempotency-Key": "k"},
+	}
 	s.do(keyed).want(202)
 	if a := s.do(keyed).problem(409, "secret-shown-once"); a.body["secret"] != nil {
 		t.Error("a repetition is answered with a secret that is worth nothing")

@@ -95,11 +95,10 @@ func (a *API) referencesIn(v reflect.Value, at string, found []reference) []refe
 			return a.referencesIn(v.Elem(), at, found)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
+		for f, inner := range v.Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if f.IsExported() && !f.Anonymous && name != "-" {
-				found = a.referencesIn(v.Field(i), at+"/"+name, found)
+				found = a.referencesIn(inner, at+"/"+name, found)
 			}
 		}
 	case reflect.Slice:

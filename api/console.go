@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -117,8 +118,10 @@ func (a *API) console(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		a.refuse(w, r, &resources.Error{
-			Class: resources.ClassUnauthenticated, Code: "bad-ticket", Message: "the console ticket is not valid, used or too old",
-			Remedy: "ask for a new one",
+			Class:   resources.ClassUnauthenticated,
+			Code:    "bad-ticket",
+			Message: "the console ticket is not valid, used or too old",
+			Remedy:  "ask for a new one",
 		})
 		return
 	}
@@ -135,9 +138,10 @@ func (a *API) console(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Accept has answered
 	}
-	a.log.InfoContext(r.Context(), "console opened", "machine", k.machine, "principal", c.principal)
+	who := []any{slog.String("machine", string(k.machine)), slog.String("principal", c.principal)}
+	a.log.InfoContext(r.Context(), "console opened", who...)
 	a.pipe(r.Context(), socket, end, k.grant)
-	a.log.InfoContext(r.Context(), "console closed", "machine", k.machine, "principal", c.principal)
+	a.log.InfoContext(r.Context(), "console closed", who...)
 }
 
 // pipe carries bytes both ways until one end closes or the holder is no longer

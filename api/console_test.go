@@ -16,11 +16,20 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-func dial(t *testing.T, server *httptest.Server, path string, header http.Header) (*websocket.Conn, *http.Response, error) {
+func dial(
+	t *testing.T,
+	server *httptest.Server,
+	path string,
+	header http.Header,
+) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
-	return websocket.Dial(ctx, strings.Replace(server.URL, "http", "ws", 1)+path, &websocket.DialOptions{HTTPHeader: header})
+	return websocket.Dial(
+		ctx,
+		strings.Replace(server.URL, "http", "ws", 1)+path,
+		&websocket.DialOptions{HTTPHeader: header},
+	)
 }
 
 func TestAConsoleIsOpenedWithATicketOnce(t *testing.T) {
@@ -66,7 +75,8 @@ func TestAConsoleIsOpenedWithATicketOnce(t *testing.T) {
 		t.Errorf("without a body: got %v", a.body["kind"])
 	}
 	s.do(request{method: "POST", path: path, as: reader}).problem(403, "denied")
-	s.do(request{method: "POST", path: "/v1/machines/mach" + tailOfNothing + "/actions/console", as: operator}).problem(404, "not-found")
+	s.do(request{method: "POST", path: "/v1/machines/mach" + tailOfNothing + "/actions/console", as: operator}).
+		problem(404, "not-found")
 }
 
 func TestConsoleTicketsGetOld(t *testing.T) {
@@ -93,7 +103,13 @@ func TestAConsoleIsNotOpenedByAPageOfAnotherOrigin(t *testing.T) {
 	w := s.build()
 	server := serve(s)
 	url := s.post("/v1/machines/"+w[resources.KindMachine]+"/actions/console", nil).want(200).body["url"].(string)
-	if _, r, err := dial(t, server, url, http.Header{"Origin": {"https://evil.example"}}); err == nil || r.StatusCode != http.StatusForbidden {
+	if _, r, err := dial(
+		t,
+		server,
+		url,
+		http.Header{"Origin": {"https://evil.example"}},
+	); err == nil ||
+		r.StatusCode != http.StatusForbidden {
 		t.Error("another origin opened a console")
 	}
 }

@@ -104,7 +104,12 @@ func checkResponses(t *testing.T, op operation) {
 		}
 	}
 	if good != 1 || !problem {
-		t.Errorf("%s: has %d successes and problem %v, want exactly one success and a default problem", op.id(), good, problem)
+		t.Errorf(
+			"%s: has %d successes and problem %v, want exactly one success and a default problem",
+			op.id(),
+			good,
+			problem,
+		)
 	}
 }
 

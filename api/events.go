@@ -107,7 +107,9 @@ func (a *API) startOf(ctx context.Context, g door.Grant, in *eventParams) (resou
 	if text != "" {
 		at, err := resources.ParsePosition(text)
 		if err != nil {
-			return at, invalid(inParameter(where, name, "bad-format", "must be a position such as 42.0 or a revision such as 42"))
+			return at, invalid(
+				inParameter(where, name, "bad-format", "must be a position such as 42.0 or a revision such as 42"),
+			)
 		}
 		return at, nil
 	}

@@ -44,7 +44,7 @@ func (s *site) watch(server *httptest.Server, as, query, last string) *watcher {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	s.t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/v1/events"+query, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/events"+query, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -128,7 +128,8 @@ func TestEventsCanBeResumedAnywhere(t *testing.T) {
 		all = append(all, live.event())
 	}
 	live.cancel()
-	if all[0].data["kind"] != "volume" || all[0].data["id"] != id || all[0].event != "created" || all[0].data["name"] != "a" {
+	if all[0].data["kind"] != "volume" || all[0].data["id"] != id || all[0].event != "created" ||
+		all[0].data["name"] != "a" {
 		t.Errorf("the first event is %+v", all[0])
 	}
 	if r := all[0].data["resource"].(object); r["id"] != id || r["spec"].(object)["sizeBytes"] != float64(1<<20) {
@@ -136,7 +137,8 @@ func TestEventsCanBeResumedAnywhere(t *testing.T) {
 	}
 	for i, m := range all[:7] {
 		resumed := s.watch(server, admin, "", m.id)
-		if got, want := resumed.event(), all[i+1]; got.id != want.id || toText(got.data) != toText(want.data) || got.id == m.id {
+		if got, want := resumed.event(), all[i+1]; got.id != want.id || toText(got.data) != toText(want.data) ||
+			got.id == m.id {
 			t.Errorf("after %s comes %s, want %s", m.id, got.id, want.id)
 		}
 		resumed.cancel()
@@ -163,7 +165,9 @@ func TestEventsThatAreNoLongerKept(t *testing.T) {
 		t.Errorf("got %d %s", w.response.StatusCode, w.response.Header.Get("Content-Type"))
 	}
 	var p object
-	if err := json.NewDecoder(w.response.Body).Decode(&p); err != nil || p["code"] != "resync-required" || p["help"] == "" {
+	if err := json.NewDecoder(w.response.Body).
+		Decode(&p); err != nil || p["code"] != "resync-required" ||
+		p["help"] == "" {
 		t.Errorf("got %v %v", p, err)
 	}
 	now := s.watch(server, admin, "", "")
@@ -266,7 +270,7 @@ func TestAServerThatStopsWaitsForNobody(t *testing.T) {
 	id := s.post("/v1/volumes", `{"spec":{"sizeBytes":1048576}}`).want(202).body["id"].(string)
 	waited := make(chan int)
 	go func() {
-		r, err := http.NewRequest("GET", at.URL+"/v1/operations/"+id+"?wait=300", nil)
+		r, err := http.NewRequest(http.MethodGet, at.URL+"/v1/operations/"+id+"?wait=300", nil)
 		if err != nil {
 			t.Error(err)
 		}

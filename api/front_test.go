@@ -24,7 +24,10 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 			t.Errorf("%s: got Allow %q, want %q", path, got, allowed)
 		}
 	}
-	if a := s.get("/v1/volumes/../tokens"); a.status != http.StatusTemporaryRedirect && a.status != http.StatusMovedPermanently {
+	if a := s.get(
+		"/v1/volumes/../tokens",
+	); a.status != http.StatusTemporaryRedirect &&
+		a.status != http.StatusMovedPermanently {
 		t.Errorf("an unclean path: got %d", a.status)
 	}
 }
@@ -33,8 +36,10 @@ func TestEveryAnswerIsSafeInABrowser(t *testing.T) {
 	s := newSite(t)
 	for _, path := range []string{"/v1/zone", "/v1/none", "/healthz", "/openapi.json", "/docs", "/problems/invalid"} {
 		h := s.get(path).header
-		if h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") ||
-			h.Get("Referrer-Policy") != "no-referrer" || h.Get("X-Frame-Options") != "DENY" {
+		if h.Get("X-Content-Type-Options") != "nosniff" ||
+			!strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") ||
+			h.Get("Referrer-Policy") != "no-referrer" ||
+			h.Get("X-Frame-Options") != "DENY" {
 			t.Errorf("%s: headers %v", path, h)
 		}
 	}
@@ -55,7 +60,12 @@ func TestPlainRoutes(t *testing.T) {
 	anybody("/healthz").want(http.StatusOK)
 	anybody("/readyz").want(http.StatusOK)
 	s.zone.ReadyError = errors.New("no leader at 10.0.0.1")
-	if a := anybody("/readyz").problem(http.StatusServiceUnavailable, "not-ready"); strings.Contains(string(a.raw), "10.0.0.1") {
+	if a := anybody(
+		"/readyz",
+	).problem(http.StatusServiceUnavailable, "not-ready"); strings.Contains(
+		string(a.raw),
+		"10.0.0.1",
+	) {
 		t.Errorf("readiness tells strangers %s", a.raw)
 	}
 	anybody("/healthz").want(http.StatusOK)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -122,7 +123,8 @@ func (a *API) receive(ctx context.Context, g door.Grant, in *uploadParams) (*acc
 	if err != nil {
 		// The request may be over; what it left behind must still go.
 		if gone := a.uploads.Discard(context.WithoutCancel(ctx), path); gone != nil {
-			a.log.WarnContext(ctx, "discarding an upload failed", "template", in.ID, "error", gone)
+			a.log.WarnContext(ctx, "discarding an upload failed",
+				slog.String("template", in.ID), slog.Any("error", gone))
 		}
 		return nil, err
 	}

@@ -20,45 +20,189 @@ func TestBadBodiesAreRefusedByName(t *testing.T) {
 		path, body          string
 		pointer, code, gist string
 	}{
-		"unknown field":     {"/v1/volumes", volume(`{"sizeBytes":1048576,"colour":"red"}`), "/spec/colour", "unknown-field", ""},
-		"unknown top field": {"/v1/volumes", `{"spec":{"sizeBytes":1048576},"status":{}}`, "/status", "unknown-field", ""},
-		"wrong case":        {"/v1/volumes", volume(`{"SizeBytes":1048576}`), "/spec/SizeBytes", "unknown-field", "did you mean sizeBytes?"},
-		"wrong type":        {"/v1/volumes", volume(`{"sizeBytes":"big"}`), "/spec/sizeBytes", "wrong-type", ""},
-		"fraction":          {"/v1/volumes", volume(`{"sizeBytes":1048576.5}`), "/spec/sizeBytes", "wrong-type", ""},
-		"exponent":          {"/v1/volumes", volume(`{"sizeBytes":1e9}`), "/spec/sizeBytes", "wrong-type", ""},
-		"negative":          {"/v1/volumes", volume(`{"sizeBytes":-1}`), "/spec/sizeBytes", "out-of-range", "between 0"},
-		"too large":         {"/v1/volumes", volume(`{"sizeBytes":99999999999999999999}`), "/spec/sizeBytes", "out-of-range", ""},
-		"beyond numbers":    {"/v1/volumes", volume(`{"sizeBytes":1` + strings.Repeat("0", 400) + `}`), "/spec/sizeBytes", "out-of-range", ""},
-		"null":              {"/v1/volumes", volume(`null`), "/spec", "wrong-type", ""},
-		"an array":          {"/v1/volumes", `[]`, "", "wrong-type", ""},
-		"no spec":           {"/v1/volumes", `{"name":"a"}`, "/spec", "required", ""},
-		"too small":         {"/v1/volumes", volume(`{"sizeBytes":1}`), "/spec/sizeBytes", "out-of-range", ""},
-		"long name":         {"/v1/volumes", `{"name":"` + strings.Repeat("a", 64) + `","spec":{"sizeBytes":1048576}}`, "/name", "too-long", ""},
-		"unicode name":      {"/v1/volumes", `{"name":"pаypal","spec":{"sizeBytes":1048576}}`, "/name", "bad-format", ""},
-		"bidi name":         {"/v1/volumes", `{"name":"a\u202eb","spec":{"sizeBytes":1048576}}`, "/name", "bad-format", ""},
-		"upper-case name":   {"/v1/volumes", `{"name":"Web","spec":{"sizeBytes":1048576}}`, "/name", "bad-format", ""},
-		"label value":       {"/v1/volumes", `{"name":"a","labels":{"a/b.c":5},"spec":{"sizeBytes":1048576}}`, "/labels/a~1b.c", "wrong-type", ""},
-		"label text":        {"/v1/volumes", `{"name":"a","labels":{"a":"b c"},"spec":{"sizeBytes":1048576}}`, "/labels/a", "bad-label", ""},
-		"not an id":         {"/v1/volumes", volume(`{"sizeBytes":1048576,"poolId":"../etc"}`), "/spec/poolId", "bad-format", ""},
-		"id of other kind":  {"/v1/volumes", volume(`{"sizeBytes":1048576,"poolId":"` + w[resources.KindHost] + `"}`), "/spec/poolId", "bad-format", ""},
-		"nothing there":     {"/v1/volumes", volume(`{"sizeBytes":1048576,"poolId":"pool` + tailOfNothing + `"}`), "/spec/poolId", "not-found", ""},
-		"many tags":         {"/v1/volumes", volume(`{"sizeBytes":1048576,"poolTags":[` + strings.Repeat(`"a",`, 32) + `"a"]}`), "/spec/poolTags", "too-many", ""},
-		"element":           {"/v1/volumes", volume(`{"sizeBytes":1048576,"poolTags":["a",7]}`), "/spec/poolTags/1", "wrong-type", ""},
-		"two sources":       {"/v1/volumes", volume(`{"templateId":"` + w[resources.KindTemplate] + `","snapshotId":"` + w[resources.KindSnapshot] + `"}`), "/spec/snapshotId", "exclusive", ""},
-		"host bits":         {"/v1/networks", `{"name":"n","spec":{"driver":"bulkhead/sim","cidr":"10.0.0.1/24"}}`, "/spec/cidr", "bad-cidr", "did you mean"},
-		"no such driver":    {"/v1/networks", `{"name":"n","spec":{"driver":"acme/none","cidr":"10.0.0.0/24"}}`, "/spec/driver", "unknown-driver", ""},
-		"missing property":  {"/v1/pools", `{"name":"p","spec":{"driver":"bulkhead/sim"}}`, "/spec/properties/path", "required", ""},
-		"unknown property":  {"/v1/pools", `{"name":"p","spec":{"driver":"bulkhead/sim","properties":{"path":"/a","x":1}}}`, "/spec/properties/x", "unknown-property", ""},
-		"volume's property": {"/v1/volumes", volume(`{"sizeBytes":1048576,"poolId":"` + w[resources.KindPool] + `","properties":{"x":1}}`), "/spec/properties/x", "unknown-property", ""},
-		"enum":              {"/v1/templates", `{"name":"t","spec":{"format":"vmdk","upload":true}}`, "/spec/format", "not-allowed", "raw, qcow2, iso"},
-		"no source":         {"/v1/templates", `{"name":"t","spec":{"format":"raw"}}`, "/spec", "one-source", ""},
-		"file scheme":       {"/v1/templates", `{"name":"t","spec":{"format":"raw","url":"file:///etc/passwd"}}`, "/spec/url", "bad-url", ""},
-		"time":              {"/v1/tokens", `{"name":"t","spec":{"role":"admin","expiresAt":"tomorrow"}}`, "/spec/expiresAt", "bad-format", ""},
-		"past":              {"/v1/tokens", `{"name":"t","spec":{"role":"admin","expiresAt":"2001-01-01T00:00:00Z"}}`, "/spec/expiresAt", "out-of-range", "future"},
-		"role":              {"/v1/tokens", `{"name":"t","spec":{"role":"root"}}`, "/spec/role", "not-allowed", ""},
-		"listed twice":      {"/v1/machines", `{"name":"m","spec":{"cpus":1,"memoryBytes":268435456,"volumes":["` + w[resources.KindVolume] + `","` + w[resources.KindVolume] + `"]}}`, "/spec/volumes/1", "duplicate", ""},
-		"nested id":         {"/v1/machines", `{"name":"m","spec":{"cpus":1,"memoryBytes":268435456,"nics":[{"networkId":"net` + tailOfNothing + `"}]}}`, "/spec/nics/0/networkId", "not-found", ""},
-		"no cpus":           {"/v1/machines", `{"name":"m","spec":{"cpus":0,"memoryBytes":268435456}}`, "/spec/cpus", "out-of-range", "between 1 and 512"},
+		"unknown field": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"colour":"red"}`),
+			"/spec/colour", "unknown-field", "",
+		},
+		"unknown top field": {
+			"/v1/volumes",
+			`{"spec":{"sizeBytes":1048576},"status":{}}`,
+			"/status", "unknown-field", "",
+		},
+		"wrong case": {
+			"/v1/volumes",
+			volume(`{"SizeBytes":1048576}`),
+			"/spec/SizeBytes", "unknown-field", "did you mean sizeBytes?",
+		},
+		"wrong type": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":"big"}`),
+			"/spec/sizeBytes", "wrong-type", "",
+		},
+		"fraction": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576.5}`),
+			"/spec/sizeBytes", "wrong-type", "",
+		},
+		"exponent": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1e9}`),
+			"/spec/sizeBytes", "wrong-type", "",
+		},
+		"negative": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":-1}`),
+			"/spec/sizeBytes", "out-of-range", "between 0",
+		},
+		"too large": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":99999999999999999999}`),
+			"/spec/sizeBytes", "out-of-range", "",
+		},
+		"beyond numbers": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1` + strings.Repeat("0", 400) + `}`),
+			"/spec/sizeBytes", "out-of-range", "",
+		},
+		"null":     {"/v1/volumes", volume(`null`), "/spec", "wrong-type", ""},
+		"an array": {"/v1/volumes", `[]`, "", "wrong-type", ""},
+		"no spec":  {"/v1/volumes", `{"name":"a"}`, "/spec", "required", ""},
+		"too small": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1}`),
+			"/spec/sizeBytes", "out-of-range", "",
+		},
+		"long name": {
+			"/v1/volumes",
+			`{"name":"` + strings.Repeat("a", 64) + `","spec":{"sizeBytes":1048576}}`,
+			"/name", "too-long", "",
+		},
+		"unicode name": {
+			"/v1/volumes",
+			`{"name":"pаypal","spec":{"sizeBytes":1048576}}`,
+			"/name", "bad-format", "",
+		},
+		"bidi name": {
+			"/v1/volumes",
+			`{"name":"a\u202eb","spec":{"sizeBytes":1048576}}`,
+			"/name", "bad-format", "",
+		},
+		"upper-case name": {
+			"/v1/volumes",
+			`{"name":"Web","spec":{"sizeBytes":1048576}}`,
+			"/name", "bad-format", "",
+		},
+		"label value": {
+			"/v1/volumes",
+			`{"name":"a","labels":{"a/b.c":5},"spec":{"sizeBytes":1048576}}`,
+			"/labels/a~1b.c", "wrong-type", "",
+		},
+		"label text": {
+			"/v1/volumes",
+			`{"name":"a","labels":{"a":"b c"},"spec":{"sizeBytes":1048576}}`,
+			"/labels/a", "bad-label", "",
+		},
+		"not an id": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"poolId":"../etc"}`),
+			"/spec/poolId", "bad-format", "",
+		},
+		"id of other kind": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"poolId":"` + w[resources.KindHost] + `"}`),
+			"/spec/poolId", "bad-format", "",
+		},
+		"nothing there": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"poolId":"pool` + tailOfNothing + `"}`),
+			"/spec/poolId", "not-found", "",
+		},
+		"many tags": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"poolTags":[` + strings.Repeat(`"a",`, 32) + `"a"]}`),
+			"/spec/poolTags", "too-many", "",
+		},
+		"element": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"poolTags":["a",7]}`),
+			"/spec/poolTags/1", "wrong-type", "",
+		},
+		"two sources": {
+			"/v1/volumes",
+			volume(`{"templateId":"` + w[resources.KindTemplate] + `","snapshotId":"` + w[resources.KindSnapshot] + `"}`),
+			"/spec/snapshotId", "exclusive", "",
+		},
+		"host bits": {
+			"/v1/networks",
+			`{"name":"n","spec":{"driver":"bulkhead/sim","cidr":"10.0.0.1/24"}}`,
+			"/spec/cidr", "bad-cidr", "did you mean",
+		},
+		"no such driver": {
+			"/v1/networks",
+			`{"name":"n","spec":{"driver":"acme/none","cidr":"10.0.0.0/24"}}`,
+			"/spec/driver", "unknown-driver", "",
+		},
+		"missing property": {
+			"/v1/pools",
+			`{"name":"p","spec":{"driver":"bulkhead/sim"}}`,
+			"/spec/properties/path", "required", "",
+		},
+		"unknown property": {
+			"/v1/pools",
+			`{"name":"p","spec":{"driver":"bulkhead/sim","properties":{"path":"/a","x":1}}}`,
+			"/spec/properties/x", "unknown-property", "",
+		},
+		"volume's property": {
+			"/v1/volumes",
+			volume(`{"sizeBytes":1048576,"poolId":"` + w[resources.KindPool] + `","properties":{"x":1}}`),
+			"/spec/properties/x", "unknown-property", "",
+		},
+		"enum": {
+			"/v1/templates",
+			`{"name":"t","spec":{"format":"vmdk","upload":true}}`,
+			"/spec/format", "not-allowed", "raw, qcow2, iso",
+		},
+		"no source": {
+			"/v1/templates",
+			`{"name":"t","spec":{"format":"raw"}}`,
+			"/spec", "one-source", "",
+		},
+		"file scheme": {
+			"/v1/templates",
+			`{"name":"t","spec":{"format":"raw","url":"file:///etc/passwd"}}`,
+			"/spec/url", "bad-url", "",
+		},
+		"time": {
+			"/v1/tokens",
+			`{"name":"t","spec":{"role":"admin","expiresAt":"tomorrow"}}`,
+			"/spec/expiresAt", "bad-format", "",
+		},
+		"past": {
+			"/v1/tokens",
+			`{"name":"t","spec":{"role":"admin","expiresAt":"2001-01-01T00:00:00Z"}}`,
+			"/spec/expiresAt", "out-of-range", "future",
+		},
+		"role": {
+			"/v1/tokens",
+			`{"name":"t","spec":{"role":"root"}}`,
+			"/spec/role", "not-allowed", "",
+		},
+		"listed twice": {
+			"/v1/machines",
+			`{"name":"m","spec":{"cpus":1,"memoryBytes":268435456,"volumes":["` + w[resources.KindVolume] + `","` + w[resources.KindVolume] + `"]}}`,
+			"/spec/volumes/1", "duplicate", "",
+		},
+		"nested id": {
+			"/v1/machines",
+			`{"name":"m","spec":{"cpus":1,"memoryBytes":268435456,"nics":[{"networkId":"net` + tailOfNothing + `"}]}}`,
+			"/spec/nics/0/networkId", "not-found", "",
+		},
+		"no cpus": {
+			"/v1/machines",
+			`{"name":"m","spec":{"cpus":0,"memoryBytes":268435456}}`,
+			"/spec/cpus", "out-of-range", "between 1 and 512",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := s.post(c.path, c.body)
@@ -159,7 +303,9 @@ func TestAnswersNeverRepeatWhatWasSent(t *testing.T) {
 	}
 	for _, b := range bodies {
 		for _, media := range []string{"application/json", "text/plain"} {
-			a := s.do(request{method: "POST", path: "/v1/machines", as: admin, body: b, header: map[string]string{"Content-Type": media}})
+			a := s.do(
+				request{method: "POST", path: "/v1/machines", as: admin, body: b, header: map[string]string{"Content-Type": media}},
+			)
 			if a.status < 400 || bytes.Contains(a.raw, []byte(canary)) {
 				t.Errorf("body %s: got %d %s", b, a.status, a.raw)
 			}

@@ -44,7 +44,9 @@ func TestListsArePaged(t *testing.T) {
 		t.Errorf("got %d of %d in %d pages", len(seen), len(want), pages)
 	}
 	first := s.get(path).body["nextPageToken"].(string)
-	s.get("/v1/clusters?name=c1&pageToken="+first).problem(422, "validation-failed").field("query", "/pageToken", "other-filters")
+	s.get("/v1/clusters?name=c1&pageToken="+first).
+		problem(422, "validation-failed").
+		field("query", "/pageToken", "other-filters")
 	s.get("/v1/hosts?pageToken="+first).problem(422, "validation-failed").field("query", "/pageToken", "other-filters")
 	s.get("/v1/clusters?pageSize=1&pageToken=" + first).want(http.StatusOK) // another size is fine
 }
@@ -53,7 +55,12 @@ func TestListsAreFiltered(t *testing.T) {
 	s := newSite(t)
 	w := s.build()
 	other := s.zone.Add(&resources.Volume{
-		Meta: resources.Meta{Kind: resources.KindVolume, Name: "other", Labels: map[string]string{"tier": "web", "env": "prod"}, Phase: resources.PhaseFailed},
+		Meta: resources.Meta{
+			Kind:   resources.KindVolume,
+			Name:   "other",
+			Labels: map[string]string{"tier": "web", "env": "prod"},
+			Phase:  resources.PhaseFailed,
+		},
 		Spec: resources.VolumeSpec{SizeBytes: 1 << 20, TemplateID: resources.TemplateID(w[resources.KindTemplate])},
 	})
 	volume, pool := w[resources.KindVolume], w[resources.KindPool]

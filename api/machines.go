@@ -80,7 +80,11 @@ func (a *API) machines() {
 }
 
 func (a *API) machinePower(n noun) {
-	addAction(a, n, action{name: "start", id: "start-machine", summary: "Start a machine", about: "Starts a stopped machine."})
+	addAction(
+		a,
+		n,
+		action{name: "start", id: "start-machine", summary: "Start a machine", about: "Starts a stopped machine."},
+	)
 	addActionWith[machineHalt](a, n, action{
 		name: "stop", id: "stop-machine", summary: "Stop a machine", optional: true,
 		about: "Asks the guest to shut down; with force, cuts its power when it does not in time.",
@@ -89,23 +93,39 @@ func (a *API) machinePower(n noun) {
 		name: "reboot", id: "reboot-machine", summary: "Reboot a machine", optional: true,
 		about: "Asks the guest to reboot; with force, resets it when it does not in time.",
 	})
-	addAction(a, n, action{name: "pause", id: "pause-machine", summary: "Pause a machine",
-		about: "Stops the processors of a running machine; its memory stays."})
-	addAction(a, n, action{name: "resume", id: "resume-machine", summary: "Resume a machine",
-		about: "Lets a paused machine run on."})
+	addAction(a, n, action{
+		name: "pause", id: "pause-machine", summary: "Pause a machine",
+		about: "Stops the processors of a running machine; its memory stays.",
+	})
+	addAction(a, n, action{
+		name: "resume", id: "resume-machine", summary: "Resume a machine",
+		about: "Lets a paused machine run on.",
+	})
 }
 
 func (a *API) machineParts(n noun) {
-	addActionWith[machineVolume](a, n, action{name: "attach-volume", id: "attach-volume-to-machine",
-		summary: "Attach a volume to a machine", about: "Gives a volume to the machine, also while it runs."})
-	addActionWith[machineVolume](a, n, action{name: "detach-volume", id: "detach-volume-from-machine",
-		summary: "Detach a volume from a machine", about: "Takes a volume from the machine, also while it runs."})
-	addActionWith[machineVolumeGrow](a, n, action{name: "grow-volume", id: "grow-machine-volume",
-		summary: "Grow a volume of a machine", about: "Makes one of the machine's volumes larger, also while it runs."})
-	addActionWith[machineNicAttach](a, n, action{name: "attach-nic", id: "attach-nic-to-machine",
-		summary: "Attach a nic to a machine", about: "Makes a nic and gives it to the machine, also while it runs."})
-	addActionWith[machineNicDetach](a, n, action{name: "detach-nic", id: "detach-nic-from-machine",
-		summary: "Detach a nic from a machine", about: "Takes a nic from the machine and deletes it."})
-	addActionWith[machineSnapshot](a, n, action{name: "snapshot", id: "snapshot-machine", optional: true,
-		summary: "Snapshot a machine", about: "Takes snapshots of all its volumes at one moment."})
+	addActionWith[machineVolume](a, n, action{
+		name: "attach-volume", id: "attach-volume-to-machine",
+		summary: "Attach a volume to a machine", about: "Gives a volume to the machine, also while it runs.",
+	})
+	addActionWith[machineVolume](a, n, action{
+		name: "detach-volume", id: "detach-volume-from-machine",
+		summary: "Detach a volume from a machine", about: "Takes a volume from the machine, also while it runs.",
+	})
+	addActionWith[machineVolumeGrow](a, n, action{
+		name: "grow-volume", id: "grow-machine-volume",
+		summary: "Grow a volume of a machine", about: "Makes one of the machine's volumes larger, also while it runs.",
+	})
+	addActionWith[machineNicAttach](a, n, action{
+		name: "attach-nic", id: "attach-nic-to-machine",
+		summary: "Attach a nic to a machine", about: "Makes a nic and gives it to the machine, also while it runs.",
+	})
+	addActionWith[machineNicDetach](a, n, action{
+		name: "detach-nic", id: "detach-nic-from-machine",
+		summary: "Detach a nic from a machine", about: "Takes a nic from the machine and deletes it.",
+	})
+	addActionWith[machineSnapshot](a, n, action{
+		name: "snapshot", id: "snapshot-machine", optional: true,
+		summary: "Snapshot a machine", about: "Takes snapshots of all its volumes at one moment.",
+	})
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -63,25 +65,26 @@ func (a *API) observe(next http.Handler) http.Handler {
 		protect(rec.Header(), c.requestID)
 		defer func() {
 			a.recovered(ctx, rec, recover())
-			a.log.InfoContext(ctx, "request", "request_id", c.requestID, "method", r.Method, "route", r.Pattern,
-				"path", r.URL.Path, "status", rec.status, "bytes", rec.bytes, "duration", a.now().Sub(began),
-				"principal", c.principal, "source", c.source)
+			a.log.LogAttrs(ctx, slog.LevelInfo, "request",
+				slog.String("request_id", c.requestID), slog.String("method", r.Method), slog.String("route", r.Pattern),
+				slog.String("path", r.URL.Path), slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes),
+				slog.Duration("duration", a.now().Sub(began)), slog.String("principal", c.principal),
+				slog.String("source", c.source))
 		}()
 		next.ServeHTTP(rec, r)
 	})
 }
 
 func (a *API) recovered(ctx context.Context, rec *recorder, cause any) {
-	switch {
-	case cause == nil:
-	case cause == http.ErrAbortHandler:
-		panic(cause) // net/http's own way to cut a connection
-	default:
-		err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
-		p := a.newProblem(ctx, err)
-		if rec.status == 0 {
-			p.write(rec)
-		}
+	if cause == nil {
+		return
+	}
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own way to cut a connection
+	}
+	p := a.newProblem(ctx, fmt.Errorf("panic: %v\n%s", cause, debug.Stack()))
+	if rec.status == 0 {
+		p.write(rec)
 	}
 }
 
@@ -180,25 +183,26 @@ func checkQuery(raw string) error {
 // else 404.
 func (a *API) unmatched(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		allowed := ""
+		var allowed []string
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			other := r.Clone(r.Context())
 			other.Method = method
 			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "" {
-				allowed += ", " + method
+				allowed = append(allowed, method)
 			}
 		}
-		if allowed == "" {
+		if len(allowed) == 0 {
 			a.refuse(w, r, &resources.Error{
 				Class: resources.ClassNotFound, Code: "no-such-route", Message: "there is nothing at this path",
 				Remedy: "look at /docs or /openapi.json for what there is",
 			})
 			return
 		}
-		w.Header().Set("Allow", allowed[2:])
+		use := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", use)
 		p := a.newProblem(r.Context(), &resources.Error{
 			Class: resources.ClassUnsupported, Code: "method-not-allowed", Message: "this path does not know the method",
-			Remedy: "use " + allowed[2:],
+			Remedy: "use " + use,
 		})
 		p.Status = http.StatusMethodNotAllowed
 		p.write(w)

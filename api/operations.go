@@ -17,7 +17,16 @@ type operationList struct {
 }
 
 func (l *operationList) facets() map[string]string {
-	return given("target", l.TargetID, "target-kind", string(l.TargetKind), "action", l.Action, "parent", string(l.ParentID))
+	return given(
+		"target",
+		l.TargetID,
+		"target-kind",
+		string(l.TargetKind),
+		"action",
+		l.Action,
+		"parent",
+		string(l.ParentID),
+	)
 }
 
 // operationParams are what reading one operation takes.
@@ -30,7 +39,11 @@ func (a *API) operations() {
 	n := noun{resources.KindOperation, "operation", "operations", "operation", "operations", "Operations"}
 	addList[resources.Operation, operationList](a, n)
 	register(a, route{
-		id: "get-operation", method: http.MethodGet, path: n.target(), tag: n.tag, summary: "Get one operation",
+		id:         "get-operation",
+		method:     http.MethodGet,
+		path:       n.target(),
+		tag:        n.tag,
+		summary:    "Get one operation",
 		about:      "Reads an operation. With wait, answers once it has ended or needs an operator, or when the time is over.",
 		permission: door.To(door.VerbGet, n.kind),
 	}, a.getOperation)
@@ -41,8 +54,10 @@ func (a *API) operations() {
 		{resources.ResolutionCancel, "Cancel an operation", "Asks an operation to stop. What it did is undone."},
 		{resources.ResolutionRetry, "Retry an operation", "Lets an operation that needs an operator try its step again."},
 		{resources.ResolutionUnwind, "Unwind an operation", "Has what an operation that needs an operator did undone."},
-		{resources.ResolutionAbandon, "Abandon an operation",
-			"Gives up an operation that needs an operator, with nothing more done or undone: the last way out."},
+		{
+			resources.ResolutionAbandon, "Abandon an operation",
+			"Gives up an operation that needs an operator, with nothing more done or undone: the last way out.",
+		},
 	} {
 		register(a, route{
 			id: string(r.resolution) + "-operation", method: http.MethodPost, tag: n.tag, status: http.StatusAccepted,

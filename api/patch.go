@@ -141,8 +141,7 @@ func patchOnce[B patching[R], R any, P resourceOf[R]](
 // does not know can't be changed.
 func fixedFields(t reflect.Type) []string {
 	var fields []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -31,7 +32,7 @@ func (a *API) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Nobody has to prove who it is here, so the reason goes to the log alone.
-	a.log.WarnContext(r.Context(), "not ready", "error", err)
+	a.log.WarnContext(r.Context(), "not ready", slog.Any("error", err))
 	a.refuse(w, r, &resources.Error{
 		Class: resources.ClassUnavailable, Code: "not-ready", Message: "this node can't serve requests now",
 		Remedy: "look at its log, or ask another node",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -70,36 +72,68 @@ type meaning struct {
 // meanings is the one place where classes become HTTP status codes.
 func meanings() map[resources.Class]meaning {
 	return map[resources.Class]meaning{
-		resources.ClassInvalid: {http.StatusUnprocessableEntity, "The request is wrong",
-			"Correct the fields named in errors. Repeating the request as it is will not help."},
-		resources.ClassUnauthenticated: {http.StatusUnauthorized, "Not recognised",
-			"Send a valid token. Absent, unknown and expired tokens are answered alike."},
-		resources.ClassDenied: {http.StatusForbidden, "Not allowed",
-			"Ask an admin for a token with a higher role."},
-		resources.ClassNotFound: {http.StatusNotFound, "Not found",
-			"Check the id or list what there is. What a role may not see is answered as not found."},
-		resources.ClassConflict: {http.StatusConflict, "Conflict",
-			"Something is there already, in use or in the wrong phase: look at the resource named, then decide."},
-		resources.ClassStale: {http.StatusPreconditionFailed, "Changed meanwhile",
-			"Read the resource again and repeat the change with its new revision."},
-		resources.ClassExhausted: {http.StatusInsufficientStorage, "No room",
-			"Reasons say for each candidate what is missing. Add capacity, free some, or ask for less."},
+		resources.ClassInvalid: {
+			http.StatusUnprocessableEntity, "The request is wrong",
+			"Correct the fields named in errors. Repeating the request as it is will not help.",
+		},
+		resources.ClassUnauthenticated: {
+			http.StatusUnauthorized, "Not recognised",
+			"Send a valid token. Absent, unknown and expired tokens are answered alike.",
+		},
+		resources.ClassDenied: {
+			http.StatusForbidden, "Not allowed",
+			"Ask an admin for a token with a higher role.",
+		},
+		resources.ClassNotFound: {
+			http.StatusNotFound, "Not found",
+			"Check the id or list what there is. What a role may not see is answered as not found.",
+		},
+		resources.ClassConflict: {
+			http.StatusConflict, "Conflict",
+			"Something is there already, in use or in the wrong phase: look at the resource named, then decide.",
+		},
+		resources.ClassStale: {
+			http.StatusPreconditionFailed, "Changed meanwhile",
+			"Read the resource again and repeat the change with its new revision.",
+		},
+		resources.ClassExhausted: {
+			http.StatusInsufficientStorage, "No room",
+			"Reasons say for each candidate what is missing. Add capacity, free some, or ask for less.",
+		},
 		resources.ClassTooLarge: {http.StatusRequestEntityTooLarge, "Too large", "Send less."},
-		resources.ClassThrottled: {http.StatusTooManyRequests, "Too many requests",
-			"Wait as long as Retry-After says, then go on more slowly."},
-		resources.ClassUnavailable: {http.StatusServiceUnavailable, "Not available now",
-			"Nothing was done. Try again shortly; if it lasts, look at /readyz and at the driver's instances."},
-		resources.ClassTimeout: {http.StatusGatewayTimeout, "It took too long",
-			"Look at the operation or repeat the request with the same Idempotency-Key."},
-		resources.ClassUnknown: {http.StatusServiceUnavailable, "Outcome unknown",
-			"It may or may not have happened. Repeat the request with the same Idempotency-Key to find out."},
-		resources.ClassCancelled: {http.StatusConflict, "Cancelled", "Somebody cancelled it. Ask again if it is still wanted."},
-		resources.ClassGone: {http.StatusGone, "No longer kept",
-			"Events before this point were compacted: list again, then follow from the revision of the list."},
-		resources.ClassUnsupported: {http.StatusUnprocessableEntity, "Not supported",
-			"The driver can't do this. Look at its capabilities."},
-		resources.ClassInternal: {http.StatusInternalServerError, "A mistake of ours",
-			"Look for the request id in the server's log and report it."},
+		resources.ClassThrottled: {
+			http.StatusTooManyRequests, "Too many requests",
+			"Wait as long as Retry-After says, then go on more slowly.",
+		},
+		resources.ClassUnavailable: {
+			http.StatusServiceUnavailable, "Not available now",
+			"Nothing was done. Try again shortly; if it lasts, look at /readyz and at the driver's instances.",
+		},
+		resources.ClassTimeout: {
+			http.StatusGatewayTimeout, "It took too long",
+			"Look at the operation or repeat the request with the same Idempotency-Key.",
+		},
+		resources.ClassUnknown: {
+			http.StatusServiceUnavailable, "Outcome unknown",
+			"It may or may not have happened. Repeat the request with the same Idempotency-Key to find out.",
+		},
+		resources.ClassCancelled: {
+			http.StatusConflict,
+			"Cancelled",
+			"Somebody cancelled it. Ask again if it is still wanted.",
+		},
+		resources.ClassGone: {
+			http.StatusGone, "No longer kept",
+			"Events before this point were compacted: list again, then follow from the revision of the list.",
+		},
+		resources.ClassUnsupported: {
+			http.StatusUnprocessableEntity, "Not supported",
+			"The driver can't do this. Look at its capabilities.",
+		},
+		resources.ClassInternal: {
+			http.StatusInternalServerError, "A mistake of ours",
+			"Look for the request id in the server's log and report it.",
+		},
 	}
 }
 
@@ -124,7 +158,8 @@ func (a *API) newProblem(ctx context.Context, err error) *Problem {
 	}
 	if e.Class == resources.ClassInternal {
 		p.Code, p.Detail, p.Help = "internal", "something went wrong that should not", "look for the request id in the server's log"
-		a.log.ErrorContext(ctx, "request failed", "request_id", c.requestID, "path", c.path, "error", err)
+		a.log.ErrorContext(ctx, "request failed",
+			slog.String("request_id", c.requestID), slog.String("path", c.path), slog.Any("error", err))
 	}
 	for _, f := range e.Fields {
 		p.Errors = append(p.Errors, fieldProblem(f))
@@ -159,9 +194,7 @@ func inParameter(in, name, code, message string) resources.FieldError {
 
 // write answers a request outside of huma with the problem.
 func (p *Problem) write(w http.ResponseWriter) {
-	for name, values := range p.GetHeaders() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
 	// The caller may be gone; there is nobody else to tell.

@@ -53,9 +53,14 @@ func TestEachClassHasItsStatusAndPage(t *testing.T) {
 	s, b := brokenSite(t)
 	for _, class := range resources.Classes() {
 		b.err = &resources.Error{
-			Class: class, Code: "a-code", Message: "what happened", Remedy: "what to do",
-			Fields:   []resources.FieldError{{Pointer: "/spec/a", Code: "c", Message: "m"}},
-			Reasons:  []resources.Reason{{Candidate: resources.Ref{Kind: "host", ID: "host-1"}, Check: "cpus", Message: "too small"}},
+			Class:   class,
+			Code:    "a-code",
+			Message: "what happened",
+			Remedy:  "what to do",
+			Fields:  []resources.FieldError{{Pointer: "/spec/a", Code: "c", Message: "m"}},
+			Reasons: []resources.Reason{
+				{Candidate: resources.Ref{Kind: "host", ID: "host-1"}, Check: "cpus", Message: "too small"},
+			},
 			Resource: &resources.Ref{Kind: "pool", ID: "pool-1"},
 		}
 		code := "a-code"
@@ -73,7 +78,10 @@ func TestEachClassHasItsStatusAndPage(t *testing.T) {
 		if a.body["retryable"] != resources.AsError(b.err).Retryable() {
 			t.Errorf("%s: retryable is %v", class, a.body["retryable"])
 		}
-		if after := a.header.Get("Retry-After"); (after != "") != (want == 429 || want == 503) && class != resources.ClassUnknown {
+		if after := a.header.Get(
+			"Retry-After",
+		); (after != "") != (want == 429 || want == 503) &&
+			class != resources.ClassUnknown {
 			t.Errorf("%s: Retry-After is %q", class, after)
 		}
 		page := s.get("/problems/" + string(class)).want(http.StatusOK)
@@ -95,7 +103,9 @@ func TestWhatIsNotOursToTellIsNotTold(t *testing.T) {
 		"a panic":          func() { b.panic = true },
 	} {
 		breakIt()
-		a := s.do(request{method: "GET", path: "/v1/volumes", as: admin, header: map[string]string{"X-Request-Id": "find-me"}})
+		a := s.do(
+			request{method: "GET", path: "/v1/volumes", as: admin, header: map[string]string{"X-Request-Id": "find-me"}},
+		)
 		a.problem(http.StatusInternalServerError, "internal")
 		if strings.Contains(string(a.raw), "secret-of-the-server") {
 			t.Errorf("%s: told the caller %s", name, a.raw)

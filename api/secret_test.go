@@ -3,7 +3,6 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -12,7 +11,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func canaries(s *site) []string {
 	all := []string{canaryUserData, canaryProperty, canaryDriver, canaryUploadPath}
@@ -33,7 +32,9 @@ func TestNoSecretEverLeaves(t *testing.T) {
 			Product: "acme/d", Version: "1.0.0", Secrets: map[string]string{"k": canaryDriver},
 			Properties: map[string]any{"token": canaryDriver},
 		},
-		Status: resources.DriverStatus{Properties: []resources.Property{{Key: "token", Scope: "driver", Type: "string", Secret: true}}},
+		Status: resources.DriverStatus{
+			Properties: []resources.Property{{Key: "token", Scope: "driver", Type: "string", Secret: true}},
+		},
 	}
 	w[resources.KindDriver] = s.zone.Add(driver)
 	server := serve(s)
@@ -79,7 +80,13 @@ func bodyFor(id string, w world) any {
 	case "create-pool", "plan-pool", "create-host", "plan-host", "create-image-store", "plan-image-store":
 		return object{"name": "p-" + id, "spec": object{"driver": "bulkhead/sim", "properties": secret}}
 	case "create-volume", "plan-volume":
-		return object{"spec": object{"sizeBytes": 1 << 20, "poolId": w[resources.KindPool], "properties": object{"password": canaryProperty}}}
+		return object{
+			"spec": object{
+				"sizeBytes":  1 << 20,
+				"poolId":     w[resources.KindPool],
+				"properties": object{"password": canaryProperty},
+			},
+		}
 	case "update-driver":
 		return object{"spec": object{"properties": object{"token": canaryDriver}}}
 	}

@@ -80,7 +80,11 @@ func newSite(t *testing.T, change ...func(*api.Options, *apitest.Zone)) *site {
 func (s *site) token(name string, role resources.Role, expires time.Time) string {
 	secret := door.NewSecret()
 	id := s.zone.Add(&resources.Token{
-		Meta: resources.Meta{Kind: resources.KindToken, Name: name}, Spec: resources.TokenSpec{Role: role, ExpiresAt: expires},
+		Meta: resources.Meta{
+			Kind: resources.KindToken,
+			Name: name,
+		},
+		Spec:   resources.TokenSpec{Role: role, ExpiresAt: expires},
 		Status: resources.TokenStatus{Digest: secret.Digest()},
 	})
 	return secret.Bearer(id)
@@ -206,7 +210,14 @@ func (a *answer) field(in, pointer, code string) *answer {
 var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 	zone := apitest.New(nil)
 	a, err := api.New(api.Options{
-		Version: "test", Reader: zone, Engine: zone, Drivers: zone, Health: zone, Uploads: zone, Backups: zone, Log: slog.New(slog.DiscardHandler),
+		Version: "test",
+		Reader:  zone,
+		Engine:  zone,
+		Drivers: zone,
+		Health:  zone,
+		Uploads: zone,
+		Backups: zone,
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -171,7 +172,7 @@ func (s *stream) fail(ctx context.Context, err error) {
 	case gone:
 		_ = s.send(StreamEvent{Type: streamResync}) // the stream ends either way
 	default:
-		s.api.log.WarnContext(ctx, "event stream broke", "error", err)
+		s.api.log.WarnContext(ctx, "event stream broke", slog.Any("error", err))
 	}
 }
 

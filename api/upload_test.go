@@ -18,7 +18,7 @@ const octets = "application/octet-stream"
 func (s *site) upload(id string, content []byte, media string) *answer {
 	s.t.Helper()
 	return s.do(request{
-		method: "PUT", path: "/v1/templates/" + id + "/content", as: operator, body: content,
+		method: http.MethodPut, path: "/v1/templates/" + id + "/content", as: operator, body: content,
 		header: map[string]string{"Content-Type": media},
 	})
 }
@@ -43,7 +43,8 @@ func TestUploads(t *testing.T) {
 		t.Error("what was spooled is not what was sent")
 	}
 	subs := s.zone.Submissions()
-	if last := subs[len(subs)-1]; last.Action != "create" || last.Target.ID != id || last.Arguments.Upload != "/spool/"+id {
+	if last := subs[len(subs)-1]; last.Action != "create" || last.Target.ID != id ||
+		last.Arguments.Upload != "/spool/"+id {
 		t.Errorf("submitted %+v", last)
 	}
 	if a := s.get("/v1/templates/" + id); a.body["phase"] != "ready" {
@@ -77,9 +78,21 @@ func TestAnUploadThatComesToNothingLeavesNothing(t *testing.T) {
 func TestAnUploadThatBreaksOff(t *testing.T) {
 	s := newSite(t)
 	id := s.post("/v1/templates", `{"name":"t","spec":{"format":"raw","upload":true}}`).made()
-	r := s.request(request{method: "PUT", path: "/v1/templates/" + id + "/content", as: operator, header: map[string]string{"Content-Type": octets}})
+	r := s.request(
+		request{
+			method: http.MethodPut,
+			path:   "/v1/templates/" + id + "/content",
+			as:     operator,
+			header: map[string]string{"Content-Type": octets},
+		},
+	)
 	server := serve(s)
-	sent, err := http.NewRequestWithContext(t.Context(), "PUT", server.URL+r.URL.Path, &brokenOff{strings.NewReader("half")})
+	sent, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodPut,
+		server.URL+r.URL.Path,
+		&brokenOff{strings.NewReader("half")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

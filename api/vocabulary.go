@@ -18,9 +18,15 @@ func specials(v resources.Vocabulary) map[reflect.Type]schema.Special {
 	m := map[reflect.Type]schema.Special{
 		reflect.TypeFor[resources.Kind]():  {Name: "Kind", Schema: enum("Kind of resource.", kinds()...)},
 		reflect.TypeFor[resources.Phase](): {Name: "Phase", Schema: enum("Where a resource stands.", phases(v)...)},
-		reflect.TypeFor[resources.Class](): {Name: "Class", Schema: enum("Class of a failure.", texts(resources.Classes())...)},
-		reflect.TypeFor[resources.Role](): {Name: "Role", Schema: enum("What a token may do, each with all rights of the next.",
-			string(resources.RoleAdmin), string(resources.RoleOperator), string(resources.RoleReader))},
+		reflect.TypeFor[resources.Class](): {
+			Name:   "Class",
+			Schema: enum("Class of a failure.", texts(resources.Classes())...),
+		},
+		reflect.TypeFor[resources.Role](): {
+			Name: "Role",
+			Schema: enum("What a token may do, each with all rights of the next.",
+				string(resources.RoleAdmin), string(resources.RoleOperator), string(resources.RoleReader)),
+		},
 		reflect.TypeFor[resources.StepState](): {Name: "StepState", Schema: enum("How a step stands.",
 			texts([]resources.StepState{
 				resources.StepWaiting, resources.StepRunning, resources.StepDone, resources.StepFailed,

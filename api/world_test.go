@@ -33,8 +33,18 @@ func (s *site) build() world {
 		return resources.Property{Key: "password", Scope: scope, Type: "string", Secret: true}
 	}
 	path := resources.Property{Key: "path", Scope: "pool", Type: "string", Required: true}
-	w[resources.KindDriver] = z.AddDriver("bulkhead/sim", []string{"hypervisor", "storage", "network", "image"},
-		path, resources.Property{Key: "threads", Scope: "driver", Type: "number"}, secret("pool"), secret("host"), secret("network"), secret("image-store"), secret("volume"), secret("machine"))
+	w[resources.KindDriver] = z.AddDriver(
+		"bulkhead/sim",
+		[]string{"hypervisor", "storage", "network", "image"},
+		path,
+		resources.Property{Key: "threads", Scope: "driver", Type: "number"},
+		secret("pool"),
+		secret("host"),
+		secret("network"),
+		secret("image-store"),
+		secret("volume"),
+		secret("machine"),
+	)
 	bag := func() map[string]any { return map[string]any{"path": "/data", "password": canaryProperty} }
 	add(&resources.Cluster{Meta: meta(resources.KindCluster)})
 	host := add(&resources.Host{Meta: meta(resources.KindHost), Spec: resources.HostSpec{
@@ -61,7 +71,12 @@ func (s *site) build() world {
 		},
 		Status: resources.VolumeStatus{PoolID: resources.PoolID(pool), SizeBytes: 1 << 30},
 	})
-	add(&resources.Snapshot{Meta: meta(resources.KindSnapshot), Spec: resources.SnapshotSpec{VolumeID: resources.VolumeID(volume)}})
+	add(
+		&resources.Snapshot{
+			Meta: meta(resources.KindSnapshot),
+			Spec: resources.SnapshotSpec{VolumeID: resources.VolumeID(volume)},
+		},
+	)
 	machine := meta(resources.KindMachine)
 	machine.Phase = resources.PhaseRunning
 	id := add(&resources.Machine{
@@ -76,12 +91,21 @@ func (s *site) build() world {
 		MachineID: resources.MachineID(id), NetworkID: network,
 	}})
 	w[resources.KindToken] = z.Add(&resources.Token{
-		Meta: resources.Meta{Kind: resources.KindToken, Name: "the-token"}, Spec: resources.TokenSpec{Role: resources.RoleReader},
+		Meta: resources.Meta{
+			Kind: resources.KindToken,
+			Name: "the-token",
+		},
+		Spec: resources.TokenSpec{Role: resources.RoleReader},
 	})
 	w[resources.KindOperation] = z.Add(&resources.Operation{
-		Meta: resources.Meta{Kind: resources.KindOperation, Phase: resources.PhaseRunning}, Action: "create",
-		Target: resources.Ref{Kind: resources.KindVolume, ID: volume}, Arguments: resources.Arguments{Upload: canaryUploadPath},
-		Steps: []resources.Step{{Name: "prepare", State: resources.StepRunning}},
+		Meta:   resources.Meta{Kind: resources.KindOperation, Phase: resources.PhaseRunning},
+		Action: "create",
+		Target: resources.Ref{
+			Kind: resources.KindVolume,
+			ID:   volume,
+		},
+		Arguments: resources.Arguments{Upload: canaryUploadPath},
+		Steps:     []resources.Step{{Name: "prepare", State: resources.StepRunning}},
 	})
 	return w
 }

@@ -72,7 +72,10 @@ func (a *API) theZone(ctx context.Context, g door.Grant) (resources.Resource, er
 	}
 	if len(p.Items) == 0 {
 		return nil, &resources.Error{
-			Class: resources.ClassUnavailable, Code: "no-zone", Message: "the zone is not set up yet", Remedy: "try again shortly",
+			Class:   resources.ClassUnavailable,
+			Code:    "no-zone",
+			Message: "the zone is not set up yet",
+			Remedy:  "try again shortly",
 		}
 	}
 	return p.Items[0], nil

@@ -22,16 +22,28 @@ func (z *Zone) Submit(_ context.Context, s resources.Submission) (*resources.Ope
 	z.submissions = append(z.submissions, s)
 	m := target.Metadata()
 	o := &resources.Operation{
-		Meta:   resources.Meta{Kind: resources.KindOperation, ID: z.newID(resources.KindOperation), Phase: resources.PhaseQueued},
-		Action: s.Action, Target: resources.Ref{Kind: m.Kind, ID: m.ID}, TargetName: m.Name, Arguments: s.Arguments,
-		Principal: s.Origin.Principal, RequestID: s.Origin.RequestID, Before: m.Phase,
-		Steps: []resources.Step{{Name: "prepare", State: resources.StepWaiting}, {Name: s.Action, State: resources.StepWaiting}},
+		Meta: resources.Meta{
+			Kind:  resources.KindOperation,
+			ID:    z.newID(resources.KindOperation),
+			Phase: resources.PhaseQueued,
+		},
+		Action:     s.Action,
+		Target:     resources.Ref{Kind: m.Kind, ID: m.ID},
+		TargetName: m.Name,
+		Arguments:  s.Arguments,
+		Principal:  s.Origin.Principal,
+		RequestID:  s.Origin.RequestID,
+		Before:     m.Phase,
+		Steps: []resources.Step{
+			{Name: "prepare", State: resources.StepWaiting},
+			{Name: s.Action, State: resources.StepWaiting},
+		},
 	}
 	o.CreatedAt = z.now()
 	z.keep(s, o)
 	z.begin(target, s, o)
 	z.put(o, o.ID, resources.EventCreated)
-	if !z.Hold && !(s.Action == "create" && awaitsContent(target, s)) {
+	if !z.Hold && (s.Action != "create" || !awaitsContent(target, s)) {
 		z.end(o.ID, nil)
 		return z.state[o.Ref()].(*resources.Operation), nil
 	}

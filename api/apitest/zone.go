@@ -54,7 +54,11 @@ func New(now func() time.Time) *Zone {
 		state: map[resources.Ref]resources.Resource{}, keys: map[string]remembered{}, spooled: map[string][]byte{},
 	}
 	z.Add(&resources.Zone{
-		Meta: resources.Meta{Kind: resources.KindZone, Name: "test"}, Status: resources.ZoneStatus{ClusterID: "test", Shards: 1},
+		Meta: resources.Meta{
+			Kind: resources.KindZone,
+			Name: "test",
+		},
+		Status: resources.ZoneStatus{ClusterID: "test", Shards: 1},
 	})
 	return z
 }
@@ -136,7 +140,10 @@ func clone(r resources.Resource) resources.Resource {
 
 // inOrder is what there is, always in the same order. The caller holds the lock.
 func (z *Zone) inOrder() []resources.Ref {
-	return slices.SortedFunc(maps.Keys(z.state), func(a, b resources.Ref) int { return cmp.Compare(a.String(), b.String()) })
+	return slices.SortedFunc(
+		maps.Keys(z.state),
+		func(a, b resources.Ref) int { return cmp.Compare(a.String(), b.String()) },
+	)
 }
 
 // Get implements door.Reader.

@@ -164,7 +164,13 @@ func TestThePolicy(t *testing.T) {
 			t.Errorf("%s as %q: got %q, want %q", c.permission, c.role, got, c.want)
 		}
 	}
-	if _, err := d.Grant(door.Principal{}, door.To("get", resources.KindMachine), ""); resources.ClassOf(err) != resources.ClassUnauthenticated {
+	if _, err := d.Grant(
+		door.Principal{},
+		door.To("get", resources.KindMachine),
+		"",
+	); resources.ClassOf(
+		err,
+	) != resources.ClassUnauthenticated {
 		t.Errorf("nobody gets a grant: %v", err)
 	}
 	for _, bad := range []string{"", "a", ":b", "a:"} {

@@ -1,6 +1,10 @@
 package door
 
-import "github.com/bulkhead-cloud/bulkhead/resources"
+import (
+	"slices"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
 
 // Principal is somebody who was recognised.
 type Principal struct {
@@ -43,10 +47,5 @@ func (g Grant) covers(kind resources.Kind, verbs ...string) bool {
 	if g.principal.id == "" || g.permission.Kind != kind {
 		return false
 	}
-	for _, v := range verbs {
-		if g.permission.Verb == v {
-			return true
-		}
-	}
-	return len(verbs) == 0
+	return len(verbs) == 0 || slices.Contains(verbs, g.permission.Verb)
 }

@@ -132,7 +132,11 @@ func TestDecodeRefusesWhatTwoReadersCouldReadDifferently(t *testing.T) {
 func TestCheckAgreesWithJSONSchema(t *testing.T) {
 	r, s := registry()
 	doc := &huma.OpenAPI{OpenAPI: "3.1.0", Components: &huma.Components{Schemas: r}, Paths: map[string]*huma.PathItem{
-		"/": {Get: &huma.Operation{Responses: map[string]*huma.Response{"200": {Content: map[string]*huma.MediaType{"a/b": {Schema: s}}}}}},
+		"/": {
+			Get: &huma.Operation{
+				Responses: map[string]*huma.Response{"200": {Content: map[string]*huma.MediaType{"a/b": {Schema: s}}}},
+			},
+		},
 	}}
 	raw, err := schema.Render(doc)
 	if err != nil {
@@ -174,15 +178,36 @@ func TestCheckAgreesWithJSONSchema(t *testing.T) {
 // draw makes bodies that are nearly right.
 func draw(t *rapid.T, depth int) any {
 	value := rapid.SampledFrom([]any{
-		"ab", "abcdef", "a", "red", "Ab", 0, 1, 5, -1, 1.5, 1 << 40, true, nil, []any{}, []any{"a"}, []any{"a", 1}, []any{"a", "b", "c"},
-		map[string]any{}, map[string]any{"k": "v"}, map[string]any{"k": 1}, map[string]any{"k": nil},
+		"ab", "abcdef", "a", "red", "Ab", 0, 1, 5, -1, 1.5, 1 << 40, true, nil,
+		[]any{},
+		[]any{"a"},
+		[]any{"a", 1},
+		[]any{"a", "b", "c"},
+		map[string]any{},
+		map[string]any{"k": "v"},
+		map[string]any{"k": 1},
+		map[string]any{"k": nil},
 		"2026-01-31T12:00:00Z", "noon",
 	})
 	m := map[string]any{}
 	if rapid.IntRange(0, 9).Draw(t, "named") > 0 {
 		m["name"] = "abc"
 	}
-	names := []string{"name", "color", "size", "big", "ratio", "on", "at", "tags", "labels", "bag", "maybe", "inner", "other"}
+	names := []string{
+		"name",
+		"color",
+		"size",
+		"big",
+		"ratio",
+		"on",
+		"at",
+		"tags",
+		"labels",
+		"bag",
+		"maybe",
+		"inner",
+		"other",
+	}
 	for _, n := range rapid.SliceOfN(rapid.SampledFrom(names), 0, 3).Draw(t, "fields") {
 		m[n] = value.Draw(t, n)
 		if n == "inner" && depth > 0 {

@@ -42,7 +42,12 @@ func (a *app) createBackup(cmd *cobra.Command, path string) error {
 	if err := file.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("writing the backup: %w", err)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "Wrote %d bytes to %s\nTo make a server of it: bulkhead backup restore %s --data-dir <new directory>\n",
-		n, path, path)
+	_, err = fmt.Fprintf(
+		cmd.OutOrStdout(),
+		"Wrote %d bytes to %s\nTo make a server of it: bulkhead backup restore %s --data-dir <new directory>\n",
+		n,
+		path,
+		path,
+	)
 	return err
 }

@@ -56,7 +56,14 @@ func New(version string) *cobra.Command {
 	for _, k := range kinds() {
 		root.AddCommand(a.kindCommand(k))
 	}
-	root.AddCommand(a.zoneCommand(), a.eventCommand(), a.auditCommand(), a.backupCommand(), a.loginCommand(), a.contextCommand())
+	root.AddCommand(
+		a.zoneCommand(),
+		a.eventCommand(),
+		a.auditCommand(),
+		a.backupCommand(),
+		a.loginCommand(),
+		a.contextCommand(),
+	)
 	return root
 }
 

@@ -77,7 +77,11 @@ func (s *site) furnish() {
 		Status: resources.HostStatus{CPUs: 8, MemoryBytes: 16 << 30, Accelerator: "kvm"},
 	})
 	s.zone.Add(&resources.Pool{
-		Meta: resources.Meta{Kind: resources.KindPool, Name: "fast"}, Spec: resources.PoolSpec{Driver: "bulkhead/sim", HostID: resources.HostID(host)},
+		Meta: resources.Meta{
+			Kind: resources.KindPool,
+			Name: "fast",
+		},
+		Spec:   resources.PoolSpec{Driver: "bulkhead/sim", HostID: resources.HostID(host)},
 		Status: resources.PoolStatus{TotalBytes: 100 << 30, UsedBytes: 1536 << 20},
 	})
 	network := s.zone.Add(&resources.Network{
@@ -85,7 +89,11 @@ func (s *site) furnish() {
 		Spec: resources.NetworkSpec{Driver: "bulkhead/sim", CIDR: "10.0.0.0/24", Mode: "nat"},
 	})
 	s.zone.Add(&resources.Template{
-		Meta: resources.Meta{Kind: resources.KindTemplate, Name: "tiny"}, Spec: resources.TemplateSpec{Format: "raw", File: "/images/tiny"},
+		Meta: resources.Meta{
+			Kind: resources.KindTemplate,
+			Name: "tiny",
+		},
+		Spec:   resources.TemplateSpec{Format: "raw", File: "/images/tiny"},
 		Status: resources.TemplateStatus{FileBytes: 12 << 20, VirtualBytes: 64 << 20},
 	})
 	nic := s.zone.Add(&resources.Nic{
@@ -93,7 +101,12 @@ func (s *site) furnish() {
 		Status: resources.NicStatus{Address: "10.0.0.2", MAC: "02:00:00:00:00:01"},
 	})
 	s.zone.Add(&resources.Machine{
-		Meta: resources.Meta{Kind: resources.KindMachine, Name: "db", Phase: resources.PhaseRunning, Labels: map[string]string{"tier": "db"}},
+		Meta: resources.Meta{
+			Kind:   resources.KindMachine,
+			Name:   "db",
+			Phase:  resources.PhaseRunning,
+			Labels: map[string]string{"tier": "db"},
+		},
 		Spec: resources.MachineSpec{CPUs: 2, MemoryBytes: 2 << 30},
 		Status: resources.MachineStatus{
 			HostID: resources.HostID(host), NicIDs: []resources.NicID{resources.NicID(nic)}, Addresses: []string{"10.0.0.2"},
@@ -212,7 +225,11 @@ func (s *site) transcript(name string) {
 		return
 	}
 	if text != string(want) {
-		s.t.Errorf("%s is not what was printed. If the change is meant, run the test with -rewrite and review the diff. Got:\n%s", path, text)
+		s.t.Errorf(
+			"%s is not what was printed. If the change is meant, run the test with -rewrite and review the diff. Got:\n%s",
+			path,
+			text,
+		)
 	}
 }
 

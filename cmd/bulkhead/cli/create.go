@@ -20,7 +20,8 @@ func (a *app) createCommand(k kind) *cobra.Command {
 	changing(cmd)
 	a.declare(cmd, k.create)
 	cmd.Flags().StringArray("label", nil, "label, key=value")
-	cmd.Flags().StringP("from-file", "f", "", "file with the request in YAML or JSON, - is standard input; flags win over it")
+	cmd.Flags().
+		StringP("from-file", "f", "", "file with the request in YAML or JSON, - is standard input; flags win over it")
 	if k.planned {
 		cmd.Flags().Bool("dry-run", false, "show what would be done and where, and do nothing")
 	}
@@ -156,7 +157,12 @@ func (a *app) plan(cmd *cobra.Command, k kind, body map[string]any) error {
 		if where == "" {
 			where = "nowhere"
 		}
-		fmt.Fprintf(w, "  %s: %s\n", clean(text(choice, "for")), clean(strings.TrimSpace(text(choice, "chosen.kind")+" "+where)))
+		fmt.Fprintf(
+			w,
+			"  %s: %s\n",
+			clean(text(choice, "for")),
+			clean(strings.TrimSpace(text(choice, "chosen.kind")+" "+where)),
+		)
 	}
 	if failure := client.FailureOf(p); failure != nil {
 		return failure

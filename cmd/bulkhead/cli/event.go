@@ -86,8 +86,16 @@ func (a *app) printEvent(w io.Writer, e client.Event) error {
 		name = e.ID
 	}
 	s := styleOf(w)
-	_, err := fmt.Fprintf(w, "%s %s %-8s %s %s %s\n", s.dim(e.At.Local().Format("15:04:05.000")), s.dim(e.Position), e.Type,
-		clean(e.Kind), clean(name), s.phase(clean(e.Phase)))
+	_, err := fmt.Fprintf(
+		w,
+		"%s %s %-8s %s %s %s\n",
+		s.dim(e.At.Local().Format("15:04:05.000")),
+		s.dim(e.Position),
+		e.Type,
+		clean(e.Kind),
+		clean(name),
+		s.phase(clean(e.Phase)),
+	)
 	return err
 }
 
@@ -102,11 +110,21 @@ func (a *app) auditCommand() *cobra.Command {
 		}
 		limit, _ := cmd.Flags().GetInt("limit")
 		lines := []any{}
-		t := table{style: styleOf(cmd.OutOrStdout()), head: []string{"AT", "WHO", "FROM", "ACTION", "KIND", "TARGET", "DECISION"}}
+		t := table{
+			style: styleOf(cmd.OutOrStdout()),
+			head:  []string{"AT", "WHO", "FROM", "ACTION", "KIND", "TARGET", "DECISION"},
+		}
 		err = c.List(cmd.Context(), "/v1/audit", nil, func(o client.Object) bool {
 			lines = append(lines, o)
-			t.add(moment(o, "at").UTC().Format(time.RFC3339), text(o, "principal"), text(o, "source"), text(o, "action"), text(o, "target.kind"),
-				text(o, "target.id"), text(o, "decision"))
+			t.add(
+				moment(o, "at").UTC().Format(time.RFC3339),
+				text(o, "principal"),
+				text(o, "source"),
+				text(o, "action"),
+				text(o, "target.kind"),
+				text(o, "target.id"),
+				text(o, "decision"),
+			)
 			return limit == 0 || len(lines) < limit
 		})
 		if err != nil {

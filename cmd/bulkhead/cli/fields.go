@@ -232,7 +232,10 @@ func readTime(now time.Time, text string) (string, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return "", usage("must be a time such as 2030-01-31T12:00:00Z or a duration such as 24h, not "+strconv.Quote(text), "")
+		return "", usage(
+			"must be a time such as 2030-01-31T12:00:00Z or a duration such as 24h, not "+strconv.Quote(text),
+			"",
+		)
 	}
 	return t.UTC().Format(time.RFC3339), nil
 }

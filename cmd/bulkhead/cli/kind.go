@@ -72,7 +72,10 @@ func (k kind) path() string { return "/v1/" + k.plural }
 
 func properties() field {
 	return field{
-		flag: "property", path: "spec.properties", as: asProperties, usage: "setting of the driver, key=value; key=@file reads a file",
+		flag:  "property",
+		path:  "spec.properties",
+		as:    asProperties,
+		usage: "setting of the driver, key=value; key=@file reads a file",
 	}
 }
 

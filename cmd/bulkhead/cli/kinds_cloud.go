@@ -10,14 +10,16 @@ func networkKind() kind {
 		},
 		filters: []field{{flag: "driver", path: "driver", usage: "only networks of this driver"}},
 		create: []field{
-			driverField(), {flag: "cidr", path: "spec.cidr", usage: "address range, such as 10.20.0.0/24"},
+			driverField(),
+			{flag: "cidr", path: "spec.cidr", usage: "address range, such as 10.20.0.0/24"},
 			{flag: "mode", path: "spec.mode", choices: []string{"nat", "isolated"}, usage: "nat or isolated"},
 			{flag: "gateway", path: "spec.gateway", usage: "gateway; the first address if not given"},
 			{flag: "dns-server", path: "spec.dnsServers", as: asList, usage: "upstream name server"},
 			{flag: "domain", path: "spec.domain", usage: "DNS domain of the machines"},
 			{flag: "mtu", path: "spec.mtu", as: asNumber, usage: "largest packet in bytes"},
 			{flag: "no-dhcp", path: "spec.noDhcp", as: asSwitch, usage: "hand out no addresses"},
-			{flag: "no-dns", path: "spec.noDns", as: asSwitch, usage: "serve no names"}, properties(),
+			{flag: "no-dns", path: "spec.noDns", as: asSwitch, usage: "serve no names"},
+			properties(),
 		},
 		required: []string{"driver", "cidr"},
 	}
@@ -25,9 +27,19 @@ func networkKind() kind {
 
 func addressKind() kind {
 	return kind{
-		name: "address", plural: "addresses", short: "Addresses taken in networks", planned: true, suspendable: true, deletable: true,
+		name:        "address",
+		plural:      "addresses",
+		short:       "Addresses taken in networks",
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
 		columns: []column{
-			textColumn("ADDRESS", "status.address"), nameColumn("NETWORK", "spec.networkId", "network"), textColumn("NIC", "status.nicId"),
+			textColumn(
+				"ADDRESS",
+				"status.address",
+			),
+			nameColumn("NETWORK", "spec.networkId", "network"),
+			textColumn("NIC", "status.nicId"),
 		},
 		filters: []field{
 			reference("network", "networkId", "network", "only addresses of this network"),
@@ -45,10 +57,23 @@ func addressKind() kind {
 func ruleKind() kind {
 	types := []string{"ingress", "egress", "port-forward"}
 	return kind{
-		name: "rule", plural: "rules", short: "Firewall rules and port forwards", planned: true, suspendable: true, deletable: true,
+		name:        "rule",
+		plural:      "rules",
+		short:       "Firewall rules and port forwards",
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
 		columns: []column{
-			nameColumn("NETWORK", "spec.networkId", "network"), textColumn("TYPE", "spec.type"), textColumn("ACTION", "spec.action"),
-			textColumn("PROTOCOL", "spec.protocol"), textColumn("PORTS", "spec.ports"), textColumn("LISTEN", "spec.listenPort"),
+			nameColumn(
+				"NETWORK",
+				"spec.networkId",
+				"network",
+			),
+			textColumn("TYPE", "spec.type"),
+			textColumn("ACTION", "spec.action"),
+			textColumn("PROTOCOL", "spec.protocol"),
+			textColumn("PORTS", "spec.ports"),
+			textColumn("LISTEN", "spec.listenPort"),
 			textColumn("TO", "spec.targetPort"),
 		},
 		filters: []field{
@@ -60,7 +85,12 @@ func ruleKind() kind {
 			{flag: "type", path: "spec.type", choices: types, usage: "ingress, egress or port-forward"},
 			reference("network", "spec.networkId", "network", "network; that of the machine if not given"),
 			{flag: "action", path: "spec.action", choices: []string{"allow", "deny"}, usage: "allow or deny"},
-			{flag: "protocol", path: "spec.protocol", choices: []string{"tcp", "udp", "icmp", "any"}, usage: "tcp, udp, icmp or any"},
+			{
+				flag:    "protocol",
+				path:    "spec.protocol",
+				choices: []string{"tcp", "udp", "icmp", "any"},
+				usage:   "tcp, udp, icmp or any",
+			},
 			{flag: "ports", path: "spec.ports", usage: "port or range, such as 8000-8080"},
 			{flag: "cidr", path: "spec.cidrs", as: asList, usage: "far side of the traffic"},
 			{flag: "priority", path: "spec.priority", as: asNumber, usage: "lower comes first"},
@@ -123,9 +153,20 @@ func volumeKind() kind {
 
 func snapshotKind() kind {
 	return kind{
-		name: "snapshot", plural: "snapshots", short: "Snapshots of volumes", planned: true, suspendable: true, deletable: true,
+		name:        "snapshot",
+		plural:      "snapshots",
+		short:       "Snapshots of volumes",
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
 		columns: []column{
-			nameColumn("VOLUME", "spec.volumeId", "volume"), sizeColumn("SIZE", "status.sizeBytes"), textColumn("GROUP", "spec.group"),
+			nameColumn(
+				"VOLUME",
+				"spec.volumeId",
+				"volume",
+			),
+			sizeColumn("SIZE", "status.sizeBytes"),
+			textColumn("GROUP", "spec.group"),
 		},
 		filters: []field{
 			reference("volume", "volumeId", "volume", "only snapshots of this volume"),
@@ -139,9 +180,20 @@ func snapshotKind() kind {
 
 func machineKind() kind {
 	return kind{
-		name: "machine", plural: "machines", short: "Machines", named: true, planned: true, suspendable: true, deletable: true,
+		name:        "machine",
+		plural:      "machines",
+		short:       "Machines",
+		named:       true,
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
 		columns: []column{
-			textColumn("CPUS", "spec.cpus"), sizeColumn("MEMORY", "spec.memoryBytes"), textColumn("ADDRESSES", "status.addresses"),
+			textColumn(
+				"CPUS",
+				"spec.cpus",
+			),
+			sizeColumn("MEMORY", "spec.memoryBytes"),
+			textColumn("ADDRESSES", "status.addresses"),
 			nameColumn("HOST", "status.hostId", "host"),
 		},
 		filters: []field{
@@ -169,15 +221,26 @@ func machineFields() []field {
 		{flag: "volume", path: "spec.volumes", as: asReferences, kind: "volume", usage: "further volume"},
 		{flag: "network", path: "spec.nics", as: asNics, kind: "network", usage: "network to connect to: name[,address=IP]"},
 		reference("iso", "spec.isoId", "template", "ISO template in its drive"),
-		{flag: "user-data", path: "spec.cloudInit.userData", as: asContent, usage: "file with user data for cloud-init; - is standard input"},
-		{flag: "network-config", path: "spec.cloudInit.networkConfig", as: asContent, usage: "file with a network configuration for cloud-init"},
+		{
+			flag:  "user-data",
+			path:  "spec.cloudInit.userData",
+			as:    asContent,
+			usage: "file with user data for cloud-init; - is standard input",
+		},
+		{
+			flag:  "network-config",
+			path:  "spec.cloudInit.networkConfig",
+			as:    asContent,
+			usage: "file with a network configuration for cloud-init",
+		},
 		{flag: "firmware", path: "spec.firmware", choices: []string{"bios", "uefi"}, usage: "bios or uefi"},
 		reference("host", "spec.placement.hostId", "host", "the one host it may run on"),
 		reference("cluster", "spec.placement.clusterId", "cluster", "the one cluster it may run in"),
 		{flag: "host-tag", path: "spec.placement.hostTags", as: asList, usage: "tag the host must have"},
 		{flag: "affinity", path: "spec.placement.affinity", usage: "group whose machines share a host"},
 		{flag: "anti-affinity", path: "spec.placement.antiAffinity", usage: "group whose machines never share a host"},
-		{flag: "off", path: "spec.off", as: asSwitch, usage: "leave it off once created"}, properties(),
+		{flag: "off", path: "spec.off", as: asSwitch, usage: "leave it off once created"},
+		properties(),
 	}
 }
 
@@ -195,9 +258,14 @@ func machineActions() []action {
 		{name: "resume", short: "Let a paused machine run on"},
 		{name: "attach-volume", short: "Give a volume to a machine", fields: []field{volume}, required: []string{"volume"}},
 		{name: "detach-volume", short: "Take a volume from a machine", fields: []field{volume}, required: []string{"volume"}},
-		{name: "grow-volume", short: "Make a volume of a machine larger", required: []string{"volume", "size"}, fields: []field{
-			volume, {flag: "size", path: "sizeBytes", as: asSize, usage: "new size, such as 20GiB"},
-		}},
+		{
+			name:     "grow-volume",
+			short:    "Make a volume of a machine larger",
+			required: []string{"volume", "size"},
+			fields: []field{
+				volume, {flag: "size", path: "sizeBytes", as: asSize, usage: "new size, such as 20GiB"},
+			},
+		},
 		{name: "attach-nic", short: "Connect a machine to a network", required: []string{"network"}, fields: []field{
 			reference("network", "nic.networkId", "network", "network"),
 			{flag: "address", path: "nic.address", usage: "address asked for"},

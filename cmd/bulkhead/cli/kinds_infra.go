@@ -3,18 +3,36 @@ package cli
 func clusterKind() kind {
 	description := field{flag: "description", path: "spec.description", usage: "what it is for"}
 	return kind{
-		name: "cluster", plural: "clusters", short: "Clusters of hosts", named: true, planned: true, suspendable: true, deletable: true,
-		columns: []column{textColumn("DESCRIPTION", "spec.description")},
-		create:  []field{description}, update: []field{description},
+		name:        "cluster",
+		plural:      "clusters",
+		short:       "Clusters of hosts",
+		named:       true,
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
+		columns:     []column{textColumn("DESCRIPTION", "spec.description")},
+		create:      []field{description},
+		update:      []field{description},
 	}
 }
 
 func hostKind() kind {
 	tags := field{flag: "tag", path: "spec.tags", as: asList, usage: "tag that machines can ask for"}
 	closed := field{flag: "unschedulable", path: "spec.unschedulable", as: asSwitch, usage: "keep new machines away"}
-	reserved := field{flag: "reserved-memory", path: "spec.reservedMemoryBytes", as: asSize, usage: "memory kept for the host itself"}
+	reserved := field{
+		flag:  "reserved-memory",
+		path:  "spec.reservedMemoryBytes",
+		as:    asSize,
+		usage: "memory kept for the host itself",
+	}
 	return kind{
-		name: "host", plural: "hosts", short: "Hosts that run machines", named: true, planned: true, suspendable: true, deletable: true,
+		name:        "host",
+		plural:      "hosts",
+		short:       "Hosts that run machines",
+		named:       true,
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
 		columns: []column{
 			textColumn("DRIVER", "spec.driver"), textColumn("CPUS", "status.cpus"), sizeColumn("MEMORY", "status.memoryBytes"),
 			textColumn("ACCELERATOR", "status.accelerator"), nameColumn("CLUSTER", "spec.clusterId", "cluster"),
@@ -26,7 +44,8 @@ func hostKind() kind {
 		},
 		create: []field{
 			driverField(), reference("cluster", "spec.clusterId", "cluster", "cluster it belongs to"),
-			{flag: "node", path: "spec.node", usage: "node that drives it"}, tags, closed, reserved, properties(),
+			{flag: "node", path: "spec.node", usage: "node that drives it"},
+			tags, closed, reserved, properties(),
 		},
 		required: []string{"driver"},
 		update:   []field{tags, closed, reserved},
@@ -36,10 +55,26 @@ func hostKind() kind {
 func poolKind() kind {
 	tags := field{flag: "tag", path: "spec.tags", as: asList, usage: "tag that volumes can ask for"}
 	closed := field{flag: "unschedulable", path: "spec.unschedulable", as: asSwitch, usage: "keep new volumes away"}
-	over := field{flag: "overcommit", path: "spec.overcommit", as: asDecimal, usage: "how many times its space may be promised"}
-	threshold := field{flag: "used-threshold", path: "spec.usedThreshold", as: asDecimal, usage: "share in use that stops new volumes"}
+	over := field{
+		flag:  "overcommit",
+		path:  "spec.overcommit",
+		as:    asDecimal,
+		usage: "how many times its space may be promised",
+	}
+	threshold := field{
+		flag:  "used-threshold",
+		path:  "spec.usedThreshold",
+		as:    asDecimal,
+		usage: "share in use that stops new volumes",
+	}
 	return kind{
-		name: "pool", plural: "pools", short: "Pools that volumes live in", named: true, planned: true, suspendable: true, deletable: true,
+		name:        "pool",
+		plural:      "pools",
+		short:       "Pools that volumes live in",
+		named:       true,
+		planned:     true,
+		suspendable: true,
+		deletable:   true,
 		columns: []column{
 			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
 			nameColumn("HOST", "spec.hostId", "host"),
@@ -77,7 +112,12 @@ func templateKind() kind {
 		name: "template", plural: "templates", short: "Templates that volumes begin as a copy of", named: true, planned: true,
 		suspendable: true, deletable: true,
 		columns: []column{
-			textColumn("FORMAT", "spec.format"), sizeColumn("FILE", "status.fileBytes"), sizeColumn("DISK", "status.virtualBytes"),
+			textColumn(
+				"FORMAT",
+				"spec.format",
+			),
+			sizeColumn("FILE", "status.fileBytes"),
+			sizeColumn("DISK", "status.virtualBytes"),
 			nameColumn("STORE", "spec.imageStoreId", "image-store"),
 		},
 		filters: []field{
@@ -106,7 +146,12 @@ func driverKind() kind {
 		},
 		filters: []field{
 			{flag: "product", path: "product", usage: "only versions of this product"},
-			{flag: "category", path: "category", choices: []string{"network", "storage", "image", "hypervisor"}, usage: "only drivers that serve this category"},
+			{
+				flag:    "category",
+				path:    "category",
+				choices: []string{"network", "storage", "image", "hypervisor"},
+				usage:   "only drivers that serve this category",
+			},
 		},
 		update: []field{
 			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"}, properties(),
@@ -122,7 +167,12 @@ func tokenKind() kind {
 		filters: []field{{flag: "role", path: "role", choices: roles, usage: "only tokens with this role"}},
 		create: []field{
 			{flag: "role", path: "spec.role", choices: roles, usage: "what it may do: admin, operator or reader"},
-			{flag: "expires", path: "spec.expiresAt", as: asTime, usage: "when it stops to work: a time, or 24h from now; never if not given"},
+			{
+				flag:  "expires",
+				path:  "spec.expiresAt",
+				as:    asTime,
+				usage: "when it stops to work: a time, or 24h from now; never if not given",
+			},
 		},
 		required: []string{"role"},
 		update:   []field{},

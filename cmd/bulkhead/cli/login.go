@@ -102,26 +102,46 @@ func askToken(cmd *cobra.Command) (string, error) {
 
 func (a *app) contextCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "context", Short: "Zones that were logged in to"})
-	list := &cobra.Command{Use: "list", Short: "List contexts", Args: exactly(0, ""), RunE: func(cmd *cobra.Command, _ []string) error {
-		return a.listContexts(cmd)
-	}}
-	showIt := &cobra.Command{Use: "show", Short: "Show the zone in use", Args: exactly(0, ""), RunE: func(cmd *cobra.Command, _ []string) error {
-		c, err := loadConfig()
-		if err != nil {
-			return err
-		}
-		z, err := c.find(a.context)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(cmd.OutOrStdout(), clean(z.URL))
-		return nil
-	}}
-	use := &cobra.Command{Use: "use <name>", Short: "Choose the context in use", Args: exactly(1, "<name>"), ValidArgsFunction: a.completeContexts}
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List contexts",
+		Args:  exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.listContexts(cmd)
+		},
+	}
+	showIt := &cobra.Command{
+		Use:   "show",
+		Short: "Show the zone in use",
+		Args:  exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig()
+			if err != nil {
+				return err
+			}
+			z, err := c.find(a.context)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), clean(z.URL))
+			return nil
+		},
+	}
+	use := &cobra.Command{
+		Use:               "use <name>",
+		Short:             "Choose the context in use",
+		Args:              exactly(1, "<name>"),
+		ValidArgsFunction: a.completeContexts,
+	}
 	use.RunE = func(_ *cobra.Command, args []string) error {
 		return changeContexts(args[0], func(c *config) { c.Current = args[0] })
 	}
-	remove := &cobra.Command{Use: "delete <name>", Short: "Forget a context", Args: exactly(1, "<name>"), ValidArgsFunction: a.completeContexts}
+	remove := &cobra.Command{
+		Use:               "delete <name>",
+		Short:             "Forget a context",
+		Args:              exactly(1, "<name>"),
+		ValidArgsFunction: a.completeContexts,
+	}
 	remove.RunE = func(_ *cobra.Command, args []string) error {
 		return changeContexts(args[0], func(c *config) {
 			delete(c.Contexts, args[0])

@@ -34,7 +34,13 @@ func TestLoggingIn(t *testing.T) {
 	if code, text := login("x\n", "ftp://zone"); code != 2 {
 		t.Errorf("to an odd address: exit %d %s", code, text)
 	}
-	if code, text := login(s.admin+"\n", s.url, "--name", "test"); code != 0 || !strings.Contains(text, "zone test as context test") {
+	if code, text := login(
+		s.admin+"\n",
+		s.url,
+		"--name",
+		"test",
+	); code != 0 ||
+		!strings.Contains(text, "zone test as context test") {
 		t.Fatalf("exit %d %s", code, text)
 	}
 	path := os.Getenv("BULKHEAD_CONFIG")
@@ -76,7 +82,11 @@ func TestAZoneThatDoesNotAnswer(t *testing.T) {
 	}))
 	defer other.Close()
 	t.Setenv("BULKHEAD_URL", other.URL)
-	if r := s.run("zone", "show"); r.code != 1 || !strings.Contains(r.err, "not an answer of a zone") || strings.Contains(r.err, "\x1b") {
+	if r := s.run(
+		"zone",
+		"show",
+	); r.code != 1 || !strings.Contains(r.err, "not an answer of a zone") ||
+		strings.Contains(r.err, "\x1b") {
 		t.Errorf("exit %d: %q", r.code, r.err)
 	}
 }

@@ -47,7 +47,8 @@ func (a *app) resolveOperation(cmd *cobra.Command, id, verb string) error {
 		return err
 	}
 	err = a.finish(cmd, o)
-	if p, ok := err.(*client.Problem); ok && verb == "cancel" && p.Code == "cancelled" { //nolint:errorlint // as finish made it
+	if p, ok := err.(*client.Problem); ok && verb == "cancel" &&
+		p.Code == "cancelled" { //nolint:errorlint // as finish made it
 		cmd.Println("operation " + id + ": cancelled")
 		return nil
 	}

@@ -113,9 +113,14 @@ func TestOperationsThatDoNotEndWell(t *testing.T) {
 			s := newSite(t, true)
 			b := s.background("", "volume", "create", "data", "--size", "1GiB")
 			s.zone.Fail(s.running(), &resources.Error{
-				Class: c.class, Code: "a-code", Message: "it did not work", Remedy: "do this",
+				Class:   c.class,
+				Code:    "a-code",
+				Message: "it did not work",
+				Remedy:  "do this",
 				Fields:  []resources.FieldError{{Pointer: "/spec/sizeBytes", Message: "is too much"}},
-				Reasons: []resources.Reason{{Candidate: resources.Ref{Kind: "pool", ID: "p"}, Name: "fast", Check: "space", Message: "is full"}},
+				Reasons: []resources.Reason{
+					{Candidate: resources.Ref{Kind: "pool", ID: "p"}, Name: "fast", Check: "space", Message: "is full"},
+				},
 			})
 			if code := <-b.code; code != c.code {
 				t.Errorf("exit %d, want %d", code, c.code)
@@ -149,16 +154,34 @@ func TestCancelling(t *testing.T) {
 func TestAnOperationThatNeedsAnOperator(t *testing.T) {
 	s := newSite(t, true)
 	id := s.zone.Add(&resources.Operation{
-		Meta: resources.Meta{Kind: resources.KindOperation, Phase: resources.PhaseNeedsOperator}, Action: "delete", TargetName: "data",
-		Target: resources.Ref{Kind: resources.KindVolume, ID: "vol-1"},
-		Error:  &resources.Error{Class: resources.ClassUnknown, Code: "lost", Message: "the disk does not answer", Remedy: "look at it."},
+		Meta: resources.Meta{
+			Kind:  resources.KindOperation,
+			Phase: resources.PhaseNeedsOperator,
+		},
+		Action:     "delete",
+		TargetName: "data",
+		Target:     resources.Ref{Kind: resources.KindVolume, ID: "vol-1"},
+		Error: &resources.Error{
+			Class:   resources.ClassUnknown,
+			Code:    "lost",
+			Message: "the disk does not answer",
+			Remedy:  "look at it.",
+		},
 	})
 	r := s.run("operation", "watch", id)
 	if r.code != 7 || !strings.Contains(r.err, "needs an operator: the disk does not answer") ||
 		!strings.Contains(r.err, "look at it. Then: bulkhead operation retry|unwind|abandon "+id) {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}
-	if r := s.run("operation", "retry", id, "--no-wait", "-o", "json"); r.code != 0 || !strings.Contains(r.out, `"resolution": "retry"`) {
+	if r := s.run(
+		"operation",
+		"retry",
+		id,
+		"--no-wait",
+		"-o",
+		"json",
+	); r.code != 0 ||
+		!strings.Contains(r.out, `"resolution": "retry"`) {
 		t.Errorf("exit %d: %s %s", r.code, r.out, r.err)
 	}
 }

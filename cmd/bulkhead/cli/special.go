@@ -170,8 +170,18 @@ func (a *app) zoneCommand() *cobra.Command {
 		return a.print(cmd.OutOrStdout(), z)
 	}
 	fields := []field{
-		{flag: "cpu-overcommit", path: "spec.cpuOvercommit", as: asDecimal, usage: "how many times a host's CPUs may be given out"},
-		{flag: "memory-overcommit", path: "spec.memoryOvercommit", as: asDecimal, usage: "how many times a host's memory may be given out"},
+		{
+			flag:  "cpu-overcommit",
+			path:  "spec.cpuOvercommit",
+			as:    asDecimal,
+			usage: "how many times a host's CPUs may be given out",
+		},
+		{
+			flag:  "memory-overcommit",
+			path:  "spec.memoryOvercommit",
+			as:    asDecimal,
+			usage: "how many times a host's memory may be given out",
+		},
 		{flag: "egress-allow", path: "spec.egressAllow", as: asList, usage: "address range that downloads may connect to"},
 	}
 	update := &cobra.Command{Use: "update", Short: "Change the zone's settings", Args: exactly(0, "")}
@@ -189,7 +199,11 @@ func (a *app) zoneCommand() *cobra.Command {
 			return err
 		}
 		var operation client.Object
-		if err := c.Do(cmd.Context(), client.Call{Method: http.MethodPatch, Path: "/v1/zone", Body: body}, &operation); err != nil {
+		if err := c.Do(
+			cmd.Context(),
+			client.Call{Method: http.MethodPatch, Path: "/v1/zone", Body: body},
+			&operation,
+		); err != nil {
 			return err
 		}
 		return a.finish(cmd, operation)

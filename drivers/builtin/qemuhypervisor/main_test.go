@@ -415,12 +415,17 @@ const ready = "BULKHEAD GUEST READY"
 // awaits waits until the guest has printed words so many times.
 func (c *console) awaits(words string, times int) {
 	c.l.t.Helper()
+	c.awaitsFor(words, times, patient)
+}
+
+func (c *console) awaitsFor(words string, times int, limit time.Duration) {
+	c.l.t.Helper()
 	defer func() {
 		if c.l.t.Failed() {
 			c.l.t.Logf("the console of %s:\n%s", c.id, c.text())
 		}
 	}()
-	until(c.l.t, fmt.Sprintf("%s printed %q", c.id, words), patient, func() bool {
+	until(c.l.t, fmt.Sprintf("%s printed %q", c.id, words), limit, func() bool {
 		return strings.Count(c.text(), words) >= times
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -186,9 +187,7 @@ const pageSize = "500"
 // false.
 func (c *Client) List(ctx context.Context, path string, query url.Values, yield func(Object) bool) error {
 	q := url.Values{}
-	for k, v := range query {
-		q[k] = v
-	}
+	maps.Copy(q, query)
 	if q.Get("pageSize") == "" {
 		q.Set("pageSize", pageSize)
 	}

@@ -57,7 +57,13 @@ func play(t *testing.T, answers ...http.HandlerFunc) (*client.Client, *script) {
 }
 
 func TestAChangeIsSentAgainWithItsKey(t *testing.T) {
-	c, s := play(t, problem(503, "unavailable", "no-leader"), cut, problem(429, "throttled", "throttled"), ok(`{"id":"op-1"}`))
+	c, s := play(
+		t,
+		problem(503, "unavailable", "no-leader"),
+		cut,
+		problem(429, "throttled", "throttled"),
+		ok(`{"id":"op-1"}`),
+	)
 	var o client.Object
 	call := client.Call{Method: http.MethodPost, Path: "/v1/volumes", Body: client.Object{"a": 1}, IfMatch: `"7"`}
 	if err := c.Do(t.Context(), call, &o); err != nil || o["id"] != "op-1" {
