@@ -3,6 +3,7 @@ package operations
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -38,9 +39,18 @@ func fault(f *driverpb.Fault) *resources.Error {
 		e.Code = "driver-fault"
 	}
 	if f.GetField() != "" {
-		e.Fields = []resources.FieldError{{Pointer: f.GetField(), Code: e.Code, Message: f.GetMessage()}}
+		e.Fields = []resources.FieldError{{Pointer: inSpec(f.GetField()), Code: e.Code, Message: f.GetMessage()}}
 	}
 	return e
+}
+
+// inSpec makes a driver's pointer, which is relative to the spec it was given, one
+// into the resource.
+func inSpec(pointer string) string {
+	if strings.HasPrefix(pointer, "/spec/") {
+		return pointer
+	}
+	return "/spec" + pointer
 }
 
 func faultClass(c driverpb.Class) resources.Class {
