@@ -1,11 +1,11 @@
 package actors
 
 import (
+	"context"
+
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
-
-	"context"
 )
 
 // Plan says what a submission would do: the steps, what would be chosen and why

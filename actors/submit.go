@@ -43,8 +43,10 @@ func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
 	}
 	action, ok := e.vocabulary.Action(s.Target.Kind, s.Action)
 	if !ok || action.Internal {
-		return nil, &resources.Error{Class: resources.ClassInvalid, Code: "no-such-action",
-			Message: fmt.Sprintf("a %s has no action %q", s.Target.Kind, s.Action), Remedy: "see the API's documentation"}
+		return nil, &resources.Error{
+			Class: resources.ClassInvalid, Code: "no-such-action",
+			Message: fmt.Sprintf("a %s has no action %q", s.Target.Kind, s.Action), Remedy: "see the API's documentation",
+		}
 	}
 	cmd := &persistence.Submit{
 		IfRevision: s.IfRevision, Key: s.IdempotencyKey, Fingerprint: s.Fingerprint,

@@ -93,12 +93,13 @@ func addCreate[S any](a *API, n noun, build func(*creation[S]) resources.Resourc
 	})
 	type planned struct{ Body *resources.Plan }
 	registerBody(a, route{
-		id:         "plan-" + n.slug,
-		method:     http.MethodPost,
-		path:       path + "/actions/plan",
-		tag:        n.tag,
-		summary:    "Plan " + n.a(),
-		about:      "Says what creating the " + n.one + " would do: its steps, where it would be placed and why. Does nothing.",
+		id:      "plan-" + n.slug,
+		method:  http.MethodPost,
+		path:    path + "/actions/plan",
+		tag:     n.tag,
+		summary: "Plan " + n.a(),
+		about: "Says what creating the " + n.one + " would do: its steps, where it would be placed and why. " +
+			"Does nothing.",
 		permission: door.To("plan", n.kind),
 	}, func(ctx context.Context, g door.Grant, _ *struct{}, b *creation[S]) (*planned, error) {
 		r := build(b)

@@ -205,15 +205,16 @@ func TestPatchesChangeWhatIsGivenAndNothingElse(t *testing.T) {
 	if h := last().Resource.(*resources.Host); !h.Spec.Unschedulable || len(h.Spec.Tags) != 0 {
 		t.Errorf("patched to %+v", h.Spec)
 	}
-	s.do(request{method: "PATCH", path: "/v1/zone", as: admin, body: `{"spec":{"cpuOvercommit":8,"egressAllow":["10.0.0.0/8"]}}`}).
-		want(202)
+	zone := `{"spec":{"cpuOvercommit":8,"egressAllow":["10.0.0.0/8"]}}`
+	s.do(request{method: "PATCH", path: "/v1/zone", as: admin, body: zone}).want(202)
 	if z := last().Resource.(*resources.Zone); z.Spec.CPUOvercommit != 8 || z.Spec.EgressAllow[0] != "10.0.0.0/8" ||
 		z.Name != "test" {
 		t.Errorf("patched to %+v", z)
 	}
 	for kind, plural := range map[resources.Kind]string{
-		resources.KindVolume: "volumes", resources.KindMachine: "machines", resources.KindNic: "nics", resources.KindToken: "tokens",
-		resources.KindTemplate: "templates", resources.KindCluster: "clusters", resources.KindImageStore: "image-stores",
+		resources.KindVolume: "volumes", resources.KindMachine: "machines", resources.KindNic: "nics",
+		resources.KindToken: "tokens", resources.KindTemplate: "templates",
+		resources.KindCluster: "clusters", resources.KindImageStore: "image-stores",
 	} {
 		patch(plural, w[kind], `{"name":"renamed"}`).want(202)
 		if m := last().Resource.Metadata(); m.Name != "renamed" || last().Target.ID != w[kind] {
@@ -246,6 +247,7 @@ func TestActions(t *testing.T) {
 	s := newSite(t)
 	w := s.build()
 	machine := "/v1/machines/" + w[resources.KindMachine] + "/actions/"
+	volume, nic, snapshot := w[resources.KindVolume], w[resources.KindNic], w[resources.KindSnapshot]
 	for _, c := range []struct {
 		path, body string
 		want       resources.Arguments
@@ -255,11 +257,20 @@ func TestActions(t *testing.T) {
 		{machine + "reboot", "", resources.Arguments{}},
 		{machine + "pause", "", resources.Arguments{}},
 		{machine + "resume", "", resources.Arguments{}},
-		{machine + "attach-volume", `{"volumeId":"` + w[resources.KindVolume] + `"}`, resources.Arguments{VolumeID: resources.VolumeID(w[resources.KindVolume])}},
-		{machine + "grow-volume", `{"volumeId":"` + w[resources.KindVolume] + `","sizeBytes":2097152}`, resources.Arguments{VolumeID: resources.VolumeID(w[resources.KindVolume]), SizeBytes: 2 << 20}},
-		{machine + "detach-nic", `{"nicId":"` + w[resources.KindNic] + `"}`, resources.Arguments{NicID: resources.NicID(w[resources.KindNic])}},
+		{
+			machine + "attach-volume", `{"volumeId":"` + volume + `"}`,
+			resources.Arguments{VolumeID: resources.VolumeID(volume)},
+		},
+		{
+			machine + "grow-volume", `{"volumeId":"` + volume + `","sizeBytes":2097152}`,
+			resources.Arguments{VolumeID: resources.VolumeID(volume), SizeBytes: 2 << 20},
+		},
+		{machine + "detach-nic", `{"nicId":"` + nic + `"}`, resources.Arguments{NicID: resources.NicID(nic)}},
 		{machine + "snapshot", `{"name":"before"}`, resources.Arguments{Name: "before"}},
-		{"/v1/volumes/" + w[resources.KindVolume] + "/actions/revert", `{"snapshotId":"` + w[resources.KindSnapshot] + `"}`, resources.Arguments{SnapshotID: resources.SnapshotID(w[resources.KindSnapshot])}},
+		{
+			"/v1/volumes/" + volume + "/actions/revert", `{"snapshotId":"` + snapshot + `"}`,
+			resources.Arguments{SnapshotID: resources.SnapshotID(snapshot)},
+		},
 	} {
 		r := request{method: "POST", path: c.path, as: operator}
 		if c.body != "" {

@@ -95,12 +95,7 @@ func (a *API) referencesIn(v reflect.Value, at string, found []reference) []refe
 			return a.referencesIn(v.Elem(), at, found)
 		}
 	case reflect.Struct:
-		for f, inner := range v.Fields() {
-			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if f.IsExported() && !f.Anonymous && name != "-" {
-				found = a.referencesIn(inner, at+"/"+name, found)
-			}
-		}
+		return a.referencesInFields(v, at, found)
 	case reflect.Slice:
 		for i := range v.Len() {
 			found = a.referencesIn(v.Index(i), at+"/"+strconv.Itoa(i), found)
@@ -110,6 +105,16 @@ func (a *API) referencesIn(v reflect.Value, at string, found []reference) []refe
 			found = append(found, reference{at, resources.Ref{Kind: kind, ID: v.String()}})
 		}
 	default:
+	}
+	return found
+}
+
+func (a *API) referencesInFields(v reflect.Value, at string, found []reference) []reference {
+	for f, inner := range v.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.IsExported() && !f.Anonymous && name != "-" {
+			found = a.referencesIn(inner, at+"/"+name, found)
+		}
 	}
 	return found
 }

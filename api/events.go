@@ -20,8 +20,8 @@ const (
 	streamResync    = "resync-required"
 )
 
-// StreamEvent is one message of the event stream: every one says what it is.
-type StreamEvent struct {
+// streamEvent is one message of the event stream: every one says what it is.
+type streamEvent struct {
 	Type        string                `json:"type" doc:"What happened. heartbeat: nothing, up to this position. resync-required: events were lost, list again." enum:"created,updated,deleted,heartbeat,resync-required"`
 	Position    string                `json:"position" doc:"Place in the event log: give it as Last-Event-ID or since to go on after it." example:"4711.0"`
 	At          time.Time             `json:"at,omitzero" doc:"When it was agreed."`
@@ -81,7 +81,7 @@ func (a *API) events() {
 		permission: door.To(door.VerbWatch, door.KindEvent),
 	}
 	op := r.operation()
-	schema := a.registry.Schema(reflect.TypeFor[StreamEvent](), true, "")
+	schema := a.registry.Schema(reflect.TypeFor[streamEvent](), true, "")
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "Stream of events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
 	}}

@@ -17,7 +17,8 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 		s.get(path).problem(http.StatusNotFound, "no-such-route")
 	}
 	for path, allowed := range map[string]string{
-		"/v1/volumes": "GET, POST", "/v1/volumes/x": "GET, PATCH, DELETE", "/v1/volumes/x/actions/grow": "POST", "/healthz": "GET",
+		"/v1/volumes": "GET, POST", "/v1/volumes/x": "GET, PATCH, DELETE", "/v1/volumes/x/actions/grow": "POST",
+		"/healthz": "GET",
 	} {
 		a := s.do(request{method: "PUT", path: path, as: admin}).problem(http.StatusMethodNotAllowed, "method-not-allowed")
 		if got := a.header.Get("Allow"); got != allowed {
@@ -128,7 +129,9 @@ func TestTheAccessLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	s.do(request{method: "GET", path: "/v1/console?token=canary-ticket", as: admin}).want(http.StatusUnauthorized)
 	s.do(request{method: "GET", path: "/v1/machines/x", as: reader, header: map[string]string{"X-Request-Id": "r-1"}})
 	log := s.logged()
-	for _, part := range []string{"request_id=r-1", `route="GET /v1/machines/{id}"`, "status=404", "principal=reader/tok-", "source=192.0.2.7"} {
+	for _, part := range []string{
+		"request_id=r-1", `route="GET /v1/machines/{id}"`, "status=404", "principal=reader/tok-", "source=192.0.2.7",
+	} {
 		if !strings.Contains(log, part) {
 			t.Errorf("the log lacks %s:\n%s", part, log)
 		}

@@ -190,7 +190,8 @@ func TestBadBodiesAreRefusedByName(t *testing.T) {
 		},
 		"listed twice": {
 			"/v1/machines",
-			`{"name":"m","spec":{"cpus":1,"memoryBytes":268435456,"volumes":["` + w[resources.KindVolume] + `","` + w[resources.KindVolume] + `"]}}`,
+			`{"name":"m","spec":{"cpus":1,"memoryBytes":268435456,"volumes":["` +
+				w[resources.KindVolume] + `","` + w[resources.KindVolume] + `"]}}`,
 			"/spec/volumes/1", "duplicate", "",
 		},
 		"nested id": {
@@ -311,7 +312,8 @@ func TestAnswersNeverRepeatWhatWasSent(t *testing.T) {
 			}
 		}
 	}
-	for _, q := range []string{"?pageSize=" + canary, "?pageToken=" + canary, "?phase=" + canary, "?poolId=" + canary, "?wait=" + canary} {
+	for _, name := range []string{"pageSize", "pageToken", "phase", "poolId", "wait"} {
+		q := "?" + name + "=" + canary
 		if a := s.get("/v1/volumes" + q); bytes.Contains(bytes.ReplaceAll(a.raw, []byte(`"/`+canary), nil), []byte(canary)) {
 			t.Errorf("query %s is repeated: %s", q, a.raw)
 		}

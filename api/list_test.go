@@ -21,7 +21,8 @@ func TestListsArePaged(t *testing.T) {
 	s := newSite(t)
 	want := map[string]bool{}
 	for i := range 7 {
-		want[s.zone.Add(&resources.Cluster{Meta: resources.Meta{Kind: resources.KindCluster, Name: fmt.Sprintf("c%d", i)}})] = true
+		meta := resources.Meta{Kind: resources.KindCluster, Name: fmt.Sprintf("c%d", i)}
+		want[s.zone.Add(&resources.Cluster{Meta: meta})] = true
 	}
 	seen := map[string]bool{}
 	path, pages := "/v1/clusters?pageSize=3", 0

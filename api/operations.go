@@ -39,12 +39,13 @@ func (a *API) operations() {
 	n := noun{resources.KindOperation, "operation", "operations", "operation", "operations", "Operations"}
 	addList[resources.Operation, operationList](a, n)
 	register(a, route{
-		id:         "get-operation",
-		method:     http.MethodGet,
-		path:       n.target(),
-		tag:        n.tag,
-		summary:    "Get one operation",
-		about:      "Reads an operation. With wait, answers once it has ended or needs an operator, or when the time is over.",
+		id:      "get-operation",
+		method:  http.MethodGet,
+		path:    n.target(),
+		tag:     n.tag,
+		summary: "Get one operation",
+		about: "Reads an operation. With wait, answers once it has ended or needs an operator, " +
+			"or when the time is over.",
 		permission: door.To(door.VerbGet, n.kind),
 	}, a.getOperation)
 	for _, r := range []struct {

@@ -24,14 +24,14 @@ type Problem struct {
 	Instance  string             `json:"instance,omitempty" doc:"Path of the request."`
 	RequestID string             `json:"requestId" doc:"Id of the request, as in the server's log."`
 	Retryable bool               `json:"retryable" doc:"Whether the same request may succeed later."`
-	Errors    []FieldProblem     `json:"errors,omitempty" doc:"What is wrong, field by field."`
+	Errors    []problemField     `json:"errors,omitempty" doc:"What is wrong, field by field."`
 	Reasons   []resources.Reason `json:"reasons,omitempty" doc:"Why each candidate did not do."`
 	Resource  *resources.Ref     `json:"resource,omitempty" doc:"Resource the failure is about."`
 	Help      string             `json:"help,omitempty" doc:"What to do next."`
 }
 
-// FieldProblem is one wrong field or parameter.
-type FieldProblem struct {
+// problemField is one wrong field or parameter.
+type problemField struct {
 	In      string `json:"in" doc:"Part of the request." enum:"body,query,path,header"`
 	Pointer string `json:"pointer" doc:"JSON pointer into that part (RFC 6901)." example:"/spec/sizeBytes"`
 	Code    string `json:"code" doc:"Stable code." example:"out-of-range"`
@@ -80,10 +80,7 @@ func meanings() map[resources.Class]meaning {
 			http.StatusUnauthorized, "Not recognised",
 			"Send a valid token. Absent, unknown and expired tokens are answered alike.",
 		},
-		resources.ClassDenied: {
-			http.StatusForbidden, "Not allowed",
-			"Ask an admin for a token with a higher role.",
-		},
+		resources.ClassDenied: {http.StatusForbidden, "Not allowed", "Ask an admin for a token with a higher role."},
 		resources.ClassNotFound: {
 			http.StatusNotFound, "Not found",
 			"Check the id or list what there is. What a role may not see is answered as not found.",
@@ -117,11 +114,7 @@ func meanings() map[resources.Class]meaning {
 			http.StatusServiceUnavailable, "Outcome unknown",
 			"It may or may not have happened. Repeat the request with the same Idempotency-Key to find out.",
 		},
-		resources.ClassCancelled: {
-			http.StatusConflict,
-			"Cancelled",
-			"Somebody cancelled it. Ask again if it is still wanted.",
-		},
+		resources.ClassCancelled: {http.StatusConflict, "Cancelled", "Somebody cancelled it. Ask again if it is wanted."},
 		resources.ClassGone: {
 			http.StatusGone, "No longer kept",
 			"Events before this point were compacted: list again, then follow from the revision of the list.",
@@ -157,7 +150,8 @@ func (a *API) newProblem(ctx context.Context, err error) *Problem {
 		Reasons: e.Reasons, Resource: e.Resource, Help: e.Remedy,
 	}
 	if e.Class == resources.ClassInternal {
-		p.Code, p.Detail, p.Help = "internal", "something went wrong that should not", "look for the request id in the server's log"
+		p.Code, p.Detail = "internal", "something went wrong that should not"
+		p.Help = "look for the request id in the server's log"
 		a.log.ErrorContext(ctx, "request failed",
 			slog.String("request_id", c.requestID), slog.String("path", c.path), slog.Any("error", err))
 	}
@@ -169,12 +163,12 @@ func (a *API) newProblem(ctx context.Context, err error) *Problem {
 
 // fieldProblem takes the part of the request off a pointer: those of parameters
 // are written as "query:/name".
-func fieldProblem(f resources.FieldError) FieldProblem {
+func fieldProblem(f resources.FieldError) problemField {
 	in, pointer, ok := strings.Cut(f.Pointer, ":/")
 	if !ok || (in != "query" && in != "path" && in != "header") {
-		return FieldProblem{In: "body", Pointer: f.Pointer, Code: f.Code, Message: f.Message}
+		return problemField{In: "body", Pointer: f.Pointer, Code: f.Code, Message: f.Message}
 	}
-	return FieldProblem{In: in, Pointer: "/" + pointer, Code: f.Code, Message: f.Message}
+	return problemField{In: in, Pointer: "/" + pointer, Code: f.Code, Message: f.Message}
 }
 
 func problemPath(c resources.Class) string { return "/problems/" + string(c) }

@@ -71,7 +71,7 @@ func (s *stream) follow(ctx context.Context, found <-chan resources.Event, ended
 		case e := <-found:
 			err = s.event(ctx, e)
 		case <-opening.C:
-			err = s.send(StreamEvent{Type: streamHeartbeat})
+			err = s.send(streamEvent{Type: streamHeartbeat})
 		case <-quiet.C:
 			err = s.heartbeat(ctx)
 		case failure := <-ended:
@@ -109,7 +109,7 @@ func (s *stream) event(ctx context.Context, e resources.Event) error {
 	if !s.filter.selects(e) {
 		return nil
 	}
-	out := StreamEvent{
+	out := streamEvent{
 		Type: string(e.Type), At: e.At, Kind: e.Ref.Kind, ID: e.Ref.ID, Name: e.Name, Phase: e.Phase,
 		OperationID: e.OperationID, Principal: e.Principal,
 	}
@@ -129,11 +129,11 @@ func (s *stream) heartbeat(ctx context.Context) error {
 	if err := s.api.door.Renew(ctx, s.grant); err != nil {
 		return err
 	}
-	return s.send(StreamEvent{Type: streamHeartbeat})
+	return s.send(streamEvent{Type: streamHeartbeat})
 }
 
 // send writes one message, with the position the stream has reached.
-func (s *stream) send(e StreamEvent) error {
+func (s *stream) send(e streamEvent) error {
 	control := http.NewResponseController(s.writer)
 	if !s.open {
 		s.open = true
@@ -170,7 +170,7 @@ func (s *stream) fail(ctx context.Context, err error) {
 	case !s.open:
 		s.api.newProblem(ctx, err).write(s.writer)
 	case gone:
-		_ = s.send(StreamEvent{Type: streamResync}) // the stream ends either way
+		_ = s.send(streamEvent{Type: streamResync}) // the stream ends either way
 	default:
 		s.api.log.WarnContext(ctx, "event stream broke", slog.Any("error", err))
 	}

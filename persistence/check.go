@@ -14,7 +14,7 @@ import (
 // written has none. It reads the whole state: for tests and for operators.
 func (v *View) Check() ([]string, error) {
 	c := &checker{view: v, want: map[string][]byte{}, there: map[resources.Ref]bool{}}
-	for _, part := range []func() error{c.resources, c.reservations, c.claims, c.queues, c.indexes} {
+	for _, part := range []func() error{c.resources, c.attachments, c.reservations, c.claims, c.queues, c.indexes} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -59,6 +59,52 @@ func (c *checker) resources() error {
 		}
 	}
 	return err
+}
+
+// attachments looks that a volume that is given to a machine is one of that
+// machine's.
+func (c *checker) attachments() error {
+	var given []*resources.Volume
+	err := c.view.Each(resources.KindVolume, nil, func(r resources.Resource) bool {
+		if v, ok := r.(*resources.Volume); ok && v.Status.MachineID != "" {
+			given = append(given, v)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, v := range given {
+		m, err := Find[*resources.Machine](c.view, resources.KindMachine, string(v.Status.MachineID))
+		switch {
+		case resources.ClassOf(err) == resources.ClassNotFound:
+			c.report("%s is given to machine %s, which is not there", v.Ref(), v.Status.MachineID)
+		case err != nil:
+			return err
+		case m.Status.RootVolumeID != resources.VolumeID(v.ID) && !slices.Contains(m.Spec.Volumes, resources.VolumeID(v.ID)):
+			c.report("%s is given to machine %s, which does not have it", v.Ref(), m.ID)
+		}
+	}
+	return nil
+}
+
+// Held lists what an owner holds: reservations, claimed values, a binding.
+func (v *View) Held(owner resources.Ref) ([]string, error) {
+	var held []string
+	for _, family := range []string{familyReservation, familyClaimed} {
+		err := v.r.Scan(prefixOf(family, string(owner.Kind), owner.ID), nil, func(k, _ []byte) (bool, error) {
+			held = append(held, strings.ReplaceAll(string(k), zeroByte, " "))
+			return true, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	_, bound, err := v.Binding(owner)
+	if bound {
+		held = append(held, "a binding")
+	}
+	return held, err
 }
 
 // reservations recomputes what of each holder is promised.

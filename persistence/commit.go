@@ -75,8 +75,10 @@ func (c *Commit) journal(t *tx) (op, old *resources.Operation, err error) {
 		return nil, nil, err
 	}
 	if old.Ended() {
-		return nil, nil, &resources.Error{Class: resources.ClassStale, Code: "operation-ended",
-			Message: fmt.Sprintf("operation %s has ended: %s", op.ID, old.Phase)}
+		return nil, nil, &resources.Error{
+			Class: resources.ClassStale, Code: "operation-ended",
+			Message: fmt.Sprintf("operation %s has ended: %s", op.ID, old.Phase),
+		}
 	}
 	op.Cancel = old.Cancel
 	if !c.TookResolution {
@@ -111,9 +113,11 @@ func (c *Commit) resource(t *tx, by *resources.Operation) (resources.Resource, e
 		return nil, err
 	}
 	if current.Metadata().Revision != c.BaseRevision {
-		return nil, &resources.Error{Class: resources.ClassStale, Code: "revision-changed",
+		return nil, &resources.Error{
+			Class: resources.ClassStale, Code: "revision-changed",
 			Message: fmt.Sprintf("%s is at revision %d, not %d", next.Metadata().Ref(),
-				current.Metadata().Revision, c.BaseRevision)}
+				current.Metadata().Revision, c.BaseRevision),
+		}
 	}
 	if entersDeleting(current, next) {
 		// From here on nothing can come to stand on it: the phase refuses that.
@@ -257,6 +261,8 @@ func (t *tx) checkFence(f Fence) error {
 	if int(f.Shard) < len(owners) && owners[f.Shard] == (Owner{Node: f.Node, Epoch: f.Epoch}) {
 		return nil
 	}
-	return &resources.Error{Class: resources.ClassStale, Code: "fenced",
-		Message: fmt.Sprintf("node %s no longer acts for shard %d in epoch %d", f.Node, f.Shard, f.Epoch)}
+	return &resources.Error{
+		Class: resources.ClassStale, Code: "fenced",
+		Message: fmt.Sprintf("node %s no longer acts for shard %d in epoch %d", f.Node, f.Shard, f.Epoch),
+	}
 }

@@ -42,13 +42,17 @@ func (c *Resolve) apply(t *tx) (Result, error) {
 
 func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 	if old.Ended() {
-		return &resources.Error{Class: resources.ClassConflict, Code: "operation-ended",
-			Message: fmt.Sprintf("the operation has ended already: %s", old.Phase)}
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "operation-ended",
+			Message: fmt.Sprintf("the operation has ended already: %s", old.Phase),
+		}
 	}
 	if c.Resolution != resources.ResolutionCancel && old.Phase != resources.PhaseNeedsOperator {
-		return &resources.Error{Class: resources.ClassConflict, Code: "needs-no-operator",
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "needs-no-operator",
 			Message: fmt.Sprintf("the operation is %s; %s is for those that need an operator", old.Phase, c.Resolution),
-			Remedy:  "cancel it, or wait for it to end"}
+			Remedy:  "cancel it, or wait for it to end",
+		}
 	}
 	if c.Resolution != resources.ResolutionCancel {
 		op.Resolution = string(c.Resolution)
@@ -127,8 +131,10 @@ func (c *Place) apply(t *tx) (Result, error) {
 	}
 	for _, s := range c.shards(len(owners)) {
 		if int(s) >= len(owners) {
-			return Result{}, &resources.Error{Class: resources.ClassInvalid, Code: "no-such-shard",
-				Message: fmt.Sprintf("there is no shard %d: the zone has %d", s, len(owners))}
+			return Result{}, &resources.Error{
+				Class: resources.ClassInvalid, Code: "no-such-shard",
+				Message: fmt.Sprintf("there is no shard %d: the zone has %d", s, len(owners)),
+			}
 		}
 		owners[s] = Owner{Node: c.Node, Epoch: t.index}
 	}

@@ -101,8 +101,10 @@ func (s *Submit) repeated(t *tx, op *resources.Operation) (*resources.Operation,
 func (s *Submit) accept(t *tx, op *resources.Operation) error {
 	action, ok := t.codec.vocabulary.Action(op.Target.Kind, op.Action)
 	if !ok {
-		return &resources.Error{Class: resources.ClassInvalid, Code: "no-such-action",
-			Message: fmt.Sprintf("a %s has no action %q", op.Target.Kind, op.Action)}
+		return &resources.Error{
+			Class: resources.ClassInvalid, Code: "no-such-action",
+			Message: fmt.Sprintf("a %s has no action %q", op.Target.Kind, op.Action),
+		}
 	}
 	target, err := s.target(t, op, action)
 	if err != nil {

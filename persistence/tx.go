@@ -122,9 +122,11 @@ func (t *tx) write(old, next resources.Resource, event resources.EventType) erro
 		return err
 	}
 	if len(doc.Data) > MaxValueBytes {
-		return &resources.Error{Class: resources.ClassTooLarge, Code: "resource-too-large",
+		return &resources.Error{
+			Class: resources.ClassTooLarge, Code: "resource-too-large",
 			Message: fmt.Sprintf("the %s would take %d bytes; at most %d are kept", m.Kind, len(doc.Data), MaxValueBytes),
-			Remedy:  "shorten its properties, labels or user data"}
+			Remedy:  "shorten its properties, labels or user data",
+		}
 	}
 	t.pending.put(resourceKey(m.Ref()), doc.Data)
 	return t.emit(event, m.Ref(), doc.Data)

@@ -97,8 +97,10 @@ func (v *View) Zone() (*resources.Zone, error) {
 		return nil, err
 	}
 	if len(page.Items) == 0 {
-		return nil, &resources.Error{Class: resources.ClassUnavailable, Code: "no-zone",
-			Message: "the zone was not set up yet", Remedy: "wait until the server is ready"}
+		return nil, &resources.Error{
+			Class: resources.ClassUnavailable, Code: "no-zone",
+			Message: "the zone was not set up yet", Remedy: "wait until the server is ready",
+		}
 	}
 	zone, ok := page.Items[0].(*resources.Zone)
 	if !ok {

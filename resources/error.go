@@ -105,8 +105,10 @@ func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return &Error{Class: ClassInternal, Code: "internal", Message: "internal error",
-		Remedy: "look for the request id in the server's log"}
+	return &Error{
+		Class: ClassInternal, Code: "internal", Message: "internal error",
+		Remedy: "look for the request id in the server's log",
+	}
 }
 
 // ClassOf returns the class of err; "" for nil.

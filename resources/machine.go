@@ -207,27 +207,43 @@ func machineActions() map[string]Action {
 		return Action{Name: name, From: []Phase{running, stopped}, During: PhaseUpdating, Deadline: deadline, Summary: summary}
 	}
 	return actions(
-		Action{Name: "create", From: []Phase{PhasePending}, During: PhaseCreating, After: running,
-			Undone: PhaseFailed, Deadline: 2 * time.Hour, Summary: "Deploy"},
-		Action{Name: "update", From: append([]Phase{PhasePending, PhaseFailed}, settled...),
-			Deadline: time.Minute, Summary: "Change name or labels"},
-		Action{Name: "start", From: []Phase{stopped}, During: PhaseStarting, After: running,
-			Undone: stopped, Deadline: 10 * time.Minute, Summary: "Start"},
-		Action{Name: "stop", From: []Phase{running, paused}, During: PhaseStopping, After: stopped,
-			Deadline: 15 * time.Minute, Summary: "Stop"},
-		Action{Name: "reboot", From: []Phase{running}, During: PhaseRebooting, After: running,
-			Undone: running, Deadline: 15 * time.Minute, Summary: "Reboot"},
-		Action{Name: "pause", From: []Phase{running}, During: PhasePausing, After: paused,
-			Undone: running, Deadline: 5 * time.Minute, Summary: "Pause"},
-		Action{Name: "resume", From: []Phase{paused}, During: PhaseResuming, After: running,
-			Undone: paused, Deadline: 5 * time.Minute, Summary: "Resume"},
+		Action{
+			Name: "create", From: []Phase{PhasePending}, During: PhaseCreating, After: running,
+			Undone: PhaseFailed, Deadline: 2 * time.Hour, Summary: "Deploy",
+		},
+		Action{
+			Name: "update", From: append([]Phase{PhasePending, PhaseFailed}, settled...),
+			Deadline: time.Minute, Summary: "Change name or labels",
+		},
+		Action{
+			Name: "start", From: []Phase{stopped}, During: PhaseStarting, After: running,
+			Undone: stopped, Deadline: 10 * time.Minute, Summary: "Start",
+		},
+		Action{
+			Name: "stop", From: []Phase{running, paused}, During: PhaseStopping, After: stopped,
+			Deadline: 15 * time.Minute, Summary: "Stop",
+		},
+		Action{
+			Name: "reboot", From: []Phase{running}, During: PhaseRebooting, After: running,
+			Undone: running, Deadline: 15 * time.Minute, Summary: "Reboot",
+		},
+		Action{
+			Name: "pause", From: []Phase{running}, During: PhasePausing, After: paused,
+			Undone: running, Deadline: 5 * time.Minute, Summary: "Pause",
+		},
+		Action{
+			Name: "resume", From: []Phase{paused}, During: PhaseResuming, After: running,
+			Undone: paused, Deadline: 5 * time.Minute, Summary: "Resume",
+		},
 		change("attach-volume", "Attach a volume", 10*time.Minute),
 		change("detach-volume", "Detach a volume", 10*time.Minute),
 		change("grow-volume", "Grow one of its volumes", 10*time.Minute),
 		change("attach-nic", "Attach a nic", 10*time.Minute),
 		change("detach-nic", "Detach a nic", 10*time.Minute),
 		change("snapshot", "Snapshot its volumes at one moment", 2*time.Hour),
-		Action{Name: "delete", From: append([]Phase{PhasePending, PhaseFailed}, settled...), During: PhaseDeleting,
-			After: PhaseDeleted, Deadline: time.Hour, Summary: "Delete", Deletes: true},
+		Action{
+			Name: "delete", From: append([]Phase{PhasePending, PhaseFailed}, settled...), During: PhaseDeleting,
+			After: PhaseDeleted, Deadline: time.Hour, Summary: "Delete", Deletes: true,
+		},
 	)
 }

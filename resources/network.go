@@ -110,8 +110,10 @@ func networkDefinition() Definition {
 		New:    func() Resource { return &Network{Meta: Meta{Kind: KindNetwork}} },
 		Phases: simpleTable(),
 		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute),
-			Action{Name: "apply-rules", From: made(), Deadline: 5 * time.Minute,
-				Summary: "Put the rules in force", Internal: true}),
+			Action{
+				Name: "apply-rules", From: made(), Deadline: 5 * time.Minute,
+				Summary: "Put the rules in force", Internal: true,
+			}),
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 )
 
 // transitional reports whether a phase may only last as long as an operation.
-func transitional(p resources.Phase) bool { return strings.HasSuffix(string(p), "ing") && p != resources.PhaseRunning }
+func transitional(p resources.Phase) bool {
+	return strings.HasSuffix(string(p), "ing") && p != resources.PhaseRunning
+}
 
 func TestEveryPhaseHasAWayOut(t *testing.T) {
 	for _, d := range resources.Definitions() {

@@ -185,14 +185,20 @@ func volumeDefinition() Definition {
 		Phases: simpleTable(),
 		Actions: actions(
 			createAction(time.Hour), updateAction(), deleteAction(30*time.Minute),
-			Action{Name: "grow", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
-				Deadline: 10 * time.Minute, Summary: "Grow"},
+			Action{
+				Name: "grow", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
+				Deadline: 10 * time.Minute, Summary: "Grow",
+			},
 			Action{Name: "reserve", From: made(), Deadline: 10 * time.Minute, Summary: "Reserve space", Internal: true},
 			Action{Name: "claim", From: made(), Deadline: 10 * time.Minute, Summary: "Give to a machine", Internal: true},
-			Action{Name: "unclaim", From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
-				Summary: "Take from its machine", Internal: true},
-			Action{Name: "revert", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
-				Deadline: time.Hour, Summary: "Put back to a snapshot"},
+			Action{
+				Name: "unclaim", From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
+				Summary: "Take from its machine", Internal: true,
+			},
+			Action{
+				Name: "revert", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
+				Deadline: time.Hour, Summary: "Put back to a snapshot",
+			},
 		),
 	}
 }

@@ -239,8 +239,10 @@ func withPool(
 			refused = append(refused, why)
 		}
 		if len(choice.Refused) == 0 {
-			refused = append(refused, resources.Reason{Candidate: h.Ref(), Name: h.Name, Check: "pool",
-				Message: "there is no pool for the machine's disk"})
+			refused = append(refused, resources.Reason{
+				Candidate: h.Ref(), Name: h.Name, Check: "pool",
+				Message: "there is no pool for the machine's disk",
+			})
 		}
 	}
 	return refused, left, nil
@@ -447,8 +449,10 @@ func checkDetachable(ctx context.Context, c *Context) error {
 	if err != nil || c.Operation.Arguments.VolumeID != m.Status.RootVolumeID {
 		return err
 	}
-	return &resources.Error{Class: resources.ClassConflict, Code: "root-volume",
-		Message: "a machine's own disk can't be taken from it", Remedy: "delete the machine"}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "root-volume",
+		Message: "a machine's own disk can't be taken from it", Remedy: "delete the machine",
+	}
 }
 
 // checkNewVolume refuses a volume that is not there or that a machine has.

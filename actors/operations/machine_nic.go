@@ -28,8 +28,10 @@ func addNic(ctx context.Context, c *Context) error {
 		return err
 	}
 	if c.Operation.Arguments.Nic == nil {
-		return &resources.Error{Class: resources.ClassInvalid, Code: "validation-failed", Message: "a nic must be given",
-			Fields: []resources.FieldError{{Pointer: "/nic", Code: "required", Message: "is required"}}}
+		return &resources.Error{
+			Class: resources.ClassInvalid, Code: "validation-failed", Message: "a nic must be given",
+			Fields: []resources.FieldError{{Pointer: "/nic", Code: "required", Message: "is required"}},
+		}
 	}
 	return c.addNic(ctx, m, *c.Operation.Arguments.Nic)
 }

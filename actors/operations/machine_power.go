@@ -323,8 +323,10 @@ func ConsoleSocket(ctx context.Context, c *Context, kind string) (string, error)
 		return "", err
 	}
 	if m.Phase != resources.PhaseRunning && m.Phase != resources.PhasePaused && m.Phase != resources.PhaseUpdating {
-		return "", &resources.Error{Class: resources.ClassConflict, Code: "not-running",
-			Message: fmt.Sprintf("machine %s is %s", m.ID, m.Phase), Remedy: "start it first"}
+		return "", &resources.Error{
+			Class: resources.ClassConflict, Code: "not-running",
+			Message: fmt.Sprintf("machine %s is %s", m.ID, m.Phase), Remedy: "start it first",
+		}
 	}
 	reply, err := client.OpenConsole(ctx, &driverpb.ConsoleRequest{Call: d.call, Host: host, Type: kind})
 	if err != nil {

@@ -146,8 +146,10 @@ func wantedAddress(
 		return "", err
 	}
 	if taken {
-		return "", &resources.Error{Class: resources.ClassConflict, Code: "address-taken",
-			Message: fmt.Sprintf("%s is taken by %s", a, owner), Remedy: "ask for another address or none", Resource: &owner}
+		return "", &resources.Error{
+			Class: resources.ClassConflict, Code: "address-taken",
+			Message: fmt.Sprintf("%s is taken by %s", a, owner), Remedy: "ask for another address or none", Resource: &owner,
+		}
 	}
 	return a.String(), nil
 }

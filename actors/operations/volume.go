@@ -143,8 +143,10 @@ func SizeOf(v *persistence.View, vol *resources.Volume) (uint64, error) {
 		return 0, &resources.Error{
 			Class: resources.ClassInvalid, Code: "smaller-than-source",
 			Message: fmt.Sprintf("the source has %d bytes, more than the %d asked for", source, vol.Spec.SizeBytes),
-			Fields: []resources.FieldError{{Pointer: "/spec/sizeBytes", Code: "too-small",
-				Message: fmt.Sprintf("must be at least %d", source)}},
+			Fields: []resources.FieldError{{
+				Pointer: "/spec/sizeBytes", Code: "too-small",
+				Message: fmt.Sprintf("must be at least %d", source),
+			}},
 			Remedy: "ask for at least the size of the source",
 		}
 	}
@@ -370,8 +372,10 @@ func growVolume(ctx context.Context, c *Context) error {
 		return FromFault(err)
 	}
 	if reply.GetSizeBytes() < c.Operation.Arguments.SizeBytes {
-		return &resources.Error{Class: resources.ClassUnavailable, Code: "not-grown",
-			Message: fmt.Sprintf("the volume has %d bytes after growing", reply.GetSizeBytes())}
+		return &resources.Error{
+			Class: resources.ClassUnavailable, Code: "not-grown",
+			Message: fmt.Sprintf("the volume has %d bytes after growing", reply.GetSizeBytes()),
+		}
 	}
 	if reply.GetHandle() != nil {
 		c.bind(d, reply.GetHandle())

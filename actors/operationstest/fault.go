@@ -56,6 +56,8 @@ type Fault struct {
 	Action string
 	Step   string
 	Form   Form
+	// Mutate, if set, breaks the table before the fault is put into it.
+	Mutate func(operations.Table)
 
 	// Killed receives when the node is to die; it dies when the zone is killed.
 	Killed chan struct{}
@@ -106,6 +108,9 @@ func (f *Fault) next(counter *int, op string) (n int) {
 // Table is the real table with the fault in it.
 func (f *Fault) Table() operations.Table {
 	table := operations.NewTable()
+	if f.Mutate != nil {
+		f.Mutate(table)
+	}
 	d, ok := table[f.Kind][f.Action]
 	if !ok {
 		return table

@@ -15,10 +15,12 @@ func machineScenarios() []Scenario {
 		{Kind: resources.KindHost, Action: "create", Prepare: func(*actorstest.Zone) resources.Submission {
 			return create(host())
 		}},
-		{Kind: resources.KindHost, Action: "delete", Irreversible: true,
+		{
+			Kind: resources.KindHost, Action: "delete", Irreversible: true,
 			Prepare: func(z *actorstest.Zone) resources.Submission {
 				return do(resources.KindHost, z.Must(host()), "delete", resources.Arguments{})
-			}},
+			},
+		},
 		{Kind: resources.KindMachine, Action: "create", Prepare: func(z *actorstest.Zone) resources.Submission {
 			return create(machine(z))
 		}},
@@ -40,7 +42,7 @@ func machineScenarios() []Scenario {
 			m.Spec.Off = true
 			return do(resources.KindMachine, z.Must(m), "start", resources.Arguments{})
 		}},
-		{Kind: resources.KindMachine, Action: "reboot", Prepare: plain("reboot", resources.Arguments{})},
+		{Kind: resources.KindMachine, Action: "reboot", Once: "RebootMachine", Prepare: plain("reboot", resources.Arguments{})},
 		{Kind: resources.KindMachine, Action: "pause", Prepare: plain("pause", resources.Arguments{})},
 		{Kind: resources.KindMachine, Action: "resume", Prepare: paused},
 		{Kind: resources.KindMachine, Action: "attach-volume", Prepare: attachVolume},

@@ -1,6 +1,9 @@
 package operationstest_test
 
 import (
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
@@ -21,7 +24,9 @@ func TestEveryOperationHasAScenario(t *testing.T) {
 }
 
 func TestEveryOperationEndsWellWithAFaultAtEveryStep(t *testing.T) {
+	mutate := mutation()
 	for _, s := range operationstest.Scenarios() {
+		s.Mutate = mutate
 		t.Run(s.Name(), func(t *testing.T) {
 			for _, step := range operationstest.Steps(t, s) {
 				for _, form := range operationstest.Forms() {
@@ -29,6 +34,37 @@ func TestEveryOperationEndsWellWithAFaultAtEveryStep(t *testing.T) {
 						check(t, s, step, form, operationstest.Run(t, s, step, form))
 					})
 				}
+			}
+		})
+	}
+}
+
+// mutationVar names the mutation that a child process runs the kit with.
+const mutationVar = "BULKHEAD_TEST_MUTATION"
+
+func mutation() func(operations.Table) {
+	for _, m := range operationstest.Mutations() {
+		if m.Name == os.Getenv(mutationVar) {
+			return m.Break
+		}
+	}
+	return nil
+}
+
+// TestTheKitFindsWhatIsBroken runs the kit on operations that were broken on
+// purpose, each in a process of its own: it must turn red.
+func TestTheKitFindsWhatIsBroken(t *testing.T) {
+	for _, m := range operationstest.Mutations() {
+		t.Run(m.Name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0],
+				"-test.run=^TestEveryOperationEndsWellWithAFaultAtEveryStep$/^"+m.Scenario+"$", "-test.count=1")
+			cmd.Env = append(os.Environ(), mutationVar+"="+m.Name)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Errorf("the kit stays green:\n%s", out)
+			}
+			if !strings.Contains(string(out), "--- FAIL") {
+				t.Errorf("the kit did not fail on a check: %v\n%s", err, out)
 			}
 		})
 	}

@@ -29,6 +29,7 @@ func Run(t *testing.T, s Scenario, step string, form Form) (result Result) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(settle) })
 		fault := NewFault(s.Kind, s.Action, step, form)
+		fault.Mutate = s.Mutate
 		z := actorstest.Prepare(t)
 		z.Table = fault.Table()
 		z.Start()
@@ -40,6 +41,8 @@ func Run(t *testing.T, s Scenario, step string, form Form) (result Result) {
 		stop()
 		result.Operation, result.Hit = watched(t, z, s, result.Top), fault.Hit()
 		z.CheckState()
+		checkOnce(t, z, s, result.Top)
+		checkNothingHeld(t, z, result.Top)
 		if !s.Irreversible || !form.Fails() && form != Cancel {
 			z.CheckTruth()
 		} else {
@@ -53,6 +56,45 @@ func checkNoOrphans(t *testing.T, z *actorstest.Zone) {
 	t.Helper()
 	for _, o := range z.Orphans() {
 		t.Errorf("truth: orphan %s", o)
+	}
+}
+
+// checkNothingHeld looks that a creation that failed gave everything back.
+func checkNothingHeld(t *testing.T, z *actorstest.Zone, top *resources.Operation) {
+	t.Helper()
+	if top.Action != "create" || top.Phase == resources.PhaseSucceeded {
+		return
+	}
+	err := z.Machine.View(func(v *persistence.View) error {
+		held, err := v.Held(top.Target)
+		for _, h := range held {
+			t.Errorf("state: %s failed and still holds %s", top.Target, h)
+		}
+		return err
+	})
+	if err != nil {
+		t.Errorf("reading what %s holds: %v", top.Target, err)
+	}
+}
+
+// checkOnce counts the effect that must have happened once.
+func checkOnce(t *testing.T, z *actorstest.Zone, s Scenario, top *resources.Operation) {
+	t.Helper()
+	if s.Once == "" || top.Phase != resources.PhaseSucceeded {
+		return
+	}
+	truth, err := z.World.Truth()
+	if err != nil {
+		t.Fatalf("reading the truth: %v", err)
+	}
+	n := 0
+	for _, e := range truth.Effects() {
+		if e.Call == s.Once {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("truth: %s took effect %d times", s.Once, n)
 	}
 }
 

@@ -2,6 +2,7 @@ package operationstest
 
 import (
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -16,6 +17,11 @@ type Scenario struct {
 	// Internal operations are asked for by the step of another one: the kit
 	// watches the child while the parent is submitted.
 	Internal bool
+	// Once names an effect that the hardware must show exactly once when the
+	// operation succeeded, whatever went wrong on the way.
+	Once string
+	// Mutate, if set, breaks the operations on purpose.
+	Mutate func(operations.Table)
 	// Irreversible is set when a failure leaves the resource changed on purpose:
 	// what was deleted stays deleted.
 	Irreversible bool

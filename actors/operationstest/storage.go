@@ -25,19 +25,23 @@ func imageScenarios() []Scenario {
 		{Kind: resources.KindImageStore, Action: "create", Prepare: func(*actorstest.Zone) resources.Submission {
 			return create(store())
 		}},
-		{Kind: resources.KindImageStore, Action: "delete", Irreversible: true,
+		{
+			Kind: resources.KindImageStore, Action: "delete", Irreversible: true,
 			Prepare: func(z *actorstest.Zone) resources.Submission {
 				return do(resources.KindImageStore, z.Must(store()), "delete", resources.Arguments{})
-			}},
+			},
+		},
 		{Kind: resources.KindTemplate, Action: "create", Prepare: func(z *actorstest.Zone) resources.Submission {
 			z.Must(store())
 			return create(template())
 		}},
-		{Kind: resources.KindTemplate, Action: "delete", Irreversible: true,
+		{
+			Kind: resources.KindTemplate, Action: "delete", Irreversible: true,
 			Prepare: func(z *actorstest.Zone) resources.Submission {
 				z.Must(store())
 				return do(resources.KindTemplate, z.Must(template()), "delete", resources.Arguments{})
-			}},
+			},
+		},
 	}
 }
 
@@ -53,14 +57,16 @@ func volumeScenarios() []Scenario {
 		}},
 		{Kind: resources.KindVolume, Action: "create", Variant: "from-template", Prepare: fromTemplate},
 		{Kind: resources.KindVolume, Action: "create", Variant: "from-snapshot", Prepare: fromSnapshot},
-		{Kind: resources.KindVolume, Action: "delete", Irreversible: true,
+		{
+			Kind: resources.KindVolume, Action: "delete", Irreversible: true,
 			Prepare: func(z *actorstest.Zone) resources.Submission {
 				return do(resources.KindVolume, withVolume(z), "delete", resources.Arguments{})
-			}},
+			},
+		},
 		{Kind: resources.KindVolume, Action: "grow", Prepare: func(z *actorstest.Zone) resources.Submission {
 			return do(resources.KindVolume, withVolume(z), "grow", resources.Arguments{SizeBytes: 2 * gib})
 		}},
-		{Kind: resources.KindVolume, Action: "revert", Prepare: func(z *actorstest.Zone) resources.Submission {
+		{Kind: resources.KindVolume, Action: "revert", Once: "RevertSnapshot", Prepare: func(z *actorstest.Zone) resources.Submission {
 			vol := withVolume(z)
 			snap := z.Must(snapshot(vol))
 			return do(resources.KindVolume, vol, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
@@ -68,10 +74,12 @@ func volumeScenarios() []Scenario {
 		{Kind: resources.KindSnapshot, Action: "create", Prepare: func(z *actorstest.Zone) resources.Submission {
 			return create(snapshot(withVolume(z)))
 		}},
-		{Kind: resources.KindSnapshot, Action: "delete", Irreversible: true,
+		{
+			Kind: resources.KindSnapshot, Action: "delete", Irreversible: true,
 			Prepare: func(z *actorstest.Zone) resources.Submission {
 				return do(resources.KindSnapshot, z.Must(snapshot(withVolume(z))), "delete", resources.Arguments{})
-			}},
+			},
+		},
 		{Kind: resources.KindVolume, Action: "claim", Internal: true, Prepare: attachVolume},
 		{Kind: resources.KindVolume, Action: "unclaim", Internal: true, Irreversible: true, Prepare: detachVolume},
 		{Kind: resources.KindVolume, Action: "reserve", Internal: true, Prepare: growVolume},

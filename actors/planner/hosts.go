@@ -101,8 +101,10 @@ func hostPlacement(m *resources.Machine, h Host) *resources.Reason {
 		return &resources.Reason{Needed: string(p.HostID), Available: h.ID, Message: "another host was asked for"}
 	}
 	if p.ClusterID != "" && p.ClusterID != h.Spec.ClusterID {
-		return &resources.Reason{Needed: string(p.ClusterID), Available: string(h.Spec.ClusterID),
-			Message: "the host is not in the cluster asked for"}
+		return &resources.Reason{
+			Needed: string(p.ClusterID), Available: string(h.Spec.ClusterID),
+			Message: "the host is not in the cluster asked for",
+		}
 	}
 	return nil
 }
@@ -132,21 +134,27 @@ func hostAffinity(m *resources.Machine, h Host, group map[resources.HostID]bool)
 	if len(group) == 0 || group[resources.HostID(h.ID)] {
 		return nil
 	}
-	return &resources.Reason{Needed: m.Spec.Placement.Affinity,
-		Message: fmt.Sprintf("affinity group %q is on another host", m.Spec.Placement.Affinity)}
+	return &resources.Reason{
+		Needed:  m.Spec.Placement.Affinity,
+		Message: fmt.Sprintf("affinity group %q is on another host", m.Spec.Placement.Affinity),
+	}
 }
 
 func hostCPUs(m *resources.Machine, h Host) *resources.Reason {
 	if uint64(m.Spec.CPUs) > h.Status.CPUs {
-		return &resources.Reason{Needed: fmt.Sprint(m.Spec.CPUs), Available: fmt.Sprint(h.Status.CPUs),
-			Message: "the machine has more CPUs than the host"}
+		return &resources.Reason{
+			Needed: fmt.Sprint(m.Spec.CPUs), Available: fmt.Sprint(h.Status.CPUs),
+			Message: "the machine has more CPUs than the host",
+		}
 	}
 	free := h.Capacity.Minus(h.Status.Reserved).CPUs
 	if uint64(m.Spec.CPUs) <= free {
 		return nil
 	}
-	return &resources.Reason{Needed: fmt.Sprint(m.Spec.CPUs), Available: fmt.Sprint(free),
-		Message: "not enough CPUs are left"}
+	return &resources.Reason{
+		Needed: fmt.Sprint(m.Spec.CPUs), Available: fmt.Sprint(free),
+		Message: "not enough CPUs are left",
+	}
 }
 
 func hostMemory(m *resources.Machine, h Host) *resources.Reason {

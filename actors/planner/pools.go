@@ -52,14 +52,18 @@ func poolAsked(w Want, p *resources.Pool) *resources.Reason {
 	if w.Pool == "" || string(w.Pool) == p.ID {
 		return nil
 	}
-	return &resources.Reason{Check: "placement", Needed: string(w.Pool), Available: p.ID,
-		Message: "another pool was asked for"}
+	return &resources.Reason{
+		Check: "placement", Needed: string(w.Pool), Available: p.ID,
+		Message: "another pool was asked for",
+	}
 }
 
 func poolReady(w Want, p *resources.Pool) *resources.Reason {
 	if p.Phase != resources.PhaseReady {
-		return &resources.Reason{Check: "phase", Needed: "ready", Available: string(p.Phase),
-			Message: "the pool is " + string(p.Phase)}
+		return &resources.Reason{
+			Check: "phase", Needed: "ready", Available: string(p.Phase),
+			Message: "the pool is " + string(p.Phase),
+		}
 	}
 	if p.Spec.Unschedulable && w.Pool == "" {
 		return &resources.Reason{Check: "schedulable", Message: "the pool takes no new volumes"}
@@ -72,12 +76,16 @@ func poolReach(w Want, p *resources.Pool) *resources.Reason {
 		return nil
 	}
 	if p.Spec.HostID != "" && string(p.Spec.HostID) != w.Host.ID {
-		return &resources.Reason{Check: "scope", Needed: w.Host.ID, Available: string(p.Spec.HostID),
-			Message: "the host does not reach the pool"}
+		return &resources.Reason{
+			Check: "scope", Needed: w.Host.ID, Available: string(p.Spec.HostID),
+			Message: "the host does not reach the pool",
+		}
 	}
 	if p.Spec.ClusterID != "" && p.Spec.ClusterID != w.Host.Spec.ClusterID {
-		return &resources.Reason{Check: "scope", Needed: string(w.Host.Spec.ClusterID),
-			Available: string(p.Spec.ClusterID), Message: "the host's cluster does not reach the pool"}
+		return &resources.Reason{
+			Check: "scope", Needed: string(w.Host.Spec.ClusterID),
+			Available: string(p.Spec.ClusterID), Message: "the host's cluster does not reach the pool",
+		}
 	}
 	return nil
 }
@@ -98,8 +106,10 @@ func poolThreshold(w Want, p *resources.Pool) *resources.Reason {
 	if used < p.Threshold() {
 		return nil
 	}
-	return &resources.Reason{Check: "threshold", Needed: fmt.Sprintf("less than %.0f %% used", 100*p.Threshold()),
-		Available: fmt.Sprintf("%.0f %% used", 100*used), Message: "the pool is filled up to its threshold"}
+	return &resources.Reason{
+		Check: "threshold", Needed: fmt.Sprintf("less than %.0f %% used", 100*p.Threshold()),
+		Available: fmt.Sprintf("%.0f %% used", 100*used), Message: "the pool is filled up to its threshold",
+	}
 }
 
 func poolSpace(w Want, p *resources.Pool) *resources.Reason {
@@ -107,6 +117,8 @@ func poolSpace(w Want, p *resources.Pool) *resources.Reason {
 	if w.Bytes <= free {
 		return nil
 	}
-	return &resources.Reason{Check: "space", Needed: size(w.Bytes), Available: size(free),
-		Message: "not enough space is left"}
+	return &resources.Reason{
+		Check: "space", Needed: size(w.Bytes), Available: size(free),
+		Message: "not enough space is left",
+	}
 }

@@ -245,9 +245,7 @@ func (z *Zone) Plan(_ context.Context, s resources.Submission) (*resources.Plan,
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	p := &resources.Plan{Action: s.Action, Target: s.Target, Steps: []string{"prepare", s.Action}}
-	if err := z.fits(s.Resource); err != nil {
-		p.Error = resources.AsError(err)
-	}
+	p.Error = resources.AsError(z.fits(s.Resource)) // nil if it fits
 	return p, nil
 }
 
@@ -259,15 +257,16 @@ func (z *Zone) Wait(ctx context.Context, id resources.OperationID) (*resources.O
 		o, ok := z.state[ref].(*resources.Operation)
 		changed := z.changed
 		z.mu.Unlock()
-		switch {
-		case !ok:
+		if !ok {
 			return nil, resources.NotFound(ref)
-		case o.Ended() || o.Phase == resources.PhaseNeedsOperator || ctx.Err() != nil:
+		}
+		if o.Ended() || o.Phase == resources.PhaseNeedsOperator {
 			return o, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			return o, nil
 		}
 	}
 }

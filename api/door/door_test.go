@@ -39,8 +39,8 @@ func TestATokenIsRecognisedOnlyWhole(t *testing.T) {
 	}
 	swapped := good[:len(good)-1] + map[bool]string{true: "1", false: "0"}[strings.HasSuffix(good, "0")]
 	for _, bad := range []string{
-		"", "Bearer", "Bearer ", good, "Basic " + good, "Bearer " + swapped, "Bearer " + good[:len(good)-1], "Bearer " + good + "0",
-		"Bearer " + strings.ToUpper(good), "Bearer bh__" + strings.Repeat("0", 64),
+		"", "Bearer", "Bearer ", good, "Basic " + good, "Bearer " + swapped, "Bearer " + good[:len(good)-1],
+		"Bearer " + good + "0", "Bearer " + strings.ToUpper(good), "Bearer bh__" + strings.Repeat("0", 64),
 	} {
 		p, err := d.Authenticate(t.Context(), bad)
 		if resources.ClassOf(err) != resources.ClassUnauthenticated || p.ID() != "" {

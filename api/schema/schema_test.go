@@ -115,10 +115,12 @@ func unknownFields(n int) string {
 
 func TestDecodeRefusesWhatTwoReadersCouldReadDifferently(t *testing.T) {
 	for body, code := range map[string]string{
-		``: "malformed-json", `{`: "malformed-json", `{"a":1,}`: "malformed-json", `{"a" 1}`: "malformed-json", `[1`: "malformed-json",
-		`{"a":1,"a":1}`: "duplicate-key", `{"a":1,"\u0061":1}`: "duplicate-key", `1 2`: "trailing-data", `{}x`: "trailing-data",
+		``: "malformed-json", `{`: "malformed-json", `{"a":1,}`: "malformed-json", `{"a" 1}`: "malformed-json",
+		`[1`: "malformed-json", `{"a":1,"a":1}`: "duplicate-key", `{"a":1,"\u0061":1}`: "duplicate-key",
+		`1 2`: "trailing-data", `{}x`: "trailing-data",
 		"\"\xff\"": "not-utf8", `"\u0000"`: "nul-character", `{"\u0000":1}`: "nul-character",
-		strings.Repeat("[", 40) + strings.Repeat("]", 40): "too-deep", `NaN`: "malformed-json", `01`: "trailing-data", `'a'`: "malformed-json",
+		strings.Repeat("[", 40) + strings.Repeat("]", 40): "too-deep",
+		`NaN`: "malformed-json", `01`: "trailing-data", `'a'`: "malformed-json",
 	} {
 		_, err := schema.Decode([]byte(body))
 		s, ok := errors.AsType[*schema.SyntaxError](err)
@@ -239,15 +241,17 @@ func FuzzDecode(f *testing.F) {
 
 func TestDowngrade(t *testing.T) {
 	doc := `{"openapi":"3.1.0","info":{"license":{"name":"A","identifier":"A"}},"components":{"schemas":{
-		"Type":{"type":"object","properties":{"type":{"type":["string","null"],"examples":["a"]},"examples":{"$ref":"#/x","description":"d"},
-		"raw":{"type":"string","contentEncoding":"base64"},"file":{"type":"string","format":"binary","contentMediaType":"a/b"}}}}}}`
+		"Type":{"type":"object","properties":{"type":{"type":["string","null"],"examples":["a"]},
+		"examples":{"$ref":"#/x","description":"d"},"raw":{"type":"string","contentEncoding":"base64"},
+		"file":{"type":"string","format":"binary","contentMediaType":"a/b"}}}}}}`
 	got, err := schema.Downgrade([]byte(doc))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var m, want any
-	wanted := `{"openapi":"3.0.3","info":{"license":{"name":"A","url":"https://www.apache.org/licenses/LICENSE-2.0"}},"components":{"schemas":{
-		"Type":{"type":"object","properties":{"type":{"type":"string","nullable":true,"example":"a"},"examples":{"$ref":"#/x"},
+	wanted := `{"openapi":"3.0.3","info":{"license":{"name":"A","url":"https://www.apache.org/licenses/LICENSE-2.0"}},
+		"components":{"schemas":{"Type":{"type":"object","properties":{
+		"type":{"type":"string","nullable":true,"example":"a"},"examples":{"$ref":"#/x"},
 		"raw":{"type":"string","format":"byte"},"file":{"type":"string","format":"binary"}}}}}}`
 	if err := errors.Join(json.Unmarshal(got, &m), json.Unmarshal([]byte(wanted), &want)); err != nil {
 		t.Fatal(err)

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
@@ -233,22 +231,4 @@ func clean(ctx context.Context, s settings, c *client.Client) error {
 		}
 	}
 	return nil
-}
-
-// stopDrivers ends the driver processes, which outlive the server.
-func stopDrivers(ctx context.Context, c *client.Client, server *server) error {
-	answer, err := c.Insist(ctx, http.MethodGet, "/v1/drivers", nil)
-	if err != nil {
-		return err
-	}
-	if err := server.kill(); err != nil {
-		return err
-	}
-	var errs []error
-	for _, pid := range pidsOf(answer) {
-		if server.owns(pid) {
-			errs = append(errs, syscall.Kill(pid, syscall.SIGKILL))
-		}
-	}
-	return errors.Join(errs...)
 }

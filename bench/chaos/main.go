@@ -5,15 +5,12 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
-	"github.com/bulkhead-cloud/bulkhead/api"
-	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
-	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/bench/server"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
 
@@ -36,12 +33,8 @@ type report struct {
 func (r *report) bad() bool { return r.Lost+r.Duplicated+r.Stuck+r.Orphans+r.Broken > 0 }
 
 func main() {
-	sandbox.RunStageIfAsked()
-	if len(os.Args) == 3 && os.Args[1] == "driver-process" {
-		os.Exit(driverProcess(os.Args[2]))
-	}
-	if len(os.Args) == 4 && os.Args[1] == "serve" {
-		os.Exit(serve(os.Args[2], os.Args[3]))
+	if code, isChild := server.Child(node.BuiltIns()); isChild {
+		os.Exit(code)
 	}
 	seed := flag.Uint64("seed", 1, "what is done follows from it")
 	duration := flag.Duration("duration", time.Minute, "how long to do things")
@@ -64,28 +57,4 @@ func main() {
 	if r.bad() {
 		os.Exit(1)
 	}
-}
-
-func driverProcess(name string) int {
-	for _, b := range node.BuiltIns() {
-		if b.Name == name {
-			return sdk.Main(b.New)
-		}
-	}
-	return 2
-}
-
-// serve is the server that is killed.
-func serve(dataDir, listen string) int {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	n, err := node.Start(context.Background(), node.Config{
-		DataDir: dataDir, Listen: listen, Version: "chaos", Log: log,
-		Limits: api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
-	})
-	if err != nil {
-		log.Error("starting failed", slog.Any("error", err))
-		return 1
-	}
-	log.Error("the node ended", slog.Any("error", <-n.Failed()))
-	return 1
 }

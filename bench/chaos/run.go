@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
+	"github.com/bulkhead-cloud/bulkhead/bench/server"
 )
 
 type settings struct {
@@ -38,12 +39,12 @@ func run(ctx context.Context, s settings) (*report, error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	server, err := newServer(dir)
+	process, err := server.New(dir)
 	if err != nil {
 		return nil, err
 	}
 	r := &report{Seed: s.seed}
-	if err := chaos(ctx, s, server, r); err != nil {
+	if err := chaos(ctx, s, process, r); err != nil {
 		return nil, fmt.Errorf("%w; everything is in %s", err, dir)
 	}
 	if r.bad() || s.keep {
@@ -53,17 +54,17 @@ func run(ctx context.Context, s settings) (*report, error) {
 	return r, os.RemoveAll(dir)
 }
 
-func chaos(ctx context.Context, s settings, server *server, r *report) error {
-	if err := server.start(); err != nil {
+func chaos(ctx context.Context, s settings, server *server.Server, r *report) error {
+	if err := server.Start(); err != nil {
 		return err
 	}
-	defer server.kill() //nolint:errcheck // the last thing done
-	c, err := server.client(ctx)
+	defer server.Kill() //nolint:errcheck // the last thing done
+	c, err := server.Client(ctx)
 	if err != nil {
 		return err
 	}
 	stock := &stock{ids: map[string][]string{}}
-	if err := furnish(ctx, s, server.dir, c, stock); err != nil {
+	if err := furnish(ctx, s, server.Dir, c, stock); err != nil {
 		return err
 	}
 	ledger := &ledger{seen: map[string]bool{}}
@@ -72,10 +73,10 @@ func chaos(ctx context.Context, s settings, server *server, r *report) error {
 		return err
 	}
 	r.Kills, r.Operations, r.Refused = kills, len(ledger.accepted), ledger.refused
-	if c, err = server.client(ctx); err != nil {
+	if c, err = server.Client(ctx); err != nil {
 		return err
 	}
-	check := &checker{report: r, client: c, ledger: ledger, dir: server.dir, real: s.real}
+	check := &checker{report: r, client: c, ledger: ledger, dir: server.Dir, real: s.real}
 	if err := check.run(ctx, settlePatience); err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func chaos(ctx context.Context, s settings, server *server, r *report) error {
 			return err
 		}
 	}
-	if err := stopDrivers(ctx, c, server); err != nil {
+	if err := server.Stop(ctx, c); err != nil {
 		return err
 	}
 	return check.state()
@@ -95,7 +96,7 @@ func chaos(ctx context.Context, s settings, server *server, r *report) error {
 
 // disturb lets the workers work while the killer kills.
 func disturb(
-	ctx context.Context, s settings, server *server, c *client.Client, stock *stock, ledger *ledger,
+	ctx context.Context, s settings, server *server.Server, c *client.Client, stock *stock, ledger *ledger,
 ) (int, error) {
 	working, stop := context.WithTimeout(ctx, s.duration)
 	defer stop()

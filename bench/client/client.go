@@ -128,3 +128,26 @@ func (c *Client) All(ctx context.Context, path string) ([]map[string]any, error)
 		token = "&pageToken=" + next
 	}
 }
+
+// Fetch gets a path once and returns the body as it came, undecoded; anything but
+// 200 is an error.
+func (c *Client) Fetch(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("making a request: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.Token)
+	answer, err := c.HTTP.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %d %s", path, answer.StatusCode, data)
+	}
+	return data, nil
+}

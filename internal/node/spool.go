@@ -55,8 +55,10 @@ func (s *spool) Spool(
 		return "", n, spoolError(err)
 	}
 	if n > maxBytes {
-		return "", n, &resources.Error{Class: resources.ClassTooLarge, Code: "upload-too-large",
-			Message: fmt.Sprintf("the upload has more than %d bytes", maxBytes), Remedy: "upload a smaller image"}
+		return "", n, &resources.Error{
+			Class: resources.ClassTooLarge, Code: "upload-too-large",
+			Message: fmt.Sprintf("the upload has more than %d bytes", maxBytes), Remedy: "upload a smaller image",
+		}
 	}
 	if err = s.finish(f); err != nil {
 		return "", n, spoolError(err)
@@ -83,8 +85,10 @@ func (s *spool) finish(f *os.File) error {
 
 func spoolError(err error) error {
 	if errors.Is(err, unix.ENOSPC) {
-		return &resources.Error{Class: resources.ClassExhausted, Code: "disk-low",
-			Message: "there is no room for the upload on the server", Remedy: "free space on the server"}
+		return &resources.Error{
+			Class: resources.ClassExhausted, Code: "disk-low",
+			Message: "there is no room for the upload on the server", Remedy: "free space on the server",
+		}
 	}
 	return fmt.Errorf("spooling an upload: %w", err)
 }

@@ -116,14 +116,20 @@ func clusterError(err error) error {
 			Remedy: "free space on the server; deletions and running operations still go on",
 		}
 	case errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrStopped), errors.Is(err, cluster.ErrOverloaded):
-		return &resources.Error{Class: resources.ClassUnavailable, Code: "not-ready", Message: err.Error(),
-			Remedy: "try again in a moment"}
+		return &resources.Error{
+			Class: resources.ClassUnavailable, Code: "not-ready", Message: err.Error(),
+			Remedy: "try again in a moment",
+		}
 	case errors.Is(err, cluster.ErrUnknownOutcome):
-		return &resources.Error{Class: resources.ClassUnknown, Code: "outcome-unknown", Message: err.Error(),
-			Remedy: "read the state, or repeat the request with the same idempotency key"}
+		return &resources.Error{
+			Class: resources.ClassUnknown, Code: "outcome-unknown", Message: err.Error(),
+			Remedy: "read the state, or repeat the request with the same idempotency key",
+		}
 	case errors.Is(err, cluster.ErrCommandTooLarge):
-		return &resources.Error{Class: resources.ClassTooLarge, Code: "request-too-large", Message: err.Error(),
-			Remedy: "shorten the request"}
+		return &resources.Error{
+			Class: resources.ClassTooLarge, Code: "request-too-large", Message: err.Error(),
+			Remedy: "shorten the request",
+		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &resources.Error{Class: resources.ClassUnknown, Code: "outcome-unknown", Message: err.Error()}
 	}

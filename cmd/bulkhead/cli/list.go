@@ -137,14 +137,14 @@ func (a *app) print(w io.Writer, o client.Object) error {
 		return encode(w, a.output, o)
 	}
 	p := printer{w: w, style: styleOf(w)}
-	for _, name := range []string{"name", "id", "phase", "reason", "suspended", "labels", "revision", "createdAt", "updatedAt"} {
+	first := []string{"name", "id", "phase", "reason", "suspended", "labels", "revision", "createdAt", "updatedAt"}
+	for _, name := range first {
 		if v, ok := o[name]; ok {
 			p.value(name, v, 0)
 		}
 	}
-	done := []string{"kind", "name", "id", "phase", "reason", "suspended", "labels", "revision", "createdAt", "updatedAt"}
 	for _, name := range slices.Sorted(maps.Keys(o)) {
-		if !slices.Contains(done, name) {
+		if name != "kind" && !slices.Contains(first, name) {
 			p.value(name, o[name], 0)
 		}
 	}

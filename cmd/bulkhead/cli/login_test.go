@@ -144,8 +144,8 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	s := newSite(t, false)
 	r := s.run("--help")
 	for _, noun := range []string{
-		"host", "pool", "image-store", "template", "network", "address", "rule", "volume", "snapshot", "machine", "nic", "cluster",
-		"zone", "operation", "event", "driver", "token", "audit", "login", "context", "completion",
+		"host", "pool", "image-store", "template", "network", "address", "rule", "volume", "snapshot", "machine",
+		"nic", "cluster", "zone", "operation", "event", "driver", "token", "audit", "login", "context", "completion",
 	} {
 		if !strings.Contains(r.out, "\n  "+noun+" ") {
 			t.Errorf("%s is not in\n%s", noun, r.out)

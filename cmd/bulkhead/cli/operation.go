@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 
@@ -22,7 +23,8 @@ func (a *app) operationCommands() []*cobra.Command {
 	}
 	all := []*cobra.Command{watch}
 	for verb, short := range map[string]string{
-		"cancel": "Ask an operation to stop; what it did is undone", "retry": "Let an operation that needs an operator try again",
+		"cancel":  "Ask an operation to stop; what it did is undone",
+		"retry":   "Let an operation that needs an operator try again",
 		"unwind":  "Have what an operation that needs an operator did undone",
 		"abandon": "Give up an operation that needs an operator, with nothing more done or undone",
 	} {
@@ -47,8 +49,7 @@ func (a *app) resolveOperation(cmd *cobra.Command, id, verb string) error {
 		return err
 	}
 	err = a.finish(cmd, o)
-	if p, ok := err.(*client.Problem); ok && verb == "cancel" &&
-		p.Code == "cancelled" { //nolint:errorlint // as finish made it
+	if p, ok := errors.AsType[*client.Problem](err); ok && verb == "cancel" && p.Code == "cancelled" {
 		cmd.Println("operation " + id + ": cancelled")
 		return nil
 	}

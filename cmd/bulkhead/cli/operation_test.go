@@ -125,7 +125,10 @@ func TestOperationsThatDoNotEndWell(t *testing.T) {
 			if code := <-b.code; code != c.code {
 				t.Errorf("exit %d, want %d", code, c.code)
 			}
-			for _, part := range []string{"volume data: create failed: it did not work", "spec.sizeBytes is too much", "pool fast", "is full", "To do: do this", "a-code"} {
+			for _, part := range []string{
+				"volume data: create failed: it did not work", "spec.sizeBytes is too much", "pool fast", "is full",
+				"To do: do this", "a-code",
+			} {
 				if !strings.Contains(b.errors.String(), part) {
 					t.Errorf("%q is not in\n%s", part, b.errors)
 				}

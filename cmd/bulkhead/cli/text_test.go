@@ -10,19 +10,23 @@ import (
 
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]uint64{
-		"0": 0, "1": 1, "10b": 10, "1k": 1024, "1KiB": 1024, "1kB": 1000, "1.5GiB": 1536 << 20, "10 GiB": 10 << 30, "2T": 2 << 40, "1.5TB": 1.5e12,
+		"0": 0, "1": 1, "10b": 10, "1k": 1024, "1KiB": 1024, "1kB": 1000, "1.5GiB": 1536 << 20,
+		"10 GiB": 10 << 30, "2T": 2 << 40, "1.5TB": 1.5e12,
 	} {
 		if got, err := cli.ParseSize(text); err != nil || got != want {
 			t.Errorf("%q: got %d %v, want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "GiB", "-1", "1.5", "1x", "1e30", "0x10", "ten", "1 0", "1GiBs", "inf", "nan", "99999999T"} {
+	for _, text := range []string{
+		"", "GiB", "-1", "1.5", "1x", "1e30", "0x10", "ten", "1 0", "1GiBs", "inf", "nan", "99999999T",
+	} {
 		if got, err := cli.ParseSize(text); err == nil {
 			t.Errorf("%q: got %d, want it refused", text, got)
 		}
 	}
 	for bytes, want := range map[float64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 10 << 30: "10 GiB", 3 << 50: "3072 TiB", 11<<30 + 600<<20: "12 GiB",
+		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 10 << 30: "10 GiB", 3 << 50: "3072 TiB",
+		11<<30 + 600<<20: "12 GiB",
 	} {
 		if got := cli.FormatSize(bytes); got != want {
 			t.Errorf("%v: got %q, want %q", bytes, got, want)

@@ -2,13 +2,17 @@ package bridgenetwork_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
@@ -236,27 +240,34 @@ func TestRulesChangeAtOnceUnderTraffic(t *testing.T) {
 	var open, closed atomic.Int64
 	stop := make(chan struct{})
 	var askers sync.WaitGroup
-	// Shorter than the second after which a lost packet is sent again, and long enough for a busy machine.
-	const lost = 900 * time.Millisecond
-	ask := func(port string, right bool, within time.Duration, count *atomic.Int64) {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
+	until := func(stop <-chan struct{}, ask func()) func() {
+		return func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					ask()
+				}
 			}
-			connection, err := net.DialTimeout("tcp", n.outer()+":"+port, within)
-			if err == nil {
-				_ = connection.Close()
-			}
-			if (err == nil) != right {
-				t.Errorf("port %s at the wrong time: %v", port, err)
-			}
-			count.Add(1)
 		}
 	}
-	askers.Go(func() { ask("80", true, lost, &open) })
-	askers.Go(func() { ask("81", false, refused, &closed) })
+	var machine pulse
+	askers.Go(until(stop, machine.beat))
+	askers.Go(until(stop, func() {
+		begun := time.Now()
+		lost, err := connect(n.outer()+":80", patience)
+		if err != nil || lost && !machine.stalledSince(begun) {
+			t.Errorf("a packet to port 80 was dropped: %v", err)
+		}
+		open.Add(1)
+	}))
+	askers.Go(until(stop, func() {
+		if _, err := connect(n.outer()+":81", refused); err == nil {
+			t.Error("port 81 let a connection in")
+		}
+		closed.Add(1)
+	}))
 	for i := 0; i < 40 || open.Load() < 300 || closed.Load() < 5; i++ {
 		if i%2 == 0 {
 			n.mustApply(many...)
@@ -267,6 +278,47 @@ func TestRulesChangeAtOnceUnderTraffic(t *testing.T) {
 	close(stop)
 	askers.Wait()
 	t.Logf("%d connections let in, %d kept out", open.Load(), closed.Load())
+}
+
+// connect tells whether a packet had to be sent again until the connection stood.
+func connect(address string, within time.Duration) (again bool, err error) {
+	connection, err := net.DialTimeout("tcp", address, within)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = connection.Close() }()
+	raw, err := connection.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var told *unix.TCPInfo
+	err = errors.Join(raw.Control(func(fd uintptr) {
+		told, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	}), err)
+	return err == nil && told.Total_retrans > 0, err
+}
+
+// pulse notices when the machine is so busy that packets are sent again because their answers come late.
+type pulse struct {
+	beats atomic.Int64
+	stall atomic.Int64 // when the last one was noticed, in Unix nanoseconds
+}
+
+func (p *pulse) beat() {
+	before := time.Now()
+	time.Sleep(time.Millisecond)
+	if now := time.Now(); now.Sub(before) > 200*time.Millisecond {
+		p.stall.Store(now.UnixNano())
+	}
+	p.beats.Add(1)
+}
+
+// stalledSince tells whether the machine stood still after a time. It waits for a beat that was not over then.
+func (p *pulse) stalledSince(begun time.Time) bool {
+	for last := p.beats.Load(); p.beats.Load() < last+2; {
+		runtime.Gosched()
+	}
+	return p.stall.Load() > begun.UnixNano()
 }
 
 func TestEstablishedConnectionsLiveOn(t *testing.T) {

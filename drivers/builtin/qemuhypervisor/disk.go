@@ -113,7 +113,7 @@ func plugDisk(ctx context.Context, monitor *qmp.Client, disk *commandline.Disk, 
 	if err := removeNodes(ctx, monitor, disk.Volume); err != nil { // of an attempt that was cut short
 		return err
 	}
-	file, err := openDisk(fieldDisk, asked)
+	file, err := openDisk(ctx, fieldDisk, asked)
 	if err != nil {
 		return err
 	}

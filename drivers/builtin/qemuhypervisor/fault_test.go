@@ -132,7 +132,7 @@ func TestStartFailures(t *testing.T) {
 		},
 		"disk corrupt": {
 			func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{corrupt} },
-			driverpb.Class_CLASS_INVALID, "image-broken",
+			driverpb.Class_CLASS_INVALID, "image-truncated",
 		},
 		"disk not granted": {
 			func(m *driverpb.MachineSpec) { m.Disks = []*driverpb.MachineDisk{foreign} },
@@ -174,7 +174,7 @@ func TestUnreachableMonitor(t *testing.T) {
 	refused(t, err, driverpb.Class_CLASS_TRANSIENT, "monitor-unreachable")
 	_, err = l.client().StopMachine(l.ctx(), l.stopRequest("m1", 1000000000, false))
 	refused(t, err, driverpb.Class_CLASS_CONFLICT, "monitor-unreachable")
-	if seen := l.observe()["machine-m1"]; seen.GetState() != "unreachable" {
+	if seen := l.observe()["machine-m1"]; seen.GetState() != "present" {
 		t.Errorf("observed it is %v", seen)
 	}
 	l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", 0, true)))

@@ -1,21 +1,21 @@
 package qemuhypervisor
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/imageformat"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
 // checkFile checks that a disk's file is there and what it is declared to be. The error's fault names the field.
-func checkFile(at string, disk *driverpb.MachineDisk) error {
-	file, err := openDisk(at, disk)
+func checkFile(ctx context.Context, at string, disk *driverpb.MachineDisk) error {
+	file, err := openDisk(ctx, at, disk)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func checkFile(at string, disk *driverpb.MachineDisk) error {
 }
 
 // openDisk opens a disk's file as the machine will use it.
-func openDisk(at string, disk *driverpb.MachineDisk) (*os.File, error) {
+func openDisk(ctx context.Context, at string, disk *driverpb.MachineDisk) (*os.File, error) {
 	path := disk.GetDisk().GetPath()
 	flags := unix.O_RDWR | unix.O_NONBLOCK
 	if disk.GetDisk().GetReadOnly() || disk.GetDevice() == deviceCDROM {
@@ -41,13 +41,15 @@ func openDisk(at string, disk *driverpb.MachineDisk) (*os.File, error) {
 	case err != nil:
 		return nil, fmt.Errorf("opening disk %s: %w", path, err)
 	}
-	if err := checkContent(at, disk, file); err != nil {
+	if err := checkContent(ctx, at, disk, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
 
-func checkContent(at string, disk *driverpb.MachineDisk, file *os.File) error {
+// checkContent refuses what is not a file, and a qcow2 that would lead QEMU to another file, which our command line
+// would then silently leave out. What is raw is whatever the guest made of it.
+func checkContent(ctx context.Context, at string, disk *driverpb.MachineDisk, file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
 		return fmt.Errorf("looking at disk %s: %w", file.Name(), err)
@@ -58,43 +60,12 @@ func checkContent(at string, disk *driverpb.MachineDisk, file *os.File) error {
 	if disk.GetDisk().GetFormat() != formatQCOW2 {
 		return nil
 	}
-	header := make([]byte, qcow2HeaderBytes)
-	if _, err := io.ReadFull(file, header); err != nil {
-		return sdk.Invalid("format-mismatch", at+"/disk/format", file.Name()+" is too short for qcow2", "")
+	_, err = imageformat.Inspect(ctx, file, info.Size(), imageformat.QCOW2, imageformat.Limits{HeaderOnly: true})
+	if refusal := imageformat.RefusalOf(err); refusal != nil {
+		return sdk.Invalid(refusal.Code, at+"/disk/format", file.Name()+": "+refusal.Reason, refusal.Remedy)
 	}
-	if why := refuseQCOW2(header); why != "" {
-		return sdk.Invalid("format-mismatch", at+"/disk/format", file.Name()+" "+why, "")
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
+	if err != nil {
 		return fmt.Errorf("looking at disk %s: %w", file.Name(), err)
 	}
 	return nil
-}
-
-const (
-	qcow2HeaderBytes  = 80
-	qcow2Magic        = 0x514649fb
-	qcow2DataFile     = 1 << 2
-	qcow2BackingAt    = 8
-	qcow2EncryptionAt = 32
-	qcow2FeaturesAt   = 72
-)
-
-// refuseQCOW2 says why an image must not be opened, empty if it may: it would lead QEMU to another file, which our
-// command line would then silently leave out.
-func refuseQCOW2(header []byte) string {
-	version := binary.BigEndian.Uint32(header[4:])
-	switch {
-	case len(header) < qcow2HeaderBytes || binary.BigEndian.Uint32(header) != qcow2Magic:
-		return "is not qcow2"
-	case version != 2 && version != 3:
-		return fmt.Sprintf("is qcow2 of the unknown version %d", version)
-	case binary.BigEndian.Uint64(header[qcow2BackingAt:]) != 0:
-		return "needs another file below it (backing file)"
-	case binary.BigEndian.Uint32(header[qcow2EncryptionAt:]) != 0:
-		return "is encrypted"
-	case version == 3 && binary.BigEndian.Uint64(header[qcow2FeaturesAt:])&qcow2DataFile != 0:
-		return "keeps its data in another file"
-	}
-	return ""
 }

@@ -36,7 +36,9 @@ type launching struct {
 }
 
 // prepare makes a machine's directory and its files, and says what to launch.
-func (h *Hypervisor) prepare(id string, spec *driverpb.MachineSpec, n *notes, s settings) (*launching, error) {
+func (h *Hypervisor) prepare(
+	ctx context.Context, spec *driverpb.MachineSpec, n *notes, s settings,
+) (*launching, error) {
 	binary, err := h.binary()
 	if err != nil {
 		return nil, err
@@ -45,6 +47,7 @@ func (h *Hypervisor) prepare(id string, spec *driverpb.MachineSpec, n *notes, s 
 	if err != nil {
 		return nil, err
 	}
+	id := n.Machine
 	dir := h.directoryOf(id)
 	if err := dir.make(); err != nil {
 		return nil, err
@@ -75,7 +78,7 @@ func (h *Hypervisor) prepare(id string, spec *driverpb.MachineSpec, n *notes, s 
 	if err := l.addFirmware(dir, spec); err != nil {
 		return nil, err
 	}
-	if err := l.addDevices(dir, spec, n); err != nil {
+	if err := l.addDevices(ctx, dir, spec, n); err != nil {
 		return nil, err
 	}
 	l.launch.Argv, err = l.machine.Args()
@@ -104,9 +107,9 @@ func (l *launching) addFirmware(dir directory, spec *driverpb.MachineSpec) error
 	return nil
 }
 
-func (l *launching) addDevices(dir directory, spec *driverpb.MachineSpec, n *notes) error {
+func (l *launching) addDevices(ctx context.Context, dir directory, spec *driverpb.MachineSpec, n *notes) error {
 	for i, disk := range spec.GetDisks() {
-		if err := checkFile(fmt.Sprintf("%s/disks/%d", fieldMachine, i), disk); err != nil {
+		if err := checkFile(ctx, fmt.Sprintf("%s/disks/%d", fieldMachine, i), disk); err != nil {
 			return err
 		}
 		made := diskOf(disk, n)

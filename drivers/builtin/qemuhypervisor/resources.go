@@ -17,6 +17,8 @@ import (
 const (
 	kindHost    = "host"
 	kindMachine = "machine"
+	// present is the state of a machine whose QEMU does not answer.
+	present = "present"
 	// foreign is the state of what runs here but is none of ours.
 	foreign = "foreign"
 )
@@ -142,7 +144,7 @@ func (h *Hypervisor) Observe(
 // observe describes one machine. One that does not answer is there all the same.
 func (h *Hypervisor) observe(ctx context.Context, id string) (*driverpb.Observed, int64, error) {
 	observed := &driverpb.Observed{
-		Resource: &driverpb.Ref{Kind: kindMachine, Id: id}, Name: unitName(id), State: "unreachable",
+		Resource: &driverpb.Ref{Kind: kindMachine, Id: id}, Name: unitName(id), State: present,
 	}
 	m, err := h.forQuestion(ctx, id)
 	if sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_TRANSIENT {

@@ -109,7 +109,7 @@ func (h *Hypervisor) startFresh(
 		DiskBus: s.diskBus, CDROMBus: s.cdromBus, Direct: s.direct, Interfaces: map[string]string{},
 	}
 	sdk.Progress(ctx, 10, "preparing")
-	l, err := h.prepare(m.id, spec, m.notes, s)
+	l, err := h.prepare(ctx, spec, m.notes, s)
 	if err == nil {
 		err = m.dir.write(m.notes)
 	}

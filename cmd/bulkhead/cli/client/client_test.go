@@ -88,7 +88,9 @@ func TestAChangeIsSentAgainWithItsKey(t *testing.T) {
 }
 
 func TestWhatCanNotHelpIsNotRepeated(t *testing.T) {
-	for status, class := range map[int]string{422: "invalid", 404: "not-found", 409: "conflict", 500: "internal", 507: "exhausted"} {
+	for status, class := range map[int]string{
+		422: "invalid", 404: "not-found", 409: "conflict", 500: "internal", 507: "exhausted",
+	} {
 		c, s := play(t, problem(status, class, "x"))
 		err := c.Do(t.Context(), client.Call{Method: http.MethodPost, Path: "/"}, nil)
 		p, isProblem := errors.AsType[*client.Problem](err)

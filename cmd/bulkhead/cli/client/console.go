@@ -26,7 +26,8 @@ func (c *Client) Console(ctx context.Context, machine string) (net.Conn, error) 
 		return nil, fmt.Errorf("reading the console's address: %w", err)
 	}
 	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+at.Path, at.RawQuery
-	socket, response, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: c.http})
+	options := &websocket.DialOptions{HTTPClient: c.http}
+	socket, response, err := websocket.Dial(ctx, u.String(), options) //nolint:bodyclose // the library sees to it
 	if err != nil && response != nil {
 		return nil, problemOf(response)
 	}

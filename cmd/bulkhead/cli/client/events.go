@@ -29,6 +29,8 @@ type Event struct {
 // ErrGone says that events after the position asked for are no longer kept.
 var ErrGone = errors.New("events after this position are no longer kept")
 
+var errSilent = errors.New("the event stream ends before it says anything")
+
 const (
 	maxEvent = 4 << 20
 	// silence is how long a stream may say nothing, heartbeats included.
@@ -46,7 +48,7 @@ func (c *Client) Events(ctx context.Context, query url.Values, since string, yie
 		heard, err := s.once(ctx)
 		switch {
 		case s.done || ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // whoever asked has had enough
 		case err != nil && !again(err):
 			return err
 		case heard:
@@ -54,9 +56,9 @@ func (c *Client) Events(ctx context.Context, query url.Values, since string, yie
 		}
 		failures++
 		if failures > stubborn {
-			return err
+			return c.unreachable(errors.Join(errSilent, err))
 		}
-		if err != nil && !c.rest(ctx, min(failures, 5)) {
+		if !heard && !c.rest(ctx, min(failures, 5)) {
 			return nil
 		}
 	}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/bench/server"
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
+)
+
+// settings are how much is measured.
+type settings struct {
+	// callers of the operations, and how long each number of them works.
+	callers  []int
+	duration time.Duration
+	// resources to fill the zone with, ascending, and requests per list.
+	resources []int
+	requests  int
+	// rounds of isolation per fault; each is twice a duration.
+	rounds int
+	keep   bool
+}
+
+func full() settings {
+	return settings{
+		callers: []int{1, 16, 256}, duration: 5 * time.Second,
+		resources: []int{100_000, 1_000_000}, requests: 500, rounds: 5,
+	}
+}
+
+// brief shows within seconds that everything still works; its figures say little.
+func brief() settings {
+	return settings{
+		callers: []int{1, 16}, duration: 500 * time.Millisecond,
+		resources: []int{2_000}, requests: 50, rounds: 1,
+	}
+}
+
+type measurement struct {
+	name string
+	run  func(ctx context.Context, s settings, p *printer) error
+}
+
+func measurements() []measurement {
+	return []measurement{{"operations", operations}, {"scale", scale}, {"isolation", isolation}}
+}
+
+func main() {
+	if code, isChild := server.Child(builtIns()); isChild {
+		os.Exit(code)
+	}
+	only := flag.String("only", "", "measure only these, with commas: operations, scale, isolation")
+	short := flag.Bool("short", false, "measure for seconds only, to see that it works")
+	keep := flag.Bool("keep", false, "keep the data directories")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	s := full()
+	if *short {
+		s = brief()
+	}
+	s.keep = *keep
+	if err := run(ctx, s, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:gocritic // the process ends
+	}
+}
+
+func run(ctx context.Context, s settings, only string) error {
+	var wanted []string
+	for name := range strings.FieldsFuncSeq(only, func(r rune) bool { return r == ',' }) {
+		if !slices.ContainsFunc(measurements(), func(m measurement) bool { return m.name == name }) {
+			return fmt.Errorf("there is no measurement %q", name)
+		}
+		wanted = append(wanted, name)
+	}
+	p := &printer{}
+	if err := p.machine(); err != nil {
+		return err
+	}
+	for _, m := range measurements() {
+		if len(wanted) > 0 && !slices.Contains(wanted, m.name) {
+			continue
+		}
+		if err := m.run(ctx, s, p); err != nil {
+			return fmt.Errorf("measuring %s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// builtIns are those of the product, and one that goes wrong.
+func builtIns() []node.BuiltIn { return append(node.BuiltIns(), faultyDriver()) }

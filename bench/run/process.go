@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/bench/client"
+	"github.com/bulkhead-cloud/bulkhead/bench/server"
+)
+
+// subject is a server that is measured.
+type subject struct {
+	*server.Server
+	client *client.Client
+}
+
+// newSubject makes a server that does not run yet, and what removes its data.
+func newSubject(s settings) (subject, func() error, error) {
+	dir, err := os.MkdirTemp("/var/tmp", "bulkhead-bench-")
+	if err != nil {
+		return subject{}, nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	clean := func() error {
+		if s.keep {
+			fmt.Fprintln(os.Stderr, "bench: the data is kept in", dir)
+			return nil
+		}
+		return os.RemoveAll(dir)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return subject{}, nil, errors.Join(err, clean())
+	}
+	process, err := server.New(dir)
+	if err != nil {
+		return subject{}, nil, errors.Join(err, clean())
+	}
+	return subject{Server: process}, clean, nil
+}
+
+// withServer runs fn with a new server and leaves nothing behind.
+func withServer(ctx context.Context, s settings, fn func(on subject) error) (err error) {
+	on, clean, err := newSubject(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, clean()) }()
+	if _, err := on.begin(ctx); err != nil {
+		return errors.Join(err, on.Kill())
+	}
+	defer func() { err = errors.Join(err, on.Stop(context.WithoutCancel(ctx), on.client)) }()
+	return fn(on)
+}
+
+// begin starts the server and returns the time until it answered a request.
+func (on *subject) begin(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	if err := on.Start(); err != nil {
+		return 0, err
+	}
+	c, err := on.Client(ctx)
+	on.client = c
+	return time.Since(start), err
+}
+
+// create makes a resource, waits for its end and returns its id.
+func create(ctx context.Context, c *client.Client, plural, name string, spec map[string]any) (string, error) {
+	body := map[string]any{"name": name, "spec": spec}
+	answer, err := c.Insist(ctx, http.MethodPost, "/v1/"+plural+"?wait=60s", body)
+	if err != nil {
+		return "", err
+	}
+	if answer.Text("phase") != "succeeded" {
+		return "", fmt.Errorf("creating %s in %s: %d %v", name, plural, answer.Status, answer.Body)
+	}
+	return fmt.Sprint(answer.Part("target")["id"]), nil
+}
+
+// cpuTime returns the processor time that processes used so far.
+func cpuTime(pids ...int) (time.Duration, error) {
+	const ticksPerSecond = 100 // of every Linux that runs Go
+	var ticks int64
+	for _, pid := range pids {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, fmt.Errorf("reading the processor time of process %d: %w", pid, err)
+		}
+		text := string(data)
+		fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+		for _, field := range fields[11:13] { // user and system time
+			n, err := strconv.ParseInt(field, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("reading the processor time of process %d: %w", pid, err)
+			}
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+}
+
+// memory is what a process has resident, in bytes. File is what it maps from
+// files: Badger's tables and the program itself, which the kernel may drop.
+type memory struct{ anon, file int64 }
+
+func memoryOf(pid int) (memory, error) {
+	path := fmt.Sprintf("/proc/%d/status", pid)
+	var m memory
+	for name, to := range map[string]*int64{"RssAnon": &m.anon, "RssFile": &m.file} {
+		kib, err := strconv.ParseInt(strings.TrimSuffix(fieldOf(path, name), " kB"), 10, 64)
+		if err != nil {
+			return m, fmt.Errorf("reading the memory of process %d: %w", pid, err)
+		}
+		*to = kib << 10
+	}
+	return m, nil
+}
+
+// figures reads the server's metrics: name with labels -> value.
+func (on *subject) figures(ctx context.Context) (map[string]float64, error) {
+	data, err := on.client.Fetch(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]float64{}
+	for line := range strings.Lines(string(data)) {
+		name, text, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if value, err := strconv.ParseFloat(text, 64); ok && err == nil && name != "#" {
+			found[name] = value
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/bulkhead-cloud/bulkhead/api"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
+)
+
+const (
+	asDriver = "driver-process"
+	asServer = "serve"
+)
+
+// Child does what this program was started for by a Server or a driver host: be a
+// sandbox stage, a driver or the server. It must be called before anything else.
+// It returns false in a program that a person started, else the exit code.
+func Child(builtIns []node.BuiltIn) (exitCode int, isChild bool) {
+	sandbox.RunStageIfAsked()
+	if len(os.Args) == 3 && os.Args[1] == asDriver {
+		return driverProcess(builtIns, os.Args[2]), true
+	}
+	if len(os.Args) == 4 && os.Args[1] == asServer {
+		return serve(builtIns, os.Args[2], os.Args[3]), true
+	}
+	return 0, false
+}
+
+func driverProcess(builtIns []node.BuiltIn, name string) int {
+	for _, b := range builtIns {
+		if b.Name == name {
+			return sdk.Main(b.New)
+		}
+	}
+	return 2
+}
+
+// serve runs until it is killed.
+func serve(builtIns []node.BuiltIn, dataDir, listen string) int {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	n, err := node.Start(context.Background(), Config(builtIns, dataDir, listen, log))
+	if err != nil {
+		log.Error("starting failed", slog.Any("error", err))
+		return 1
+	}
+	log.Error("the node ended", slog.Any("error", <-n.Failed()))
+	return 1
+}
+
+// Config is that of the node in a child process: with limits that no workload
+// reaches.
+func Config(builtIns []node.BuiltIn, dataDir, listen string, log *slog.Logger) node.Config {
+	return node.Config{
+		DataDir: dataDir, Listen: listen, Version: "bench", Log: log, BuiltIns: builtIns,
+		Limits: api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
+	}
+}
