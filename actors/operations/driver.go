@@ -91,13 +91,15 @@ func (c *Context) unbind() {
 }
 
 // unreached is for steps that take something back: when the driver can't even be
-// given what it needs to reach the resource, because that was refused as invalid,
-// it never did anything there.
+// given what it needs to reach the resource, because that is refused for good, it
+// never did anything there.
 func unreached(err error) error {
-	if resources.ClassOf(err) == resources.ClassInvalid {
+	switch resources.ClassOf(FromFault(err)) {
+	case resources.ClassInvalid, resources.ClassNotFound, resources.ClassDenied, resources.ClassConflict:
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // gone makes a fault that says the thing is not there into success: what was to

@@ -9,6 +9,23 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
+// machineNicOperations are those that change which nics a machine has.
+func machineNicOperations() []Definition {
+	return []Definition{
+		defineMachine("attach-nic", fixed(
+			Step{Name: "nic", Do: addNic, Undo: removeAddedNic},
+			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
+		)),
+		defineMachine("detach-nic", fixed(
+			Step{Name: "check", Do: checkOwnNic},
+			Step{Name: "unplug", Do: unplugNic, Undo: plugNic},
+			Step{Name: "rules", Do: deleteForwards},
+			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},
+			Step{Name: "nic", Do: deleteNic},
+		)),
+	}
+}
+
 // addNicAt makes the nic at a place in the machine's list.
 func addNicAt(ctx context.Context, c *Context, n int) error {
 	m, err := Target[*resources.Machine](c)
@@ -163,4 +180,21 @@ func deleteForwards(ctx context.Context, c *Context) error {
 		}
 	}
 	return nil
+}
+
+// checkOwnNic refuses a nic that is not the machine's.
+func checkOwnNic(_ context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(m.Status.NicIDs, c.Operation.Arguments.NicID) {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "not-its-nic",
+		Message: fmt.Sprintf("machine %s does not have nic %q", m.ID, c.Operation.Arguments.NicID),
+		Fields:  []resources.FieldError{{Pointer: "/nicId", Code: "not-its-nic", Message: "is not one of the machine's"}},
+		Remedy:  "name one of the machine's nics",
+	}
 }

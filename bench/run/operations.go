@@ -41,7 +41,7 @@ func operations(ctx context.Context, s settings, p *printer) error {
 
 // roomyPool is a pool that does not fill up.
 func roomyPool(driver, faults string) map[string]any {
-	spec := map[string]any{"driver": driver, "overcommit": 1000}
+	spec := map[string]any{"driver": driver, "overcommit": 100}
 	properties := map[string]any{"capacityBytes": 1 << 50}
 	if faults != "" {
 		properties["faults"] = faults

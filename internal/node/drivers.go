@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -128,10 +129,28 @@ func (d *drivers) Conn(
 	grants := append(d.grantsOf(product, properties), d.sharedGrants(i.Manifest())...)
 	if len(grants) > 0 {
 		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
-			return nil, "", err
+			return nil, "", d.blame(product, properties, err)
 		}
 	}
 	return i.Conn(), i.Manifest().Version, nil
+}
+
+// blame names the property whose path was refused.
+func (d *drivers) blame(product string, properties map[string]any, err error) error {
+	e, ok := errors.AsType[*resources.Error](operations.FromFault(err))
+	if !ok || len(e.Fields) > 0 {
+		return err
+	}
+	d.mu.Lock()
+	about := d.described[product].properties
+	d.mu.Unlock()
+	for _, p := range about {
+		path, given := properties[p.Key].(string)
+		if given && p.PathAccess != "" && strings.Contains(e.Message, path) {
+			e.Fields = []resources.FieldError{{Pointer: "/spec/properties/" + p.Key, Code: e.Code, Message: e.Message}}
+		}
+	}
+	return e
 }
 
 // GuestUID implements actors.Drivers.
