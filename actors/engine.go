@@ -40,7 +40,7 @@ func (e *Engine) stopping() bool { return e.base.Err() != nil }
 // newID makes an id for a new resource.
 func (e *Engine) newID(kind resources.Kind) string {
 	var entropy [10]byte
-	rand.Read(entropy[:]) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(entropy[:]) // never fails (crypto/rand)
 	return e.vocabulary.NewID(kind, e.Now(), entropy)
 }
 

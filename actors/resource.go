@@ -103,11 +103,9 @@ func (r *resource) Receive(c actor.Context) {
 		r.again(c)
 	case *inspect:
 		r.inspect(c)
-	case *shard.Fenced:
-		r.stopWork()
 	case *shard.Unfenced:
 		r.again(c)
-	case *actor.Stopping:
+	case *shard.Fenced, *actor.Stopping:
 		r.stopWork()
 	case *actor.Stopped:
 		mailbox.Of(c).Shut()

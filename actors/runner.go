@@ -75,7 +75,8 @@ func (r *runner) turn(ctx context.Context, ref resources.Ref, fence persistence.
 	case resources.PhaseRunning, resources.PhaseUnwinding:
 		return r.proceed(ctx, u)
 	}
-	r.logger.Error("an ended operation is queued", slog.String("operation", u.op.ID), slog.String("phase", string(u.op.Phase)))
+	r.logger.Error("an ended operation is queued",
+		slog.String("operation", u.op.ID), slog.String("phase", string(u.op.Phase)))
 	return next{held: true}
 }
 

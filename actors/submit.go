@@ -138,7 +138,11 @@ func (e *Engine) chooseStore(t *resources.Template) error {
 			return nil
 		}
 		p := resources.NewProblems("/spec")
-		p.In("imageStoreId").Add("required", "is required: there are %s image stores", []string{"no", "", "several"}[len(page.Items)])
+		count := "several"
+		if len(page.Items) == 0 {
+			count = "no"
+		}
+		p.In("imageStoreId").Add("required", "is required: there are %s image stores", count)
 		return p.Err()
 	})
 }

@@ -156,11 +156,12 @@ func TestForwardedHeadersAreNotBelieved(t *testing.T) {
 // forgotten: the memory for them is bounded.
 func TestTheMemoryForStrangersIsBounded(t *testing.T) {
 	s := newSite(t, func(o *api.Options, _ *apitest.Zone) {
+		o.Metrics = http.NotFoundHandler()
 		o.Limits = api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e-9, StrangerBurst: 1}
 	})
 	from := func(address string) int {
 		s.client = address
-		return s.do(request{method: "GET", path: "/v1/zone"}).status
+		return s.do(request{method: "GET", path: "/metrics"}).status
 	}
 	if first, second := from("192.0.2.1:1"), from("192.0.2.1:1"); first != 401 || second != 429 {
 		t.Fatalf("got %d, then %d", first, second)

@@ -3,6 +3,7 @@ package persistence
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -45,9 +46,7 @@ func (c *checker) resources() error {
 		}
 		c.there[r.Metadata().Ref()] = true
 		e := entriesOf(r)
-		for key, value := range e.keys {
-			c.want[key] = value
-		}
+		maps.Copy(c.want, e.keys)
 		for ref := range e.references {
 			references = append(references, ref)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -17,6 +18,7 @@ type Codec struct {
 	encode     cbor.EncMode
 	decode     cbor.DecMode
 	vocabulary resources.Vocabulary
+	owners     atomic.Pointer[decodedOwners]
 }
 
 // NewCodec makes a codec for the kinds of a vocabulary.

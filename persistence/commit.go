@@ -254,7 +254,7 @@ func (t *tx) endWaiting(shard Shard, id string, phase resources.Phase, why *reso
 
 // checkFence refuses a writer that no longer acts for its shard.
 func (t *tx) checkFence(f Fence) error {
-	owners, err := t.Owners()
+	owners, err := t.owners()
 	if err != nil {
 		return err
 	}

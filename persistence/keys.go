@@ -129,8 +129,8 @@ type Shard uint16
 // no shard of their own: they belong to their target.
 func ShardOf(ref resources.Ref, n int) Shard {
 	h := fnv.New32a()
-	h.Write([]byte(ref.Kind)) //nolint:errcheck // a hash never fails
-	h.Write([]byte{0})        //nolint:errcheck // a hash never fails
-	h.Write([]byte(ref.ID))   //nolint:errcheck // a hash never fails
+	h.Write([]byte(ref.Kind))
+	h.Write([]byte{0})
+	h.Write([]byte(ref.ID))
 	return Shard(h.Sum32() % uint32(n))
 }

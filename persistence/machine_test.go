@@ -116,11 +116,11 @@ func (z *zone) create(r resources.Resource, instant bool) *persistence.Submit {
 	return s
 }
 
-func pool(id string, bytes uint64) *resources.Pool {
+func pool(id string, size uint64) *resources.Pool {
 	return &resources.Pool{
 		Meta:   resources.Meta{Kind: resources.KindPool, ID: id, Name: id},
 		Spec:   resources.PoolSpec{Driver: "bulkhead/sim"},
-		Status: resources.PoolStatus{TotalBytes: bytes},
+		Status: resources.PoolStatus{TotalBytes: size},
 	}
 }
 

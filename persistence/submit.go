@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -111,7 +112,7 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 		return err
 	}
 	op.TargetName, op.Before = target.Metadata().Name, target.Metadata().Phase
-	op.Phase, op.Sequence = resources.PhaseQueued, uint64(t.index)<<20|uint64(*t.event)&(1<<20-1)
+	op.Phase, op.Sequence = resources.PhaseQueued, t.index<<20|uint64(*t.event)&(1<<20-1)
 	op.Deadline = t.at.Add(action.Deadline)
 	if s.Instant {
 		op.Phase, op.StartedAt, op.EndedAt, op.Percent = resources.PhaseSucceeded, t.at, t.at, 100
@@ -240,16 +241,14 @@ func (s *Submit) unused(t *tx, op *resources.Operation) error {
 
 // InUse says that others stand on a resource.
 func InUse(ref resources.Ref, dependents []resources.Ref) *resources.Error {
-	names := ""
-	for i, d := range dependents {
-		if i == 3 {
-			names += " and others"
-			break
-		}
-		if i > 0 {
-			names += ", "
-		}
-		names += string(d.Kind) + " " + d.ID
+	const shown = 3
+	list := make([]string, 0, shown)
+	for _, d := range dependents[:min(len(dependents), shown)] {
+		list = append(list, string(d.Kind)+" "+d.ID)
+	}
+	names := strings.Join(list, ", ")
+	if len(dependents) > shown {
+		names += " and others"
 	}
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "in-use",

@@ -247,10 +247,3 @@ func (v *View) Children(parent resources.OperationID, step string) ([]*resources
 	}
 	return found, nil
 }
-
-// Owners returns the shard table; empty before the first placement.
-func (v *View) Owners() ([]Owner, error) {
-	var owners []Owner
-	_, err := v.record([]byte(familyPlacement), "the shard table", &owners)
-	return owners, err
-}

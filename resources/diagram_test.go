@@ -44,8 +44,9 @@ func TestThePhasesAreThoseOfTheDocument(t *testing.T) {
 // diagrams draws the table of each kind, and lists its actions.
 func diagrams() string {
 	var b strings.Builder
-	b.WriteString("# Phases\n\nMade from the tables in `resources/` by `go test ./resources -rewrite`. A phase that ends in -ing lasts as\n" +
-		"long as an operation, which has a deadline. Kinds with the same table share a picture.\n")
+	b.WriteString("# Phases\n\nMade from the tables in `resources/` by `go test ./resources -rewrite`. " +
+		"A phase that ends in -ing lasts as\nlong as an operation, which has a deadline. " +
+		"Kinds with the same table share a picture.\n")
 	var tables []string
 	kinds := map[string][]resources.Definition{}
 	for _, d := range resources.Definitions() {

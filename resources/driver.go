@@ -1,6 +1,9 @@
 package resources
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Driver is an installed driver: one version that resources can be bound to.
 type Driver struct {
@@ -92,12 +95,7 @@ func (d *Driver) Facets() map[string]string {
 
 // Serves reports whether the driver serves a category.
 func (d *Driver) Serves(category string) bool {
-	for _, c := range d.Spec.Categories {
-		if c == category {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.Spec.Categories, category)
 }
 
 func driverDefinition() Definition {

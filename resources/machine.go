@@ -183,9 +183,11 @@ func machineDefinition() Definition {
 
 func machineTable() Table {
 	return Table{
-		PhasePending:   {PhaseCreating, PhaseFailed, PhaseDeleting, PhaseDeleted},
-		PhaseCreating:  {PhaseRunning, PhaseStopped, PhaseFailed},
-		PhaseRunning:   {PhaseStopping, PhaseRebooting, PhasePausing, PhaseUpdating, PhaseStopped, PhasePaused, PhaseDeleting},
+		PhasePending:  {PhaseCreating, PhaseFailed, PhaseDeleting, PhaseDeleted},
+		PhaseCreating: {PhaseRunning, PhaseStopped, PhaseFailed},
+		PhaseRunning: {
+			PhaseStopping, PhaseRebooting, PhasePausing, PhaseUpdating, PhaseStopped, PhasePaused, PhaseDeleting,
+		},
 		PhaseStopped:   {PhaseStarting, PhaseUpdating, PhaseDeleting, PhaseRunning},
 		PhasePaused:    {PhaseResuming, PhaseStopping, PhaseDeleting, PhaseRunning, PhaseStopped},
 		PhaseStarting:  {PhaseRunning, PhaseStopped},
@@ -204,7 +206,9 @@ func machineActions() map[string]Action {
 	running, stopped, paused := PhaseRunning, PhaseStopped, PhasePaused
 	settled := []Phase{running, stopped, paused}
 	change := func(name, summary string, deadline time.Duration) Action {
-		return Action{Name: name, From: []Phase{running, stopped}, During: PhaseUpdating, Deadline: deadline, Summary: summary}
+		return Action{
+			Name: name, From: []Phase{running, stopped}, During: PhaseUpdating, Deadline: deadline, Summary: summary,
+		}
 	}
 	return actions(
 		Action{

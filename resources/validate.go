@@ -3,6 +3,7 @@ package resources
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -58,10 +59,8 @@ func (p *Problems) Required(name, value string) bool {
 
 // OneOf reports a value that is not among those allowed.
 func (p *Problems) OneOf(name, value string, allowed ...string) {
-	for _, a := range allowed {
-		if value == a {
-			return
-		}
+	if slices.Contains(allowed, value) {
+		return
 	}
 	p.In(name).Add("not-allowed", "must be one of %s", strings.Join(allowed, ", "))
 }

@@ -58,15 +58,19 @@ func TestValidationNamesTheField(t *testing.T) {
 		"too long":           {machine(func(m *resources.Machine) { m.Name = strings.Repeat("a", 64) }), "/name"},
 		"ends with a dash":   {machine(func(m *resources.Machine) { m.Name = "web-" }), "/name"},
 		"label key":          {machine(func(m *resources.Machine) { m.Labels = map[string]string{"a b": "c"} }), "/labels"},
-		"label value":        {machine(func(m *resources.Machine) { m.Labels = map[string]string{"a/b": "\n"} }), "/labels/a~1b"},
-		"no CPU":             {machine(func(m *resources.Machine) { m.Spec.CPUs = 0 }), "/spec/cpus"},
-		"too little memory":  {machine(func(m *resources.Machine) { m.Spec.MemoryBytes = 1 }), "/spec/memoryBytes"},
-		"firmware":           {machine(func(m *resources.Machine) { m.Spec.Firmware = "open" }), "/spec/firmware"},
-		"root without size":  {machine(func(m *resources.Machine) { m.Spec.Root.SizeBytes = 0 }), "/spec/root/sizeBytes"},
+		"label value": {machine(func(m *resources.Machine) {
+			m.Labels = map[string]string{"a/b": "\n"}
+		}), "/labels/a~1b"},
+		"no CPU":            {machine(func(m *resources.Machine) { m.Spec.CPUs = 0 }), "/spec/cpus"},
+		"too little memory": {machine(func(m *resources.Machine) { m.Spec.MemoryBytes = 1 }), "/spec/memoryBytes"},
+		"firmware":          {machine(func(m *resources.Machine) { m.Spec.Firmware = "open" }), "/spec/firmware"},
+		"root without size": {machine(func(m *resources.Machine) { m.Spec.Root.SizeBytes = 0 }), "/spec/root/sizeBytes"},
 		"volume twice": {machine(func(m *resources.Machine) {
 			m.Spec.Volumes = []resources.VolumeID{"vol-1", "vol-1"}
 		}), "/spec/volumes/1"},
-		"nic without network": {machine(func(m *resources.Machine) { m.Spec.Nics[0].NetworkID = "" }), "/spec/nics/0/networkId"},
+		"nic without network": {machine(func(m *resources.Machine) {
+			m.Spec.Nics[0].NetworkID = ""
+		}), "/spec/nics/0/networkId"},
 		"user data": {machine(func(m *resources.Machine) {
 			m.Spec.CloudInit = &resources.CloudInit{UserData: strings.Repeat("x", 256<<10+1)}
 		}), "/spec/cloudInit/userData"},

@@ -2,6 +2,7 @@ package actorstest
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
@@ -80,11 +81,11 @@ func (z *Zone) waitOnce(id string) *resources.Operation {
 }
 
 func describe(op *resources.Operation) string {
-	text := ""
+	var text strings.Builder
 	for _, s := range op.Steps {
-		text += s.Name + "=" + string(s.State) + " "
+		text.WriteString(s.Name + "=" + string(s.State) + " ")
 	}
-	return text
+	return text.String()
 }
 
 // Get reads a resource.
@@ -171,7 +172,7 @@ func (z *Zone) Orphans() []string {
 		_, may := z.reality(resources.Ref{Kind: resources.Kind(ref.Kind), ID: ref.ID})
 		return may
 	}) {
-		found = append(found, o.Key.String())
+		found = append(found, o.String())
 	}
 	return found
 }

@@ -78,7 +78,9 @@ func Prepare(t testing.TB) *Zone {
 
 func (z *Zone) bootstrap() {
 	zone := &resources.Zone{
-		Meta:   resources.Meta{Kind: resources.KindZone, ID: z.Vocabulary.NewID(resources.KindZone, time.Now(), [10]byte{1}), Name: "zone"},
+		Meta: resources.Meta{
+			Kind: resources.KindZone, ID: z.Vocabulary.NewID(resources.KindZone, time.Now(), [10]byte{1}), Name: "zone",
+		},
 		Status: resources.ZoneStatus{ClusterID: "test", Shards: Shards},
 	}
 	doc, err := z.Machine.Codec().Seal(zone)
@@ -171,7 +173,7 @@ func serve(t testing.TB, world *simworld.World) *driver {
 	d := &driver{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		sdk.ServeListener(ctx, listener, sim.NewDriver(world, sim.Options{}), nil) //nolint:errcheck // ends with ctx
+		sdk.ServeListener(ctx, listener, sim.NewDriver(world, sim.Options{}), nil) // ends with ctx
 	}()
 	conn, err := grpc.NewClient("passthrough:///sim",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
@@ -184,7 +186,7 @@ func serve(t testing.TB, world *simworld.World) *driver {
 }
 
 func (d *driver) stop() {
-	d.conn.Close() //nolint:errcheck // in memory
+	d.conn.Close()
 	d.cancel()
 	<-d.done
 }

@@ -39,18 +39,22 @@ func Decide(op *resources.Operation, i int, why *resources.Error, now time.Time)
 		}
 		return NeedOperator
 	}
-	if op.Cancel || !now.Before(op.Deadline) {
+	if op.Cancel || !now.Before(op.Deadline) || !mayPass(why, attempts) {
 		return GiveUp
 	}
+	return Retry
+}
+
+// mayPass reports whether what failed may succeed when tried again.
+func mayPass(why *resources.Error, attempts int) bool {
 	switch {
 	case why.Retryable(), why.Class == resources.ClassConflict && why.Code == codeTaken:
-		return Retry
+		return true
 	case why.Class == resources.ClassInternal && attempts < attemptsDefect:
-		return Retry
-	case why.Code == codeNoCapacity && attempts < attemptsChoice:
-		return Retry
+		return true
+	default:
+		return why.Code == codeNoCapacity && attempts < attemptsChoice
 	}
-	return GiveUp
 }
 
 // Delay returns how long to wait before an attempt: doubled each time, capped,

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -20,8 +21,8 @@ func Begin(op *resources.Operation, steps []string, before resources.Phase, now 
 // an effect.
 func Next(op *resources.Operation) (int, bool) {
 	if op.Phase == resources.PhaseUnwinding {
-		for i := len(op.Steps) - 1; i >= 0; i-- {
-			switch op.Steps[i].State {
+		for i, s := range slices.Backward(op.Steps) {
+			switch s.State {
 			case resources.StepDone, resources.StepFailed, resources.StepRunning, resources.StepUndoing:
 				return i, true
 			case resources.StepWaiting, resources.StepUndone, resources.StepSkipped:

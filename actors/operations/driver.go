@@ -25,7 +25,9 @@ type driver struct {
 
 // driver connects to a product for calls about ref. The properties of all scopes
 // are merged, the narrowest last.
-func (c *Context) driver(ctx context.Context, product string, ref resources.Ref, scopes ...map[string]any) (driver, error) {
+func (c *Context) driver(
+	ctx context.Context, product string, ref resources.Ref, scopes ...map[string]any,
+) (driver, error) {
 	properties := map[string]any{}
 	for _, s := range scopes {
 		maps.Copy(properties, s)

@@ -34,7 +34,9 @@ func FromFault(err error) error {
 }
 
 func fault(f *driverpb.Fault) *resources.Error {
-	e := &resources.Error{Class: faultClass(f.GetClass()), Code: f.GetCode(), Message: f.GetMessage(), Remedy: f.GetRemedy()}
+	e := &resources.Error{
+		Class: faultClass(f.GetClass()), Code: f.GetCode(), Message: f.GetMessage(), Remedy: f.GetRemedy(),
+	}
 	if e.Code == "" {
 		e.Code = "driver-fault"
 	}

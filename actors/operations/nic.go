@@ -133,12 +133,15 @@ func wantedAddress(
 	v *persistence.View, n *resources.Network, prefix netip.Prefix, gateway, wanted string,
 ) (string, error) {
 	a, err := netip.ParseAddr(wanted)
-	if err != nil || !prefix.Contains(a) || a == prefix.Addr() || a == resources.LastAddress(prefix) || a.String() == gateway {
+	reserved := a == prefix.Addr() || a == resources.LastAddress(prefix) || a.String() == gateway
+	if err != nil || reserved || !prefix.Contains(a) {
 		return "", &resources.Error{
 			Class: resources.ClassInvalid, Code: "bad-address",
 			Message: fmt.Sprintf("%s is not a usable address of network %s (%s)", wanted, n.ID, prefix),
-			Fields:  []resources.FieldError{{Pointer: "/spec/address", Code: "bad-address", Message: "is not usable in the network"}},
-			Remedy:  "ask for another address or none",
+			Fields: []resources.FieldError{{
+				Pointer: "/spec/address", Code: "bad-address", Message: "is not usable in the network",
+			}},
+			Remedy: "ask for another address or none",
 		}
 	}
 	owner, taken, err := v.Claimed(AddressScope(resources.NetworkID(n.ID)), a.String())

@@ -176,10 +176,16 @@ func (f *Fault) happen(ctx context.Context, c *operations.Context, do act, n int
 		return f.after(ctx, c, do, injected())
 	case Panic:
 		panic("injected by the operation kit")
+	default:
+		if n > 1 {
+			return do(ctx, c)
+		}
+		return f.happenOnce(ctx, c, do)
 	}
-	if n > 1 {
-		return do(ctx, c)
-	}
+}
+
+// happenOnce is what the forms do that let a repetition pass.
+func (f *Fault) happenOnce(ctx context.Context, c *operations.Context, do act) error {
 	switch f.Form {
 	case Hiccup:
 		return &resources.Error{Class: resources.ClassUnavailable, Code: "injected", Message: "injected hiccup"}
@@ -196,8 +202,9 @@ func (f *Fault) happen(ctx context.Context, c *operations.Context, do act, n int
 		f.Reached <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
+	default:
+		return do(ctx, c)
 	}
-	return do(ctx, c)
 }
 
 // after does it and loses what came of it.

@@ -24,25 +24,40 @@ func machineScenarios() []Scenario {
 		{Kind: resources.KindMachine, Action: "create", Prepare: func(z *actorstest.Zone) resources.Submission {
 			return create(machine(z))
 		}},
-		{Kind: resources.KindMachine, Action: "create", Variant: "off", Prepare: func(z *actorstest.Zone) resources.Submission {
-			m := machine(z)
-			m.Spec.Off = true
-			return create(m)
-		}},
-		{Kind: resources.KindMachine, Action: "create", Variant: "with-volume", Prepare: func(z *actorstest.Zone) resources.Submission {
-			m := machine(z)
-			m.Spec.Volumes = []resources.VolumeID{resources.VolumeID(z.Must(volume("data")))}
-			return create(m)
-		}},
+		{
+			Kind: resources.KindMachine, Action: "create", Variant: "off",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				m := machine(z)
+				m.Spec.Off = true
+				return create(m)
+			},
+		},
+		{
+			Kind: resources.KindMachine, Action: "create", Variant: "with-volume",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				m := machine(z)
+				m.Spec.Volumes = []resources.VolumeID{resources.VolumeID(z.Must(volume("data")))}
+				return create(m)
+			},
+		},
 		{Kind: resources.KindMachine, Action: "delete", Irreversible: true, Prepare: plain("delete", resources.Arguments{})},
-		{Kind: resources.KindMachine, Action: "delete", Variant: "with-forward", Irreversible: true, Prepare: deleteWithForward},
-		{Kind: resources.KindMachine, Action: "stop", Irreversible: true, Prepare: plain("stop", resources.Arguments{Force: true})},
+		{
+			Kind: resources.KindMachine, Action: "delete", Variant: "with-forward", Irreversible: true,
+			Prepare: deleteWithForward,
+		},
+		{
+			Kind: resources.KindMachine, Action: "stop", Irreversible: true,
+			Prepare: plain("stop", resources.Arguments{Force: true}),
+		},
 		{Kind: resources.KindMachine, Action: "start", Prepare: func(z *actorstest.Zone) resources.Submission {
 			m := machine(z)
 			m.Spec.Off = true
 			return do(resources.KindMachine, z.Must(m), "start", resources.Arguments{})
 		}},
-		{Kind: resources.KindMachine, Action: "reboot", Once: "RebootMachine", Prepare: plain("reboot", resources.Arguments{})},
+		{
+			Kind: resources.KindMachine, Action: "reboot", Once: "RebootMachine",
+			Prepare: plain("reboot", resources.Arguments{}),
+		},
 		{Kind: resources.KindMachine, Action: "pause", Prepare: plain("pause", resources.Arguments{})},
 		{Kind: resources.KindMachine, Action: "resume", Prepare: paused},
 		{Kind: resources.KindMachine, Action: "attach-volume", Prepare: attachVolume},

@@ -38,23 +38,35 @@ func Refusals() []Scenario {
 		on("detach-nic", "foreign", func(*actorstest.Zone, *resources.Machine) resources.Arguments {
 			return resources.Arguments{NicID: "nic-00000000000000000000000000"}
 		}),
-		{Kind: resources.KindMachine, Action: "create", Variant: "too-large", Prepare: func(z *actorstest.Zone) resources.Submission {
-			m := machine(z)
-			m.Spec.MemoryBytes = 1 << 43
-			return create(m)
-		}},
-		{Kind: resources.KindVolume, Action: "create", Variant: "too-large", Prepare: func(z *actorstest.Zone) resources.Submission {
-			z.Must(pool())
-			v := volume("huge")
-			v.Spec.SizeBytes = resources.MaxVolumeBytes
-			return create(v)
-		}},
-		{Kind: resources.KindVolume, Action: "create", Variant: "no-pool", Prepare: func(*actorstest.Zone) resources.Submission {
-			return create(volume("data"))
-		}},
-		{Kind: resources.KindSnapshot, Action: "create", Variant: "running-machine", Prepare: func(z *actorstest.Zone) resources.Submission {
-			m := actorstest.Get[*resources.Machine](z, resources.KindMachine, running(z))
-			return create(snapshot(string(m.Status.RootVolumeID)))
-		}},
+		{
+			Kind: resources.KindMachine, Action: "create", Variant: "too-large",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				m := machine(z)
+				m.Spec.MemoryBytes = 1 << 43
+				return create(m)
+			},
+		},
+		{
+			Kind: resources.KindVolume, Action: "create", Variant: "too-large",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				z.Must(pool())
+				v := volume("huge")
+				v.Spec.SizeBytes = resources.MaxVolumeBytes
+				return create(v)
+			},
+		},
+		{
+			Kind: resources.KindVolume, Action: "create", Variant: "no-pool",
+			Prepare: func(*actorstest.Zone) resources.Submission {
+				return create(volume("data"))
+			},
+		},
+		{
+			Kind: resources.KindSnapshot, Action: "create", Variant: "running-machine",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				m := actorstest.Get[*resources.Machine](z, resources.KindMachine, running(z))
+				return create(snapshot(string(m.Status.RootVolumeID)))
+			},
+		},
 	}
 }

@@ -14,9 +14,12 @@ func poolScenarios() []Scenario {
 		{Kind: resources.KindPool, Action: "create", Prepare: func(*actorstest.Zone) resources.Submission {
 			return create(pool())
 		}},
-		{Kind: resources.KindPool, Action: "delete", Irreversible: true, Prepare: func(z *actorstest.Zone) resources.Submission {
-			return do(resources.KindPool, z.Must(pool()), "delete", resources.Arguments{})
-		}},
+		{
+			Kind: resources.KindPool, Action: "delete", Irreversible: true,
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				return do(resources.KindPool, z.Must(pool()), "delete", resources.Arguments{})
+			},
+		},
 	}
 }
 
@@ -66,11 +69,14 @@ func volumeScenarios() []Scenario {
 		{Kind: resources.KindVolume, Action: "grow", Prepare: func(z *actorstest.Zone) resources.Submission {
 			return do(resources.KindVolume, withVolume(z), "grow", resources.Arguments{SizeBytes: 2 * gib})
 		}},
-		{Kind: resources.KindVolume, Action: "revert", Once: "RevertSnapshot", Prepare: func(z *actorstest.Zone) resources.Submission {
-			vol := withVolume(z)
-			snap := z.Must(snapshot(vol))
-			return do(resources.KindVolume, vol, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
-		}},
+		{
+			Kind: resources.KindVolume, Action: "revert", Once: "RevertSnapshot",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				vol := withVolume(z)
+				snap := z.Must(snapshot(vol))
+				return do(resources.KindVolume, vol, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
+			},
+		},
 		{Kind: resources.KindSnapshot, Action: "create", Prepare: func(z *actorstest.Zone) resources.Submission {
 			return create(snapshot(withVolume(z)))
 		}},

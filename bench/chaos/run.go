@@ -54,29 +54,29 @@ func run(ctx context.Context, s settings) (*report, error) {
 	return r, os.RemoveAll(dir)
 }
 
-func chaos(ctx context.Context, s settings, server *server.Server, r *report) error {
-	if err := server.Start(); err != nil {
+func chaos(ctx context.Context, s settings, target *server.Server, r *report) error {
+	if err := target.Start(); err != nil {
 		return err
 	}
-	defer server.Kill() //nolint:errcheck // the last thing done
-	c, err := server.Client(ctx)
+	defer target.Kill() //nolint:errcheck // the last thing done
+	c, err := target.Client(ctx)
 	if err != nil {
 		return err
 	}
 	stock := &stock{ids: map[string][]string{}}
-	if err := furnish(ctx, s, server.Dir, c, stock); err != nil {
+	if err := furnish(ctx, s, target.Dir, c, stock); err != nil {
 		return err
 	}
 	ledger := &ledger{seen: map[string]bool{}}
-	kills, err := disturb(ctx, s, server, c, stock, ledger)
+	kills, err := disturb(ctx, s, target, c, stock, ledger)
 	if err != nil {
 		return err
 	}
 	r.Kills, r.Operations, r.Refused = kills, len(ledger.accepted), ledger.refused
-	if c, err = server.Client(ctx); err != nil {
+	if c, err = target.Client(ctx); err != nil {
 		return err
 	}
-	check := &checker{report: r, client: c, ledger: ledger, dir: server.Dir, real: s.real}
+	check := &checker{report: r, client: c, ledger: ledger, dir: target.Dir, real: s.real}
 	if err := check.run(ctx, settlePatience); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func chaos(ctx context.Context, s settings, server *server.Server, r *report) er
 			return err
 		}
 	}
-	if err := server.Stop(ctx, c); err != nil {
+	if err := target.Stop(ctx, c); err != nil {
 		return err
 	}
 	return check.state()
@@ -96,7 +96,7 @@ func chaos(ctx context.Context, s settings, server *server.Server, r *report) er
 
 // disturb lets the workers work while the killer kills.
 func disturb(
-	ctx context.Context, s settings, server *server.Server, c *client.Client, stock *stock, ledger *ledger,
+	ctx context.Context, s settings, target *server.Server, c *client.Client, stock *stock, ledger *ledger,
 ) (int, error) {
 	working, stop := context.WithTimeout(ctx, s.duration)
 	defer stop()
@@ -106,7 +106,7 @@ func disturb(
 		wg.Go(func() { w.run(working) })
 	}
 	k := &killer{
-		server: server, client: c, random: rand.New(rand.NewPCG(s.seed, 0)), limit: s.kills,
+		server: target, client: c, random: rand.New(rand.NewPCG(s.seed, 0)), limit: s.kills,
 		shortest: simShortest, longest: simLongest,
 	}
 	if s.real {
@@ -167,7 +167,8 @@ func (f *furnisher) create(plural, name string, spec map[string]any) {
 	if f.err != nil {
 		return
 	}
-	answer, err := f.client.Insist(f.ctx, http.MethodPost, "/v1/"+plural+"?wait=60s", map[string]any{"name": name, "spec": spec})
+	body := map[string]any{"name": name, "spec": spec}
+	answer, err := f.client.Insist(f.ctx, http.MethodPost, "/v1/"+plural+"?wait=60s", body)
 	if err != nil {
 		f.err = err
 		return

@@ -104,12 +104,13 @@ func (w *worker) acts() []act {
 		}
 	}
 	none := func() map[string]any { return map[string]any{} }
+	size := func() map[string]any { return map[string]any{"sizeBytes": gib * (1 + w.random.IntN(4))} }
 	volume := func() map[string]any { return map[string]any{"volumeId": w.stock.pick(w.random, "volume")} }
 	return []act{
 		w.createVolume, w.createVolume, w.createVolume, w.createMachine, w.createMachine, w.createSnapshot, w.createRule,
 		w.remove("volume", "volumes"), w.remove("volume", "volumes"), w.remove("machine", "machines"),
 		w.remove("snapshot", "snapshots"), w.remove("snapshot", "snapshots"), w.remove("rule", "rules"),
-		on("volume", "volumes", "grow", func() map[string]any { return map[string]any{"sizeBytes": gib * (1 + w.random.IntN(4))} }),
+		on("volume", "volumes", "grow", size),
 		on("machine", "machines", "stop", func() map[string]any { return map[string]any{"force": true, "graceSeconds": 1} }),
 		on("machine", "machines", "start", none), on("machine", "machines", "reboot", none),
 		on("machine", "machines", "pause", none), on("machine", "machines", "resume", none),
@@ -180,7 +181,8 @@ func (w *worker) cancelSomething(ctx context.Context) {
 	if id == "" || w.random.IntN(3) != 0 {
 		return
 	}
-	w.client.Insist(ctx, http.MethodPost, "/v1/operations/"+id+"/actions/cancel", map[string]any{}) //nolint:errcheck // it may have ended
+	path := "/v1/operations/" + id + "/actions/cancel"
+	w.client.Insist(ctx, http.MethodPost, path, map[string]any{}) //nolint:errcheck // it may have ended
 }
 
 // ask sends a request until it is answered and notes what was promised.
@@ -207,7 +209,8 @@ func (w *worker) ask(ctx context.Context, method, path string, body any) bool {
 	}
 	// Wait for most of them, as people do.
 	if w.random.IntN(4) != 0 {
-		w.client.Insist(ctx, http.MethodGet, "/v1/operations/"+a.id+"?wait=2s", nil) //nolint:errcheck // the end is checked later
+		end := "/v1/operations/" + a.id + "?wait=2s"
+		w.client.Insist(ctx, http.MethodGet, end, nil) //nolint:errcheck // the end is checked later
 	}
 	return true
 }

@@ -102,7 +102,7 @@ func (f *filler) volume(i int) resources.Resource {
 
 func newID(kind resources.Kind) string {
 	var entropy [10]byte
-	rand.Read(entropy[:]) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(entropy[:]) // never fails (crypto/rand)
 	return resources.NewVocabulary().NewID(kind, time.Now(), entropy)
 }
 

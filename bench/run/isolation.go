@@ -15,7 +15,7 @@ const (
 	healthyCallers  = 4
 	neighbourRate   = 10 // operations a second on the other driver, faulty or not
 	isolationTarget = 1.2
-	calmPatience    = 15 * time.Second
+	calmPatience    = 3 * time.Second
 )
 
 // faults are the ways a driver goes wrong, in the simulator's language.
@@ -54,16 +54,16 @@ type isolationBench struct {
 }
 
 func (b *isolationBench) prepare(ctx context.Context, rule string) (err error) {
-	if b.healthy, err = create(ctx, b.client, "pools", "healthy", roomyPool(simulator, "")); err != nil {
+	if b.healthy, err = createPool(ctx, b.client, "healthy", roomyPool(simulator, "")); err != nil {
 		return err
 	}
-	if b.well, err = create(ctx, b.client, "pools", "well", roomyPool(faultyProduct, "")); err != nil {
+	if b.well, err = createPool(ctx, b.client, "well", roomyPool(faultyProduct, "")); err != nil {
 		return err
 	}
-	if b.faulty, err = create(ctx, b.client, "pools", "faulty", roomyPool(faultyProduct, rule)); err != nil {
+	if b.faulty, err = createPool(ctx, b.client, "faulty", roomyPool(faultyProduct, rule)); err != nil {
 		return err
 	}
-	_, err = createVolumes(ctx, b.client, b.healthy, healthyCallers, b.settings.duration) // warm
+	_, err = createVolumes(ctx, b.client, b.healthy, healthyCallers, b.settings.round) // warm
 	return err
 }
 
@@ -102,7 +102,7 @@ func (b *isolationBench) round(ctx context.Context, pool string) ([]time.Duratio
 	asking, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { n.run(asking) })
-	took, err := createVolumes(ctx, b.client, b.healthy, healthyCallers, b.settings.duration)
+	took, err := createVolumes(ctx, b.client, b.healthy, healthyCallers, b.settings.round)
 	stop()
 	wg.Wait()
 	if err != nil {
@@ -141,17 +141,17 @@ func (n *neighbour) calm(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, calmPatience)
 	defer cancel()
 	for _, id := range n.asked {
-		n.client.Do(ctx, http.MethodPost, "/v1/operations/"+id+"/actions/cancel", client.NewKey(), map[string]any{}) //nolint:errcheck // it may have ended
+		path := "/v1/operations/" + id + "/actions/cancel"
+		n.client.Do(ctx, http.MethodPost, path, client.NewKey(), map[string]any{}) //nolint:errcheck // it may have ended
 	}
 	for _, id := range n.asked {
-		answer, err := n.client.Do(ctx, http.MethodGet, "/v1/operations/"+id+"?wait=5s", "", nil)
+		_, err := n.client.Do(ctx, http.MethodGet, "/v1/operations/"+id+"?wait=5s", "", nil)
 		if ctx.Err() != nil {
-			return nil // what is left waits for its next try
+			return nil // what is left waits for its next try, or for its call to end
 		}
 		if err != nil {
 			return err
 		}
-		_ = answer
 	}
 	return nil
 }

@@ -23,15 +23,18 @@ type settings struct {
 	// resources to fill the zone with, ascending, and requests per list.
 	resources []int
 	requests  int
-	// rounds of isolation per fault; each is twice a duration.
+	// rounds of isolation for each fault, and how long each half of one takes.
 	rounds int
+	round  time.Duration
+	// settle lets a server that was just started come to rest.
+	settle time.Duration
 	keep   bool
 }
 
 func full() settings {
 	return settings{
 		callers: []int{1, 16, 256}, duration: 5 * time.Second,
-		resources: []int{100_000, 1_000_000}, requests: 500, rounds: 5,
+		resources: []int{100_000, 1_000_000}, requests: 500, rounds: 4, round: 3 * time.Second, settle: 5 * time.Second,
 	}
 }
 
@@ -39,7 +42,7 @@ func full() settings {
 func brief() settings {
 	return settings{
 		callers: []int{1, 16}, duration: 500 * time.Millisecond,
-		resources: []int{2_000}, requests: 50, rounds: 1,
+		resources: []int{2_000}, requests: 50, rounds: 1, round: 500 * time.Millisecond, settle: 500 * time.Millisecond,
 	}
 }
 

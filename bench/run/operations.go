@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -17,7 +18,7 @@ const simulator = "bulkhead/sim"
 // request to its durable end.
 func operations(ctx context.Context, s settings, p *printer) error {
 	return withServer(ctx, s, func(on subject) error {
-		pool, err := create(ctx, on.client, "pools", "bench", roomyPool(simulator, ""))
+		pool, err := createPool(ctx, on.client, "bench", roomyPool(simulator, ""))
 		if err != nil {
 			return err
 		}
@@ -80,16 +81,21 @@ func (o *operationsBench) measure(ctx context.Context, callers int, duration tim
 		return nil
 	}
 	n := float64(len(took))
+	if n == 0 {
+		return errors.New("no operation ended in time")
+	}
 	took = sorted(took)
 	o.rates[callers] = n / elapsed.Seconds()
 	frames := after.frames - before.frames
 	return o.printer.print(map[string]any{
 		"bench": "operations", "callers": callers, "operations": len(took),
-		"opsPerSecond": rounded(o.rates[callers]), "p50Ms": millis(quantile(took, 0.5)), "p99Ms": millis(quantile(took, 0.99)),
-		"serverCpuMsPerOp": rounded(millis(after.server-before.server) / n),
-		"driverCpuMsPerOp": rounded(millis(after.driver-before.driver) / n),
-		"commandsPerEntry": rounded((after.commands - before.commands) / frames),
-		"entriesPerOp":     rounded(frames / n), "commandsPerOp": rounded((after.commands - before.commands) / n),
+		"opsPerSecond": rounded(o.rates[callers]),
+		"p50Ms":        millis(quantile(took, 0.5)), "p99Ms": millis(quantile(took, 0.99)),
+		"serverCpuMsPerOp":     rounded(millis(after.server-before.server) / n),
+		"serverCpuWaitMsPerOp": rounded(millis(after.waited-before.waited) / n),
+		"driverCpuMsPerOp":     rounded(millis(after.driver-before.driver) / n),
+		"commandsPerEntry":     rounded((after.commands - before.commands) / frames),
+		"entriesPerOp":         rounded(frames / n), "commandsPerOp": rounded((after.commands - before.commands) / n),
 		"entryStoredMs": rounded((after.stored - before.stored) / (after.appends - before.appends) * 1000),
 		"stateApplyMs":  rounded((after.applied - before.applied) / (after.applies - before.applies) * 1000),
 	})
@@ -109,6 +115,7 @@ func (o *operationsBench) compare(callers []int) error {
 // usage is what the server has used so far.
 type usage struct {
 	server, driver   time.Duration
+	waited           time.Duration
 	commands, frames float64
 	stored, appends  float64
 	applied, applies float64
@@ -116,6 +123,9 @@ type usage struct {
 
 func (o *operationsBench) usage(ctx context.Context) (u usage, err error) {
 	if u.server, err = cpuTime(o.on.PID()); err != nil {
+		return u, err
+	}
+	if u.waited, err = waitTime(o.on.PID()); err != nil {
 		return u, err
 	}
 	if u.driver, err = cpuTime(o.driver); err != nil {

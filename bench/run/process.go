@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -68,15 +69,15 @@ func (on *subject) begin(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// create makes a resource, waits for its end and returns its id.
-func create(ctx context.Context, c *client.Client, plural, name string, spec map[string]any) (string, error) {
+// createPool makes a pool, waits for its end and returns its id.
+func createPool(ctx context.Context, c *client.Client, name string, spec map[string]any) (string, error) {
 	body := map[string]any{"name": name, "spec": spec}
-	answer, err := c.Insist(ctx, http.MethodPost, "/v1/"+plural+"?wait=60s", body)
+	answer, err := c.Insist(ctx, http.MethodPost, "/v1/pools?wait=60s", body)
 	if err != nil {
 		return "", err
 	}
 	if answer.Text("phase") != "succeeded" {
-		return "", fmt.Errorf("creating %s in %s: %d %v", name, plural, answer.Status, answer.Body)
+		return "", fmt.Errorf("creating pool %s: %d %v", name, answer.Status, answer.Body)
 	}
 	return fmt.Sprint(answer.Part("target")["id"]), nil
 }
@@ -101,6 +102,28 @@ func cpuTime(pids ...int) (time.Duration, error) {
 		}
 	}
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+}
+
+// waitTime returns how long the threads of a process were ready to run and got no
+// processor: on a machine with others on it, what they cost us.
+func waitTime(pid int) (time.Duration, error) {
+	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(paths) == 0 {
+		return 0, fmt.Errorf("reading the waiting time of process %d: found %d threads (%w)", pid, len(paths), err)
+	}
+	var total time.Duration
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var ran, waited, slices int64
+		if _, err := fmt.Sscan(string(data), &ran, &waited, &slices); err != nil {
+			return 0, fmt.Errorf("reading the waiting time of process %d: %w", pid, err)
+		}
+		total += time.Duration(waited)
+	}
+	return total, nil
 }
 
 // memory is what a process has resident, in bytes. File is what it maps from

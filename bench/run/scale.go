@@ -16,9 +16,6 @@ const (
 	memoryTarget = 1024 // bytes per idle resource
 )
 
-// settleTime lets a server that was just started come to rest.
-const settleTime = 5 * time.Second
-
 // scale measures start, memory and lists of zones that hold many resources.
 func scale(ctx context.Context, s settings, p *printer) (err error) {
 	on, clean, err := newSubject(s)
@@ -60,17 +57,17 @@ func (b *scaleBench) idle(ctx context.Context) (m memory, err error) {
 		return m, errors.Join(err, b.on.Kill())
 	}
 	defer func() { err = errors.Join(err, b.on.Stop(context.WithoutCancel(ctx), b.on.client)) }()
-	if err := rest(ctx); err != nil {
+	if err := rest(ctx, b.settings.settle); err != nil {
 		return m, err
 	}
 	return memoryOf(b.on.PID())
 }
 
-func rest(ctx context.Context) error {
+func rest(ctx context.Context, long time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the server to come to rest: %w", ctx.Err())
-	case <-time.After(settleTime):
+	case <-time.After(long):
 		return nil
 	}
 }
@@ -81,7 +78,7 @@ func (b *scaleBench) measure(ctx context.Context, n int, filled time.Duration) (
 		return errors.Join(err, b.on.Kill())
 	}
 	defer func() { err = errors.Join(err, b.on.Stop(context.WithoutCancel(ctx), b.on.client)) }()
-	if err := rest(ctx); err != nil {
+	if err := rest(ctx, b.settings.settle); err != nil {
 		return err
 	}
 	m, err := memoryOf(b.on.PID())
@@ -119,8 +116,11 @@ func (b *scaleBench) lists(ctx context.Context, n int) error {
 	label := url.QueryEscape(labelKey + "=" + labelValue(0))
 	pool := string(b.filler.pools[0])
 	for _, list := range []struct{ name, filter string }{
-		{"all", ""}, {"label", "&labelSelector=" + label}, {"poolId", "&poolId=" + pool},
-		{"poolId+label", "&poolId=" + pool + "&labelSelector=" + label}, {"phase", "&phase=ready"},
+		{"all", ""},
+		{"label", "&labelSelector=" + label},
+		{"poolId", "&poolId=" + pool},
+		{"poolId+label", "&poolId=" + pool + "&labelSelector=" + label},
+		{"phase", "&phase=ready"},
 	} {
 		before, err := cpuTime(b.on.PID())
 		if err != nil {
@@ -138,7 +138,8 @@ func (b *scaleBench) lists(ctx context.Context, n int) error {
 		p99 := quantile(took, 0.99)
 		err = b.printer.print(map[string]any{
 			"bench": "scale-list", "resources": n, "filter": list.name, "pages": len(took),
-			"itemsPerPage": rounded(float64(items) / float64(len(took))), "p50Ms": millis(quantile(took, 0.5)), "p99Ms": millis(p99),
+			"itemsPerPage": rounded(float64(items) / float64(len(took))), "p50Ms": millis(quantile(took, 0.5)),
+			"p99Ms":              millis(p99),
 			"serverCpuMsPerPage": rounded(millis(after-before) / float64(len(took))),
 			"targetMs":           millis(pageTarget), "met": p99 < pageTarget,
 		})

@@ -25,7 +25,8 @@ func Child(builtIns []node.BuiltIn) (exitCode int, isChild bool) {
 		return driverProcess(builtIns, os.Args[2]), true
 	}
 	if len(os.Args) == 4 && os.Args[1] == asServer {
-		return serve(builtIns, os.Args[2], os.Args[3]), true
+		serve(builtIns, os.Args[2], os.Args[3])
+		return 1, true
 	}
 	return 0, false
 }
@@ -39,16 +40,15 @@ func driverProcess(builtIns []node.BuiltIn, name string) int {
 	return 2
 }
 
-// serve runs until it is killed.
-func serve(builtIns []node.BuiltIn, dataDir, listen string) int {
+// serve runs until it is killed; it returns only when it failed.
+func serve(builtIns []node.BuiltIn, dataDir, listen string) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	n, err := node.Start(context.Background(), Config(builtIns, dataDir, listen, log))
 	if err != nil {
 		log.Error("starting failed", slog.Any("error", err))
-		return 1
+		return
 	}
 	log.Error("the node ended", slog.Any("error", <-n.Failed()))
-	return 1
 }
 
 // Config is that of the node in a child process: with limits that no workload

@@ -32,7 +32,7 @@ type Server struct {
 // New prepares a server with a data directory that exists. Its log goes to the
 // file server.log in there.
 func New(dir string) (*Server, error) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // an address to bind to, nothing to wait for
 	if err != nil {
 		return nil, fmt.Errorf("finding a free port: %w", err)
 	}
@@ -53,7 +53,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
-	cmd := exec.Command(executable, asServer, s.Dir, s.Listen)
+	cmd := exec.Command(executable, asServer, s.Dir, s.Listen) //nolint:noctx // it lives until Kill
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -109,7 +109,7 @@ func devCommand() *cobra.Command {
 				if err := os.Chmod(config.DataDir, 0o711); err != nil {
 					return fmt.Errorf("making a temporary data directory: %w", err)
 				}
-				defer os.RemoveAll(config.DataDir)
+				defer os.RemoveAll(config.DataDir) //nolint:errcheck // the process ends; what is left is in a temporary directory
 			}
 			return serve(cmd.Context(), config, cmd.OutOrStdout(), true)
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -94,7 +95,7 @@ func (r *run) greet(ctx context.Context, m *Manifest, instance, workDir string) 
 		return fmt.Errorf("greeting the driver: it chose contract version %d, which was not offered", hello.GetApi())
 	}
 	for _, category := range m.Categories {
-		if !contains(hello.GetCategories(), category) {
+		if !slices.Contains(hello.GetCategories(), category) {
 			return fmt.Errorf("greeting the driver: it does not serve %s, which its manifest declares", category)
 		}
 	}
@@ -110,15 +111,6 @@ func (r *run) greet(ctx context.Context, m *Manifest, instance, workDir string) 
 	}
 	r.slots, r.refusal = make(chan struct{}, limit), make(chan struct{})
 	return nil
-}
-
-func contains(categories []driverpb.Category, wanted driverpb.Category) bool {
-	for _, category := range categories {
-		if category == wanted {
-			return true
-		}
-	}
-	return false
 }
 
 // configure sets the driver-wide properties.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -106,12 +107,10 @@ func (p *peerCheck) admit(raw net.Conn) error {
 	if err = errors.Join(err, credErr); err != nil {
 		return fmt.Errorf("reading peer credentials: %w", err)
 	}
-	for _, uid := range p.uids {
-		if int(ucred.Uid) == uid {
-			return nil
-		}
+	if !slices.Contains(p.uids, int(ucred.Uid)) {
+		return fmt.Errorf("refusing a connection from uid %d", ucred.Uid)
 	}
-	return fmt.Errorf("refusing a connection from uid %d", ucred.Uid)
+	return nil
 }
 
 // connectionLost tells whether the connection that ctx's call came on is broken.

@@ -58,7 +58,8 @@ func New(version string) *Registry {
 		}, []string{"kind", "action"}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "bulkhead_build_info", Help: "1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
+		Name: "bulkhead_build_info", Help: "1; the version is in the label.",
+		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
 	r.registry.MustRegister(r.proposals, r.frame, r.stored, r.applied, r.snapshots, r.leading, r.operations, r.duration,

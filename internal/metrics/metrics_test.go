@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func TestFiguresAreServed(t *testing.T) {
 	r.OperationEnded("volume", "create", "succeeded", time.Second)
 	r.Led(true)
 	answer := httptest.NewRecorder()
-	r.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	r.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`bulkhead_build_info{version="1.2.3"} 1`,
 		`bulkhead_log_proposal_seconds_count{outcome="failed"} 1`,

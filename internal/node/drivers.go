@@ -56,7 +56,8 @@ func (d *drivers) start(ctx context.Context) error {
 		if !record.Spec.Enabled {
 			continue
 		}
-		if _, err := d.host.Start(ctx, m, host.Setup{Grants: d.knownGrants(product), Properties: record.Spec.Properties}); err != nil {
+		setup := host.Setup{Grants: d.knownGrants(product), Properties: record.Spec.Properties}
+		if _, err := d.host.Start(ctx, m, setup); err != nil {
 			return fmt.Errorf("starting driver %s: %w", product, err)
 		}
 	}
@@ -98,7 +99,9 @@ func noDriver(product string) error {
 	return &resources.Error{
 		Class: resources.ClassNotFound, Code: "no-such-driver", Message: fmt.Sprintf("there is no driver %q", product),
 		Remedy: "list the drivers to see which there are",
-		Fields: []resources.FieldError{{Pointer: "/spec/driver", Code: "no-such-driver", Message: "names no installed driver"}},
+		Fields: []resources.FieldError{{
+			Pointer: "/spec/driver", Code: "no-such-driver", Message: "names no installed driver",
+		}},
 	}
 }
 
@@ -167,7 +170,7 @@ func (d *drivers) grantsOf(product string, properties map[string]any) []host.Gra
 		if !ok || p.PathAccess == "" || path == "" {
 			continue
 		}
-		for _, one := range strings.Split(path, ":") {
+		for one := range strings.SplitSeq(path, ":") {
 			grants = append(grants, host.Grant{Path: one, ReadWrite: p.PathAccess == accessReadWrite})
 		}
 	}
@@ -186,8 +189,9 @@ func (d *drivers) knownGrants(product string) []host.Grant {
 		_, properties := operations.DriverOf(r)
 		return d.grantsOf(product, properties)
 	}
+	bound := []resources.Kind{resources.KindPool, resources.KindImageStore, resources.KindHost, resources.KindNetwork}
 	err := d.state.View(func(v *persistence.View) error {
-		for _, kind := range []resources.Kind{resources.KindPool, resources.KindImageStore, resources.KindHost, resources.KindNetwork} {
+		for _, kind := range bound {
 			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
 				grants = append(grants, own(r)...)
 				return true

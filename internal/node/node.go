@@ -126,14 +126,14 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	listener, err := net.Listen("tcp", n.config.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", n.config.Listen)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; is another server running?", n.config.Listen, err)
 	}
 	n.address = listener.Addr()
 	for _, step := range []func(context.Context) error{n.openState, n.openLog, n.bootstrap, n.openHost, n.openActors} {
 		if err := step(ctx); err != nil {
-			listener.Close() //nolint:errcheck // the first error says more
+			listener.Close()
 			return err
 		}
 	}
@@ -220,13 +220,13 @@ func (n *Node) bootstrap(ctx context.Context) error {
 // firstToken makes an administrator's token if there is none at all. Its text is
 // kept in a file that only the server's user can read, and nowhere else.
 func (n *Node) firstToken(vocabulary resources.Vocabulary, now time.Time) (string, *resources.Token, error) {
-	var any bool
+	var some bool
 	err := n.machine.View(func(v *persistence.View) error {
 		page, err := v.List(resources.Query{Kind: resources.KindToken, Limit: 1})
-		any = len(page.Items) > 0
+		some = len(page.Items) > 0
 		return err
 	})
-	if err != nil || any {
+	if err != nil || some {
 		return "", nil, err
 	}
 	secret := door.NewSecret()
@@ -245,7 +245,7 @@ func (n *Node) firstToken(vocabulary resources.Vocabulary, now time.Time) (strin
 
 func newID(v resources.Vocabulary, kind resources.Kind, now time.Time) string {
 	var entropy [10]byte
-	rand.Read(entropy[:]) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(entropy[:]) // never fails (crypto/rand)
 	return v.NewID(kind, now, entropy)
 }
 

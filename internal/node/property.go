@@ -30,7 +30,8 @@ func describe(reply *driverpb.DescribeReply) description {
 func capabilities(shown map[string]any) *driverpb.Capabilities {
 	c := &driverpb.Capabilities{}
 	if data, err := json.Marshal(shown); err == nil {
-		protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, c) //nolint:errcheck // ours; at worst nothing is known
+		lenient := protojson.UnmarshalOptions{DiscardUnknown: true}
+		lenient.Unmarshal(data, c) //nolint:errcheck // ours; at worst nothing is known
 	}
 	return c
 }
@@ -39,7 +40,8 @@ func property(p *driverpb.Property) resources.Property {
 	out := resources.Property{
 		Key: p.GetKey(), Scope: p.GetScope(), Label: p.GetLabel(), Description: p.GetDescription(),
 		Required: p.GetRequired(), Immutable: p.GetImmutable(), Secret: p.GetSecret(), MaxLength: p.GetMaxLength(),
-		Pattern: p.GetPattern(), Min: p.Min, Max: p.Max, Default: p.GetDefault().AsInterface(), //nolint:protogetter // nil means none
+		Pattern: p.GetPattern(), Default: p.GetDefault().AsInterface(),
+		Min: p.Min, Max: p.Max, // not their getters: nil means none
 		Type: map[driverpb.Property_Type]string{
 			driverpb.Property_TYPE_STRING: "string", driverpb.Property_TYPE_NUMBER: "number",
 			driverpb.Property_TYPE_BOOLEAN: "boolean", driverpb.Property_TYPE_DATE: "date",
@@ -129,7 +131,8 @@ func check(p *resources.Problems, prop resources.Property, value any) {
 			p.Add("bad-date", "must be a date such as 2026-01-31")
 		}
 	}
-	if len(prop.Enum) > 0 && !slices.ContainsFunc(prop.Enum, func(e any) bool { return fmt.Sprint(e) == fmt.Sprint(value) }) {
+	isValue := func(e any) bool { return fmt.Sprint(e) == fmt.Sprint(value) }
+	if len(prop.Enum) > 0 && !slices.ContainsFunc(prop.Enum, isValue) {
 		p.Add("not-allowed", "must be one of %v", prop.Enum)
 	}
 }

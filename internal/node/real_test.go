@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -160,13 +161,13 @@ func (w *world) fetch(patience time.Duration) string {
 // tearDown deletes everything, the last made first.
 func (w *world) tearDown() {
 	w.t.Helper()
-	for i := len(w.ids) - 1; i >= 0; i-- {
-		if w.ids[i] == "rules/"+w.rule {
+	for _, id := range slices.Backward(w.ids) {
+		if id == "rules/"+w.rule {
 			continue // goes with the machine
 		}
-		status, op := w.call("DELETE", "/v1/"+w.ids[i]+"?wait=60s", nil)
+		status, op := w.call("DELETE", "/v1/"+id+"?wait=60s", nil)
 		if status != http.StatusAccepted || op["phase"] != "succeeded" {
-			w.t.Errorf("deleting %s: %d %v", w.ids[i], status, op)
+			w.t.Errorf("deleting %s: %d %v", id, status, op)
 		}
 	}
 }

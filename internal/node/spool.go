@@ -46,7 +46,7 @@ func (s *spool) Spool(
 		return "", 0, fmt.Errorf("spooling an upload: %w", err)
 	}
 	defer func() {
-		f.Close() //nolint:errcheck // it was synced, or the error is reported already
+		f.Close() // it was synced, or the error is reported already
 		if err != nil {
 			os.Remove(f.Name()) //nolint:errcheck // nothing more can be done about it
 		}

@@ -100,6 +100,8 @@ func finishes(cmd persistence.Command) bool {
 		return true
 	case *persistence.Submit:
 		return c.Fence != nil // asked for by an operation that was taken in before
+	case *persistence.Bootstrap:
+		return false
 	}
 	return false
 }

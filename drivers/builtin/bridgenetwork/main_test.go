@@ -15,6 +15,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -27,12 +28,19 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	sandbox.RunStageIfAsked()
 	switch {
+	case len(os.Args) > 1 && os.Args[1] == "driver-process": // as the manifest says
+		os.Exit(sdk.Main(bridgenetwork.New))
 	case os.Getenv(processMark) != "":
 		os.Exit(sdk.Main(bridgenetwork.New))
 	case os.Getenv(tapMark) != "":
 		os.Exit(openTap(os.Args[1]))
 	case os.Getenv(enclosedMark) != "":
+		if err := furnish(); err != nil {
+			fmt.Fprintln(os.Stderr, "furnishing the namespaces for the tests:", err)
+			os.Exit(1)
+		}
 		os.Exit(drivertest.Main(m, bridgenetwork.New))
 	}
 	code, err := runEnclosed()
@@ -59,15 +67,15 @@ func runEnclosed() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The new process is made by this thread, and takes over its namespaces; the thread ends with the process.
-	runtime.LockOSThread()
-	if err := enclose(); err != nil {
-		return 0, fmt.Errorf("making namespaces for the tests: %w", err)
-	}
+	runtime.LockOSThread() // Pdeathsig follows the thread that started the process
 	command := exec.Command(executable, os.Args[1:]...)
 	command.Env = append(os.Environ(), enclosedMark+"=1")
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	command.SysProcAttr = &syscall.SysProcAttr{
+		Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
+		// As the first process of its namespace it takes all it started with it, however it ends.
+		Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
+	}
 	if err := command.Start(); err != nil {
 		return 0, err
 	}
@@ -85,12 +93,10 @@ func runEnclosed() (int, error) {
 	return 0, err
 }
 
-// enclose gives this thread a network with nothing but loopback, and a /run and a /dev/net/tun of its own.
-func enclose() error {
-	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
-		return err
-	}
-	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+// furnish gives the process, in its fresh namespaces, a /proc, a /run and a /dev/net/tun of its own, and a network with
+// nothing but loopback. None of it is seen outside.
+func furnish() error {
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return err
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {

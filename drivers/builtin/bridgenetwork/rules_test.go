@@ -268,7 +268,7 @@ func TestRulesChangeAtOnceUnderTraffic(t *testing.T) {
 		}
 		closed.Add(1)
 	}))
-	for i := 0; i < 40 || open.Load() < 300 || closed.Load() < 5; i++ {
+	for i := 0; !t.Failed() && (i < 40 || open.Load() < 300 || closed.Load() < 5); i++ {
 		if i%2 == 0 {
 			n.mustApply(many...)
 		} else {

@@ -5,10 +5,22 @@ import (
 	"time"
 )
 
-// TestBoot is the way a machine usually goes.
+// TestBoot is the way a machine usually goes, with each accelerator that works here.
 func TestBoot(t *testing.T) {
-	l := newLab(t)
-	l.openHost()
+	all, err := accelerators()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range all {
+		t.Run(kind, func(t *testing.T) { bootAndStop(t, kind) })
+	}
+}
+
+func bootAndStop(t *testing.T, accelerator string) {
+	l := newLabWith(t, accelerator)
+	if opened := l.openHost(); opened.GetAccelerator() != accelerator {
+		t.Errorf("opened with %s, want %s", opened.GetAccelerator(), accelerator)
+	}
 	spec := l.smallMachine("m1")
 	begun := time.Now()
 	if reply := l.startMachine("m1", spec); reply.GetState() != "running" {

@@ -30,7 +30,7 @@ func newStation(t *testing.T) *station {
 	t.Helper()
 	s := &station{lab: &lab{
 		t: t, dir: newStateDir(t), handles: map[string]*driverpb.Handle{},
-		properties: map[string]any{"accelerator": accelerator(), "observe_foreign": false},
+		properties: map[string]any{"accelerator": accelerator(t), "observe_foreign": false},
 	}}
 	if err := os.Mkdir(s.pool(), 0o770); err != nil {
 		t.Fatal(err)

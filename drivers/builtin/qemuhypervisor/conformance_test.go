@@ -21,6 +21,7 @@ func TestConformance(t *testing.T) {
 	n.owner = 0 // the kit runs all as one user
 	pool := newStateDir(t)
 	var taps atomic.Int64
+	properties := drivertest.Properties{"accelerator": accelerator(t), "observe_foreign": false, "disk_bus": "scsi"}
 	drivertest.Run(t, drivertest.Harness{
 		Start: drivertest.Process(drivertest.ProcessOptions{
 			Host: func(t testing.TB) sdk.Host { return newUnits(t, newStateDir(t), nil, os.TempDir()) },
@@ -29,7 +30,7 @@ func TestConformance(t *testing.T) {
 			Host: func(testing.TB) drivertest.Properties {
 				// SCSI disks can be unplugged without the guest's help, which saves a hundred boots; those that need
 				// it are in TestDiskHotPlug.
-				return drivertest.Properties{"accelerator": accelerator(), "observe_foreign": false, "disk_bus": "scsi"}
+				return properties
 			},
 			BadHosts: []drivertest.BadSetting{{
 				Name: "an accelerator that does not exist", Code: "property-invalid",

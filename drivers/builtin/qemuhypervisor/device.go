@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,44 +18,49 @@ import (
 // askAgain is how often the guest is asked to let go of a device: one that is still starting misses it.
 const askAgain = 2 * time.Second
 
+// peripherals is where QEMU lists devices that have a name of ours.
+const peripherals = "/machine/peripheral"
+
+// devices lists the names of all devices that were plugged in.
+func devices(ctx context.Context, monitor *qmp.Client) ([]string, error) {
+	var items []struct{ Name string }
+	if err := execute(ctx, monitor, "qom-list", map[string]string{"path": peripherals}, &items); err != nil {
+		return nil, fmt.Errorf("listing devices: %w", err)
+	}
+	names := make([]string, 0, len(items))
+	for _, item := range items {
+		names = append(names, item.Name)
+	}
+	return names, nil
+}
+
 // hasDevice tells whether a device that was plugged in is there.
 func hasDevice(ctx context.Context, monitor *qmp.Client, name string) (bool, error) {
-	var items []struct{ Name string }
-	path := map[string]string{"path": "/machine/peripheral"}
-	if err := execute(ctx, monitor, "qom-list", path, &items); err != nil {
-		return false, fmt.Errorf("listing devices: %w", err)
-	}
-	for _, item := range items {
-		if item.Name == name {
-			return true, nil
-		}
-	}
-	return false, nil
+	names, err := devices(ctx, monitor)
+	return slices.Contains(names, name), err
 }
 
-type pciDevice struct {
-	ID     string `json:"qdev_id"`
-	Bridge *struct {
-		Devices []pciDevice `json:"devices"`
-	} `json:"pci_bridge"`
-}
-
-// freePort finds a slot that nothing is plugged into.
+// freePort finds a slot that nothing is plugged into. Query-pci would not do: it shows what is behind a slot only once
+// the firmware has been there.
 func freePort(ctx context.Context, monitor *qmp.Client) (string, error) {
-	var buses []struct {
-		Devices []pciDevice `json:"devices"`
+	names, err := devices(ctx, monitor)
+	if err != nil {
+		return "", err
 	}
-	if err := execute(ctx, monitor, "query-pci", nil, &buses); err != nil {
-		return "", fmt.Errorf("listing slots: %w", err)
-	}
-	free := map[string]bool{}
-	for _, bus := range buses {
-		for _, device := range bus.Devices {
-			free[device.ID] = device.Bridge != nil && len(device.Bridge.Devices) == 0
+	taken := map[string]bool{}
+	for _, name := range names {
+		if !commandline.IsPluggable(name) {
+			continue
 		}
+		var bus string
+		parent := map[string]string{"path": peripherals + "/" + name, "property": "parent_bus"}
+		if err := execute(ctx, monitor, "qom-get", parent, &bus); err != nil && !isMissing(err) {
+			return "", fmt.Errorf("looking where %s is: %w", name, err)
+		}
+		taken[path.Base(bus)] = true
 	}
 	for n := range commandline.Ports {
-		if free[commandline.Port(n)] {
+		if !taken[commandline.Port(n)] {
 			return commandline.Port(n), nil
 		}
 	}

@@ -142,8 +142,10 @@ func TestUnplugNeedsTheGuest(t *testing.T) {
 func TestAllSlots(t *testing.T) {
 	l := newLab(t)
 	l.openHost()
-	l.startMachine("m1", blankMachine())
-	for n := range 16 {
+	spec := blankMachine()
+	spec.Disks = []*driverpb.MachineDisk{l.newDisk("vol-first", 1<<20)}
+	l.startMachine("m1", spec)
+	for n := range 15 {
 		disk := l.newDisk(fmt.Sprintf("vol-%d", n), 1<<20)
 		l.must("m1")(l.client().AttachDisk(l.ctx(), l.diskRequest("m1", disk)))
 	}

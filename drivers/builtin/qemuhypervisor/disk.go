@@ -214,7 +214,7 @@ func refuseSATA(ctx context.Context, monitor *qmp.Client, device string) error {
 		return err
 	}
 	var kind string
-	path := map[string]string{"path": "/machine/peripheral/" + device, "property": "type"}
+	path := map[string]string{"path": peripherals + "/" + device, "property": "type"}
 	if err := execute(ctx, monitor, "qom-get", path, &kind); err != nil {
 		return fmt.Errorf("looking at the device: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -15,8 +14,7 @@ import (
 // TestOpenHost tries each accelerator for real. Where KVM does not work the driver has to find out, say why, and do
 // without it.
 func TestOpenHost(t *testing.T) {
-	l := newLab(t)
-	l.properties["accelerator"] = "tcg"
+	l := newLabWith(t, "tcg")
 	reply := l.openHost()
 	if reply.GetAccelerator() != "tcg" || reply.GetCpus() == 0 || reply.GetMemoryBytes() == 0 ||
 		reply.GetMemoryUsedBytes() == 0 || reply.GetArchitecture() != "x86_64" || reply.GetHypervisorVersion() == "" {
@@ -35,7 +33,7 @@ func TestOpenHost(t *testing.T) {
 		if auto.GetFacts()["kvm"] == "" {
 			t.Error("the host does not say why it does not use kvm")
 		}
-		t.Logf("KVM is not used: %s", auto.GetFacts()["kvm"])
+		t.Log(kvmUnused + auto.GetFacts()["kvm"])
 		fault := refused(t, err, driverpb.Class_CLASS_INVALID, "kvm-unusable")
 		if fault.GetField() != "/properties/accelerator" {
 			t.Errorf("the fault names %q", fault.GetField())
@@ -168,7 +166,7 @@ func TestObserve(t *testing.T) {
 		t.Errorf("the stranger is %v", seen)
 	}
 	for name, one := range all {
-		if one.GetState() == "foreign" && strings.HasPrefix(name, "m") && len(name) == 2 {
+		if pid := one.GetFacts().AsMap()["pid"]; one.GetState() == "foreign" && pid == float64(l.pid("m1")) {
 			t.Errorf("%s is ours, but listed as foreign too", name)
 		}
 	}

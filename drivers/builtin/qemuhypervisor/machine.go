@@ -16,6 +16,8 @@ const (
 	greetingLimit = 2 * time.Second
 	// commandLimit bounds ordinary commands; QEMU answers in microseconds unless its disk hangs.
 	commandLimit = 30 * time.Second
+	// endLimit is how soon the host knows that a process has ended.
+	endLimit = time.Second
 )
 
 // States and reasons of a MachineReply.
@@ -123,14 +125,39 @@ func (h *Hypervisor) find(ctx context.Context, id string, sockets ...string) (*m
 	if ctx.Err() != nil {
 		return nil, err
 	}
-	if m.unit, err = h.inspect(ctx, m.unit.GetName()); err != nil { // it may have ended meanwhile
+	m.status = ""
+	if err := h.awaitEnd(ctx, m); err != nil {
 		return nil, err
 	}
-	m.status = ""
 	if m.running() {
 		return m, errUnreachable
 	}
 	return m, nil
+}
+
+// awaitEnd gives the host a moment to notice that a QEMU which hung up has ended.
+func (h *Hypervisor) awaitEnd(ctx context.Context, m *machine) error {
+	ctx, cancel := context.WithTimeout(ctx, endLimit)
+	defer cancel()
+	again := time.NewTicker(appearEvery)
+	defer again.Stop()
+	for {
+		unit, err := h.inspect(ctx, m.unit.GetName())
+		if err == nil {
+			m.unit = unit
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if !m.running() {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // forChange finds a machine for a call that changes it.

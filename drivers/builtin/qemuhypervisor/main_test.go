@@ -73,9 +73,14 @@ func token() string { return "op-test/" + strconv.FormatInt(tokens.Add(1), 10) }
 // newLab makes a lab in which all is gone when the test ends.
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabWith(t, accelerator(t))
+}
+
+func newLabWith(t *testing.T, accelerator string) *lab {
+	t.Helper()
 	l := &lab{
 		t: t, dir: newStateDir(t), handles: map[string]*driverpb.Handle{},
-		properties: map[string]any{"accelerator": accelerator(), "observe_foreign": false},
+		properties: map[string]any{"accelerator": accelerator, "observe_foreign": false},
 	}
 	l.host = newUnits(t, l.dir, &sandbox.User{UID: guestID, GID: guestID}, l.work(), l.pool())
 	for _, dir := range []string{l.work(), l.pool()} {
@@ -89,12 +94,30 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// accelerator is what guests in tests run with: TEST_ACCELERATOR, else what works here, without trying each time.
-func accelerator() string {
-	if forced := os.Getenv("TEST_ACCELERATOR"); forced != "" {
-		return forced
+// accelerators are what guests can run with here: KVM where the driver finds that it works, and always TCG.
+var accelerators = sync.OnceValues(func() ([]string, error) {
+	// A process of its own finds out, since a test's lab ends with the test.
+	found, err := exec.Command("/proc/self/exe", "-test.run=^TestOpenHost$", "-test.v", "-test.count=1").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("trying out what works here: %w: %s", err, found)
 	}
-	return "tcg"
+	if strings.Contains(string(found), kvmUnused) {
+		return []string{"tcg"}, nil
+	}
+	return []string{"kvm", "tcg"}, nil
+})
+
+// kvmUnused is what TestOpenHost says where KVM does not work.
+const kvmUnused = "KVM is not used: "
+
+// accelerator is the best one.
+func accelerator(t testing.TB) string {
+	t.Helper()
+	all, err := accelerators()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0]
 }
 
 // newStateDir is short enough for sockets, and lets other users in.

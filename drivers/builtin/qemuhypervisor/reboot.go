@@ -62,7 +62,11 @@ func (m *machine) notRunning() error {
 		return sdk.Conflict("guest-ended", fmt.Sprintf("the guest of %s ended by itself (%s)", m.id, m.status),
 			"start the machine again")
 	}
-	return sdk.NotFound("machine-not-running", fmt.Sprintf("%s does not run", m.id), "start it first")
+	message := fmt.Sprintf("%s does not run", m.id)
+	if m.notes != nil {
+		message += fmt.Sprintf(": its QEMU ended with exit code %d", m.unit.GetExitCode())
+	}
+	return sdk.NotFound("machine-not-running", message, "start it first")
 }
 
 // stage notes how far the reboot came, before the next thing is done.

@@ -26,11 +26,11 @@ func bounded(t *testing.T) context.Context {
 // shell is the start of a shell script with the least confinement.
 func shell(t *testing.T, script string) process.Start {
 	t.Helper()
-	exec, err := sandbox.ExecPaths("/bin/sh")
+	shellPaths, err := sandbox.ExecPaths("/bin/sh")
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, err := sandbox.ExecPaths("/bin/sleep")
+	sleepPaths, err := sandbox.ExecPaths("/bin/sleep")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func shell(t *testing.T, script string) process.Start {
 		Stage: "/proc/self/exe", Output: null(t),
 		Spec: sandbox.Spec{
 			Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/bin"}, Dir: "/",
-			Read: append(sandbox.SystemRead(), "/"), Exec: append(exec, more...),
+			Read: append(sandbox.SystemRead(), "/"), Exec: append(shellPaths, sleepPaths...),
 		},
 	}
 }

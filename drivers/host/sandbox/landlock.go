@@ -50,7 +50,7 @@ func LandlockABI() (abi int, err error) {
 	case unix.ENOSYS:
 		return 0, errors.New("the kernel is built without Landlock (Linux 5.13 with CONFIG_SECURITY_LANDLOCK)")
 	case unix.EOPNOTSUPP:
-		return 0, errors.New("Landlock is built in but switched off")
+		return 0, errors.New("the kernel has Landlock built in but switched off")
 	}
 	return 0, fmt.Errorf("asking for Landlock: %w", errno)
 }

@@ -37,7 +37,7 @@ func execPaths(path string) ([]string, error) {
 	paths := []string{real}
 	file, err := elf.Open(real)
 	if err != nil {
-		return paths, nil //nolint:nilerr // not ELF: a script, which has no interpreter of this kind
+		return paths, nil // not ELF: a script, which has no interpreter of this kind
 	}
 	defer func() { _ = file.Close() }()
 	for _, segment := range file.Progs {
@@ -80,7 +80,7 @@ func shebang(path string) (string, error) {
 	}
 	words := strings.Fields(strings.TrimPrefix(line, "#!"))
 	if len(words) == 0 {
-		return "", fmt.Errorf("reading script %s: no program after #!", path)
+		return "", fmt.Errorf("reading script %s: its #! line names no program", path)
 	}
 	return words[0], nil
 }

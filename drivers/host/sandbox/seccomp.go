@@ -43,10 +43,6 @@ func notAbove(argument, value uint32) condition {
 	return condition{argument: argument, mask: allBits, jump: unix.BPF_JGT, value: value, negate: true}
 }
 
-func notEqual(argument, value uint32) condition {
-	return condition{argument: argument, mask: allBits, jump: unix.BPF_JEQ, value: value, negate: true}
-}
-
 func anyOf(argument, bits uint32) condition {
 	return condition{argument: argument, mask: allBits, jump: unix.BPF_JSET, value: bits}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -165,7 +166,8 @@ func (l *Launcher) run(
 	}
 	entry.Report = report
 	if err := u.commit(entry); err != nil {
-		l.set.config.Log.Warn("unit's report can't be recorded", "unit", u.name, "error", err.Error())
+		l.set.config.Log.Warn("unit's report can't be recorded",
+			slog.String("unit", u.name), slog.String("error", err.Error()))
 	}
 	return p, nil
 }

@@ -113,13 +113,13 @@ func (u *unit) resume() {
 	group := u.set.config.Cgroups.Find(u.groupName())
 	found, err := process.Find(u.record.Process)
 	if err != nil {
-		u.log("unit ended while no server ran", err)
+		u.log(err).Warn("unit ended while no server ran")
 		u.finish(process.Exit{}, group)
 		return
 	}
 	keeper, err := logs.Keep(u.pipePath(), u.logPath(), logLimits())
 	if err != nil {
-		u.log("unit's log can't be kept", err)
+		u.log(err).Warn("unit's log can't be kept")
 	}
 	u.follow(found, keeper, group)
 }
@@ -153,13 +153,13 @@ func (u *unit) finish(exit process.Exit, group *cgroup.Group) {
 	ctx, cancel := context.WithTimeout(context.Background(), killTime)
 	defer cancel()
 	if err := errors.Join(group.Kill(ctx), group.Remove()); err != nil {
-		u.log("unit's cgroup can't be removed", err)
+		u.log(err).Warn("unit's cgroup can't be removed")
 	}
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	u.record.Ended, u.record.EndedAt, u.record.ExitCode = true, time.Now(), exitCode(exit)
 	if err := record.Save(u.recordPath(), &u.record); err != nil {
-		u.log("unit's end can't be recorded", err)
+		u.log(err).Warn("unit's end can't be recorded")
 	}
 }
 
@@ -172,7 +172,7 @@ func (u *unit) closeKeeper() {
 		return
 	}
 	if err := keeper.Close(); err != nil {
-		u.log("unit's log can't be closed", err)
+		u.log(err).Warn("unit's log can't be closed")
 	}
 }
 
@@ -227,7 +227,8 @@ func (u *unit) terminate(ctx context.Context, grace time.Duration) (*driverpb.Un
 	return u.describe(), nil
 }
 
-func (u *unit) log(message string, err error) {
-	u.set.config.Log.Warn(message, slog.String("driver", u.driver), slog.String("unit", u.name),
+// log is where to tell of an error that nobody waits for.
+func (u *unit) log(err error) *slog.Logger {
+	return u.set.config.Log.With(slog.String("driver", u.driver), slog.String("unit", u.name),
 		slog.String("error", err.Error()))
 }

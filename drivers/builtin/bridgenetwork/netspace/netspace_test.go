@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,12 +22,25 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 )
 
+const enclosedMark = "NETSPACE_TEST_ENCLOSED"
+
+// TestMain runs the tests in mount and network namespaces of their own, which take with them what a test leaves.
 func TestMain(m *testing.M) {
+	if os.Getenv(enclosedMark) != "" {
+		goleak.VerifyTestMain(m)
+	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "these tests make network namespaces: run them as root")
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	command := exec.Command("/proc/self/exe", os.Args[1:]...)
+	command.Env = append(os.Environ(), enclosedMark+"=1")
+	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // directory returns a directory of namespaces that is gone after the test.

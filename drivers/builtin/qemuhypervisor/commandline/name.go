@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 )
 
 // nameDigits keeps the longest name ("device-..." and suffixes) below QEMU's 31 characters for block nodes.
@@ -33,13 +34,23 @@ func DiskNode(volume string) string { return DiskNodePrefix + Hash(volume) }
 func FileNode(volume string) string { return "file-" + Hash(volume) }
 
 // DiskDevice is the name of the device the guest sees of a volume.
-func DiskDevice(volume string) string { return "volume-" + Hash(volume) }
+func DiskDevice(volume string) string { return diskDevicePrefix + Hash(volume) }
 
 // NicBackend is the name of the host's side of a nic.
 func NicBackend(nic string) string { return "tap-" + Hash(nic) }
 
 // NicDevice is the name of the device the guest sees of a nic.
-func NicDevice(nic string) string { return "nic-" + Hash(nic) }
+func NicDevice(nic string) string { return nicDevicePrefix + Hash(nic) }
+
+const (
+	diskDevicePrefix = "volume-"
+	nicDevicePrefix  = "nic-"
+)
+
+// IsPluggable tells whether a device's name is that of a disk or nic.
+func IsPluggable(device string) bool {
+	return strings.HasPrefix(device, diskDevicePrefix) || strings.HasPrefix(device, nicDevicePrefix)
+}
 
 // Port is the name of the nth slot, from 0, that a device can be plugged into.
 func Port(n int) string { return fmt.Sprintf("port%d", n) }
