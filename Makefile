@@ -73,6 +73,10 @@ generate-check: $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Check that the generat
 operation-kit: ## Run every operation with a fault at every step
 	$(GO) test -count=1 $(TESTFLAGS) ./actors/operationstest/...
 
+.PHONY: power-loss
+power-loss: ## Take the disk away under a node, again and again (see docs/flakes.md: it fails now and then)
+	$(GO) test -count=1 -tags powerloss -run PowerLoss $(TESTFLAGS) ./internal/node/agreement
+
 .PHONY: chaos
 chaos: ## Random operations and kill -9: make chaos SEED=7 DURATION=60s
 	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION)

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(tapMark) != "":
 		os.Exit(openTap(os.Args[1]))
 	case os.Getenv(enclosedMark) != "":
-		if err := furnish(); err != nil {
+		if err := furnishOnce(); err != nil {
 			fmt.Fprintln(os.Stderr, "furnishing the namespaces for the tests:", err)
 			os.Exit(1)
 		}
@@ -91,6 +91,18 @@ func runEnclosed() (int, error) {
 		return max(exit.ExitCode(), 1), nil
 	}
 	return 0, err
+}
+
+// furnishOnce furnishes the namespaces unless this is a process that a test started in them.
+func furnishOnce() error {
+	const furnished = "furnished"
+	if os.Getenv(enclosedMark) == furnished {
+		return nil
+	}
+	if err := os.Setenv(enclosedMark, furnished); err != nil {
+		return err
+	}
+	return furnish()
 }
 
 // furnish gives the process, in its fresh namespaces, a /proc, a /run and a /dev/net/tun of its own, and a network with

@@ -1,3 +1,5 @@
+//go:build powerloss
+
 package agreement_test
 
 import (
