@@ -21,6 +21,7 @@ TESTFLAGS ?=
 GUEST ?= dist/guest.raw
 SEED ?= 1
 DURATION ?= 60s
+TIMES ?= 20
 
 # Tests of real drivers need root: where we are not, each test program runs under sudo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo -exec "'sudo --preserve-env=HOME,PATH,CI,GOCACHE,GOMODCACHE'")
@@ -69,13 +70,22 @@ generate-check: $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Check that the generat
 	scripts/setup.sh generate
 	PROTOC_GEN_GO=$(PROTOC_GEN_GO) PROTOC_GEN_GO_GRPC=$(PROTOC_GEN_GO_GRPC) scripts/generate.sh --check
 
+.PHONY: lint-openapi
+lint-openapi: ## Lint the API's documents with redocly and spectral (needs Node.js 20)
+	api/lint-openapi.sh
+
+.PHONY: clientgen
+clientgen: ## Generate clients in Go, TypeScript and Python from the API's documents, and compile them
+	api/clientgen.sh
+
 .PHONY: operation-kit
 operation-kit: ## Run every operation with a fault at every step
 	$(GO) test -count=1 $(TESTFLAGS) ./actors/operationstest/...
 
 .PHONY: power-loss
-power-loss: ## Take the disk away under a node, again and again (see docs/flakes.md: it fails now and then)
-	$(GO) test -count=1 -tags powerloss -run PowerLoss $(TESTFLAGS) ./internal/node/agreement
+power-loss: ## Cut the power, many times: make power-loss TIMES=20
+	$(GO) test $(AS_ROOT) -count=$(TIMES) -v -timeout=120m -run PowerLoss $(TESTFLAGS) \
+		./internal/node/agreement ./cluster ./persistence/badgerstore
 
 .PHONY: chaos
 chaos: ## Random operations and kill -9: make chaos SEED=7 DURATION=60s

@@ -4,7 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
-command -v npx >/dev/null || { echo "lint-openapi: npx is missing: install Node.js (apt-get install nodejs npm)" >&2; exit 1; }
+command -v npx >/dev/null || { echo "lint-openapi: npx is missing: install Node.js 20 or later from https://nodejs.org/" >&2; exit 1; }
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 for document in testdata/openapi.json testdata/openapi-3.0.json; do

@@ -222,34 +222,53 @@ func flip(b []byte, at int) []byte {
 	return b
 }
 
+// Damage in the last segment is found when the node is opened, damage before it when the entry is read.
 func TestDamagedLogEntryEndsTheNode(t *testing.T) {
-	dir := t.TempDir()
-	n := start(t, onDisk(dir, &ledger{}))
-	for _, command := range []string{"first", "the-one-to-damage", "last"} {
-		propose(t, n, command)
+	for name, behind := range map[string]int{"in the last segment": 1, "before it": 40} {
+		t.Run(name, func(t *testing.T) {
+			cfg := onDisk(t.TempDir(), &ledger{})
+			cfg.SegmentBytes = 16 << 10
+			n := start(t, cfg)
+			for _, command := range []string{"first", "the-one-to-damage"} {
+				propose(t, n, command)
+			}
+			for range behind {
+				propose(t, n, strings.Repeat("x", 1000))
+			}
+			stop(t, n)
+			damageLog(t, cfg.Dir, "the-one-to-damage")
+			l := &ledger{}
+			cfg.Machine = l
+			n, err := cluster.Open(cfg)
+			if behind == 1 {
+				want(t, "opening a node with a damaged log", err, cluster.ErrCorrupt)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "Failed() of a node with a damaged log", <-n.Failed(), cluster.ErrCorrupt)
+			want(t, "Ready() of a node with a damaged log", n.Ready(t.Context()), cluster.ErrStopped)
+			stop(t, n)
+			if got := l.commands(); len(got) > 1 {
+				t.Errorf("the ledger holds %q: it must not go beyond the damage", got)
+			}
+		})
 	}
-	stop(t, n)
+}
+
+// damageLog changes a bit of a command in the first segment of a log.
+func damageLog(t *testing.T, dir, command string) {
+	t.Helper()
 	segments, err := filepath.Glob(filepath.Join(dir, "log", "*.wal"))
-	if err != nil || len(segments) != 1 {
+	if err != nil || len(segments) == 0 {
 		t.Fatalf("log segments: %q, %v", segments, err)
 	}
 	content, err := os.ReadFile(segments[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := strings.Index(string(content), "the-one-to-damage")
-	rewrite(t, segments[0], flip(content, at))
-	l := &ledger{}
-	n, err = cluster.Open(onDisk(dir, l))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want(t, "Failed() of a node with a damaged log", <-n.Failed(), cluster.ErrCorrupt)
-	want(t, "Ready() of a node with a damaged log", n.Ready(t.Context()), cluster.ErrStopped)
-	stop(t, n)
-	if got := l.commands(); len(got) > 1 {
-		t.Errorf("the ledger holds %q: it must not go beyond the damage", got)
-	}
+	rewrite(t, segments[0], flip(content, strings.Index(string(content), command)))
 }
 
 func TestDiskLow(t *testing.T) {
@@ -288,7 +307,7 @@ func TestLogFailureEndsTheNode(t *testing.T) {
 	cfg := onDisk(dir, l)
 	n := start(t, cfg)
 	propose(t, n, "before")
-	cutPower(t, d.mount)
+	takeAway(t, d.mount)
 	_, err := n.Propose(t.Context(), []byte("during"))
 	want(t, "Propose without a disk", err, cluster.ErrUnknownOutcome)
 	want(t, "Failed() without a disk", <-n.Failed(), unix.EIO)
@@ -391,8 +410,9 @@ func run(tb testing.TB, name string, args ...string) {
 	}
 }
 
-// cutPower makes the file system of dir forget everything that is not yet on its disk, and refuse everything after.
-func cutPower(tb testing.TB, dir string) {
+// takeAway makes the file system of dir refuse everything from now on. It forgets what is not yet on its disk, but is
+// no power loss: a sync that is under way may succeed and have written nothing. See package powercut.
+func takeAway(tb testing.TB, dir string) {
 	tb.Helper()
 	const shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
 	f, err := os.Open(dir)

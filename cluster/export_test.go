@@ -65,3 +65,15 @@ func GuardStore(logs raft.LogStore, stable raft.StableStore, running bool, fail 
 	s.running.Store(running)
 	return s
 }
+
+// OpenLog opens the log of a node's directory.
+func OpenLog(dir string, segmentBytes int) (logs raft.LogStore, closeLog func() error, err error) {
+	s, err := openDisk(dir, Config{SegmentBytes: segmentBytes}, newRaftLogger(discardLog()))
+	return s.logs, s.close, err
+}
+
+// ScanTail scans a segment.
+func ScanTail(content []byte) (end, entries, indexStart int, err error) {
+	t, err := scanTail(content)
+	return t.end, t.entries, t.indexStart, err
+}

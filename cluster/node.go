@@ -97,6 +97,9 @@ func (n *Node) openStorage() (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, os.ErrPermission) { // dir may be new
+		return err
+	}
 	if n.lock, err = lockDir(dir); err != nil {
 		return err
 	}

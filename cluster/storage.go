@@ -44,11 +44,16 @@ func openDisk(dir string, cfg Config, log hclog.Logger) (storage, error) {
 	if err := os.MkdirAll(logDir, 0o700); err != nil {
 		return storage{}, err
 	}
-	logs, err := wal.Open(logDir, wal.WithSegmentSize(cfg.SegmentBytes), wal.WithLogger(log))
+	list := &segments{segmentBytes: cfg.SegmentBytes}
+	logs, err := wal.Open(logDir,
+		wal.WithSegmentSize(cfg.SegmentBytes), wal.WithLogger(log), wal.WithMetaStore(list))
 	if err != nil {
-		return storage{}, fmt.Errorf("opening the log: %w", logError(err))
+		return storage{}, errors.Join(fmt.Errorf("opening the log: %w", logError(err)), list.Close())
 	}
 	snapshots, err := openSnapshots(dir, log)
+	if err == nil {
+		err = syncDir(dir) // the folders of log and snapshots are new at times
+	}
 	if err != nil {
 		return storage{}, errors.Join(err, logs.Close())
 	}

@@ -2,27 +2,26 @@ package badgerstore_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
 
-// The tests that kill a process, or cut the power of its disk, run this test program again as a child that writes.
+// The tests that kill a process, or cut the power under it, run this test program again as a child that writes.
 const (
 	childMode = "BADGERSTORE_CHILD_MODE"
 	childDir  = "BADGERSTORE_CHILD_DIR"
 )
 
 func TestMain(m *testing.M) {
+	if powercut.Main() {
+		return
+	}
 	mode := os.Getenv(childMode)
 	if mode == "" {
 		os.Exit(m.Run())
@@ -34,8 +33,11 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// child opens the store in dir and writes until it is killed. Mode "until-rotation" instead cuts the power when Badger
-// began a new write-ahead file, and "trust-badger" does so with a store that does not watch the order of the files.
+// rotatedLine is what a child says when it stops because Badger began a new write-ahead file.
+const rotatedLine = "rotated"
+
+// child opens the store in dir and writes until it is killed. Mode "until-rotation" instead stops and says so when
+// Badger began a new write-ahead file, and "trust-badger" does so with a store that does not watch the order of files.
 func child(mode, dir string) error {
 	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
 	if err != nil {
@@ -63,7 +65,8 @@ func child(mode, dir string) error {
 			fmt.Println(n)
 		}
 		if rotated {
-			return cutPower(filepath.Dir(dir))
+			fmt.Println(rotatedLine)
+			<-make(chan struct{}) // the power goes
 		}
 	}
 }
@@ -157,7 +160,7 @@ func start(t *testing.T, mode, dir string) (*exec.Cmd, *lastLine) {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childMode+"="+mode, childDir+"="+dir)
-	out := &lastLine{}
+	out := &lastLine{rotated: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -166,11 +169,18 @@ func start(t *testing.T, mode, dir string) (*exec.Cmd, *lastLine) {
 }
 
 // lastLine remembers the last number written to it.
-type lastLine struct{ number uint64 }
+type lastLine struct {
+	number  uint64
+	rotated chan struct{} // closed when the child stopped there
+}
 
 // Write is called with whole lines: the child writes each with one call.
 func (l *lastLine) Write(b []byte) (int, error) {
 	for line := range lines(b) {
+		if line == rotatedLine {
+			close(l.rotated)
+			continue
+		}
 		if _, err := fmt.Sscan(line, &l.number); err != nil {
 			return 0, err
 		}
@@ -191,22 +201,4 @@ func lines(b []byte) func(yield func(string) bool) {
 			begin = i + 1
 		}
 	}
-}
-
-// cutPower makes the file system of dir forget everything that is not yet on its disk, and refuse everything after.
-func cutPower(dir string) error {
-	const (
-		shutdown   = 0x8004587d // EXT4_IOC_SHUTDOWN
-		noLogFlush = 2
-	)
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	flag := uint32(noLogFlush)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), shutdown, uintptr(unsafe.Pointer(&flag)))
-	if errno != 0 {
-		err = fmt.Errorf("shutting the file system down: %w", errno)
-	}
-	return errors.Join(err, f.Close())
 }

@@ -6,11 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
 
 // TestKilled kills a process that writes, many times, in the middle of small and of large updates. The store must hold
@@ -57,8 +57,8 @@ func end(t *testing.T, cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// TestPowerLoss cuts the power of a real file system at random moments of a load, and at the worst one: right after the
-// first write to a new write-ahead file was synced.
+// TestPowerLoss cuts the power of a disk at random moments of a load, and at the worst one: right after the first write
+// to a new write-ahead file was synced.
 func TestPowerLoss(t *testing.T) {
 	for _, mode := range []string{"load", "load", "load", "until-rotation", "until-rotation", "until-rotation"} {
 		n, synced, err := losePower(t, mode)
@@ -83,23 +83,29 @@ func TestPowerLossWithoutRotation(t *testing.T) {
 	t.Error("a store that leaves the order of the files to Badger lost nothing in ten power losses; is it still needed?")
 }
 
-// losePower runs a child on a file system of its own, cuts the power, and returns what is found after and how far Sync
-// had returned.
+// losePower runs a child on a disk of its own, cuts the power, and returns what is found after and how far Sync had
+// returned.
 func losePower(t *testing.T, mode string) (found, synced uint64, err error) {
 	t.Helper()
-	disk := newDisk(t, "1G")
-	dir := filepath.Join(disk.mount, "db")
+	disk := powercut.New(t, 1<<30)
+	dir := filepath.Join(disk.Dir, "db")
 	cmd, out := start(t, mode, dir)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	if mode == "load" {
 		time.Sleep(time.Duration(500+rand.IntN(1500)) * time.Millisecond) // a random moment, not a wait
-		if err := cutPower(disk.mount); err != nil {
-			t.Fatal(err)
+	} else {
+		select {
+		case <-out.rotated:
+		case err := <-ended:
+			t.Fatalf("the child ended by itself: %v", err)
 		}
-		end(t, cmd)
-	} else if err := cmd.Wait(); err != nil {
-		t.Fatalf("the child: %v", err)
 	}
-	disk.remount(t)
+	if err := disk.Cut(func() { _ = cmd.Process.Kill() }); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	disk.Restore(t)
 	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
 	if err != nil {
 		t.Fatalf("opening after the power loss: %v", err)
@@ -109,34 +115,4 @@ func losePower(t *testing.T, mode string) (found, synced uint64, err error) {
 		t.Fatal(err)
 	}
 	return found, out.number, err
-}
-
-// disk is an ext4 file system in a file.
-type disk struct{ image, mount string }
-
-func newDisk(tb testing.TB, size string) disk {
-	tb.Helper()
-	if os.Getuid() != 0 {
-		tb.Fatal("this test mounts file systems: run it as root")
-	}
-	d := disk{image: filepath.Join(tb.TempDir(), "disk"), mount: tb.TempDir()}
-	run(tb, "truncate", "-s", size, d.image)
-	run(tb, "mkfs.ext4", "-q", "-m", "0", d.image) // from e2fsprogs
-	run(tb, "mount", "-o", "loop", d.image, d.mount)
-	tb.Cleanup(func() { run(tb, "umount", d.mount) })
-	return d
-}
-
-// remount lets the file system come back as after a power loss.
-func (d disk) remount(tb testing.TB) {
-	tb.Helper()
-	run(tb, "umount", d.mount)
-	run(tb, "mount", "-o", "loop", d.image, d.mount)
-}
-
-func run(tb testing.TB, name string, args ...string) {
-	tb.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		tb.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
-	}
 }

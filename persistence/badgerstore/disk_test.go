@@ -10,13 +10,14 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
 
 // TestDiskAlmostFull fills a real file system up to the reserve. Updates must be refused with everything as it was, and
 // go on as soon as there is room again, without a reopen.
 func TestDiskAlmostFull(t *testing.T) {
-	d := newDisk(t, "400M")
-	dir := filepath.Join(d.mount, "db")
+	d := powercut.New(t, 400<<20)
+	dir := filepath.Join(d.Dir, "db")
 	opts := badgerstore.Options{Dir: dir, ReserveBytes: 64 << 20}
 	s, err := badgerstore.Open(opts)
 	if err != nil {
@@ -25,8 +26,8 @@ func TestDiskAlmostFull(t *testing.T) {
 	for n := range uint64(50) {
 		write(t, s, n+1)
 	}
-	ballast := filepath.Join(d.mount, "ballast")
-	fill(t, d.mount, ballast, 60<<20)
+	ballast := filepath.Join(d.Dir, "ballast")
+	fill(t, d.Dir, ballast, 60<<20)
 	err = s.Update(func(w persistence.Writer) error { return writeNumber(w, 51, onlySmall) })
 	if !errors.Is(err, persistence.ErrDiskFull) {
 		t.Errorf("Update on a disk that is almost full = %v, want ErrDiskFull", err)
@@ -41,7 +42,7 @@ func TestDiskAlmostFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, s, 51)
-	fill(t, d.mount, ballast, 60<<20)
+	fill(t, d.Dir, ballast, 60<<20)
 	if err := s.Close(); err != nil {
 		t.Errorf("Close on a disk that is almost full: %v", err)
 	}

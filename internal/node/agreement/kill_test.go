@@ -20,11 +20,15 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
 
 const childDir = "AGREEMENT_CHILD_DIR"
 
 func TestMain(m *testing.M) {
+	if powercut.Main() {
+		return
+	}
 	dir := os.Getenv(childDir)
 	if dir == "" {
 		goleak.VerifyTestMain(m)
@@ -44,7 +48,10 @@ func counterNode(dir string) (*counter, *cluster.Node, error) {
 	cfg := config(filepath.Join(dir, "node"), c)
 	cfg.SnapshotBytes, cfg.TrailingBytes = 128<<10, 16<<10
 	n, err := cluster.Open(cfg)
-	return c, n, err
+	if err != nil {
+		return nil, nil, errors.Join(err, c.store.Close())
+	}
+	return c, n, nil
 }
 
 // child runs a node with many callers, until it is killed. It writes every command that was answered on a line.
@@ -85,19 +92,9 @@ func TestKilled(t *testing.T) {
 	const kills = 25
 	dir := t.TempDir()
 	answered := map[string]bool{}
-	for kill := range kills {
-		for _, name := range runChild(t, dir, func(cmd *exec.Cmd) { _ = cmd.Process.Kill() }) {
-			answered[name] = true
-		}
-		c, n, err := counterNode(dir)
-		if err != nil {
-			t.Fatalf("opening after kill %d: %v", kill, err)
-		}
-		if err := n.Ready(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		checkCounters(t, c, answered)
-		stop(t, n, c)
+	for range kills {
+		remember(answered, runChild(t, dir, func(cmd *exec.Cmd) { _ = cmd.Process.Kill() }))
+		reopen(t, dir, answered)
 	}
 	t.Logf("%d kills, %d commands answered", kills, len(answered))
 	if len(answered) < kills*10 {
@@ -199,10 +196,11 @@ func settled(t *testing.T, dir string) []byte {
 	return c.stream(t)
 }
 
-// config is a configuration with small files, on a disk that is never too full.
+// config is a configuration with files so small that many kills come while the log goes on to the next, on a disk that
+// is never too full.
 func config(dir string, machine cluster.StateMachine) cluster.Config {
 	return cluster.Config{
-		Dir: dir, NodeID: "n1", Machine: machine, SegmentBytes: 1 << 20, DiskLowBytes: 2, DiskFloorBytes: 1,
+		Dir: dir, NodeID: "n1", Machine: machine, SegmentBytes: 64 << 10, DiskLowBytes: 2, DiskFloorBytes: 1,
 	}
 }
 
