@@ -28,7 +28,9 @@ work=$(mktemp -d)
 readonly work
 qemu=
 finish() {
-	[ -z "$qemu" ] || { kill "$qemu" 2>/dev/null && wait "$qemu" || true; } 2>/dev/null
+	if [ -n "$qemu" ] && kill "$qemu" 2>/dev/null; then
+		wait "$qemu" 2>/dev/null || true
+	fi
 	rm -rf "$work"
 }
 trap finish EXIT

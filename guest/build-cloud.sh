@@ -12,11 +12,11 @@ umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-# shellcheck source=guest/disk.sh
+# shellcheck source-path=SCRIPTDIR source=disk.sh
 . "$here/disk.sh"
 readonly boot_mib=96 root_mib=1536
 readonly kernel_options="root=LABEL=cloud-root rw console=tty0 console=ttyS0,115200 net.ifnames=0"
-readonly packages=linux-image-cloud-amd64,initramfs-tools,systemd-sysv,systemd-resolved,udev,dbus,netbase,cloud-init,iproute2,ca-certificates
+readonly packages=linux-image-cloud-amd64,initramfs-tools,systemd-sysv,systemd-resolved,udev,dbus,netbase,cloud-init,openssh-server,iproute2,ca-certificates
 
 need_tools() {
 	PATH=$PATH:/sbin:/usr/sbin

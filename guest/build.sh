@@ -13,7 +13,7 @@ umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-# shellcheck source=guest/disk.sh
+# shellcheck source-path=SCRIPTDIR source=disk.sh
 . "$here/disk.sh"
 readonly cache=${GUEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/bulkhead/guest}
 # Sizes of the two partitions; the first starts after 1 MiB.
@@ -113,8 +113,8 @@ build() {
 		-E "hash_seed=$state_uuid,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" "$work/state.ext4"
 	build_disk "$work/from" "$work/boot.fat" "$boot_mib" "$work/state.ext4" "$state_mib" "$work/disk.raw"
 	mkdir -p "$(dirname "$output")"
-	cp --sparse=always "$work/disk.raw" "$output.new"
-	mv "$output.new" "$output"
+	cp --sparse=always "$work/disk.raw" "$output.new.$$"
+	mv "$output.new.$$" "$output"
 }
 
 main() {
@@ -123,8 +123,7 @@ main() {
 	local packages description key
 	packages=$(kernel_packages) ||
 		fail "apt knows no kernel package" "run: apt-get update"
-	# shellcheck disable=SC2206
-	packages=($packages busybox-static $(boot_packages))
+	read -ra packages <<<"${packages//$'\n'/ } busybox-static $(boot_packages | tr '\n' ' ')"
 	description=$(describe_packages "${packages[@]}") ||
 		fail "apt knows not all of: ${packages[*]}" "run: apt-get update"
 	key=$({

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Functions that make a bootable disk, sourced by build.sh and build-cloud.sh. The
 # caller sets SOURCE_DATE_EPOCH.
 
@@ -81,7 +82,7 @@ put() {
 	dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none
 }
 
-# little_endian NUMBER: the four bytes of a 32-bit number, for printf.
+# little_endian NUMBER: the four bytes of a 32-bit number, for printf %b.
 little_endian() {
 	printf '\\x%02x\\x%02x\\x%02x\\x%02x' \
 		$(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255))
@@ -89,7 +90,8 @@ little_endian() {
 
 # partition_entry FLAG TYPE START_MIB SIZE_MIB: an entry of the MBR's table.
 partition_entry() {
-	printf "\\x$1\\xfe\\xff\\xff\\x$2\\xfe\\xff\\xff$(little_endian $(($3 * 2048)))$(little_endian $(($4 * 2048)))"
+	printf '%b' "\\x$1\\xfe\\xff\\xff\\x$2\\xfe\\xff\\xff" \
+		"$(little_endian $(($3 * 2048)))" "$(little_endian $(($4 * 2048)))"
 }
 
 # build_disk PACKAGES BOOT MIB SECOND MIB DISK joins boot record, partition table and two partitions.
@@ -98,7 +100,7 @@ build_disk() {
 	truncate -s "$((1 + first_mib + second_mib))M" "$disk"
 	{
 		head -c 440 "$from/usr/lib/syslinux/mbr/mbr.bin" | dd bs=440 count=1 conv=sync status=none
-		printf "$(little_endian $((16#$boot_serial)))\\x00\\x00"
+		printf '%b' "$(little_endian $((16#$boot_serial)))" '\x00\x00'
 		partition_entry 80 ef 1 "$first_mib"
 		partition_entry 00 83 "$((1 + first_mib))" "$second_mib"
 		head -c 32 /dev/zero

@@ -24,6 +24,8 @@ test|race        mkfs.xfs            xfsprogs             gives tests a file sys
 test|race        mkfs.btrfs          btrfs-progs          gives tests another one
 test|race        isoinfo             genisoimage          reads seeds as a second opinion
 test|race        socat               socat                speaks to consoles
+test|race        mmdebstrap          mmdebstrap           makes a disk of the distribution with cloud-init
+test|race        ssh                 openssh-client       logs in to a machine
 test|race        git                 git                  fetches modules that have no proxy
 race             gcc                 gcc                  links the race detector
 race             ld                  binutils             links the race detector

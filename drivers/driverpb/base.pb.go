@@ -1828,7 +1828,14 @@ type Fault struct {
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// Plain words, no secrets.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// The field of the spec or the property that is wrong, as a JSON pointer.
+	// What the user asked for that is wrong: a JSON pointer into the spec of the
+	// resource that the call is about, in the API's words for its fields
+	// ("/sizeBytes", "/dnsServers/0", "/properties/path"). What the engine made of
+	// the spec is traced back to it: a machine's disk is one of "/volumes", its
+	// tap one of "/nics". When the call is about several resources (ApplyRules)
+	// it points into the spec of the one that is wrong, and the message names
+	// that. Pointers below "/call" are about what the engine sent (token, handle,
+	// references) and are not shown to users. Empty when no field is wrong.
 	Field string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
 	// One next step for the operator.
 	Remedy        string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
@@ -2018,6 +2025,9 @@ type Launch struct {
 	Argv []string `protobuf:"bytes,2,rep,name=argv,proto3" json:"argv,omitempty"`
 	// Network namespace path to run in; empty = the host's.
 	NetNamespace string `protobuf:"bytes,3,opt,name=net_namespace,json=netNamespace,proto3" json:"net_namespace,omitempty"`
+	// Make the network namespace if it is missing. The host takes its name away
+	// when the process has ended and nothing is left in it.
+	MakeNetNamespace bool `protobuf:"varint,10,opt,name=make_net_namespace,json=makeNetNamespace,proto3" json:"make_net_namespace,omitempty"`
 	// Directory the process may write to; created, owned by the process's user.
 	WorkDir string `protobuf:"bytes,4,opt,name=work_dir,json=workDir,proto3" json:"work_dir,omitempty"`
 	// Devices it needs ("/dev/kvm").
@@ -2081,6 +2091,13 @@ func (x *Launch) GetNetNamespace() string {
 		return x.NetNamespace
 	}
 	return ""
+}
+
+func (x *Launch) GetMakeNetNamespace() bool {
+	if x != nil {
+		return x.MakeNetNamespace
+	}
+	return false
 }
 
 func (x *Launch) GetWorkDir() string {
@@ -2630,11 +2647,13 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\x06launch\x18\x02 \x01(\v2\x1a.bulkhead.driver.v1.LaunchH\x00R\x06launch\x12=\n" +
 	"\tterminate\x18\x03 \x01(\v2\x1d.bulkhead.driver.v1.TerminateH\x00R\tterminate\x127\n" +
 	"\ainspect\x18\x04 \x01(\v2\x1b.bulkhead.driver.v1.InspectH\x00R\ainspectB\t\n" +
-	"\arequest\"\x98\x02\n" +
+	"\arequest\"\xc6\x02\n" +
 	"\x06Launch\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12#\n" +
-	"\rnet_namespace\x18\x03 \x01(\tR\fnetNamespace\x12\x19\n" +
+	"\rnet_namespace\x18\x03 \x01(\tR\fnetNamespace\x12,\n" +
+	"\x12make_net_namespace\x18\n" +
+	" \x01(\bR\x10makeNetNamespace\x12\x19\n" +
 	"\bwork_dir\x18\x04 \x01(\tR\aworkDir\x12\x18\n" +
 	"\adevices\x18\x05 \x03(\tR\adevices\x12\x1d\n" +
 	"\n" +

@@ -289,7 +289,10 @@ type MachineSpec struct {
 	CloudInit *CloudInit `protobuf:"bytes,6,opt,name=cloud_init,json=cloudInit,proto3" json:"cloud_init,omitempty"`
 	// "bios" or "uefi"; empty = bios.
 	Firmware string `protobuf:"bytes,7,opt,name=firmware,proto3" json:"firmware,omitempty"`
-	// Network namespace in which the machine's taps are; empty = the host's.
+	// Network namespace in which the machine's taps are. Empty when it has none
+	// yet: then it runs in the one of its own that network drivers put taps
+	// into later, /run/netns/bh-<h>, where <h> are the first 10 characters of
+	// the SHA-256 of the machine's id in lower-case base32.
 	NetNamespace  string `protobuf:"bytes,8,opt,name=net_namespace,json=netNamespace,proto3" json:"net_namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1184,7 +1187,9 @@ func (x *ConsoleRequest) GetType() string {
 
 type ConsoleReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unix socket that speaks the protocol.
+	// Unix socket that speaks the protocol: in the work directory of a unit and
+	// served by that unit's process, or in the driver's own and served by the
+	// driver. The host connects to no other, and follows no link on the way.
 	Socket   string `protobuf:"bytes,1,opt,name=socket,proto3" json:"socket,omitempty"`
 	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"` // "stream" or "rfb"
 	// File with everything the serial console printed, size-bounded.

@@ -488,7 +488,8 @@ func (x *NicSpec) GetOwnerUid() uint32 {
 type NicReply struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Handle *Handle                `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
-	// Where the hypervisor finds the tap.
+	// Where the hypervisor finds the tap: the machine's own namespace (see
+	// MachineSpec.net_namespace), which a machine without nics is in already.
 	NetNamespace  string `protobuf:"bytes,2,opt,name=net_namespace,json=netNamespace,proto3" json:"net_namespace,omitempty"`
 	Interface     string `protobuf:"bytes,3,opt,name=interface,proto3" json:"interface,omitempty"`
 	unknownFields protoimpl.UnknownFields

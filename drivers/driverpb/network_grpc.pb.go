@@ -39,6 +39,9 @@ type NetworksClient interface {
 	// DesignNetwork checks and completes a network's spec without touching the
 	// world. Fails with INVALID and the field when it can't be built.
 	DesignNetwork(ctx context.Context, in *NetworkRequest, opts ...grpc.CallOption) (*DesignReply, error)
+	// CreateNetwork makes a network or completes what is there of it. Asked again
+	// with other dns_servers it uses those from then on, with its nics and rules
+	// untouched; any other difference is a CONFLICT.
 	CreateNetwork(ctx context.Context, in *NetworkRequest, opts ...grpc.CallOption) (*NetworkReply, error)
 	StatNetwork(ctx context.Context, in *NetworkRequest, opts ...grpc.CallOption) (*NetworkReply, error)
 	DeleteNetwork(ctx context.Context, in *NetworkRequest, opts ...grpc.CallOption) (*OutcomeReply, error)
@@ -139,6 +142,9 @@ type NetworksServer interface {
 	// DesignNetwork checks and completes a network's spec without touching the
 	// world. Fails with INVALID and the field when it can't be built.
 	DesignNetwork(context.Context, *NetworkRequest) (*DesignReply, error)
+	// CreateNetwork makes a network or completes what is there of it. Asked again
+	// with other dns_servers it uses those from then on, with its nics and rules
+	// untouched; any other difference is a CONFLICT.
 	CreateNetwork(context.Context, *NetworkRequest) (*NetworkReply, error)
 	StatNetwork(context.Context, *NetworkRequest) (*NetworkReply, error)
 	DeleteNetwork(context.Context, *NetworkRequest) (*OutcomeReply, error)

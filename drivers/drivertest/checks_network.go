@@ -72,19 +72,22 @@ func createRefuses(e *env) {
 
 func nicInvalid(e *env) {
 	w := e.network()
-	for name, spoil := range map[string]func(*driverpb.NicSpec){
-		"mac": func(n *driverpb.NicSpec) { n.Mac = "02:00" },
+	for name, bad := range map[string]struct {
+		spoil func(*driverpb.NicSpec)
+		field string // that the user knows; nobody but the engine chooses MACs
+	}{
+		"mac": {func(n *driverpb.NicSpec) { n.Mac = "02:00" }, ""},
 		// A multicast MAC is nobody's own.
-		"multicast": func(n *driverpb.NicSpec) { n.Mac = "01:00:5e:00:00:01" },
-		"address":   func(n *driverpb.NicSpec) { n.Address = "203.0.113.9" },
-		"no number": func(n *driverpb.NicSpec) { n.Address = "first" },
+		"multicast": {func(n *driverpb.NicSpec) { n.Mac = "01:00:5e:00:00:01" }, ""},
+		"address":   {func(n *driverpb.NicSpec) { n.Address = "203.0.113.9" }, "/address"},
+		"no number": {func(n *driverpb.NicSpec) { n.Address = "first" }, "/address"},
 	} {
 		request := e.nicCall(w, 0)
 		request.Nic, _ = proto.Clone(request.GetNic()).(*driverpb.NicSpec)
-		spoil(request.GetNic())
+		bad.spoil(request.GetNic())
 		fault := e.refused(driverpb.Class_CLASS_INVALID, driverpb.Networks_AttachNic_FullMethodName, request)
-		if !strings.HasPrefix(fault.GetField(), "/nic/") {
-			e.Errorf("%s: fault %s names field %q", name, fault.GetCode(), fault.GetField())
+		if field := strings.TrimPrefix(fault.GetField(), "/call/nic/mac"); field != bad.field {
+			e.Errorf("%s: fault %s names field %q, want %q", name, fault.GetCode(), fault.GetField(), bad.field)
 		}
 		e.exists(w.scope, request.GetCall().GetResource(), 0)
 	}
@@ -135,21 +138,25 @@ func rulesTaken(e *env) {
 func rulesInvalid(e *env) {
 	w := e.network()
 	good := &driverpb.Rule{Type: "ingress", Action: "allow", Protocol: "tcp", PortFrom: 1, PortTo: 2}
-	for name, spoil := range map[string]func(*driverpb.Rule){
-		"type":     func(r *driverpb.Rule) { r.Type = "sideways" },
-		"action":   func(r *driverpb.Rule) { r.Action = "perhaps" },
-		"protocol": func(r *driverpb.Rule) { r.Protocol = "tcp; drop" },
-		"port":     func(r *driverpb.Rule) { r.PortTo = 70000 },
-		"reversed": func(r *driverpb.Rule) { r.PortFrom = 9 },
-		"cidr":     func(r *driverpb.Rule) { r.Cidrs = []string{"10.0.0.0/8", "all"} },
+	for name, spoiled := range map[string]struct {
+		spoil func(*driverpb.Rule)
+		field string
+	}{
+		"type":     {func(r *driverpb.Rule) { r.Type = "sideways" }, "/type"},
+		"action":   {func(r *driverpb.Rule) { r.Action = "perhaps" }, "/action"},
+		"protocol": {func(r *driverpb.Rule) { r.Protocol = "tcp; drop" }, "/protocol"},
+		"port":     {func(r *driverpb.Rule) { r.PortTo = 70000 }, "/ports"},
+		"reversed": {func(r *driverpb.Rule) { r.PortFrom = 9 }, "/ports"},
+		"cidr":     {func(r *driverpb.Rule) { r.Cidrs = []string{"10.0.0.0/8", "all"} }, "/cidrs/1"},
 	} {
 		bad, _ := proto.Clone(good).(*driverpb.Rule)
-		spoil(bad)
+		spoiled.spoil(bad)
 		ok, _ := proto.Clone(good).(*driverpb.Rule)
 		fault := e.refused(driverpb.Class_CLASS_INVALID, driverpb.Networks_ApplyRules_FullMethodName,
 			e.rulesRequest(w, ok, bad))
-		if !strings.HasPrefix(fault.GetField(), "/rules/1/") {
-			e.Errorf("%s: fault %s names field %q, want one in /rules/1", name, fault.GetCode(), fault.GetField())
+		if fault.GetField() != spoiled.field || !strings.Contains(fault.GetMessage(), bad.GetResource().GetId()) {
+			e.Errorf("%s: fault %s names field %q and says %q, want %s and the rule's id %s", name, fault.GetCode(),
+				fault.GetField(), fault.GetMessage(), spoiled.field, bad.GetResource().GetId())
 		}
 	}
 }

@@ -295,6 +295,9 @@ func must[R proto.Message](e *env, method string, request proto.Message) R {
 
 var codeSyntax = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
+// fieldSyntax has what the API calls fields (camel case), properties by their keys, and what is below /call.
+var fieldSyntax = regexp.MustCompile(`^(/call/.+|/properties/.+|(/([a-z][a-zA-Z0-9]*|[0-9]+))*)$`)
+
 // checkFault looks whether an error carries a fault with class, code and words.
 func (e *env) checkFault(method string, err error) {
 	e.Helper()
@@ -311,8 +314,9 @@ func (e *env) checkFault(method string, err error) {
 		e.Errorf("%s: fault code %q is not kebab-case", path.Base(method), fault.GetCode())
 	case fault.GetMessage() == "":
 		e.Errorf("%s: fault %s without words", path.Base(method), fault.GetCode())
-	case fault.GetField() != "" && !strings.HasPrefix(fault.GetField(), "/"):
-		e.Errorf("%s: fault field %q is not a JSON pointer", path.Base(method), fault.GetField())
+	case !fieldSyntax.MatchString(fault.GetField()):
+		e.Errorf("%s: fault field %q is not a JSON pointer into a spec, in the API's words", path.Base(method),
+			fault.GetField())
 	}
 	for _, secret := range e.harness.Secrets {
 		if secret != "" && strings.Contains(fault.GetMessage()+fault.GetRemedy(), secret) {

@@ -45,7 +45,11 @@ func (p *Permissions) usesNetwork() bool {
 func (i *Instance) spec(setup Setup, user *sandbox.User, token string) (sandbox.Spec, error) {
 	h, m := i.host, &i.manifest
 	work := h.layout.workDir(m.Name)
-	read, write, err := i.paths(setup, user)
+	read, write, err := i.declared(user)
+	if err != nil {
+		return sandbox.Spec{}, err
+	}
+	pinnedRead, pinnedWrite, err := i.granted(setup, user)
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
@@ -58,6 +62,7 @@ func (i *Instance) spec(setup Setup, user *sandbox.User, token string) (sandbox.
 		Capabilities: m.Permissions.Capabilities,
 		Read:         slices.Concat(sandbox.SystemRead(), read),
 		Write:        append(write, work), Exec: exec, Devices: m.Permissions.Devices,
+		PinnedRead: pinnedRead, PinnedWrite: pinnedWrite,
 		TCPConnect: m.Permissions.TCPConnect, TCPListen: m.Permissions.TCPListen, UDP: m.Permissions.UDP,
 		UnixSockets: m.Permissions.UnixSockets,
 		Limits: sandbox.Limits{
@@ -103,8 +108,9 @@ func (i *Instance) usable(grants []Grant) []Grant {
 	return usable
 }
 
-// paths lists what the driver may read and write besides the system's libraries and its work directory.
-func (i *Instance) paths(setup Setup, user *sandbox.User) (read, write []string, err error) {
+// declared lists what the driver may read and write by its manifest, besides the system's libraries and its work
+// directory.
+func (i *Instance) declared(user *sandbox.User) (read, write []string, err error) {
 	m := &i.manifest
 	read = append(slices.Clone(m.Permissions.Read), i.host.layout.unitLogs(m.Name))
 	for _, path := range m.Permissions.Write {
@@ -118,6 +124,12 @@ func (i *Instance) paths(setup Setup, user *sandbox.User) (read, write []string,
 		}
 		write = append(write, path)
 	}
+	return read, write, nil
+}
+
+// granted lists what the driver may read and write because resources bound to it name it. One grant may be below
+// another, where the driver can put links.
+func (i *Instance) granted(setup Setup, user *sandbox.User) (read, write []string, err error) {
 	for _, grant := range setup.Grants {
 		real, err := i.host.prepare(grant, user)
 		if err != nil {

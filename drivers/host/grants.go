@@ -74,7 +74,8 @@ func covers(have, want []Grant) bool {
 // Its errors carry faults.
 func (h *Host) prepare(grant Grant, user *sandbox.User) (string, error) {
 	if !filepath.IsAbs(grant.Path) {
-		return "", sdk.Invalid("path-invalid", "", fmt.Sprintf("the path %q is not absolute", grant.Path), "")
+		return "", sdk.Invalid("path-invalid", "", fmt.Sprintf("the path %q is not absolute", grant.Path),
+			"give one that begins with /")
 	}
 	real, err := filepath.EvalSymlinks(grant.Path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -165,7 +166,7 @@ func (h *Host) giveToGroup(path string, user *sandbox.User) error {
 		return fmt.Errorf("looking at %s: %w", path, err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return sdk.Invalid("path-not-a-directory", "", path+" is not a directory", "")
+		return sdk.Invalid("path-not-a-directory", "", path+" is not a directory", "name a directory")
 	}
 	group := user.GID
 	if len(user.Groups) > 0 {
@@ -183,12 +184,22 @@ func (h *Host) giveToGroup(path string, user *sandbox.User) error {
 			fmt.Sprintf("empty it, or hand it over: chgrp -R %d %s && chmod 2770 %s", group, path, path))
 	}
 	if err := unix.Fchown(fd, -1, int(group)); err != nil {
-		return sdk.Denied("path-not-writable", fmt.Sprintf("%s can't be given to group %d: %v", path, group, err), "")
+		return sdk.Denied("path-not-writable", fmt.Sprintf("%s can't be given to group %d: %v", path, group, err),
+			writableRemedy(err))
 	}
 	if err := unix.Fchmod(fd, 0o2770); err != nil {
-		return sdk.Denied("path-not-writable", fmt.Sprintf("%s can't be opened to its group: %v", path, err), "")
+		return sdk.Denied("path-not-writable", fmt.Sprintf("%s can't be opened to its group: %v", path, err),
+			writableRemedy(err))
 	}
 	return nil
+}
+
+// writableRemedy is what to do about a directory that can't be handed over.
+func writableRemedy(err error) string {
+	if errors.Is(err, unix.EROFS) {
+		return "mount the file system for writing, or name another directory"
+	}
+	return "name a directory of a file system whose owners and modes can be changed"
 }
 
 // isEmpty tells whether there is nothing in a directory but what mkfs puts there.

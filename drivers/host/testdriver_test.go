@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -101,8 +103,9 @@ func (d *testDriver) actions() map[string]action {
 		"eat-memory": d.eatMemory, "echo": echo,
 		"environment": environment, "escape": escape, "fail": fail, "flood": flood, "hang": hang,
 		"inspect": d.inspect, "launch": d.launch, "make-namespace": makeNamespace, "open-files": openFiles,
-		"read": readFile, "run": runProgram, "symlink": symlink, "terminate": d.terminate, "work-dir": d.sayWorkDir,
-		"write": write,
+		"read": readFile, "run": runProgram, "serve": d.serve, "symlink": symlink, "terminate": d.terminate,
+		"work-dir": d.sayWorkDir,
+		"write":    write,
 	}
 }
 
@@ -132,6 +135,25 @@ func dialMyself(ctx context.Context, _ []string) (string, error) {
 	}
 	defer func() { _ = listener.Close() }()
 	return dial(ctx, []string{"unix", "own.sock"})
+}
+
+// serve makes a unix socket in the work directory on which it says everything twice, for as long as the driver runs.
+func (d *testDriver) serve(context.Context, []string) (string, error) {
+	path := filepath.Join(d.env.WorkDir, "serve.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return "", err
+	}
+	go func() { // ends with the process
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(conn, conn)
+		}
+	}()
+	return path, nil
 }
 
 func environment(context.Context, []string) (string, error) {

@@ -312,3 +312,45 @@ func TestUnitsOfAReusedPidAreNotTouched(t *testing.T) {
 		t.Error("what was left in the unit's group still runs, though the unit is taken for ended")
 	}
 }
+
+// TestEndedUnitsAreForgottenInTheEnd keeps the last ones, with their logs, and whatever runs.
+func TestEndedUnitsAreForgottenInTheEnd(t *testing.T) {
+	const kept, launched = 32, 40
+	dir := stateDir(t)
+	first := openRaw(t, quick(dir))
+	instance := started(t, first, launcherManifest(t), host.Setup{})
+	lasting := unitOf(t, must(t, instance, "t1", "launch", launchText(t, &driverpb.Launch{
+		Unit: "lasting", Argv: []string{"/bin/sleep", "1000"},
+	})))
+	for n := range launched {
+		finished(t, instance, "brief-"+itoa(n), "echo "+itoa(n))
+	}
+	count := func() int {
+		entries, err := os.ReadDir(filepath.Join(dir, "units", "test.launcher"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	until(t, "the first ones are forgotten", func() bool { return count() == kept+1 })
+	_, err := do(bounded(t), instance, "t2", "inspect", "brief-0")
+	wantFault(t, err, driverpb.Class_CLASS_NOT_FOUND, "unit-unknown")
+	last := unitOf(t, must(t, instance, "t3", "inspect", "brief-"+itoa(launched-1)))
+	if said, err := os.ReadFile(last.GetLogPath()); err != nil || string(said) != itoa(launched-1)+"\n" {
+		t.Errorf("the last one said %q, %v", said, err)
+	}
+	finished(t, instance, "brief-0", "exit 0") // a name may come again
+	first.Close()
+	if err := os.MkdirAll(filepath.Join(dir, "units", "test.launcher", "never-launched", "log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, quick(dir))
+	if got := count(); got != kept+1 {
+		t.Errorf("after a restart there are %d units, want %d", got, kept+1)
+	}
+	instance = started(t, second, launcherManifest(t), host.Setup{})
+	now := unitOf(t, must(t, instance, "t4", "inspect", "lasting"))
+	if !now.GetRunning() || now.GetPid() != lasting.GetPid() {
+		t.Errorf("the lasting unit is now %v", now)
+	}
+}

@@ -68,7 +68,8 @@ func tryUnprivileged(dir string) (*unprivilegedOutcome, error) {
 	if _, err := do(ctx, instance, "t2", "write", filepath.Join(pool, "a")); err != nil {
 		outcome.Pool = err.Error()
 	}
-	said, err := do(ctx, instance, "t3", "launch", `{"unit":"u","argv":["/bin/sleep","1000"]}`)
+	said, err := do(ctx, instance, "t3", "launch", `{"unit":"u","argv":["/bin/sleep","1000"],
+		"net_namespace":"/run/netns/bh-unprivileged","make_net_namespace":true}`)
 	if err != nil {
 		return nil, err
 	}

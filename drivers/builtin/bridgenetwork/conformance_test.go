@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -37,12 +37,8 @@ func (kernel) Count(t testing.TB, kind, id string) int {
 		if err != nil {
 			continue // it may be going just now
 		}
-		links, err := space.Links()
-		if err == nil {
-			if _, err := links.LinkByName(layout.Tap(id)); err == nil {
-				count++
-			}
-			links.Close()
+		if _, err := space.Run(t.Context(), "", "ip", "link", "show", "dev", layout.Tap(id)); err == nil {
+			count++
 		}
 		space.Close()
 	}
@@ -77,11 +73,11 @@ func TestConformance(t *testing.T) {
 					netip.AddrFrom4(address).String(), fmt.Sprintf("guest-%d", n))
 			},
 			Bad: []drivertest.BadNetwork{
-				{Name: "no range", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "" }), Field: "/network/cidr"},
-				{Name: "host bits", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "10.1.2.3/24" }), Field: "/network/cidr"},
+				{Name: "no range", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "" }), Field: "/cidr"},
+				{Name: "host bits", Spec: bad(func(s *driverpb.NetworkSpec) { s.Cidr = "10.1.2.3/24" }), Field: "/cidr"},
 				{
 					Name: "gateway outside", Spec: bad(func(s *driverpb.NetworkSpec) { s.Gateway = "192.0.2.1" }),
-					Field: "/network/gateway",
+					Field: "/gateway",
 				},
 			},
 		},

@@ -87,26 +87,26 @@ func (d *design) checkMode(*driverpb.NetworkSpec) error {
 	case "bridged":
 		return sdk.Unsupported("mode-unsupported", "this driver makes nat and isolated networks, not bridged ones")
 	}
-	return sdk.Invalid("bad-mode", "/network/mode", "the mode must be nat or isolated", "")
+	return sdk.Invalid("bad-mode", "/mode", "the mode must be nat or isolated", "")
 }
 
 func (d *design) readRange(spec *driverpb.NetworkSpec) error {
 	prefix, err := netip.ParsePrefix(spec.GetCidr())
 	if err != nil {
-		return sdk.Invalid("bad-cidr", "/network/cidr", "the range must be written like 10.20.0.0/24", "")
+		return sdk.Invalid("bad-cidr", "/cidr", "the range must be written like 10.20.0.0/24", "")
 	}
 	address := prefix.Addr()
 	switch {
 	case address.Is6():
 		return sdk.Unsupported("ipv6-unsupported", "this driver makes IPv4 networks only; "+prefix.String()+" is IPv6")
 	case prefix != prefix.Masked():
-		return sdk.Invalid("bad-cidr", "/network/cidr", prefix.String()+" has host bits set",
+		return sdk.Invalid("bad-cidr", "/cidr", prefix.String()+" has host bits set",
 			"use "+prefix.Masked().String())
 	case prefix.Bits() < smallestBits || prefix.Bits() > largestBits:
-		return sdk.Invalid("bad-cidr", "/network/cidr", "the range must be between /8 and /29", "")
+		return sdk.Invalid("bad-cidr", "/cidr", "the range must be between /8 and /29", "")
 	case address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsMulticast() || address.As4()[0] == 0 ||
 		address.As4()[0] >= 240:
-		return sdk.Invalid("bad-cidr", "/network/cidr", prefix.String()+" is not for use by machines", "use a private range")
+		return sdk.Invalid("bad-cidr", "/cidr", prefix.String()+" is not for use by machines", "use a private range")
 	}
 	d.cidr = prefix
 	return nil
@@ -119,7 +119,7 @@ func (d *design) readGateway(spec *driverpb.NetworkSpec) error {
 	}
 	gateway, err := netip.ParseAddr(spec.GetGateway())
 	if err != nil || !d.usable(gateway) {
-		return sdk.Invalid("bad-gateway", "/network/gateway", "the gateway must be a usable address in "+d.cidr.String(),
+		return sdk.Invalid("bad-gateway", "/gateway", "the gateway must be a usable address in "+d.cidr.String(),
 			"leave it out to use "+d.gateway.String())
 	}
 	d.gateway = gateway
@@ -128,10 +128,10 @@ func (d *design) readGateway(spec *driverpb.NetworkSpec) error {
 
 func (d *design) readUpstreams(spec *driverpb.NetworkSpec) error {
 	if len(spec.GetDnsServers()) > maxDNSServers {
-		return sdk.Invalid("too-many", "/network/dns_servers", fmt.Sprintf("at most %d name servers", maxDNSServers), "")
+		return sdk.Invalid("too-many", "/dnsServers", fmt.Sprintf("at most %d name servers", maxDNSServers), "")
 	}
 	for i, text := range spec.GetDnsServers() {
-		field := fmt.Sprintf("/network/dns_servers/%d", i)
+		field := fmt.Sprintf("/dnsServers/%d", i)
 		upstream, err := netip.ParseAddr(text)
 		if err != nil || upstream.IsUnspecified() || upstream.IsMulticast() || upstream.Zone() != "" {
 			return sdk.Invalid("bad-address", field, "a name server must be an IP address", "")
@@ -150,10 +150,10 @@ func (d *design) readUpstreams(spec *driverpb.NetworkSpec) error {
 
 func (d *design) checkWords(*driverpb.NetworkSpec) error {
 	if d.mtu < minMTU || d.mtu > maxMTU {
-		return sdk.Invalid("bad-mtu", "/network/mtu", fmt.Sprintf("the MTU must be from %d to %d", minMTU, maxMTU), "")
+		return sdk.Invalid("bad-mtu", "/mtu", fmt.Sprintf("the MTU must be from %d to %d", minMTU, maxMTU), "")
 	}
 	if d.domain != "" && (len(d.domain) > 253 || !domainPattern.MatchString(d.domain)) {
-		return sdk.Invalid("bad-domain", "/network/domain", "the domain must be a DNS name in lower case", "")
+		return sdk.Invalid("bad-domain", "/domain", "the domain must be a DNS name in lower case", "")
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/dnsmasq"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/ruleset"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // program returns the path of the first of these that is installed. The error wraps exec.ErrNotFound.
@@ -74,6 +74,23 @@ func hasTable(ctx context.Context, space *netspace.Space, family string) (bool, 
 		}
 	}
 	return false, nil
+}
+
+// admitted returns the ports that the guard of a network lets through.
+func admitted(ctx context.Context, space *netspace.Space) ([]string, error) {
+	there, err := hasTable(ctx, space, "bridge")
+	if err != nil || !there {
+		return nil, err
+	}
+	nft, err := program(nftPaths)
+	if err != nil {
+		return nil, err
+	}
+	output, err := space.Run(ctx, "", nft, "-j", "-n", "list", "table", "bridge", ruleset.Table)
+	if err != nil {
+		return nil, fmt.Errorf("listing the ports' guard: %w", err)
+	}
+	return ruleset.ParsePorts(output)
 }
 
 // hostState returns what the host's table holds; there is false when there is no such table.

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // guest is a machine as the network sees it: a namespace whose only interface exchanges frames with the nic's tap, as

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // place is a network namespace with netlink opened in it.
@@ -25,9 +25,13 @@ type place struct {
 const maxDumps = 20
 
 func placeIn(space *netspace.Space) (*place, error) {
-	links, err := space.Links(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER, unix.NETLINK_INET_DIAG)
+	var links *netlink.Handle
+	err := space.Do(func() (err error) { // the sockets stay in the namespace
+		links, err = netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER, unix.NETLINK_INET_DIAG)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening netlink in a network namespace: %w", err)
 	}
 	return &place{Space: space, links: links}, nil
 }
@@ -79,6 +83,16 @@ func (p *place) find(name string) (netlink.Link, error) {
 func (p *place) isUp(name string) (bool, error) {
 	link, err := p.find(name)
 	return link != nil && link.Attrs().Flags&net.FlagUp != 0, err
+}
+
+// isJoined tells whether an interface is a port of a bridge.
+func (p *place) isJoined(name, bridge string) (bool, error) {
+	link, err := p.find(name)
+	if err != nil || link == nil {
+		return false, err
+	}
+	master, err := p.find(bridge)
+	return master != nil && link.Attrs().MasterIndex == master.Attrs().Index, err
 }
 
 // list returns all interfaces.

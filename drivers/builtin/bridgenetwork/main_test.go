@@ -128,6 +128,10 @@ func furnish() error {
 			return err
 		}
 	}
+	// A new namespace has what the host has.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644); err != nil {
+		return err
+	}
 	// As udev makes it: everybody may open it, what matters is who owns a tap.
 	const tun = "/run/tun"
 	if err := unix.Mknod(tun, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 200))); err != nil {

@@ -93,7 +93,7 @@ func TestAnIsolatedNetworkHasNoOutside(t *testing.T) {
 	err := n.apply(&driverpb.Rule{
 		Type: "port-forward", Protocol: "tcp", ListenPort: 80, TargetAddress: alpha.address(), TargetPort: 80,
 	})
-	wantFault(t, err, driverpb.Class_CLASS_INVALID, "no-outside", "/rules/0/type")
+	wantFault(t, err, driverpb.Class_CLASS_INVALID, "no-outside", "/type")
 }
 
 func TestNetworksAreIsolatedFromEachOtherAndTheHostFromGuests(t *testing.T) {
@@ -136,6 +136,34 @@ func TestAGuestMayAskTheHostsNameServerIfItIsTheUpstream(t *testing.T) {
 	alpha := n.guest("alpha", 0)
 	if got, err := alpha.resolve("example.test."); err != nil || got[0] != "198.51.100.7" {
 		t.Errorf("example.test resolves to %v (%v)", got, err)
+	}
+}
+
+func TestTheNameServersOfANetworkChangeUnderItsGuests(t *testing.T) {
+	w := newWorld(t)
+	w.outside().answer("example.test", "198.51.100.8")
+	hostStation(w).answer("example.test", "198.51.100.7")
+	spec := natSpec("10.20.0.0/24")
+	spec.DnsServers = []string{"203.0.113.1"}
+	n := w.create("net-one", spec)
+	alpha := n.guest("alpha", 0)
+	n.mustApply(&driverpb.Rule{Type: "egress", Action: "deny", Protocol: "icmp"})
+	if got, err := alpha.resolve("example.test."); err != nil || got[0] != "198.51.100.7" {
+		t.Errorf("at first example.test resolves to %v (%v)", got, err)
+	}
+	n.spec.DnsServers = []string{"203.0.113.2"}
+	n.recreate()
+	for name, want := range map[string]string{"example.test.": "198.51.100.8", "alpha.internal.": alpha.address()} {
+		if got, err := alpha.resolve(name); err != nil || got[0] != want {
+			t.Errorf("with another name server %s resolves to %v (%v), want %s", name, got, err, want)
+		}
+	}
+	if !strings.Contains(list(t, n.inside()), "admin-prohibited") {
+		t.Error("the rules are gone")
+	}
+	n.guest("beta", 1) // attached to what the network is now
+	if got, err := alpha.resolve("example.test."); err != nil || got[0] != "198.51.100.8" {
+		t.Errorf("after another nic example.test resolves to %v (%v)", got, err)
 	}
 }
 

@@ -28,7 +28,7 @@ type attachment struct {
 func (n *networks) AttachNic(ctx context.Context, request *driverpb.NicCallRequest) (*driverpb.NicReply, error) {
 	network := request.GetNetwork().GetResource().GetId()
 	if network == "" {
-		return nil, sdk.Invalid("network-missing", "/network/resource", "the call names no network", "")
+		return nil, sdk.Invalid("network-missing", "/call/network/resource", "the call names no network", "")
 	}
 	handle, err := n.known(ctx, request.GetCall(), network, request.GetNetwork().GetHandle(), request.GetSpec())
 	if err != nil {
@@ -64,24 +64,24 @@ func (a attachment) handle() *nicHandle {
 func readNic(id string, spec *driverpb.NicSpec, want design) (layout.Nic, error) {
 	nic := layout.Nic{ID: id, Machine: spec.GetMachine().GetId(), Hostname: spec.GetHostname()}
 	if nic.Machine == "" {
-		return layout.Nic{}, sdk.Invalid("machine-missing", "/nic/machine", "the nic names no machine", "")
+		return layout.Nic{}, sdk.Invalid("machine-missing", "/machineId", "the nic names no machine", "")
 	}
 	if nic.Hostname == "" {
 		nic.Hostname = id[:min(len(id), maxHostnameID)]
 	}
 	if !layout.ValidHostname(nic.Hostname) {
-		return layout.Nic{}, sdk.Invalid("bad-hostname", "/nic/hostname",
+		return layout.Nic{}, sdk.Invalid("bad-hostname", "/hostname",
 			"a host name has 1 to 63 letters, digits and dashes, and no dash at its ends", "")
 	}
 	var err error
 	nic.MAC, err = net.ParseMAC(spec.GetMac())
 	if err != nil || len(nic.MAC) != 6 || nic.MAC[0]&1 != 0 || nic.MAC.String() == "00:00:00:00:00:00" {
-		return layout.Nic{}, sdk.Invalid("bad-mac", "/nic/mac",
+		return layout.Nic{}, sdk.Invalid("bad-mac", "/call/nic/mac",
 			"the hardware address must be a unicast one with six bytes", "")
 	}
 	nic.Address, err = netip.ParseAddr(spec.GetAddress())
 	if err != nil || !want.usable(nic.Address) || nic.Address == want.gateway {
-		return layout.Nic{}, sdk.Invalid("bad-address", "/nic/address", fmt.Sprintf(
+		return layout.Nic{}, sdk.Invalid("bad-address", "/address", fmt.Sprintf(
 			"%q is not an address for a machine in %s with gateway %s", spec.GetAddress(), want.cidr, want.gateway), "")
 	}
 	return nic, nil
@@ -145,8 +145,8 @@ func (n *networks) DetachNic(ctx context.Context, request *driverpb.NicCallReque
 		network, machine = nic.Network, nic.Machine
 	}
 	if network == "" || machine == "" {
-		return nil, sdk.Invalid("nic-unknown", "/network", "the call tells neither by handle nor by name where the nic is",
-			"")
+		return nil, sdk.Invalid("nic-unknown", "/call/network",
+			"the call tells neither by handle nor by name where the nic is", "")
 	}
 	release, err := n.locks.acquire(ctx, networkLock(network))
 	if err != nil {

@@ -68,14 +68,18 @@ func (d *driver) wire(ctx context.Context, inside *place, wanted attachment) err
 	if err := inside.mark(port, wanted.Label()); err != nil {
 		return err
 	}
-	guard := ruleset.Port{Interface: port.Attrs().Name, MAC: wanted.MAC.String(), Address: wanted.Address}
-	if err := commit(ctx, inside.Space, guard.Admit()); err != nil {
+	if err := commit(ctx, inside.Space, guardOf(wanted.Nic).Admit()); err != nil {
 		return err
 	}
 	if err := plug(inside, port, wanted); err != nil {
 		return err
 	}
 	return wireMachine(machine, wanted)
+}
+
+// guardOf is a nic's port as the guard knows it.
+func guardOf(nic layout.Nic) ruleset.Port {
+	return ruleset.Port{Interface: layout.Port(nic.ID), MAC: nic.MAC.String(), Address: nic.Address}
 }
 
 // pairNic makes the pair between the network's bridge and the machine. A pair that lost an end is made anew.
@@ -208,7 +212,8 @@ func (c connectionsOf) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		own.Equal(flow.Reverse.DstIP)
 }
 
-// detachFromMachine takes the nic's end away, and the machine's namespace with the last nic.
+// detachFromMachine takes the nic's end away, and the machine's namespace with the last nic, unless the machine runs in
+// it: it may get another nic.
 func (d *driver) detachFromMachine(ctx context.Context, nic, machine string) error {
 	unlock, err := d.spaces.Lock(ctx)
 	if err != nil {
@@ -236,6 +241,9 @@ func (d *driver) detachFromMachine(ctx context.Context, nic, machine string) err
 		if strings.HasPrefix(link.Attrs().Name, "t") && link.Type() == "tuntap" {
 			return nil
 		}
+	}
+	if occupied, err := space.Occupied(); err != nil || occupied {
+		return err
 	}
 	return d.spaces.Remove(layout.MachineSpace(machine))
 }

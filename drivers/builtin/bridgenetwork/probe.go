@@ -238,7 +238,7 @@ func (d *driver) probeClaims(ctx context.Context, handle *networkHandle) ([]stri
 	return broken, nil
 }
 
-func (d *driver) probeNic(_ context.Context, call *driverpb.Call) (missing, broken []string, err error) {
+func (d *driver) probeNic(ctx context.Context, call *driverpb.Call) (missing, broken []string, err error) {
 	id := call.GetResource().GetId()
 	handle, err := decodeNic(call.GetHandle())
 	if err != nil {
@@ -263,23 +263,46 @@ func (d *driver) probeNic(_ context.Context, call *driverpb.Call) (missing, brok
 		return nil, nil, err
 	}
 	defer machine.close()
+	broken, err = brokenParts(id, inside, machine)
+	if err != nil {
+		return nil, nil, err
+	}
+	ports, err := admitted(ctx, inside.Space)
+	if err == nil && !slices.Contains(ports, layout.Port(id)) {
+		broken = append(broken, "the guard does not let the port through ("+layout.Port(id)+")")
+	}
+	return nil, broken, err
+}
+
+// brokenParts tells which interfaces of a nic are gone or down, or not where they belong.
+func brokenParts(id string, inside, machine *place) (broken []string, err error) {
 	for _, part := range []struct {
-		where *place
-		name  string
-		words string
+		where  *place
+		name   string
+		bridge string
+		words  string
 	}{
-		{inside, layout.Port(id), "the port"},
-		{machine, layout.NicLink(id), "the machine's end of the pair"},
-		{machine, layout.NicBridge(id), "the bridge in the machine's namespace"},
-		{machine, layout.Tap(id), "the tap"},
+		{inside, layout.Port(id), layout.Bridge, "the port"},
+		{machine, layout.NicLink(id), layout.NicBridge(id), "the machine's end of the pair"},
+		{machine, layout.NicBridge(id), "", "the bridge in the machine's namespace"},
+		{machine, layout.Tap(id), layout.NicBridge(id), "the tap"},
 	} {
 		up, err := part.where.isUp(part.name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if !up {
+		joined := up
+		if up && part.bridge != "" {
+			if joined, err = part.where.isJoined(part.name, part.bridge); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case !up:
 			broken = append(broken, fmt.Sprintf("%s (%s) is gone or down", part.words, part.name))
+		case !joined:
+			broken = append(broken, fmt.Sprintf("%s (%s) is not connected with %s", part.words, part.name, part.bridge))
 		}
 	}
-	return nil, broken, nil
+	return broken, nil
 }

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/ruleset"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -73,6 +74,9 @@ func (d *driver) construct(ctx context.Context, c *construction, before *network
 		return nil, err
 	}
 	if err := c.bridge(); err != nil {
+		return nil, err
+	}
+	if err := c.rejoin(ctx); err != nil {
 		return nil, err
 	}
 	sdk.Progress(ctx, 50, "bridge up")
@@ -220,6 +224,35 @@ func (c *construction) bridge() error {
 		return err
 	}
 	return c.inside.raise(link, c.want.mtu)
+}
+
+// rejoin lets the nics that are there through the guard and connects them with the bridge: both may just have been made
+// anew, and a network is not whole while its nics are cut off.
+func (c *construction) rejoin(ctx context.Context) error {
+	nics, _, err := c.inside.nics()
+	if err != nil || len(nics) == 0 {
+		return err
+	}
+	var admit strings.Builder
+	for _, nic := range nics {
+		admit.WriteString(guardOf(nic).Admit())
+	}
+	if err := commit(ctx, c.inside.Space, admit.String()); err != nil {
+		return err
+	}
+	for _, nic := range nics {
+		port, err := c.inside.find(layout.Port(nic.ID))
+		if err != nil {
+			return err
+		}
+		if port == nil { // detached since they were listed
+			continue
+		}
+		if err := plug(c.inside, port, attachment{Nic: nic, network: c.network, want: c.want}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // facts tell people about a network.

@@ -1,15 +1,17 @@
 package bridgenetwork_test
 
 import (
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // mustBeDegraded checks that the driver sees the damage, and says this about it.
@@ -126,6 +128,77 @@ func TestOnAnEmptyHostAdoptMakesAllOfItAgain(t *testing.T) {
 	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
 	w.mustBeReady("network", n.id, n.handle)
 	w.mustBeReady("nic", alpha.nic, alpha.handle)
+}
+
+// TestAdoptingANetworkConnectsItsNicsAgain breaks what guests hang on and adopts the network, or the nic, alone: the
+// server that was not killed runs on, and the guest gets its lease again.
+func TestAdoptingANetworkConnectsItsNicsAgain(t *testing.T) {
+	for name, damage := range map[string]struct {
+		breaks func(*network, *guest)
+		nic    bool // what has to be adopted
+		says   string
+	}{
+		"dhcp killed by its pid": {
+			func(n *network, _ *guest) { n.units.crash(n, dhcpUnitOf(n)) }, false,
+			"dhcp-" + hashOf("net-one") + " does not run",
+		},
+		"guard deleted": {
+			func(n *network, _ *guest) { n.mustRun("nft", "delete", "table", "bridge", "bulkhead") }, false,
+			"the ports' guard is gone",
+		},
+		"bridge deleted": {
+			func(n *network, _ *guest) { n.mustRun("ip", "link", "del", "br0") }, false, "the bridge is gone",
+		},
+		"all of it": {func(n *network, _ *guest) {
+			n.units.crash(n, dhcpUnitOf(n))
+			n.mustRun("nft", "flush", "ruleset")
+			n.mustRun("ip", "link", "del", "br0")
+		}, false, "the bridge is gone"},
+		"port deleted": {
+			func(n *network, g *guest) { n.mustRun("ip", "link", "del", portOf(g)) }, true, ") is gone or down",
+		},
+		"port taken from the bridge": {
+			func(n *network, g *guest) { n.mustRun("ip", "link", "set", portOf(g), "nomaster") }, true,
+			") is not connected with br0",
+		},
+		"port shut": {func(n *network, g *guest) {
+			n.mustRun("nft", "delete element bridge bulkhead ports { "+portOf(g)+" }")
+		}, true, "the guard does not let the port through"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			n := w.create("net-one", natSpec("10.20.0.0/24"))
+			alpha, beta := n.guest("alpha", 0), n.guest("beta", 1)
+			before := map[string]int{}
+			for unit := range w.units.names() {
+				before[unit] = w.units.pid(unit)
+			}
+			damage.breaks(n, alpha)
+			if damage.nic {
+				w.mustBeDegraded("nic", alpha.nic, alpha.handle, damage.says)
+				alpha.handle = w.adopt("nic", alpha.nic, alpha.handle)
+			} else {
+				w.mustBeDegraded("network", n.id, n.handle, damage.says)
+				n.handle = w.adopt("network", n.id, n.handle)
+			}
+			w.mustBeReady("network", n.id, n.handle)
+			for _, g := range []*guest{alpha, beta} {
+				w.mustBeReady("nic", g.nic, g.handle)
+				if lease := g.lease(); lease["ip"] != g.address() {
+					t.Errorf("%s gets %q", g.nic, lease["ip"])
+				}
+			}
+			if err := alpha.ping(beta.address()); err != nil {
+				t.Errorf("alpha does not reach beta: %v", err)
+			}
+			for unit, pid := range before {
+				killed := unit == dhcpUnitOf(n) && w.units.started(unit) == 2
+				if now := w.units.pid(unit); now != pid && !killed {
+					t.Errorf("%s is process %d, was %d, though nobody killed it", unit, now, pid)
+				}
+			}
+		})
+	}
 }
 
 func TestANicIsRepairedWithItsNetworkOrAlone(t *testing.T) {
@@ -264,6 +337,54 @@ func TestATapBelongsToItsOwner(t *testing.T) {
 	}
 	if err := n.detach("nic-alpha", spec, reply.GetHandle()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAMachineThatRunsKeepsItsNamespace: it may be without nics for a while, and get another one.
+func TestAMachineThatRunsKeepsItsNamespace(t *testing.T) {
+	w := newWorld(t)
+	n := w.create("net-one", natSpec("10.20.0.0/24"))
+	spec := nicSpec("mac-alpha", "52:54:00:00:00:01", "10.20.0.10", "alpha")
+	spaces := netspace.OpenDirectory(netspace.DefaultDirectory)
+	name := netspace.OfMachine("mac-alpha")
+	if err := spaces.Ensure(name); err != nil { // as the host does for a machine that starts without nics
+		t.Fatal(err)
+	}
+	var monitor net.Listener
+	space, err := spaces.Open(name)
+	if err == nil {
+		defer space.Close()
+		err = space.Do(func() (err error) {
+			monitor, err = net.Listen("unix", filepath.Join(t.TempDir(), "monitor"))
+			return err
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		reply, err := n.attach("nic-a", spec, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := space.Run(t.Context(), "", "ip", "link", "show", "dev", reply.GetInterface()); err != nil {
+			t.Errorf("the tap is not where the machine is: %v", err)
+		}
+		if err := n.detach("nic-a", spec, reply.GetHandle()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(reply.GetNetNamespace()); err != nil {
+			t.Fatalf("the namespace of a machine that runs: %v", err)
+		}
+	}
+	if err := monitor.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.detach("nic-a", spec, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(spaces.Path(name)); !os.IsNotExist(err) {
+		t.Errorf("the machine's namespace is left: %v", err)
 	}
 }
 

@@ -28,10 +28,9 @@ type plan struct {
 	claims []ruleset.Claim
 }
 
-// numbered is a rule and where it stood in the request.
-type numbered struct {
+// named is a rule that can say which one it is.
+type named struct {
 	*driverpb.Rule
-	field string
 }
 
 // planRules checks a whole rule set and works out what follows from it, without looking at the host.
@@ -39,11 +38,11 @@ func planRules(want design, outer netip.Addr, rules []*driverpb.Rule) (plan, err
 	planned := plan{edge: ruleset.Edge{
 		CIDR: want.cidr, Gateway: want.gateway, Outer: outer, DHCP: want.dhcp, DNS: want.dns,
 	}}
-	ordered := make([]numbered, 0, len(rules))
-	for i, rule := range rules {
-		ordered = append(ordered, numbered{Rule: rule, field: fmt.Sprintf("/rules/%d", i)})
+	ordered := make([]named, 0, len(rules))
+	for _, rule := range rules {
+		ordered = append(ordered, named{rule})
 	}
-	slices.SortStableFunc(ordered, func(a, b numbered) int {
+	slices.SortStableFunc(ordered, func(a, b named) int {
 		return cmp.Or(cmp.Compare(a.GetPriority(), b.GetPriority()),
 			cmp.Compare(a.GetResource().GetId(), b.GetResource().GetId()))
 	})
@@ -67,12 +66,12 @@ func planRules(want design, outer netip.Addr, rules []*driverpb.Rule) (plan, err
 	return planned, nil
 }
 
-func (r numbered) invalid(code, field, message string) error {
-	return sdk.Invalid(code, r.field+field, message, "")
+func (r named) invalid(code, field, message string) error {
+	return sdk.Invalid(code, field, "rule "+r.GetResource().GetId()+": "+message, "")
 }
 
 // read checks what a rule says by itself.
-func (r numbered) read() (ruleset.Rule, error) {
+func (r named) read() (ruleset.Rule, error) {
 	read := ruleset.Rule{Allow: r.GetAction() != "deny"}
 	switch r.GetAction() {
 	case "", "allow", "deny":
@@ -105,7 +104,7 @@ func (r numbered) read() (ruleset.Rule, error) {
 	return read, r.readPorts(&read)
 }
 
-func (r numbered) readProtocol(read *ruleset.Rule) error {
+func (r named) readProtocol(read *ruleset.Rule) error {
 	switch r.GetProtocol() {
 	case "any", "":
 		if read.Kind == ruleset.Forward { // what a forward is for, if it does not say
@@ -123,7 +122,7 @@ func (r numbered) readProtocol(read *ruleset.Rule) error {
 	return nil
 }
 
-func (r numbered) readPorts(read *ruleset.Rule) error {
+func (r named) readPorts(read *ruleset.Rule) error {
 	from, to := r.GetPortFrom(), r.GetPortTo()
 	if from == 0 && to == 0 {
 		return nil
@@ -132,16 +131,16 @@ func (r numbered) readPorts(read *ruleset.Rule) error {
 		to = from
 	}
 	if read.Protocol == ruleset.ICMP {
-		return r.invalid("bad-ports", "/port_from", "icmp has no ports")
+		return r.invalid("bad-ports", "/ports", "icmp has no ports")
 	}
 	if from == 0 || from > to || to > maxPort {
-		return r.invalid("bad-ports", "/port_from", "ports go from 1 to 65535, the lower one first")
+		return r.invalid("bad-ports", "/ports", "ports go from 1 to 65535, the lower one first")
 	}
 	read.PortFrom, read.PortTo = uint16(from), uint16(to)
 	return nil
 }
 
-func (r numbered) readForward(read *ruleset.Rule) error {
+func (r named) readForward(read *ruleset.Rule) error {
 	if !read.Allow {
 		return r.invalid("bad-action", "/action", "a forward allows; to close it, remove it")
 	}
@@ -149,7 +148,7 @@ func (r numbered) readForward(read *ruleset.Rule) error {
 		return r.invalid("bad-protocol", "/protocol", "a forward is for tcp or udp")
 	}
 	for field, port := range map[string]uint32{
-		"/target_port": r.GetTargetPort(), "/listen_port": r.GetListenPort(),
+		"/targetPort": r.GetTargetPort(), "/listenPort": r.GetListenPort(),
 	} {
 		if port < 1 || port > maxPort {
 			return r.invalid("bad-ports", field, "a port is a number from 1 to 65535")
@@ -157,7 +156,7 @@ func (r numbered) readForward(read *ruleset.Rule) error {
 	}
 	target, err := netip.ParseAddr(r.GetTargetAddress())
 	if err != nil {
-		return r.invalid("bad-address", "/target_address", "must be the address of a guest")
+		return r.invalid("bad-address", "/nicId", "must be the address of a guest")
 	}
 	read.Target = netip.AddrPortFrom(target, uint16(r.GetTargetPort()))
 	return nil
@@ -178,7 +177,7 @@ type innerPortSet struct {
 	listen map[string]bool
 }
 
-func newInnerPorts(outer netip.Addr, rules []numbered) *innerPortSet {
+func newInnerPorts(outer netip.Addr, rules []named) *innerPortSet {
 	ports := &innerPortSet{
 		outer: outer, direct: map[entrance]bool{}, used: map[entrance]bool{}, listen: map[string]bool{},
 	}
@@ -193,12 +192,12 @@ func newInnerPorts(outer netip.Addr, rules []numbered) *innerPortSet {
 
 // enter checks a forward against the network and the others, and gives it its port. The claim has no listen address
 // when the host has nothing to do with it.
-func (s *innerPortSet) enter(rule numbered, want design, read *ruleset.Rule) (ruleset.Claim, error) {
+func (s *innerPortSet) enter(rule named, want design, read *ruleset.Rule) (ruleset.Claim, error) {
 	if !s.outer.IsValid() {
 		return ruleset.Claim{}, rule.invalid("no-outside", "/type", "an isolated network has no outside to forward from")
 	}
 	if !want.usable(read.Target.Addr()) {
-		return ruleset.Claim{}, rule.invalid("bad-address", "/target_address",
+		return ruleset.Claim{}, rule.invalid("bad-address", "/nicId",
 			"must be the address of a guest in "+want.cidr.String())
 	}
 	listenPort := uint16(rule.GetListenPort())
@@ -208,7 +207,7 @@ func (s *innerPortSet) enter(rule numbered, want design, read *ruleset.Rule) (ru
 	}
 	listen, err := netip.ParseAddr(rule.GetListenAddress())
 	if err != nil || listen.IsMulticast() {
-		return ruleset.Claim{}, rule.invalid("bad-address", "/listen_address", "must be an address of the host")
+		return ruleset.Claim{}, rule.invalid("bad-address", "/listenAddress", "must be an address of the host")
 	}
 	if !listen.Is4() {
 		return ruleset.Claim{}, sdk.Unsupported("ipv6-unsupported", "forwards listen on IPv4 addresses, not on "+
@@ -228,10 +227,10 @@ func (s *innerPortSet) enter(rule numbered, want design, read *ruleset.Rule) (ru
 	}, nil
 }
 
-func (s *innerPortSet) once(rule numbered, at netip.AddrPort, protocol uint8) error {
+func (s *innerPortSet) once(rule named, at netip.AddrPort, protocol uint8) error {
 	key := fmt.Sprint(at, protocol)
 	if s.listen[key] {
-		return rule.invalid("duplicate-listen", "/listen_port", "another forward of the network listens on "+at.String())
+		return rule.invalid("duplicate-listen", "/listenPort", "another forward of the network listens on "+at.String())
 	}
 	s.listen[key] = true
 	return nil

@@ -188,28 +188,31 @@ func TestBadRulesAreRefusedAsAWhole(t *testing.T) {
 		"action":          {&driverpb.Rule{Type: "ingress", Action: "maybe"}, "bad-action", "/action"},
 		"protocol":        {egress("sctp", 0, 0), "bad-protocol", "/protocol"},
 		"cidr":            {egress("tcp", 0, 0, "10.0.0.0/8", "x; drop"), "bad-cidr", "/cidrs/1"},
-		"ports of icmp":   {egress("icmp", 1, 0), "bad-ports", "/port_from"},
-		"ports backwards": {egress("tcp", 9, 8), "bad-ports", "/port_from"},
-		"ports too high":  {egress("tcp", 9, 70000), "bad-ports", "/port_from"},
+		"ports of icmp":   {egress("icmp", 1, 0), "bad-ports", "/ports"},
+		"ports backwards": {egress("tcp", 9, 8), "bad-ports", "/ports"},
+		"ports too high":  {egress("tcp", 9, 70000), "bad-ports", "/ports"},
 		"deny":            {change(func(r *driverpb.Rule) { r.Action = "deny" }), "bad-action", "/action"},
 		"icmp":            {change(func(r *driverpb.Rule) { r.Protocol = "icmp" }), "bad-protocol", "/protocol"},
-		"no target port":  {change(func(r *driverpb.Rule) { r.TargetPort = 0 }), "bad-ports", "/target_port"},
-		"no listen port":  {change(func(r *driverpb.Rule) { r.ListenPort = 65536 }), "bad-ports", "/listen_port"},
-		"target outside":  {change(func(r *driverpb.Rule) { r.TargetAddress = "1.1.1.1" }), "bad-address", "/target_address"},
-		"listen nowhere":  {change(func(r *driverpb.Rule) { r.ListenAddress = "here" }), "bad-address", "/listen_address"},
+		"no target port":  {change(func(r *driverpb.Rule) { r.TargetPort = 0 }), "bad-ports", "/targetPort"},
+		"no listen port":  {change(func(r *driverpb.Rule) { r.ListenPort = 65536 }), "bad-ports", "/listenPort"},
+		"target outside":  {change(func(r *driverpb.Rule) { r.TargetAddress = "1.1.1.1" }), "bad-address", "/nicId"},
+		"listen nowhere":  {change(func(r *driverpb.Rule) { r.ListenAddress = "here" }), "bad-address", "/listenAddress"},
 		"listen on IPv6":  {change(func(r *driverpb.Rule) { r.ListenAddress = "::1" }), "ipv6-unsupported", ""},
-		"listen twice":    {change(func(r *driverpb.Rule) { r.ListenPort = 80 }), "duplicate-listen", "/listen_port"},
+		"listen twice":    {change(func(r *driverpb.Rule) { r.ListenPort = 80 }), "duplicate-listen", "/listenPort"},
 		"listen on outer": {change(func(r *driverpb.Rule) {
 			r.ListenPort, r.ListenAddress = 80, n.outer()
-		}), "duplicate-listen", "/listen_port"},
+		}), "duplicate-listen", "/listenPort"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			class, field := driverpb.Class_CLASS_INVALID, "/rules/1"+test.field
+			class, field := driverpb.Class_CLASS_INVALID, test.field
 			if test.field == "" {
 				class, field = driverpb.Class_CLASS_UNSUPPORTED, ""
 			}
 			test.rule.Resource = ref("rule", "rule-z") // after the good one
-			wantFault(t, n.apply(good, test.rule), class, test.code, field)
+			fault := wantFault(t, n.apply(good, test.rule), class, test.code, field)
+			if field != "" && !strings.Contains(fault.GetMessage(), "rule-z") {
+				t.Errorf("%q does not say which rule", fault.GetMessage())
+			}
 			if after := list(t, n.inside()); after != before {
 				t.Errorf("the rules changed:\n%s", difference(before, after))
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // Addresses of the world outside the host.

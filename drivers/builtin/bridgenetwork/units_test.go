@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -78,6 +78,16 @@ func (u *units) started(name string) int {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	return u.starts[name]
+}
+
+// pid is that of a unit; 0 when it does not run.
+func (u *units) pid(name string) int {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	if one := u.running[name]; one != nil {
+		return one.command.Process.Pid
+	}
+	return 0
 }
 
 // crash kills a unit as kill -9 from outside would.

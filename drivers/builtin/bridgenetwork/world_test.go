@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 

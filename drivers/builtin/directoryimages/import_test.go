@@ -154,7 +154,7 @@ func TestWrongDeclarations(t *testing.T) {
 		"url, no checksum":  {s.fromURL("tmpl-1", "raw", "", "http://127.0.0.1/"), "checksum-required", "/checksum"},
 		"folder":            {s.fromFile("tmpl-1", "raw", s.allow), "source-invalid", "/file"},
 		"url of no kind":    {s.fromURL("tmpl-1", "raw", sha256Of(raw), "file:///etc/passwd"), "url-scheme", "/url"},
-		"policy of no kind": {badPolicy(s, raw), "cidr-invalid", "/egress/allow_cidrs/0"},
+		"policy of no kind": {badPolicy(s, raw), "cidr-invalid", "/call/egress/allow_cidrs/0"},
 	} {
 		_, err := s.bring(test.req)
 		if fault := expectFault(t, err, invalid, test.code); fault.GetField() != test.field {

@@ -241,14 +241,15 @@ func (s *store) openSource(req *driverpb.ImportTemplateRequest) (*os.File, error
 		}
 	}
 	return nil, deniedFault("path-not-allowed", fieldFile, "files at that place may not become templates",
-		"put the file below a directory of the store's property "+propertyAllow)
+		"put the file below a directory of the store's property "+propertyAllow+", or upload it (--upload)")
 }
 
 // checkUpload refuses what can't be the server's spooled upload of this template. Uploads are removed after import, so
-// only a file that bears the template's id counts as one.
+// only a file that bears the template's id counts as one: "<id>" or "<id>.<what tells uploads apart>".
 func checkUpload(req *driverpb.ImportTemplateRequest) error {
 	path := req.GetUpload()
-	if filepath.IsAbs(path) && filepath.Clean(path) == path && filepath.Base(path) == req.GetCall().GetResource().GetId() {
+	id, _, _ := strings.Cut(filepath.Base(path), ".")
+	if filepath.IsAbs(path) && filepath.Clean(path) == path && id == req.GetCall().GetResource().GetId() {
 		return nil
 	}
 	return deniedFault("path-not-allowed", fieldUpload, "that is no upload of this template", "upload the content again")
@@ -295,13 +296,15 @@ func sourceFault(err error, field string) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return fault(driverpb.Class_CLASS_NOT_FOUND, "source-missing", "there is no such file", "check the path")
 	case errors.Is(err, diskdir.ErrNotRegular), errors.Is(err, unix.ENXIO):
-		return fault(driverpb.Class_CLASS_INVALID, "source-invalid", "that is no plain file", "")
+		return fault(driverpb.Class_CLASS_INVALID, "source-invalid", "that is no plain file",
+			"name a file, not a directory or a device")
 	case errors.Is(err, fs.ErrPermission):
 		return fault(driverpb.Class_CLASS_DENIED, "source-denied", "the driver may not read the file",
 			"make it readable for the data group")
 	case strings.Contains(err.Error(), "path escapes"):
-		return fault(driverpb.Class_CLASS_DENIED, "path-not-allowed", "a link leads out of the allowed directory",
-			"copy the file to where the link is")
+		return fault(driverpb.Class_CLASS_DENIED, "path-not-allowed",
+			"a link on the way is absolute or leads out of the allowed directory",
+			"name the file itself, or copy it to where the link is")
 	}
 	return diskdir.Fault(err, "opening the source")
 }

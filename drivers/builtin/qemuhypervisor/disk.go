@@ -14,7 +14,6 @@ import (
 )
 
 const (
-	fieldDisk = "/disk"
 	// letGoLimit is what QEMU gets to let go of a disk that was unplugged, letGoEvery how often that is looked at.
 	letGoLimit = 10 * time.Second
 	letGoEvery = 20 * time.Millisecond
@@ -48,7 +47,7 @@ func findNode(ctx context.Context, monitor *qmp.Client, name string) (*blockNode
 // AttachDisk implements driverpb.HypervisorServer. QEMU gets the file opened: it needs no access to where it is.
 func (h *Hypervisor) AttachDisk(ctx context.Context, request *driverpb.DiskRequest) (*driverpb.MachineReply, error) {
 	asked := request.GetDisk()
-	if err := checkDisk(fieldDisk, asked); err != nil {
+	if err := checkDisk(asked); err != nil {
 		return nil, err
 	}
 	return h.change(ctx, request.GetCall(), func(m *machine) error {
@@ -56,7 +55,7 @@ func (h *Hypervisor) AttachDisk(ctx context.Context, request *driverpb.DiskReque
 		if disk.Bus == commandline.SATA {
 			return sdk.Unsupported("bus-not-hot-pluggable", "disks on sata can't be attached while the machine runs")
 		}
-		there, err := hasDevice(ctx, m.monitor, commandline.DiskDevice(disk.Volume))
+		there, err := h.settled(ctx, m, commandline.DiskDevice(disk.Volume))
 		if err != nil {
 			return err
 		}
@@ -64,7 +63,9 @@ func (h *Hypervisor) AttachDisk(ctx context.Context, request *driverpb.DiskReque
 			return checkSame(ctx, m.monitor, &disk)
 		}
 		if err := plugDisk(ctx, m.monitor, &disk, asked); err != nil {
-			return errors.Join(err, removeNodes(context.WithoutCancel(ctx), m.monitor, disk.Volume))
+			return errors.Join(err, m.giveUp(ctx, commandline.DiskDevice(disk.Volume), func(ctx context.Context) error {
+				return removeNodes(ctx, m.monitor, disk.Volume)
+			}))
 		}
 		return nil
 	})
@@ -113,7 +114,7 @@ func plugDisk(ctx context.Context, monitor *qmp.Client, disk *commandline.Disk, 
 	if err := removeNodes(ctx, monitor, disk.Volume); err != nil { // of an attempt that was cut short
 		return err
 	}
-	file, err := openDisk(ctx, fieldDisk, asked)
+	file, err := openDisk(ctx, asked)
 	if err != nil {
 		return err
 	}
@@ -156,12 +157,28 @@ func handOver(ctx context.Context, monitor *qmp.Client, file *os.File) (string, 
 	return commandline.FDSet(set.ID), nil
 }
 
-// removeNodes closes a volume in QEMU. What is not there is no error.
+// removeNodes closes a volume in QEMU. What is not there is no error. The file it was handed goes at once and not only
+// when nobody listens any more: its lock would keep others from the volume.
 func removeNodes(ctx context.Context, monitor *qmp.Client, volume string) error {
+	opened, err := findNode(ctx, monitor, commandline.FileNode(volume))
+	if err != nil {
+		return err
+	}
 	for _, node := range []string{commandline.DiskNode(volume), commandline.FileNode(volume)} {
 		if err := removeNode(ctx, monitor, node); err != nil {
 			return refusalFault(fmt.Errorf("closing the disk: %w", err))
 		}
+	}
+	if opened == nil {
+		return nil
+	}
+	set, handed := commandline.FDSetID(opened.File)
+	if !handed {
+		return nil
+	}
+	err = execute(ctx, monitor, "remove-fd", map[string]int64{"fdset-id": set}, nil)
+	if err != nil && !isMissing(err) {
+		return fmt.Errorf("closing the disk's file: %w", err)
 	}
 	return nil
 }
@@ -192,7 +209,7 @@ func removeNode(ctx context.Context, monitor *qmp.Client, node string) error {
 func (h *Hypervisor) DetachDisk(ctx context.Context, request *driverpb.DiskRequest) (*driverpb.MachineReply, error) {
 	volume := request.GetDisk().GetVolume().GetId()
 	if volume == "" {
-		return nil, sdk.Invalid("volume-missing", fieldDisk+"/volume", "the disk has no volume", "")
+		return nil, sdk.Invalid("volume-missing", fieldVolumes, "the disk has no volume", "")
 	}
 	return h.takeAway(ctx, request.GetCall(), func(m *machine) error {
 		device := commandline.DiskDevice(volume)
@@ -242,7 +259,7 @@ func (h *Hypervisor) takeAway(
 func (h *Hypervisor) GrowDisk(ctx context.Context, request *driverpb.GrowDiskRequest) (*driverpb.MachineReply, error) {
 	volume, size := request.GetDisk().GetVolume().GetId(), request.GetSizeBytes()
 	if size == 0 || size%sectorBytes != 0 {
-		return nil, sdk.Invalid("size-invalid", "/size_bytes", fmt.Sprintf("want a multiple of %d", sectorBytes), "")
+		return nil, sdk.Invalid("size-invalid", "/sizeBytes", fmt.Sprintf("want a multiple of %d", sectorBytes), "")
 	}
 	return h.change(ctx, request.GetCall(), func(m *machine) error {
 		node, err := findNode(ctx, m.monitor, commandline.DiskNode(volume))

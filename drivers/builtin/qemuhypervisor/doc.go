@@ -9,6 +9,9 @@
 // a monitor, do their work and close it again: there is no connection to lose. A QEMU whose guest powered off or
 // panicked stays, stopped, until StopMachine ends it, so that the reason is never lost, whoever was down meanwhile.
 //
+// QEMU runs in a network namespace of the machine's own, also while it has no nic: the host's network is out of its
+// reach, and a nic can come at any time. The host makes the namespace unless a network driver has.
+//
 // # What is in a machine's directory
 //
 //	machine.json   notes: what was asked last, and how far it came (never needed to find the machine)

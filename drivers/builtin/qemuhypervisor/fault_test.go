@@ -11,6 +11,7 @@ import (
 
 // TestBadSpecs: what can be seen to be wrong is refused with the field, before anything is done.
 func TestBadSpecs(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	disk := func(change func(d *driverpb.MachineDisk)) func(m *driverpb.MachineSpec) {
@@ -32,47 +33,47 @@ func TestBadSpecs(t *testing.T) {
 		spoil func(m *spec)
 		field string
 	}{
-		"no cpus":            {func(m *spec) { m.Cpus = 0 }, "/machine/cpus"},
-		"too many cpus":      {func(m *spec) { m.Cpus = 1000 }, "/machine/cpus"},
-		"no memory":          {func(m *spec) { m.MemoryBytes = 0 }, "/machine/memory_bytes"},
-		"odd memory":         {func(m *spec) { m.MemoryBytes++ }, "/machine/memory_bytes"},
-		"firmware":           {func(m *spec) { m.Firmware = "openboot" }, "/machine/firmware"},
-		"namespace":          {func(m *spec) { m.NetNamespace = "../../proc/1/ns/net" }, "/machine/net_namespace"},
-		"protocol":           {disk(func(d *oneDisk) { d.Disk.Protocol = "rbd" }), "/machine/disks/0/disk/protocol"},
-		"format":             {disk(func(d *oneDisk) { d.Disk.Format = "vmdk" }), "/machine/disks/0/disk/format"},
-		"format not given":   {disk(func(d *oneDisk) { d.Disk.Format = "" }), "/machine/disks/0/disk/format"},
-		"relative path":      {disk(func(d *oneDisk) { d.Disk.Path = "etc/passwd" }), "/machine/disks/0/disk/path"},
-		"path with dots":     {disk(func(d *oneDisk) { d.Disk.Path = "/p/../etc" }), "/machine/disks/0/disk/path"},
-		"protocol in path":   {disk(func(d *oneDisk) { d.Disk.Path = "nbd://h/x" }), "/machine/disks/0/disk/path"},
-		"device":             {disk(func(d *oneDisk) { d.Device = "floppy" }), "/machine/disks/0/device"},
-		"serial":             {disk(func(d *oneDisk) { d.Serial = "a,id=b" }), "/machine/disks/0/serial"},
-		"long serial":        {disk(func(d *oneDisk) { d.Serial = strings.Repeat("s", 21) }), "/machine/disks/0/serial"},
-		"qcow2 that is none": {disk(func(d *oneDisk) { d.Disk.Format = "qcow2" }), "/machine/disks/0/disk/format"},
-		"no volume":          {disk(func(d *oneDisk) { d.Volume = nil }), "/machine/disks/0/volume"},
+		"no cpus":            {func(m *spec) { m.Cpus = 0 }, "/cpus"},
+		"too many cpus":      {func(m *spec) { m.Cpus = 1000 }, "/cpus"},
+		"no memory":          {func(m *spec) { m.MemoryBytes = 0 }, "/memoryBytes"},
+		"odd memory":         {func(m *spec) { m.MemoryBytes++ }, "/memoryBytes"},
+		"firmware":           {func(m *spec) { m.Firmware = "openboot" }, "/firmware"},
+		"namespace":          {func(m *spec) { m.NetNamespace = "../../proc/1/ns/net" }, "/call/machine/net_namespace"},
+		"protocol":           {disk(func(d *oneDisk) { d.Disk.Protocol = "rbd" }), "/volumes"},
+		"format":             {disk(func(d *oneDisk) { d.Disk.Format = "vmdk" }), "/volumes"},
+		"format not given":   {disk(func(d *oneDisk) { d.Disk.Format = "" }), "/volumes"},
+		"relative path":      {disk(func(d *oneDisk) { d.Disk.Path = "etc/passwd" }), "/volumes"},
+		"path with dots":     {disk(func(d *oneDisk) { d.Disk.Path = "/p/../etc" }), "/volumes"},
+		"protocol in path":   {disk(func(d *oneDisk) { d.Disk.Path = "nbd://h/x" }), "/volumes"},
+		"device":             {disk(func(d *oneDisk) { d.Device = "floppy" }), "/volumes"},
+		"serial":             {disk(func(d *oneDisk) { d.Serial = "a,id=b" }), "/volumes"},
+		"long serial":        {disk(func(d *oneDisk) { d.Serial = strings.Repeat("s", 21) }), "/volumes"},
+		"qcow2 that is none": {disk(func(d *oneDisk) { d.Disk.Format = "qcow2" }), "/volumes"},
+		"no volume":          {disk(func(d *oneDisk) { d.Volume = nil }), "/volumes"},
 		"directory": {disk(func(d *oneDisk) {
 			d.Disk.Path, d.Disk.ReadOnly = l.pool(), true
-		}), "/machine/disks/0/disk/path"},
+		}), "/volumes"},
 		"twice": {func(m *spec) {
 			disk(func(*oneDisk) {})(m)
 			m.Disks = append(m.Disks, m.GetDisks()[0])
-		}, "/machine/disks/1/volume"},
+		}, "/volumes"},
 		"same boot order": {func(m *spec) {
 			m.Disks = []*oneDisk{l.newDisk("vol-a", 1<<20), l.newDisk("vol-b", 1<<20)}
 			m.Disks[0].BootOrder, m.Disks[1].BootOrder = 1, 1
-		}, "/machine/disks/1/boot_order"},
+		}, "/volumes"},
 		"too many disks": {func(m *spec) {
 			for n := range 17 {
 				m.Disks = append(m.Disks, l.newDisk("vol-"+string(rune('a'+n)), 1<<20))
 			}
-		}, "/machine"},
-		"mac":            {nic(func(n *oneNic) { n.Mac = "52:54" }), "/machine/nics/0/mac"},
-		"multicast":      {nic(func(n *oneNic) { n.Mac = "01:00:5e:00:00:01" }), "/machine/nics/0/mac"},
-		"interface":      {nic(func(n *oneNic) { n.Interface = "tap0,script=/bin/sh" }), "/machine/nics/0/interface"},
-		"long interface": {nic(func(n *oneNic) { n.Interface = "tap0123456789abc" }), "/machine/nics/0/interface"},
-		"mtu":            {nic(func(n *oneNic) { n.Mtu = 10 }), "/machine/nics/0/mtu"},
+		}, "/volumes"},
+		"mac":            {nic(func(n *oneNic) { n.Mac = "52:54" }), "/nics/0"},
+		"multicast":      {nic(func(n *oneNic) { n.Mac = "01:00:5e:00:00:01" }), "/nics/0"},
+		"interface":      {nic(func(n *oneNic) { n.Interface = "tap0,script=/bin/sh" }), "/nics/0"},
+		"long interface": {nic(func(n *oneNic) { n.Interface = "tap0123456789abc" }), "/nics/0"},
+		"mtu":            {nic(func(n *oneNic) { n.Mtu = 10 }), "/nics/0"},
 		"cloud-init": {func(m *spec) {
 			m.CloudInit = &driverpb.CloudInit{UserData: strings.Repeat("x", 1<<20+1)}
-		}, "/machine/cloud_init"},
+		}, "/cloudInit"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -95,6 +96,7 @@ func TestBadSpecs(t *testing.T) {
 
 // TestStartFailures: what only shows when it is done leaves nothing behind, and is told apart.
 func TestStartFailures(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	taken := l.newDisk("vol-taken", 1<<20)
@@ -165,6 +167,7 @@ func TestStartFailures(t *testing.T) {
 
 // TestUnreachableMonitor: a QEMU that hangs is said to hang, and can be ended by force.
 func TestUnreachableMonitor(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", blankMachine())
@@ -174,8 +177,15 @@ func TestUnreachableMonitor(t *testing.T) {
 	refused(t, err, driverpb.Class_CLASS_TRANSIENT, "monitor-unreachable")
 	_, err = l.client().StopMachine(l.ctx(), l.stopRequest("m1", 1000000000, false))
 	refused(t, err, driverpb.Class_CLASS_CONFLICT, "monitor-unreachable")
-	if seen := l.observe()["machine-m1"]; seen.GetState() != "present" {
+	l.properties["observe_foreign"] = true
+	all := l.observe()
+	if seen := all["machine-m1"]; seen.GetState() != "present" {
 		t.Errorf("observed it is %v", seen)
+	}
+	for name, one := range all {
+		if pid := one.GetFacts().AsMap()["pid"]; one.GetState() == "foreign" && pid == float64(l.pid("m1")) {
+			t.Errorf("%s does not answer, but is ours, and is listed as foreign too", name)
+		}
 	}
 	l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", 0, true)))
 	l.is("m1", "absent", "")

@@ -55,7 +55,7 @@ func complaints() []complaint {
 			return sdk.NotFound("disk-missing", said, "")
 		}},
 		{regexp.MustCompile(`"driver":"qcow2"|[Qq]cow2`), func(said string) error {
-			return sdk.Invalid("image-broken", fieldMachine+"/disks", said, "look at it with qemu-img check")
+			return sdk.Invalid("image-broken", fieldVolumes, said, "look at it with qemu-img check")
 		}},
 	}
 }

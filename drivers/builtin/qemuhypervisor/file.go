@@ -14,8 +14,8 @@ import (
 )
 
 // checkFile checks that a disk's file is there and what it is declared to be. The error's fault names the field.
-func checkFile(ctx context.Context, at string, disk *driverpb.MachineDisk) error {
-	file, err := openDisk(ctx, at, disk)
+func checkFile(ctx context.Context, disk *driverpb.MachineDisk) error {
+	file, err := openDisk(ctx, disk)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func checkFile(ctx context.Context, at string, disk *driverpb.MachineDisk) error
 }
 
 // openDisk opens a disk's file as the machine will use it.
-func openDisk(ctx context.Context, at string, disk *driverpb.MachineDisk) (*os.File, error) {
+func openDisk(ctx context.Context, disk *driverpb.MachineDisk) (*os.File, error) {
 	path := disk.GetDisk().GetPath()
 	flags := unix.O_RDWR | unix.O_NONBLOCK
 	if disk.GetDisk().GetReadOnly() || disk.GetDevice() == deviceCDROM {
@@ -41,7 +41,7 @@ func openDisk(ctx context.Context, at string, disk *driverpb.MachineDisk) (*os.F
 	case err != nil:
 		return nil, fmt.Errorf("opening disk %s: %w", path, err)
 	}
-	if err := checkContent(ctx, at, disk, file); err != nil {
+	if err := checkContent(ctx, disk, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
@@ -49,20 +49,20 @@ func openDisk(ctx context.Context, at string, disk *driverpb.MachineDisk) (*os.F
 
 // checkContent refuses what is not a file, and a qcow2 that would lead QEMU to another file, which our command line
 // would then silently leave out. What is raw is whatever the guest made of it.
-func checkContent(ctx context.Context, at string, disk *driverpb.MachineDisk, file *os.File) error {
+func checkContent(ctx context.Context, disk *driverpb.MachineDisk, file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
 		return fmt.Errorf("looking at disk %s: %w", file.Name(), err)
 	}
 	if !info.Mode().IsRegular() {
-		return sdk.Invalid("not-a-file", at+"/disk/path", file.Name()+" is not a regular file", "")
+		return diskFault(disk, "not-a-file", file.Name()+" is not a regular file", "")
 	}
 	if disk.GetDisk().GetFormat() != formatQCOW2 {
 		return nil
 	}
 	_, err = imageformat.Inspect(ctx, file, info.Size(), imageformat.QCOW2, imageformat.Limits{HeaderOnly: true})
 	if refusal := imageformat.RefusalOf(err); refusal != nil {
-		return sdk.Invalid(refusal.Code, at+"/disk/format", file.Name()+": "+refusal.Reason, refusal.Remedy)
+		return diskFault(disk, refusal.Code, file.Name()+": "+refusal.Reason, refusal.Remedy)
 	}
 	if err != nil {
 		return fmt.Errorf("looking at disk %s: %w", file.Name(), err)

@@ -10,6 +10,7 @@ import (
 
 // TestUEFI: the same guest boots with UEFI.
 func TestUEFI(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/usr/share/OVMF/OVMF_CODE_4M.fd"); err != nil {
 		t.Fatal("this test needs UEFI: apt-get install -y ovmf")
 	}
@@ -30,6 +31,7 @@ func TestUEFI(t *testing.T) {
 
 // TestCDROM: a disc is seen on either bus, read-only, and a machine without a disk boots from it.
 func TestCDROM(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	disc := l.newDisk("vol-disc", 2<<20)

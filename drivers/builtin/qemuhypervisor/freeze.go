@@ -31,7 +31,7 @@ func (h *Hypervisor) FreezeDisks(
 ) (*driverpb.MachineReply, error) {
 	period := time.Duration(request.GetMaxMs()) * time.Millisecond
 	if period <= 0 || period > maxFreeze {
-		return nil, sdk.Invalid("freeze-invalid", "/max_ms", fmt.Sprintf("want a time up to %s", maxFreeze), "")
+		return nil, sdk.Invalid("freeze-invalid", "/call/max_ms", fmt.Sprintf("want a time up to %s", maxFreeze), "")
 	}
 	return h.change(ctx, request.GetCall(), func(m *machine) error {
 		until := time.Now().Add(period)

@@ -23,6 +23,7 @@ func (l *lab) thaw(id string) {
 
 // TestFreeze: while a guest writes as fast as it can, a frozen disk does not change, and holds what was flushed.
 func TestFreeze(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	spec := l.smallMachine("m1")
@@ -68,6 +69,7 @@ func TestFreeze(t *testing.T) {
 
 // TestFreezeEndsByItself: also when the driver is gone meanwhile, and only when it is due.
 func TestFreezeEndsByItself(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", blankMachine())

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -14,6 +15,7 @@ import (
 // TestOpenHost tries each accelerator for real. Where KVM does not work the driver has to find out, say why, and do
 // without it.
 func TestOpenHost(t *testing.T) {
+	t.Parallel()
 	l := newLabWith(t, "tcg")
 	reply := l.openHost()
 	if reply.GetAccelerator() != "tcg" || reply.GetCpus() == 0 || reply.GetMemoryBytes() == 0 ||
@@ -56,6 +58,7 @@ func TestOpenHost(t *testing.T) {
 }
 
 func TestStatAndCloseHost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	request := func() *driverpb.HostCallRequest {
 		call := l.call("host", "host-1")
@@ -84,6 +87,7 @@ func TestStatAndCloseHost(t *testing.T) {
 }
 
 func TestBadProperties(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	for key, value := range map[string]any{
@@ -134,12 +138,13 @@ func (l *lab) observe() map[string]*driverpb.Observed {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		found[one.GetName()] = one
+		found[strings.TrimSuffix(one.GetName(), l.own(""))] = one
 	}
 }
 
 // TestObserve: ours by id, and those of others too.
 func TestObserve(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", blankMachine())
@@ -156,7 +161,7 @@ func TestObserve(t *testing.T) {
 	})
 	ours := l.observe()
 	if len(ours) != 2 || ours["machine-m1"].GetState() != "running" || ours["machine-m2"].GetState() != "paused" ||
-		ours["machine-m1"].GetBytes() != 64<<20 || ours["machine-m1"].GetResource().GetId() != "m1" {
+		ours["machine-m1"].GetBytes() != 64<<20 || ours["machine-m1"].GetResource().GetId() != l.own("m1") {
 		t.Errorf("got %v, want m1 running and m2 paused", ours)
 	}
 	l.properties["observe_foreign"] = true
@@ -174,6 +179,7 @@ func TestObserve(t *testing.T) {
 
 // TestAdopt: what was left is found, also when it ended meanwhile; what can't be read is refused.
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", blankMachine())

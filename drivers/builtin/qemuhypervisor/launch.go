@@ -1,6 +1,7 @@
 package qemuhypervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/qmp"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/seed"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -43,11 +45,12 @@ func (h *Hypervisor) prepare(
 	if err != nil {
 		return nil, err
 	}
-	namespace, err := namespacePath(spec.GetNetNamespace())
+	id := n.Machine
+	own := netNamespaces + netspace.OfMachine(id)
+	namespace, err := namespacePath(cmp.Or(spec.GetNetNamespace(), own))
 	if err != nil {
 		return nil, err
 	}
-	id := n.Machine
 	dir := h.directoryOf(id)
 	if err := dir.make(); err != nil {
 		return nil, err
@@ -65,7 +68,7 @@ func (h *Hypervisor) prepare(
 			SerialLog: dir.log(), PIDFile: dir.pidFile(),
 		},
 		launch: &driverpb.Launch{
-			Unit: unitName(id), NetNamespace: namespace, WorkDir: dir.own(),
+			Unit: unitName(id), NetNamespace: namespace, MakeNetNamespace: namespace == own, WorkDir: dir.own(),
 			Devices: []string{deviceTun}, WritePaths: []string{dir.log()},
 			MemoryMaxBytes: spec.GetMemoryBytes() + spec.GetMemoryBytes()/8 + overheadBytes,
 		},
@@ -83,7 +86,7 @@ func (h *Hypervisor) prepare(
 	}
 	l.launch.Argv, err = l.machine.Args()
 	if errors.Is(err, commandline.ErrTooManyDevices) {
-		return nil, sdk.Invalid("too-many-devices", fieldMachine,
+		return nil, sdk.Invalid("too-many-devices", fieldVolumes,
 			fmt.Sprintf("a machine has %d slots for disks and nics together", commandline.Ports),
 			"set disk_bus to scsi, which has more room for disks")
 	}
@@ -96,7 +99,7 @@ func (l *launching) addFirmware(dir directory, spec *driverpb.MachineSpec) error
 	}
 	files := uefi()
 	if files == nil {
-		return sdk.Invalid("uefi-missing", fieldMachine+"/firmware", "there is no UEFI firmware on this host",
+		return sdk.Invalid("uefi-missing", fieldFirmware, "there is no UEFI firmware on this host",
 			"install it: apt-get install ovmf; or use bios")
 	}
 	if err := copyFile(files.Variables, dir.variables(), modeShared); err != nil {
@@ -108,8 +111,8 @@ func (l *launching) addFirmware(dir directory, spec *driverpb.MachineSpec) error
 }
 
 func (l *launching) addDevices(ctx context.Context, dir directory, spec *driverpb.MachineSpec, n *notes) error {
-	for i, disk := range spec.GetDisks() {
-		if err := checkFile(ctx, fmt.Sprintf("%s/disks/%d", fieldMachine, i), disk); err != nil {
+	for _, disk := range spec.GetDisks() {
+		if err := checkFile(ctx, disk); err != nil {
 			return err
 		}
 		made := diskOf(disk, n)

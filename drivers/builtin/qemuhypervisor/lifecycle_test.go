@@ -12,10 +12,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // TestGuestEndsByItself: whoever looks later, even a new process of the driver, sees that and why the guest ended.
 func TestGuestEndsByItself(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		end    func(l *lab, c *console)
 		reason string
@@ -56,8 +58,36 @@ func TestGuestEndsByItself(t *testing.T) {
 	}
 }
 
+// TestTheHostKnowsLateOfTheEnd: a QEMU that has hung up is as good as ended, however long the host takes to say so, and
+// a start in that time is a new life.
+func TestTheHostKnowsLateOfTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, look := range map[string]func(l *lab){
+		"looking":  func(l *lab) { l.is("m1", "stopped", "killed") },
+		"starting": func(l *lab) { l.startMachine("m1", blankMachine()); l.is("m1", "running", "") },
+		"stopping": func(l *lab) {
+			l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", time.Minute, false)))
+			l.is("m1", "absent", "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.openHost()
+			l.startMachine("m1", blankMachine())
+			l.stop()
+			l.host = &lateHost{Host: l.host, late: 2 * time.Second}
+			l.start()
+			if err := syscall.Kill(l.pid("m1"), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			look(l)
+		})
+	}
+}
+
 // TestStartIsCompletedOnce: whatever of a start was done, doing it again completes it and starts no second guest.
 func TestStartIsCompletedOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	spec := blankMachine()
@@ -84,6 +114,7 @@ func TestStartIsCompletedOnce(t *testing.T) {
 
 // TestStartWhileLaunching: the driver dies between the launch of QEMU and the start of its guest.
 func TestStartWhileLaunching(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	request := l.startRequest("m1", blankMachine())
@@ -116,7 +147,68 @@ func TestStartWhileLaunching(t *testing.T) {
 	l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", 0, true)))
 }
 
+// TestStartAgainWhileTheHostLaunches: the driver died while the host was launching QEMU, which it does all the same.
+// One QEMU runs in the end, that of the start that was asked for last.
+func TestStartAgainWhileTheHostLaunches(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.openHost()
+	spec := blankMachine()
+	spec.NetNamespace = netspace.DefaultDirectory + "/" + netspace.OfMachine(l.own("m1"))
+	request := l.startRequest("m1", spec)
+	slow := &slowHost{Host: l.host, begun: make(chan struct{}), ended: make(chan error, 1)}
+	l.stop()
+	whole := l.host
+	l.host = slow
+	l.start()
+	unlock, err := netspace.OpenDirectory(netspace.DefaultDirectory).Lock(l.ctx()) // so that launching takes a while
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(l.ctx())
+	go func() {
+		<-slow.begun
+		launching := filepath.Join(l.dir, "units", "*", "*"+l.own("m1")+"*", "log.pipe")
+		until(t, "the host is launching", patient, func() bool {
+			found, err := filepath.Glob(launching)
+			return err == nil && len(found) > 0
+		})
+		cancel()
+	}()
+	if _, err := l.client().StartMachine(ctx, request); err == nil {
+		t.Fatal("the start succeeded, though it was cut short")
+	}
+	l.stop()
+	l.host = whole
+	l.start()
+	again := proto.Clone(request).(*driverpb.StartMachineRequest)
+	again.Call.Repeat = true
+	type outcome struct {
+		reply *driverpb.MachineReply
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		reply, err := l.client().StartMachine(l.ctx(), again)
+		done <- outcome{reply, err}
+	}()
+	time.Sleep(100 * time.Millisecond) // for the second start to meet the first launch; either order is right
+	unlock()
+	if err := <-slow.ended; err != nil {
+		t.Errorf("the first launch: %v", err)
+	}
+	got := <-done
+	if got.err != nil || got.reply.GetState() != "running" {
+		t.Errorf("started again it is %v, %v", got.reply, got.err)
+	}
+	l.is("m1", "running", "")
+	if count := (processes{}).Count(t, "machine", l.own("m1")); count != 1 {
+		t.Errorf("%d QEMUs run", count)
+	}
+}
+
 func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", blankMachine())
@@ -138,6 +230,7 @@ func TestPauseAndResume(t *testing.T) {
 }
 
 func TestStopOfAGuestThatDoesNotListen(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", blankMachine())
@@ -153,6 +246,7 @@ func TestStopOfAGuestThatDoesNotListen(t *testing.T) {
 // TestReboot: the guest starts anew, exactly once for each token, also when a reboot is cut short at any of its
 // stages and asked for again.
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.openHost()
 	l.startMachine("m1", l.smallMachine("m1"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/qmp"
@@ -13,11 +14,12 @@ import (
 
 const (
 	// greetingLimit is how long a monitor may take to greet: more means that somebody else, hung, holds it.
-	greetingLimit = 2 * time.Second
+	greetingLimit = 5 * time.Second
 	// commandLimit bounds ordinary commands; QEMU answers in microseconds unless its disk hangs.
 	commandLimit = 30 * time.Second
-	// endLimit is how soon the host knows that a process has ended.
-	endLimit = time.Second
+	// endLimit is how soon the host knows that a process has ended. One that has hung up is about to end, which takes
+	// as long as the kernel needs for it: longer when the host is busy or its memory is large.
+	endLimit, hungUpLimit = time.Second, 15 * time.Second
 )
 
 // States and reasons of a MachineReply.
@@ -126,7 +128,11 @@ func (h *Hypervisor) find(ctx context.Context, id string, sockets ...string) (*m
 		return nil, err
 	}
 	m.status = ""
-	if err := h.awaitEnd(ctx, m); err != nil {
+	limit := endLimit
+	if hungUp(err) {
+		limit = hungUpLimit
+	}
+	if err := h.awaitEnd(ctx, m, limit); err != nil {
 		return nil, err
 	}
 	if m.running() {
@@ -135,9 +141,14 @@ func (h *Hypervisor) find(ctx context.Context, id string, sockets ...string) (*m
 	return m, nil
 }
 
-// awaitEnd gives the host a moment to notice that a QEMU which hung up has ended.
-func (h *Hypervisor) awaitEnd(ctx context.Context, m *machine) error {
-	ctx, cancel := context.WithTimeout(ctx, endLimit)
+// hungUp tells whether a monitor was closed by QEMU, which it never does while it runs, rather than gone or silent.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, qmp.ErrClosed)
+}
+
+// awaitEnd gives the host a while to notice that a QEMU which does not answer has ended.
+func (h *Hypervisor) awaitEnd(ctx context.Context, m *machine, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	again := time.NewTicker(appearEvery)
 	defer again.Stop()

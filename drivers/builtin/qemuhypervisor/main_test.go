@@ -42,7 +42,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "these tests need QEMU: apt-get install -y qemu-system-x86 qemu-utils")
 		os.Exit(1)
 	}
-	os.Exit(drivertest.Main(m, qemuhypervisor.New))
+	code := drivertest.Main(m, qemuhypervisor.New)
+	_ = os.Remove(guestImagePath())
+	os.Exit(code)
 }
 
 const (
@@ -77,8 +79,14 @@ func newLab(t *testing.T) *lab {
 
 func newLabWith(t *testing.T, accelerator string) *lab {
 	t.Helper()
+	return newLabIn(t, "", accelerator)
+}
+
+// newLabIn keeps its files in a directory below parent; empty stands for the usual one.
+func newLabIn(t *testing.T, parent, accelerator string) *lab {
+	t.Helper()
 	l := &lab{
-		t: t, dir: newStateDir(t), handles: map[string]*driverpb.Handle{},
+		t: t, dir: newStateDirIn(t, parent), handles: map[string]*driverpb.Handle{},
 		properties: map[string]any{"accelerator": accelerator, "observe_foreign": false},
 	}
 	l.host = newUnits(t, l.dir, &sandbox.User{UID: guestID, GID: guestID}, l.work(), l.pool())
@@ -122,7 +130,12 @@ func accelerator(t testing.TB) string {
 // newStateDir is short enough for sockets, and lets other users in.
 func newStateDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "qh")
+	return newStateDirIn(t, "")
+}
+
+func newStateDirIn(t testing.TB, parent string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "qh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,10 +240,19 @@ func (l *lab) ctx() context.Context {
 	return ctx
 }
 
+// own makes an id one that no other lab on this host has: namespaces are named after machines.
+func (l *lab) own(id string) string {
+	return id + "-" + strings.TrimPrefix(filepath.Base(l.dir), "qh")
+}
+
 func (l *lab) call(kind, id string) *driverpb.Call {
 	l.t.Helper()
+	ref := &driverpb.Ref{Kind: kind, Id: id}
+	if kind == "machine" {
+		ref.Id = l.own(id)
+	}
 	return &driverpb.Call{
-		Token: token(), Resource: &driverpb.Ref{Kind: kind, Id: id}, Epoch: 1, Properties: l.structOf(l.properties),
+		Token: token(), Resource: ref, Epoch: 1, Properties: l.structOf(l.properties),
 		Handle: l.handles[id],
 	}
 }
@@ -309,11 +331,11 @@ func (l *lab) is(id, state, reason string) {
 // pid is that of a machine's QEMU.
 func (l *lab) pid(id string) int {
 	l.t.Helper()
-	unit, err := l.host.Inspect(l.ctx(), "machine-"+id)
-	if err != nil || !unit.GetRunning() {
-		l.t.Fatalf("the QEMU of %s: %v, %v; want it to run", id, unit, err)
+	found := qemus(l.own(id))
+	if len(found) != 1 {
+		l.t.Fatalf("%d QEMUs run for %s, want one", len(found), id)
 	}
-	return int(unit.GetPid())
+	return found[0]
 }
 
 // refused asserts a fault.
@@ -342,13 +364,17 @@ func until(t testing.TB, what string, limit time.Duration, reached func() bool) 
 
 // guestImage is the disk that guest/build.sh builds; the script keeps it in its cache.
 var guestImage = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(os.TempDir(), "bulkhead-test-guest.raw")
+	path := guestImagePath()
 	output, err := exec.Command("../../../guest/build.sh", path).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("guest/build.sh: %w: %s", err, output)
 	}
 	return path, nil
 })
+
+func guestImagePath() string {
+	return fmt.Sprintf("/tmp/bulkhead-test-guest-%d.raw", os.Getpid())
+}
 
 // guestDisk makes a disk with the guest on it.
 func guestDisk(t testing.TB, pool, name string) *driverpb.MachineDisk {

@@ -12,17 +12,15 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-const fieldNic = "/nic"
-
 // AttachNic implements driverpb.HypervisorServer.
 func (h *Hypervisor) AttachNic(ctx context.Context, request *driverpb.NicRequest) (*driverpb.MachineReply, error) {
 	asked := request.GetNic()
-	if err := checkNic(fieldNic, asked); err != nil {
+	if err := checkNic(fieldNics, asked); err != nil {
 		return nil, err
 	}
 	return h.change(ctx, request.GetCall(), func(m *machine) error {
 		nic := nicOf(asked)
-		there, err := hasDevice(ctx, m.monitor, commandline.NicDevice(nic.ID))
+		there, err := h.settled(ctx, m, commandline.NicDevice(nic.ID))
 		if err != nil {
 			return err
 		}
@@ -37,10 +35,20 @@ func (h *Hypervisor) AttachNic(ctx context.Context, request *driverpb.NicRequest
 			return err
 		}
 		if err := plugNic(ctx, m.monitor, &nic); err != nil {
-			return errors.Join(err, removeBackend(context.WithoutCancel(ctx), m.monitor, nic.ID), m.noteInterface(nic.ID, ""))
+			return errors.Join(err, m.giveUp(ctx, commandline.NicDevice(nic.ID), func(ctx context.Context) error {
+				return m.letGoOfTap(ctx, nic.ID)
+			}))
 		}
 		return nil
 	})
+}
+
+// letGoOfTap takes away what a nic has besides its device, which is gone or never came.
+func (m *machine) letGoOfTap(ctx context.Context, nic string) error {
+	if err := removeBackend(ctx, m.monitor, nic); err != nil {
+		return err
+	}
+	return m.noteInterface(nic, "")
 }
 
 // noteInterface remembers the tap of a nic; empty forgets it.
@@ -75,7 +83,8 @@ func plugNic(ctx context.Context, monitor *qmp.Client, nic *commandline.Nic) err
 	return nil
 }
 
-// removeBackend lets go of a nic's tap. What is not there is no error.
+// removeBackend lets go of a nic's tap. What is not there is no error. It is never done to a nic whose device is there:
+// QEMU would obey, and leave a nic that is connected to nothing.
 func removeBackend(ctx context.Context, monitor *qmp.Client, nic string) error {
 	err := execute(ctx, monitor, "netdev_del", map[string]string{"id": commandline.NicBackend(nic)}, nil)
 	if err != nil && !isMissing(err) {
@@ -88,15 +97,12 @@ func removeBackend(ctx context.Context, monitor *qmp.Client, nic string) error {
 func (h *Hypervisor) DetachNic(ctx context.Context, request *driverpb.NicRequest) (*driverpb.MachineReply, error) {
 	nic := request.GetNic().GetNic().GetId()
 	if nic == "" {
-		return nil, sdk.Invalid("nic-missing", fieldNic+"/nic", "the nic has no id", "")
+		return nil, sdk.Invalid("nic-missing", fieldNics, "the nic has no id", "")
 	}
 	return h.takeAway(ctx, request.GetCall(), func(m *machine) error {
 		if err := h.unplug(ctx, m, commandline.NicDevice(nic)); err != nil {
 			return err
 		}
-		if err := removeBackend(ctx, m.monitor, nic); err != nil {
-			return err
-		}
-		return m.noteInterface(nic, "")
+		return m.letGoOfTap(ctx, nic)
 	})
 }

@@ -32,6 +32,8 @@ type notes struct {
 	Direct      bool                    `json:"direct,omitempty"`
 	// Interfaces are the taps of its nics, by nic id, those plugged in later included.
 	Interfaces map[string]string `json:"interfaces,omitempty"`
+	// Leaving are the devices that the guest was asked to let go of and that were not seen gone yet.
+	Leaving []string `json:"leaving,omitempty"`
 
 	// Paused by PauseMachine: thawing leaves it so.
 	Paused bool `json:"paused,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,13 +120,11 @@ func (h *Hypervisor) Observe(
 	if err != nil {
 		return err
 	}
-	ours := map[int64]bool{}
 	for _, id := range ids {
-		observed, pid, err := h.observe(ctx, id)
+		observed, err := h.observe(ctx, id)
 		if err != nil {
 			return err
 		}
-		ours[pid] = true
 		if err := found(observed); err != nil {
 			return err
 		}
@@ -133,7 +132,7 @@ func (h *Hypervisor) Observe(
 	if !s.foreign {
 		return nil
 	}
-	for _, observed := range strangers(ours) {
+	for _, observed := range strangers(h.env.WorkDir) {
 		if err := found(observed); err != nil {
 			return err
 		}
@@ -142,16 +141,16 @@ func (h *Hypervisor) Observe(
 }
 
 // observe describes one machine. One that does not answer is there all the same.
-func (h *Hypervisor) observe(ctx context.Context, id string) (*driverpb.Observed, int64, error) {
+func (h *Hypervisor) observe(ctx context.Context, id string) (*driverpb.Observed, error) {
 	observed := &driverpb.Observed{
 		Resource: &driverpb.Ref{Kind: kindMachine, Id: id}, Name: unitName(id), State: present,
 	}
 	m, err := h.forQuestion(ctx, id)
 	if sdk.FaultOf(err).GetClass() == driverpb.Class_CLASS_TRANSIENT {
-		return observed, 0, nil
+		return observed, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer m.close()
 	state, reason := m.state()
@@ -165,18 +164,19 @@ func (h *Hypervisor) observe(ctx context.Context, id string) (*driverpb.Observed
 		facts["pid"] = float64(m.unit.GetPid())
 	}
 	if observed.Facts, err = structpb.NewStruct(facts); err != nil {
-		return nil, 0, fmt.Errorf("describing %s: %w", id, err)
+		return nil, fmt.Errorf("describing %s: %w", id, err)
 	}
-	return observed, m.unit.GetPid(), nil
+	return observed, nil
 }
 
-// strangers finds the QEMUs of others.
-func strangers(ours map[int64]bool) []*driverpb.Observed {
+// strangers finds the QEMUs of others: those that were not told to keep anything in our directory. That can be seen
+// whatever state they are in, also while they start, end, or do not answer.
+func strangers(ours string) []*driverpb.Observed {
 	var list []*driverpb.Observed
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		pid, err := strconv.ParseInt(filepath.Base(filepath.Dir(path)), 10, 64)
-		if err != nil || ours[pid] {
+		if err != nil {
 			continue
 		}
 		text, err := os.ReadFile(path)
@@ -185,7 +185,7 @@ func strangers(ours map[int64]bool) []*driverpb.Observed {
 		}
 		args := strings.Split(string(text), "\x00")
 		program := filepath.Base(args[0])
-		if !strings.HasPrefix(program, "qemu-system-") && program != "qemu-kvm" {
+		if !strings.HasPrefix(program, "qemu-system-") && program != "qemu-kvm" || keepsIn(args, ours) {
 			continue
 		}
 		facts := map[string]*structpb.Value{"pid": structpb.NewNumberValue(float64(pid))}
@@ -195,6 +195,13 @@ func strangers(ours map[int64]bool) []*driverpb.Observed {
 		})
 	}
 	return list
+}
+
+// keepsIn tells whether a QEMU was told to keep its files below a directory.
+func keepsIn(args []string, dir string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		return strings.HasPrefix(arg, dir+"/") || strings.Contains(arg, "path="+strings.ReplaceAll(dir, ",", ",,")+"/")
+	})
 }
 
 // guestName is what a QEMU was told its guest is called.

@@ -24,8 +24,15 @@ const (
 	netNamespaces = "/run/netns/"
 	firmwareBIOS  = "bios"
 	firmwareUEFI  = "uefi"
-	fieldMachine  = "/machine"
 	remedySmaller = "ask for a smaller machine"
+	// Fields of a machine's spec, in its user's words.
+	fieldCPUs      = "/cpus"
+	fieldMemory    = "/memoryBytes"
+	fieldFirmware  = "/firmware"
+	fieldCloudInit = "/cloudInit"
+	fieldVolumes   = "/volumes"
+	fieldISO       = "/isoId"
+	fieldNics      = "/nics"
 )
 
 var (
@@ -39,23 +46,23 @@ func checkSpec(spec *driverpb.MachineSpec) error {
 	memory := spec.GetMemoryBytes()
 	switch {
 	case spec == nil:
-		return sdk.Invalid("machine-missing", fieldMachine, "there is no machine in the request", "")
+		return sdk.Invalid("machine-missing", "/call/machine", "there is no machine in the request", "")
 	case spec.GetCpus() == 0 || spec.GetCpus() > maxCPUs:
-		return sdk.Invalid("cpus-invalid", fieldMachine+"/cpus", fmt.Sprintf("want 1 to %d processors", maxCPUs),
+		return sdk.Invalid("cpus-invalid", fieldCPUs, fmt.Sprintf("want 1 to %d processors", maxCPUs),
 			remedySmaller)
 	case memory < minMemory:
-		return sdk.Invalid("memory-invalid", fieldMachine+"/memory_bytes", "want at least 16 MiB of memory", "")
+		return sdk.Invalid("memory-invalid", fieldMemory, "want at least 16 MiB of memory", "")
 	case memory%mebibyte != 0:
-		return sdk.Invalid("memory-invalid", fieldMachine+"/memory_bytes", "want whole mebibytes", "round it up")
+		return sdk.Invalid("memory-invalid", fieldMemory, "want whole mebibytes", "round it up")
 	case spec.GetFirmware() != "" && spec.GetFirmware() != firmwareBIOS && spec.GetFirmware() != firmwareUEFI:
-		return sdk.Invalid("firmware-unknown", fieldMachine+"/firmware", "want bios or uefi", "")
+		return sdk.Invalid("firmware-unknown", fieldFirmware, "want bios or uefi", "")
 	}
 	if _, err := namespacePath(spec.GetNetNamespace()); err != nil {
 		return err
 	}
 	cloud := spec.GetCloudInit()
 	if len(cloud.GetMetaData())+len(cloud.GetUserData())+len(cloud.GetNetworkConfig()) > seed.MaxBytes {
-		return sdk.Invalid("cloud-init-too-large", fieldMachine+"/cloud_init",
+		return sdk.Invalid("cloud-init-too-large", fieldCloudInit,
 			fmt.Sprintf("meta-data, user-data and network-config have more than %d bytes together", seed.MaxBytes),
 			"let user-data fetch what is large")
 	}
@@ -79,22 +86,21 @@ func checkRoom(spec *driverpb.MachineSpec) error {
 
 func checkDevices(spec *driverpb.MachineSpec) error {
 	boots, volumes := map[uint32]bool{}, map[string]bool{}
-	for i, disk := range spec.GetDisks() {
-		at := fmt.Sprintf("%s/disks/%d", fieldMachine, i)
-		if err := checkDisk(at, disk); err != nil {
+	for _, disk := range spec.GetDisks() {
+		if err := checkDisk(disk); err != nil {
 			return err
 		}
 		if order := disk.GetBootOrder(); order != 0 && boots[order] {
-			return sdk.Invalid("boot-order-taken", at+"/boot_order", "two disks have the same boot order", "")
+			return diskFault(disk, "boot-order-taken", "another disk has the same boot order", "")
 		}
 		if volumes[disk.GetVolume().GetId()] {
-			return sdk.Invalid("volume-twice", at+"/volume", "the volume is attached twice", "")
+			return diskFault(disk, "volume-twice", "the volume is attached twice", "")
 		}
 		boots[disk.GetBootOrder()], volumes[disk.GetVolume().GetId()] = true, true
 	}
 	nics, taps := map[string]bool{}, map[string]bool{}
 	for i, nic := range spec.GetNics() {
-		at := fmt.Sprintf("%s/nics/%d", fieldMachine, i)
+		at := fmt.Sprintf("%s/%d", fieldNics, i)
 		if err := checkNic(at, nic); err != nil {
 			return err
 		}
@@ -106,32 +112,44 @@ func checkDevices(spec *driverpb.MachineSpec) error {
 	return nil
 }
 
-func checkDisk(at string, disk *driverpb.MachineDisk) error {
+// diskFault says what is wrong with a disk. Its user knows it as one of the machine's volumes, or as its ISO.
+func diskFault(disk *driverpb.MachineDisk, code, message, remedy string) error {
+	field := fieldVolumes
+	if disk.GetDevice() == deviceCDROM {
+		field = fieldISO
+	}
+	if id := disk.GetVolume().GetId(); id != "" {
+		message = id + ": " + message
+	}
+	return sdk.Invalid(code, field, message, remedy)
+}
+
+func checkDisk(disk *driverpb.MachineDisk) error {
 	switch {
 	case disk.GetVolume().GetId() == "":
-		return sdk.Invalid("volume-missing", at+"/volume", "the disk has no volume", "")
+		return diskFault(disk, "volume-missing", "the disk has no volume", "")
 	case disk.GetDevice() != "" && disk.GetDevice() != deviceDisk && disk.GetDevice() != deviceCDROM:
-		return sdk.Invalid("device-unknown", at+"/device", "want disk or cdrom", "")
+		return diskFault(disk, "device-unknown", "the device must be disk or cdrom", "")
 	case len(disk.GetSerial()) > maxSerial || !serialSyntax.MatchString(disk.GetSerial()):
-		return sdk.Invalid("serial-invalid", at+"/serial",
-			fmt.Sprintf("want at most %d letters, digits, dots, dashes and underscores", maxSerial), "")
+		return diskFault(disk, "serial-invalid",
+			fmt.Sprintf("a serial has at most %d letters, digits, dots, dashes and underscores", maxSerial), "")
 	}
-	return checkSource(at, disk)
+	return checkSource(disk)
 }
 
 // checkSource checks how the disk is said to be opened.
-func checkSource(at string, disk *driverpb.MachineDisk) error {
+func checkSource(disk *driverpb.MachineDisk) error {
 	path := disk.GetDisk().GetPath()
 	switch {
 	case disk.GetDisk().GetProtocol() != protocolFile:
-		return sdk.Invalid("protocol-unsupported", at+"/disk/protocol",
+		return diskFault(disk, "protocol-unsupported",
 			fmt.Sprintf("volumes over %q can't be attached, only files", disk.GetDisk().GetProtocol()),
 			"use a pool whose driver has the protocol file")
 	case disk.GetDisk().GetFormat() != formatRaw && disk.GetDisk().GetFormat() != formatQCOW2:
-		return sdk.Invalid("format-unsupported", at+"/disk/format",
-			fmt.Sprintf("want raw or qcow2, not %q", disk.GetDisk().GetFormat()), "")
+		return diskFault(disk, "format-unsupported",
+			fmt.Sprintf("the format must be raw or qcow2, not %q", disk.GetDisk().GetFormat()), "")
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0):
-		return sdk.Invalid("path-invalid", at+"/disk/path", "want an absolute path without . and ..", "")
+		return diskFault(disk, "path-invalid", "its path must be absolute, without . and ..", "")
 	}
 	return nil
 }
@@ -139,15 +157,18 @@ func checkSource(at string, disk *driverpb.MachineDisk) error {
 func checkNic(at string, nic *driverpb.MachineNic) error {
 	mac, err := net.ParseMAC(nic.GetMac())
 	mtu := nic.GetMtu()
+	bad := func(code, message string) error {
+		return sdk.Invalid(code, at, strings.TrimPrefix(nic.GetNic().GetId()+": ", ": ")+message, "")
+	}
 	switch {
 	case nic.GetNic().GetId() == "":
-		return sdk.Invalid("nic-missing", at+"/nic", "the nic has no id", "")
+		return bad("nic-missing", "the nic has no id")
 	case err != nil || len(mac) != 6 || mac[0]&1 != 0:
-		return sdk.Invalid("mac-invalid", at+"/mac", "want an Ethernet address for one station", "")
+		return bad("mac-invalid", "its MAC must be an Ethernet address for one station")
 	case !interfaceSyntax.MatchString(nic.GetInterface()):
-		return sdk.Invalid("interface-invalid", at+"/interface", "want the name of a tap interface", "")
+		return bad("interface-invalid", "its interface must be the name of a tap")
 	case mtu != 0 && (mtu < minMTU || mtu > maxMTU):
-		return sdk.Invalid("mtu-invalid", at+"/mtu", fmt.Sprintf("want %d to %d, or 0", minMTU, maxMTU), "")
+		return bad("mtu-invalid", fmt.Sprintf("its MTU must be %d to %d, or 0", minMTU, maxMTU))
 	}
 	return nil
 }
@@ -159,7 +180,7 @@ func namespacePath(namespace string) (string, error) {
 	}
 	name := strings.TrimPrefix(namespace, netNamespaces)
 	if !namespaceSyntax.MatchString(name) {
-		return "", sdk.Invalid("net-namespace-invalid", fieldMachine+"/net_namespace",
+		return "", sdk.Invalid("net-namespace-invalid", "/call/machine/net_namespace",
 			"want a name of a network namespace, or its path in "+netNamespaces, "")
 	}
 	return netNamespaces + name, nil

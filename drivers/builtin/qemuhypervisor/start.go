@@ -51,8 +51,6 @@ func (h *Hypervisor) reach(ctx context.Context, m *machine) error {
 	var err error
 	m.monitor, err = h.appear(ctx, m.id, m.dir.control(), m.dir.status())
 	switch {
-	case errors.Is(err, errEnded):
-		return sdk.Transient("qemu-ended", fmt.Sprintf("the QEMU of %s has just ended", m.id))
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return sdk.Transient("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", m.id))
 	case err != nil:
@@ -71,7 +69,11 @@ func (h *Hypervisor) startAgain(
 		return nil, sdk.Conflict("notes-missing", fmt.Sprintf("%s runs, but its directory is gone", m.id),
 			"stop it by force first")
 	}
-	if err := h.reach(ctx, m); err != nil {
+	err := h.reach(ctx, m)
+	if errors.Is(err, errEnded) {
+		return h.startFresh(ctx, m, request, s)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !m.alive() && m.notes.StartToken != token {
@@ -102,6 +104,13 @@ func (h *Hypervisor) startFresh(
 	accelerator, err := h.acceleratorFor(ctx, request.GetHost(), s)
 	if err != nil {
 		return nil, err
+	}
+	if m.notes != nil {
+		// An earlier start may have been cut short while the host was launching QEMU, which it then does all the
+		// same. Terminate waits for that. No guest is lost: none runs before we let it.
+		if _, err := h.env.Host.Terminate(ctx, unitName(m.id), 0); err != nil {
+			return nil, fmt.Errorf("ending what an earlier start left: %w", err)
+		}
 	}
 	m.notes = &notes{
 		Machine: m.id, StartToken: request.GetCall().GetToken(), Started: time.Now(), Accelerator: accelerator,

@@ -92,7 +92,11 @@ func (b *base) Probe(ctx context.Context, call *driverpb.Call) (*driverpb.ProbeR
 		if call.GetResource().GetId() == "" {
 			return ready, nil
 		}
-		if _, found, err := find(tx, call); err != nil || found || gracefullyAbsent(call) {
+		o, found, err := find(tx, call)
+		if why := o.Degraded(); found && why != "" {
+			return &driverpb.ProbeReply{Health: driverpb.ProbeReply_HEALTH_DEGRADED, Reason: why}, err
+		}
+		if err != nil || found || gracefullyAbsent(call) {
 			return ready, err
 		}
 		return &driverpb.ProbeReply{
@@ -111,7 +115,8 @@ func degradation(world *simworld.World) string {
 	return ""
 }
 
-// Adopt implements sdk.Resources. A thing that is adopted obeys no older epoch any more.
+// Adopt implements sdk.Resources. A thing that is adopted obeys no older epoch any more, and works again if it was
+// degraded.
 func (b *base) Adopt(ctx context.Context, call *driverpb.Call) (*driverpb.Handle, error) {
 	return act(ctx, b.driver, "Adopt", call, func(tx *simworld.Tx) (*driverpb.Handle, error) {
 		o, found, err := find(tx, call)
@@ -122,7 +127,8 @@ func (b *base) Adopt(ctx context.Context, call *driverpb.Call) (*driverpb.Handle
 			return &driverpb.Handle{}, nil
 		case !found:
 			return nil, absent(o.Key)
-		case o.Epoch < call.GetEpoch():
+		case o.Epoch < call.GetEpoch(), o.Degraded() != "":
+			o.Repair()
 			if err := tx.Change("adopt", &o); err != nil {
 				return nil, err
 			}

@@ -184,14 +184,14 @@ func badNetworks() []drivertest.BadNetwork {
 		name, field string
 		spoil       func(*driverpb.NetworkSpec)
 	}{
-		{"no network", "/network/cidr", func(s *driverpb.NetworkSpec) { s.Cidr = "" }},
-		{"host bits", "/network/cidr", func(s *driverpb.NetworkSpec) { s.Cidr = "10.20.0.1/24" }},
-		{"no room", "/network/cidr", func(s *driverpb.NetworkSpec) { s.Cidr = "10.20.0.0/31" }},
-		{"gateway outside", "/network/gateway", func(s *driverpb.NetworkSpec) { s.Gateway = "10.21.0.1" }},
-		{"gateway is broadcast", "/network/gateway", func(s *driverpb.NetworkSpec) { s.Gateway = "10.20.0.255" }},
-		{"mode", "/network/mode", func(s *driverpb.NetworkSpec) { s.Mode = "telepathy" }},
-		{"mtu", "/network/mtu", func(s *driverpb.NetworkSpec) { s.Mtu = 10 }},
-		{"dns server", "/network/dns_servers/0", func(s *driverpb.NetworkSpec) { s.DnsServers = []string{"ns"} }},
+		{"no network", "/cidr", func(s *driverpb.NetworkSpec) { s.Cidr = "" }},
+		{"host bits", "/cidr", func(s *driverpb.NetworkSpec) { s.Cidr = "10.20.0.1/24" }},
+		{"no room", "/cidr", func(s *driverpb.NetworkSpec) { s.Cidr = "10.20.0.0/31" }},
+		{"gateway outside", "/gateway", func(s *driverpb.NetworkSpec) { s.Gateway = "10.21.0.1" }},
+		{"gateway is broadcast", "/gateway", func(s *driverpb.NetworkSpec) { s.Gateway = "10.20.0.255" }},
+		{"mode", "/mode", func(s *driverpb.NetworkSpec) { s.Mode = "telepathy" }},
+		{"mtu", "/mtu", func(s *driverpb.NetworkSpec) { s.Mtu = 10 }},
+		{"dns server", "/dnsServers/0", func(s *driverpb.NetworkSpec) { s.DnsServers = []string{"ns"} }},
 	} {
 		spec := func(testing.TB) *driverpb.NetworkSpec {
 			spec := &driverpb.NetworkSpec{Mode: "isolated", Cidr: "10.20.0.0/24"}

@@ -46,6 +46,7 @@ func describedProperties() []*driverpb.Property {
 			Default: structpb.NewBoolValue(false), Label: "Thin",
 			Description: "Volumes take only the space that is written.",
 		},
+		accessKey("driver"), accessKey("pool"),
 		size(propCapacity, "image-store", "Capacity", "Space of the simulated store in bytes.", defaultCapacity),
 		size(propCpus, "host", "CPUs", "CPUs of the simulated host.", defaultCpus),
 		size(propMemory, "host", "Memory", "Memory of the simulated host in bytes.", defaultMemory),
@@ -66,6 +67,14 @@ func describedProperties() []*driverpb.Property {
 		p.DescriptionKey = "property." + p.GetScope() + "." + p.GetKey() + ".description"
 	}
 	return all
+}
+
+// accessKey is a secret as real storage has them. Nothing is done with it but to look at its form.
+func accessKey(scope string) *driverpb.Property {
+	return &driverpb.Property{
+		Key: propKey, Scope: scope, Type: driverpb.Property_TYPE_STRING, Secret: true, MaxLength: 256,
+		Pattern: `\S{8,}`, Label: "Access key", Description: "Key that the simulated hardware asks for.",
+	}
 }
 
 func size(key, scope, label, text string, fallback float64) *driverpb.Property {

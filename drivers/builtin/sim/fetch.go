@@ -43,9 +43,9 @@ func fetch(ctx context.Context, r *driverpb.ImportTemplateRequest) (fetched, err
 		if err := checkEgress(r.GetUrl(), r.GetEgress()); err != nil {
 			return found, err
 		}
-		found, err = pretend(source, "/source/url", r)
+		found, err = pretend(source, "/url", r)
 	case strings.HasPrefix(source, simworld.Protocol+":"):
-		found, err = pretend(source, "/source/file", r)
+		found, err = pretend(source, "/file", r)
 	default:
 		found, err = readImage(ctx, source, r)
 	}
@@ -53,7 +53,7 @@ func fetch(ctx context.Context, r *driverpb.ImportTemplateRequest) (fetched, err
 		return found, err
 	}
 	if r.GetMaxBytes() > 0 && (found.fileBytes > r.GetMaxBytes() || found.virtualBytes > r.GetMaxBytes()) {
-		return found, sdk.Invalid("too-large", "/max_bytes",
+		return found, sdk.Invalid("too-large", "/call/max_bytes",
 			fmt.Sprintf("the template has %d bytes, its disk %d", found.fileBytes, found.virtualBytes),
 			"allow more, or take a smaller template")
 	}
@@ -100,7 +100,7 @@ func pretend(source, field string, r *driverpb.ImportTemplateRequest) (fetched, 
 func checkEgress(source string, policy *driverpb.EgressPolicy) error {
 	parsed, err := url.Parse(source)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return sdk.Invalid("bad-url", "/source/url", "want an http or https URL", "")
+		return sdk.Invalid("bad-url", "/url", "want an http or https URL", "")
 	}
 	address, literal := hostAddress(parsed.Hostname())
 	if !literal || public(address) || allowed(address, policy) {
@@ -135,7 +135,7 @@ func allowed(address netip.Addr, policy *driverpb.EgressPolicy) bool {
 func readImage(ctx context.Context, path string, r *driverpb.ImportTemplateRequest) (fetched, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fetched{}, sdk.Invalid("path-missing", "/source/file", path+" does not exist", "correct the path")
+		return fetched{}, sdk.Invalid("path-missing", "/file", path+" does not exist", "correct the path")
 	}
 	if err != nil {
 		return fetched{}, sdk.Denied("path-not-readable", err.Error(), "let the driver's user read the file")
@@ -172,15 +172,15 @@ func inspect(head []byte, size uint64, format string) (uint64, error) {
 	qcow2 := strings.HasPrefix(string(head), qcow2Magic)
 	switch {
 	case len(head) == 0:
-		return 0, sdk.Invalid("not-an-image", "/source/file", "the file is empty", "")
+		return 0, sdk.Invalid("not-an-image", "/file", "the file is empty", "")
 	case qcow2 != (format == "qcow2"):
 		return 0, sdk.Invalid("not-an-image", "/format", "the file is not "+format, "declare the format it has")
 	case !qcow2:
 		return size, nil
 	case len(head) < 32:
-		return 0, sdk.Invalid("not-an-image", "/source/file", "the file ends in its header", "")
+		return 0, sdk.Invalid("not-an-image", "/file", "the file ends in its header", "")
 	case binary.BigEndian.Uint64(head[8:]) != 0:
-		return 0, sdk.Invalid("refers-to-files", "/source/file", "the image has a backing file",
+		return 0, sdk.Invalid("refers-to-files", "/file", "the image has a backing file",
 			"flatten it first: qemu-img convert")
 	}
 	return binary.BigEndian.Uint64(head[24:]), nil

@@ -133,7 +133,7 @@ func checkImport(r *driverpb.ImportTemplateRequest) error {
 		return sdk.Invalid("unknown-format", "/format", fmt.Sprintf("want one of %v", imageFormats()), "")
 	}
 	if sourceOf(r) == "" {
-		return sdk.Invalid("no-source", "/source", "name a url, a file or an upload", "")
+		return sdk.Invalid("no-source", "/url", "name a url, a file or an upload", "")
 	}
 	algorithm, digest, _ := strings.Cut(r.GetChecksum(), ":")
 	lengths := map[string]int{"sha256": sha256.Size, "sha512": 2 * sha256.Size}

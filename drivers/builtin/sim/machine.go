@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
@@ -94,17 +93,17 @@ func planned(key simworld.Key, r *driverpb.StartMachineRequest) (simworld.Object
 	spec := r.GetMachine()
 	switch {
 	case spec.GetCpus() == 0:
-		return simworld.Object{}, sdk.Invalid("no-cpus", "/machine/cpus", "a machine has at least one cpu", "")
+		return simworld.Object{}, sdk.Invalid("no-cpus", "/cpus", "a machine has at least one cpu", "")
 	case spec.GetMemoryBytes() == 0:
-		return simworld.Object{}, sdk.Invalid("no-memory", "/machine/memory_bytes", "a machine needs memory", "")
+		return simworld.Object{}, sdk.Invalid("no-memory", "/memoryBytes", "a machine needs memory", "")
 	case spec.GetFirmware() != "" && spec.GetFirmware() != "bios" && spec.GetFirmware() != "uefi":
-		return simworld.Object{}, sdk.Invalid("unknown-firmware", "/machine/firmware", "want bios or uefi", "")
+		return simworld.Object{}, sdk.Invalid("unknown-firmware", "/firmware", "want bios or uefi", "")
 	}
 	m := &simworld.Machine{
 		Name: spec.GetName(), Cpus: spec.GetCpus(), Boots: 1, Started: r.GetCall().GetToken(),
 	}
-	for i, given := range spec.GetDisks() {
-		disk, err := plannedDisk(given, fmt.Sprintf("/machine/disks/%d", i))
+	for _, given := range spec.GetDisks() {
+		disk, err := plannedDisk(given)
 		if err != nil {
 			return simworld.Object{}, err
 		}
@@ -269,7 +268,7 @@ const maxFreeze = 10 * time.Minute
 func (h *hypervisor) FreezeDisks(ctx context.Context, r *driverpb.FreezeRequest) (*driverpb.MachineReply, error) {
 	limit := time.Duration(r.GetMaxMs()) * time.Millisecond
 	if limit == 0 || limit > maxFreeze {
-		return nil, sdk.Invalid("bad-limit", "/max_ms", "want 1 ms to "+maxFreeze.String(), "")
+		return nil, sdk.Invalid("bad-limit", "/call/max_ms", "want 1 ms to "+maxFreeze.String(), "")
 	}
 	return h.alter(ctx, "FreezeDisks", r, func(tx *simworld.Tx, o *simworld.Object) (string, error) {
 		if o.ChangedBy(r.GetCall().GetToken()) {

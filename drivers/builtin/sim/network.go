@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -33,7 +34,7 @@ const (
 func design(spec *driverpb.NetworkSpec) (*driverpb.NetworkSpec, error) {
 	spec, _ = proto.Clone(spec).(*driverpb.NetworkSpec)
 	if !slices.Contains(networkModes(), spec.GetMode()) {
-		return nil, sdk.Invalid("unknown-mode", "/network/mode", fmt.Sprintf("want one of %v", networkModes()), "")
+		return nil, sdk.Invalid("unknown-mode", "/mode", fmt.Sprintf("want one of %v", networkModes()), "")
 	}
 	prefix, err := parseNetwork(spec.GetCidr())
 	if err != nil {
@@ -43,17 +44,17 @@ func design(spec *driverpb.NetworkSpec) (*driverpb.NetworkSpec, error) {
 		spec.Gateway = prefix.Addr().Next().String()
 	}
 	if !usable(prefix, spec.GetGateway()) {
-		return nil, sdk.Invalid("bad-gateway", "/network/gateway", "must be an address of guests in the network", "")
+		return nil, sdk.Invalid("bad-gateway", "/gateway", "must be an address of guests in the network", "")
 	}
 	if spec.GetMtu() == 0 {
 		spec.Mtu = defaultMtu
 	}
 	if spec.GetMtu() < minMtu || spec.GetMtu() > maxMtu {
-		return nil, sdk.Invalid("bad-mtu", "/network/mtu", fmt.Sprintf("must be between %d and %d", minMtu, maxMtu), "")
+		return nil, sdk.Invalid("bad-mtu", "/mtu", fmt.Sprintf("must be between %d and %d", minMtu, maxMtu), "")
 	}
 	for i, server := range spec.GetDnsServers() {
 		if _, err := netip.ParseAddr(server); err != nil {
-			return nil, sdk.Invalid("bad-address", fmt.Sprintf("/network/dns_servers/%d", i), "must be an IP address", "")
+			return nil, sdk.Invalid("bad-address", fmt.Sprintf("/dnsServers/%d", i), "must be an IP address", "")
 		}
 	}
 	return spec, nil
@@ -64,11 +65,11 @@ func parseNetwork(cidr string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	switch {
 	case err != nil || !prefix.Addr().Is4():
-		return prefix, sdk.Invalid("bad-cidr", "/network/cidr", "want IPv4 such as 10.20.0.0/24", "")
+		return prefix, sdk.Invalid("bad-cidr", "/cidr", "want IPv4 such as 10.20.0.0/24", "")
 	case prefix.Masked() != prefix:
-		return prefix, sdk.Invalid("bad-cidr", "/network/cidr", "host bits are set: "+prefix.Masked().String(), "")
+		return prefix, sdk.Invalid("bad-cidr", "/cidr", "host bits are set: "+prefix.Masked().String(), "")
 	case prefix.Bits() < 8 || prefix.Bits() > 30:
-		return prefix, sdk.Invalid("bad-cidr", "/network/cidr", "the prefix length must be between 8 and 30", "")
+		return prefix, sdk.Invalid("bad-cidr", "/cidr", "the prefix length must be between 8 and 30", "")
 	}
 	return prefix, nil
 }
@@ -82,11 +83,14 @@ func usable(prefix netip.Prefix, text string) bool {
 	return prefix.Contains(address.Next()) // the last one is for broadcast
 }
 
-// shapeOf is how a network was asked for, to compare with.
+// shapeOf is how a network was asked for, to compare with: all of it but the name servers, which may change.
 func shapeOf(spec *driverpb.NetworkSpec) string {
-	return fmt.Sprint(spec.GetMode(), spec.GetCidr(), spec.GetGateway(), spec.GetDnsServers(), spec.GetDomain(),
-		spec.GetMtu(), spec.GetDhcp(), spec.GetDns())
+	return fmt.Sprint(spec.GetMode(), spec.GetCidr(), spec.GetGateway(), spec.GetDomain(), spec.GetMtu(),
+		spec.GetDhcp(), spec.GetDns())
 }
+
+// factUpstreams is where a network's name servers are noted.
+const factUpstreams = "dnsServers"
 
 // hashName makes a kernel name of at most 15 characters from an id.
 func hashName(prefix, id string) string {
@@ -120,9 +124,11 @@ func (n *networks) CreateNetwork(
 		return nil, err
 	}
 	want := simworld.Object{
-		Key:    simworld.Key{Kind: simworld.KindNetwork, ID: r.GetCall().GetResource().GetId()},
-		State:  simworld.Present,
-		Detail: &simworld.Detail{Shape: shapeOf(spec)},
+		Key:   simworld.Key{Kind: simworld.KindNetwork, ID: r.GetCall().GetResource().GetId()},
+		State: simworld.Present,
+		Detail: &simworld.Detail{
+			Shape: shapeOf(spec), Facts: map[string]string{factUpstreams: strings.Join(spec.GetDnsServers(), " ")},
+		},
 	}
 	return act(ctx, n.driver, "CreateNetwork", r.GetCall(), func(tx *simworld.Tx) (*driverpb.NetworkReply, error) {
 		o, found := tx.Get(want.Key)
@@ -132,6 +138,9 @@ func (n *networks) CreateNetwork(
 		case o.Detail == nil || o.Detail.Shape != want.Detail.Shape:
 			return nil, sdk.Conflict("network-exists", "the network exists with another spec",
 				"delete it, or ask for it as it is")
+		case o.Detail.Facts[factUpstreams] != want.Detail.Facts[factUpstreams]:
+			o.Detail.Facts = want.Detail.Facts
+			return answer(tx.Change("serve-names", &o), func() *driverpb.NetworkReply { return networkReply(o) })
 		}
 		return networkReply(o), nil
 	})
@@ -206,15 +215,15 @@ func plannedNic(key simworld.Key, r *driverpb.NicCallRequest) (simworld.Object, 
 	}
 	mac, err := net.ParseMAC(r.GetNic().GetMac())
 	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
-		return simworld.Object{}, sdk.Invalid("bad-mac", "/nic/mac", "want a unicast MAC of six bytes", "")
+		return simworld.Object{}, sdk.Invalid("bad-mac", "/call/nic/mac", "want a unicast MAC of six bytes", "")
 	}
 	prefix, err := netip.ParsePrefix(r.GetSpec().GetCidr())
 	if err != nil {
-		return simworld.Object{}, sdk.Invalid("bad-cidr", "/spec/cidr", "want IPv4 such as 10.20.0.0/24", "")
+		return simworld.Object{}, sdk.Invalid("bad-cidr", "/call/spec/cidr", "want IPv4 such as 10.20.0.0/24", "")
 	}
 	address := r.GetNic().GetAddress()
 	if !usable(prefix, address) || address == r.GetSpec().GetGateway() {
-		return simworld.Object{}, sdk.Invalid("bad-address", "/nic/address",
+		return simworld.Object{}, sdk.Invalid("bad-address", "/address",
 			"must be an address of guests in "+prefix.String(), "")
 	}
 	return simworld.Object{

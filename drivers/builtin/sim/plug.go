@@ -12,18 +12,20 @@ import (
 
 const maxSerial = 20
 
-func plannedDisk(given *driverpb.MachineDisk, at string) (simworld.Disk, error) {
+func plannedDisk(given *driverpb.MachineDisk) (simworld.Disk, error) {
 	disk := given.GetDisk()
+	bad := func(code, why string) (simworld.Disk, error) {
+		return simworld.Disk{}, sdk.Invalid(code, "/volumes", "volume "+given.GetVolume().GetId()+": "+why, "")
+	}
 	switch {
 	case disk.GetPath() == "":
-		return simworld.Disk{}, sdk.Invalid("no-path", at+"/disk/path", "a disk needs a path", "")
+		return bad("no-path", "a disk needs a path")
 	case !slices.Contains(volumeProtocols(), disk.GetProtocol()):
-		return simworld.Disk{}, sdk.Invalid("unknown-protocol", at+"/disk/protocol",
-			fmt.Sprintf("want one of %v", volumeProtocols()), "")
+		return bad("unknown-protocol", fmt.Sprintf("want one of %v", volumeProtocols()))
 	case !slices.Contains([]string{"", "disk", "cdrom"}, given.GetDevice()):
-		return simworld.Disk{}, sdk.Invalid("unknown-device", at+"/device", "want disk or cdrom", "")
+		return bad("unknown-device", "want disk or cdrom")
 	case len(given.GetSerial()) > maxSerial:
-		return simworld.Disk{}, sdk.Invalid("serial-too-long", at+"/serial", "at most 20 characters", "")
+		return bad("serial-too-long", "a serial has at most 20 characters")
 	}
 	return simworld.Disk{
 		Volume: given.GetVolume().GetId(), Protocol: disk.GetProtocol(), Path: disk.GetPath(), Format: disk.GetFormat(),
@@ -40,7 +42,7 @@ func plannedPlug(given *driverpb.MachineNic) simworld.Nic {
 
 // AttachDisk implements driverpb.HypervisorServer.
 func (h *hypervisor) AttachDisk(ctx context.Context, r *driverpb.DiskRequest) (*driverpb.MachineReply, error) {
-	want, err := plannedDisk(r.GetDisk(), "/disk")
+	want, err := plannedDisk(r.GetDisk())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +104,7 @@ func (h *hypervisor) unplug(
 func (h *hypervisor) AttachNic(ctx context.Context, r *driverpb.NicRequest) (*driverpb.MachineReply, error) {
 	want := plannedPlug(r.GetNic())
 	if want.Interface == "" {
-		return nil, sdk.Invalid("no-interface", "/nic/interface", "a nic needs an interface", "")
+		return nil, sdk.Invalid("no-interface", "/call/nic/interface", "a nic needs an interface", "")
 	}
 	return h.alter(ctx, "AttachNic", r, func(_ *simworld.Tx, o *simworld.Object) (string, error) {
 		m := o.Detail.Machine
@@ -139,7 +141,7 @@ func (h *hypervisor) GrowDisk(ctx context.Context, r *driverpb.GrowDiskRequest) 
 		return nil, err
 	}
 	if r.GetSizeBytes() == 0 {
-		return nil, sdk.Invalid("no-size", "/size_bytes", "want the size to grow to", "")
+		return nil, sdk.Invalid("no-size", "/sizeBytes", "want the size to grow to", "")
 	}
 	volumeID := r.GetDisk().GetVolume().GetId()
 	return act(ctx, h.driver, "GrowDisk", r.GetCall(), func(tx *simworld.Tx) (*driverpb.MachineReply, error) {

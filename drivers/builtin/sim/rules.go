@@ -22,7 +22,7 @@ func (n *networks) ApplyRules(ctx context.Context, r *driverpb.RulesRequest) (*d
 	}
 	texts := make([]string, len(r.GetRules()))
 	for i, rule := range r.GetRules() {
-		if err := checkRule(rule, fmt.Sprintf("/rules/%d", i)); err != nil {
+		if err := checkRule(rule); err != nil {
 			return nil, err
 		}
 		text, err := protojson.Marshal(rule)
@@ -48,50 +48,53 @@ func (n *networks) ApplyRules(ctx context.Context, r *driverpb.RulesRequest) (*d
 	})
 }
 
-// checkRule refuses a rule that can't be applied; at points to it.
-func checkRule(rule *driverpb.Rule, at string) error {
+// checkRule refuses a rule that can't be applied.
+func checkRule(rule *driverpb.Rule) error {
+	bad := func(field, why string) error {
+		return sdk.Invalid("bad-rule", field, "rule "+rule.GetResource().GetId()+": "+why, "")
+	}
 	switch {
 	case !slices.Contains([]string{"ingress", "egress", "port-forward"}, rule.GetType()):
-		return sdk.Invalid("bad-rule", at+"/type", "want ingress, egress or port-forward", "")
+		return bad("/type", "want ingress, egress or port-forward")
 	case !slices.Contains([]string{"tcp", "udp", "icmp", "any"}, rule.GetProtocol()):
-		return sdk.Invalid("bad-rule", at+"/protocol", "want tcp, udp, icmp or any", "")
+		return bad("/protocol", "want tcp, udp, icmp or any")
 	case rule.GetPortFrom() > 65535:
-		return sdk.Invalid("bad-rule", at+"/port_from", "ports end at 65535", "")
+		return bad("/ports", "ports end at 65535")
 	case rule.GetPortTo() > 65535 || rule.GetPortTo() != 0 && rule.GetPortTo() < rule.GetPortFrom():
-		return sdk.Invalid("bad-rule", at+"/port_to", "must lie between port_from and 65535", "")
+		return bad("/ports", "the second port must lie between the first and 65535")
 	}
 	for i, cidr := range rule.GetCidrs() {
 		if _, err := netip.ParsePrefix(cidr); err != nil {
-			return sdk.Invalid("bad-rule", fmt.Sprintf("%s/cidrs/%d", at, i), "want a network such as 192.0.2.0/24", "")
+			return bad(fmt.Sprintf("/cidrs/%d", i), "want a network such as 192.0.2.0/24")
 		}
 	}
 	if rule.GetType() == "port-forward" {
-		return checkForward(rule, at)
+		return checkForward(rule, bad)
 	}
 	if !slices.Contains([]string{"allow", "deny"}, rule.GetAction()) {
-		return sdk.Invalid("bad-rule", at+"/action", "want allow or deny", "")
+		return bad("/action", "want allow or deny")
 	}
 	return nil
 }
 
-func checkForward(rule *driverpb.Rule, at string) error {
+func checkForward(rule *driverpb.Rule, bad func(field, why string) error) error {
 	port := func(n uint32) bool { return n >= 1 && n <= 65535 }
 	switch {
 	case !slices.Contains([]string{"tcp", "udp"}, rule.GetProtocol()):
-		return sdk.Invalid("bad-rule", at+"/protocol", "a port forward is for tcp or udp", "")
+		return bad("/protocol", "a port forward is for tcp or udp")
 	case !port(rule.GetListenPort()):
-		return sdk.Invalid("bad-rule", at+"/listen_port", "want a port from 1 to 65535", "")
+		return bad("/listenPort", "want a port from 1 to 65535")
 	case !port(rule.GetTargetPort()):
-		return sdk.Invalid("bad-rule", at+"/target_port", "want a port from 1 to 65535", "")
+		return bad("/targetPort", "want a port from 1 to 65535")
 	}
 	if _, err := netip.ParseAddr(rule.GetTargetAddress()); err != nil {
-		return sdk.Invalid("bad-rule", at+"/target_address", "want the address of a guest", "")
+		return bad("/nicId", "want the address of a guest")
 	}
 	if rule.GetListenAddress() == "" {
 		return nil
 	}
 	if _, err := netip.ParseAddr(rule.GetListenAddress()); err != nil {
-		return sdk.Invalid("bad-rule", at+"/listen_address", "want an address, or nothing", "")
+		return bad("/listenAddress", "want an address, or nothing")
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -25,7 +26,11 @@ const (
 	propCpus     = "cpus"
 	propMemory   = "memoryBytes"
 	propShutdown = "shutdown"
+	propKey      = "accessKey"
 )
+
+// minAccessKey is the least length of an access key.
+const minAccessKey = 8
 
 // Defaults of what simulated hardware has.
 const (
@@ -52,6 +57,9 @@ func readDriverSettings(p properties) (driverSettings, error) {
 		*to = text
 	}
 	var err error
+	if err := p.accessKey(); err != nil {
+		return s, err
+	}
 	if s.rules, err = simfault.Parse(s.faults); err != nil {
 		return s, badProperty(propFaults, err.Error())
 	}
@@ -75,6 +83,18 @@ type properties map[string]*structpb.Value
 
 func badProperty(key, message string) error {
 	return sdk.Invalid("bad-property", "/properties/"+key, message, "correct the property "+key)
+}
+
+// accessKey checks the key that simulated hardware asks for, which opens nothing.
+func (p properties) accessKey() error {
+	key, err := p.text(propKey)
+	if err != nil {
+		return err
+	}
+	if key != "" && (len(key) < minAccessKey || strings.ContainsFunc(key, unicode.IsSpace)) {
+		return badProperty(propKey, fmt.Sprintf("must have at least %d characters, none of them blank", minAccessKey))
+	}
+	return nil
 }
 
 func (p properties) text(key string) (string, error) {

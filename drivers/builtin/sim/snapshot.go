@@ -72,7 +72,7 @@ func (s *storage) RevertSnapshot(
 		case !found:
 			return nil, absent(volume)
 		case snapshot.Detail == nil || snapshot.Detail.Of != volume.ID:
-			return nil, sdk.Invalid("other-volume", "/volume", "the snapshot is of another volume", "")
+			return nil, sdk.Invalid("other-volume", "/volumeId", "the snapshot is of another volume", "")
 		case o.ChangedBy(r.GetCall().GetToken()): // reverted already; what was written since stays
 			return volumeReply(o, nil), nil
 		}

@@ -26,10 +26,10 @@ func wantKind(call *driverpb.Call, kind string) error {
 	return nil
 }
 
-// wantRef returns the id a reference must have.
+// wantRef returns the id a reference must have; field is where the request has it.
 func wantRef(ref *driverpb.Ref, kind, field string) (string, error) {
 	if ref.GetId() == "" || ref.GetKind() != kind {
-		return "", sdk.Invalid("wrong-reference", field, fmt.Sprintf("want a %s, got %q %q",
+		return "", sdk.Invalid("wrong-reference", "/call"+field, fmt.Sprintf("want a %s, got %q %q",
 			kind, ref.GetKind(), ref.GetId()), "")
 	}
 	return ref.GetId(), nil
@@ -51,6 +51,9 @@ func (s *storage) OpenPool(ctx context.Context, r *driverpb.OpenPoolRequest) (*d
 		return nil, err
 	}
 	p := properties(call.GetProperties().GetFields())
+	if err := p.accessKey(); err != nil {
+		return nil, err
+	}
 	capacity, err := p.number(propCapacity, defaultCapacity, 1<<53)
 	if err != nil {
 		return nil, err
@@ -157,7 +160,7 @@ func (s *storage) CreateVolume(
 		return nil, sdk.Invalid("unknown-format", "/format", "the pool keeps volumes as "+fmt.Sprint(volumeFormats()), "")
 	}
 	if want.Bytes == 0 {
-		return nil, sdk.Invalid("no-size", "/size_bytes", "a volume has at least one byte", "")
+		return nil, sdk.Invalid("no-size", "/sizeBytes", "a volume has at least one byte", "")
 	}
 	return act(ctx, s.driver, "CreateVolume", r.GetCall(), func(tx *simworld.Tx) (*driverpb.VolumeReply, error) {
 		o, found := tx.Get(key)
@@ -201,7 +204,7 @@ func source(tx *simworld.Tx, r *driverpb.CreateVolumeRequest, want *simworld.Obj
 		written, want.Content = snapshot.Bytes, snapshot.Content
 	}
 	if err == nil && written > want.Bytes {
-		return 0, sdk.Invalid("smaller-than-source", "/size_bytes",
+		return 0, sdk.Invalid("smaller-than-source", "/sizeBytes",
 			fmt.Sprintf("the source has %d bytes", written), "ask for at least that size")
 	}
 	return written, err
@@ -210,7 +213,7 @@ func source(tx *simworld.Tx, r *driverpb.CreateVolumeRequest, want *simworld.Obj
 // imageContent reads a template: a simulated one from the world; of a real file it is enough to know which.
 func imageContent(tx *simworld.Tx, image *driverpb.Image) (string, error) {
 	if image.GetPath() == "" {
-		return "", sdk.Invalid("image-missing", "/image/path", "the image has no path", "")
+		return "", sdk.Invalid("image-missing", "/templateId", "the image has no path", "")
 	}
 	key, simulated := simworld.KeyAt(simworld.KindTemplate, image.GetPath())
 	if !simulated {

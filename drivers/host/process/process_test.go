@@ -235,3 +235,42 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+// TestPinnedPathsFollowNoLink puts a link where a path was checked, as somebody less trusted could between the check
+// and the start.
+func TestPinnedPathsFollowNoLink(t *testing.T) {
+	dir := t.TempDir()
+	checked := filepath.Join(dir, "checked")
+	if err := os.Mkdir(checked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc", filepath.Join(dir, "swapped")); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		set     func(s *sandbox.Spec)
+		refused bool
+	}{
+		"read":           {func(s *sandbox.Spec) { s.PinnedRead = []string{dir + "/swapped"} }, true},
+		"read below":     {func(s *sandbox.Spec) { s.PinnedRead = []string{dir + "/swapped/passwd"} }, true},
+		"write":          {func(s *sandbox.Spec) { s.PinnedWrite = []string{dir + "/swapped"} }, true},
+		"directory":      {func(s *sandbox.Spec) { s.PinnedWrite, s.Dir = []string{dir + "/swapped"}, dir+"/swapped" }, true},
+		"as checked":     {func(s *sandbox.Spec) { s.PinnedWrite, s.Dir = []string{checked}, checked }, false},
+		"not pinned":     {func(s *sandbox.Spec) { s.Read = append(s.Read, dir+"/swapped") }, false},
+		"gone meanwhile": {func(s *sandbox.Spec) { s.PinnedRead = []string{dir + "/gone"} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := shell(t, "exit 0")
+			c.set(&start.Spec)
+			p, _, err := start.Run(bounded(t))
+			if err == nil {
+				defer p.Close()
+				err = p.Wait(bounded(t))
+			}
+			_, refused := errors.AsType[*process.Refused](err)
+			if refused != c.refused || !refused && err != nil {
+				t.Errorf("got %v, want refused %v", err, c.refused)
+			}
+		})
+	}
+}

@@ -162,16 +162,19 @@ func addFileRules(ruleset int, spec *Spec, handled uint64) error {
 	groups := []struct {
 		paths  []string
 		rights uint64
+		open   func(path string) (int, error)
 	}{
-		{spec.Read, rightsRead},
-		{spec.Write, rightsWrite},
-		{spec.Exec, rightsExec},
-		{spec.Devices, rightsDevice},
-		{[]string{"/dev/null"}, rightsDevice},
+		{spec.Read, rightsRead, openPlace},
+		{spec.Write, rightsWrite, openPlace},
+		{spec.PinnedRead, rightsRead, openPinned},
+		{spec.PinnedWrite, rightsWrite, openPinned},
+		{spec.Exec, rightsExec, openPlace},
+		{spec.Devices, rightsDevice, openPlace},
+		{[]string{"/dev/null"}, rightsDevice, openPlace},
 	}
 	for _, group := range groups {
 		for _, path := range group.paths {
-			if err := addFileRule(ruleset, path, group.rights&handled); err != nil {
+			if err := addFileRule(ruleset, path, group.rights&handled, group.open); err != nil {
 				return err
 			}
 		}
@@ -179,8 +182,20 @@ func addFileRules(ruleset int, spec *Spec, handled uint64) error {
 	return nil
 }
 
-func addFileRule(ruleset int, path string, rights uint64) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+// openPlace opens what is at path, wherever links lead.
+func openPlace(path string) (int, error) {
+	return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+}
+
+// openPinned opens what is at path and refuses to follow a link anywhere on the way.
+func openPinned(path string) (int, error) {
+	return unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+}
+
+func addFileRule(ruleset int, path string, rights uint64, open func(path string) (int, error)) error {
+	fd, err := open(path)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}

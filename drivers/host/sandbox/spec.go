@@ -23,6 +23,11 @@ type Spec struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
 	Exec  []string `json:"exec,omitempty"`
+	// PinnedRead and PinnedWrite are as Read and Write, for paths below a directory that somebody less trusted than the
+	// host may rearrange. They were checked and have no links in them; if one has by now, the stage refuses. A Dir that
+	// is in PinnedWrite is entered in the same way.
+	PinnedRead  []string `json:"pinned_read,omitempty"`
+	PinnedWrite []string `json:"pinned_write,omitempty"`
 	// Devices it may open and control.
 	Devices []string `json:"devices,omitempty"`
 

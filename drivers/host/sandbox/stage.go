@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -125,10 +126,8 @@ func confine(spec *Spec, report *Report) error {
 		return err
 	}
 	unix.Umask(spec.Umask)
-	if spec.Dir != "" {
-		if err := os.Chdir(spec.Dir); err != nil {
-			return fmt.Errorf("changing directory: %w", err)
-		}
+	if err := enterDir(spec); err != nil {
+		return fmt.Errorf("changing directory: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("setting no_new_privs: %w", err)
@@ -142,6 +141,21 @@ func confine(spec *Spec, report *Report) error {
 	}
 	limit(spec, report)
 	return restrictCalls(spec, report)
+}
+
+func enterDir(spec *Spec) error {
+	switch {
+	case spec.Dir == "":
+		return nil
+	case !slices.Contains(spec.PinnedWrite, spec.Dir):
+		return os.Chdir(spec.Dir)
+	}
+	fd, err := openPinned(spec.Dir)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: spec.Dir, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.Fchdir(fd)
 }
 
 // openProgram opens the program while that is still permitted: its directories may be closed to its user.

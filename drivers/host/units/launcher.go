@@ -42,8 +42,7 @@ func (l *Launcher) Launch(ctx context.Context, launch *driverpb.Launch) (*driver
 	if err != nil {
 		return nil, err
 	}
-	u := l.set.unit(l.driver, launch.GetUnit())
-	give, err := u.take(ctx)
+	u, give, err := l.set.take(ctx, l.driver, launch.GetUnit())
 	if err != nil {
 		return nil, err
 	}
@@ -53,18 +52,20 @@ func (l *Launcher) Launch(ctx context.Context, launch *driverpb.Launch) (*driver
 	}
 	u.watching.Wait() // the end of the one before is recorded
 	if err := l.start(ctx, u, launch, program); err != nil {
+		give()
+		l.set.prune(l.driver)
 		return nil, err
 	}
 	return u.describe(), nil
 }
 
-// Terminate implements sdk.Host. A unit that was never launched is as good as ended.
+// Terminate implements sdk.Host. A unit that was never launched is as good as ended; one that is being launched ends
+// once it was.
 func (l *Launcher) Terminate(ctx context.Context, name string, grace time.Duration) (*driverpb.Unit, error) {
-	u, err := l.set.known(l.driver, name)
-	if err != nil {
-		return &driverpb.Unit{Name: name}, nil //nolint:nilerr // see above
+	if !unitSyntax.MatchString(name) {
+		return &driverpb.Unit{Name: name}, nil
 	}
-	return u.terminate(ctx, grace)
+	return l.set.unit(l.driver, name).terminate(ctx, grace)
 }
 
 // Inspect implements sdk.Host.
@@ -130,8 +131,21 @@ func (l *Launcher) start(ctx context.Context, u *unit, launch *driverpb.Launch, 
 	if err != nil {
 		return errors.Join(fmt.Errorf("launching unit %s: %w", u.name, err), group.Remove())
 	}
-	p, err := l.run(ctx, u, spec, output, group)
+	made := ""
+	if launch.GetMakeNetNamespace() {
+		made, err = l.makeNamespace(ctx, spec.NetNamespace)
+		spec.NetNamespace = made
+	}
+	var p *process.Process
+	if err == nil {
+		entry := unitRecord{Argv: spec.Argv, Started: time.Now(), NetNamespace: made}
+		if launch.GetWorkDir() != "" {
+			entry.WorkDir = workDir{Asked: launch.GetWorkDir(), Real: spec.Dir}
+		}
+		p, err = l.run(ctx, u, spec, entry, output, group)
+	}
 	if err != nil {
+		u.dropNamespace(context.WithoutCancel(ctx), made)
 		return errors.Join(launchFault(u.name, err), keeper.Close(), group.Remove())
 	}
 	u.follow(p, keeper, group)
@@ -139,9 +153,8 @@ func (l *Launcher) start(ctx context.Context, u *unit, launch *driverpb.Launch, 
 }
 
 func (l *Launcher) run(
-	ctx context.Context, u *unit, spec sandbox.Spec, output *os.File, group *cgroup.Group,
+	ctx context.Context, u *unit, spec sandbox.Spec, entry unitRecord, output *os.File, group *cgroup.Group,
 ) (*process.Process, error) {
-	entry := unitRecord{Argv: spec.Argv, Started: time.Now()}
 	if spec.User != nil {
 		entry.UID, entry.GID = spec.User.UID, spec.User.GID
 	} else {

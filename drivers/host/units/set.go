@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +17,12 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-// keepEnded is how long the record and log of an ended unit are kept.
-const keepEnded = 7 * 24 * time.Hour
+const (
+	// keepEnded is how long the record and log of an ended unit are kept, for those who ask why it did.
+	keepEnded = 24 * time.Hour
+	// mostEnded is how many ended units of one driver are kept, the last ones.
+	mostEnded = 32
+)
 
 // Config of a set.
 type Config struct {
@@ -59,6 +64,7 @@ func Open(config Config) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing units: %w", err)
 	}
+	drivers := map[string]bool{}
 	for _, path := range paths {
 		name := filepath.Base(filepath.Dir(path))
 		driver := filepath.Base(filepath.Dir(filepath.Dir(path)))
@@ -66,10 +72,17 @@ func Open(config Config) (*Set, error) {
 		if err := record.Load(path, &u.record); err != nil {
 			s.config.Log.Error("unit record is unreadable; the unit, if it runs, is left alone",
 				slog.String("path", path), slog.String("error", err.Error()))
+			delete(s.units, driver+"/"+name)
 			continue
 		}
 		u.resume()
-		s.prune(u)
+		drivers[driver] = true
+	}
+	if err := s.removeUnstarted(); err != nil {
+		return nil, err
+	}
+	for driver := range drivers {
+		s.prune(driver)
 	}
 	return s, nil
 }
@@ -127,6 +140,21 @@ func (s *Set) unit(driver, name string) *unit {
 	return u
 }
 
+// take waits for the turn to change the unit of this name, known or new.
+func (s *Set) take(ctx context.Context, driver, name string) (u *unit, give func(), err error) {
+	for {
+		u = s.unit(driver, name)
+		give, err := u.take(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !u.forgotten {
+			return u, sync.OnceFunc(give), nil
+		}
+		give()
+	}
+}
+
 // known returns a unit that was launched at some time.
 func (s *Set) known(driver, name string) (*unit, error) {
 	s.mutex.Lock()
@@ -137,15 +165,58 @@ func (s *Set) known(driver, name string) (*unit, error) {
 	return nil, sdk.NotFound("unit-unknown", fmt.Sprintf("the unit %q was never launched", name), "")
 }
 
-func (s *Set) prune(u *unit) {
-	if !u.record.Ended || time.Since(u.record.EndedAt) < keepEnded {
-		return
+// removeUnstarted removes the directories of units that came to nothing: a server ended before it launched them.
+func (s *Set) removeUnstarted() error {
+	dirs, err := filepath.Glob(filepath.Join(s.config.Dir, "*", "*"))
+	if err != nil {
+		return fmt.Errorf("listing units: %w", err)
 	}
+	for _, dir := range dirs {
+		_, err := os.Lstat(filepath.Join(dir, recordName))
+		if !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing what is left of a unit: %w", err)
+		}
+	}
+	return nil
+}
+
+// prune forgets the units of a driver that ended, but for the last ones, and those whose launch failed.
+func (s *Set) prune(driver string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	delete(s.units, u.driver+"/"+u.name)
-	if err := os.RemoveAll(u.dir); err != nil {
-		s.config.Log.Warn("old unit can't be removed",
-			slog.String("unit", u.name), slog.String("error", err.Error()))
+	var ended []*unit
+	for _, u := range s.units {
+		if u.driver == driver && u.over() {
+			ended = append(ended, u)
+		}
 	}
+	slices.SortFunc(ended, func(a, b *unit) int { return b.endedAt().Compare(a.endedAt()) })
+	for n, u := range ended {
+		if n < mostEnded && time.Since(u.endedAt()) < keepEnded {
+			continue
+		}
+		if err := s.forget(u); err != nil {
+			s.config.Log.Warn("old unit can't be removed",
+				slog.String("unit", u.name), slog.String("error", err.Error()))
+		}
+	}
+}
+
+// forget removes a unit that is over, unless somebody is about to change it. The mutex is held.
+func (s *Set) forget(u *unit) error {
+	select {
+	case u.turn <- struct{}{}:
+		defer func() { <-u.turn }()
+	default:
+		return nil
+	}
+	if !u.over() {
+		return nil
+	}
+	u.forgotten = true
+	delete(s.units, u.driver+"/"+u.name)
+	return os.RemoveAll(u.dir)
 }

@@ -44,8 +44,8 @@ func (l *Launcher) spec(launch *driverpb.Launch, program Program) (sandbox.Spec,
 		Argv: launch.GetArgv(), Dir: home, Umask: 0o007, User: user,
 		Env:          []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=" + home, "TMPDIR=" + home},
 		Capabilities: launch.GetCapabilities(),
-		Read:         slices.Concat(sandbox.SystemRead(), []string{"/etc/passwd", "/etc/group"}, program.Read, read),
-		Write:        write, Exec: exec, Devices: launch.GetDevices(),
+		Read:         slices.Concat(sandbox.SystemRead(), []string{"/etc/passwd", "/etc/group"}, program.Read),
+		PinnedRead:   read, PinnedWrite: write, Exec: exec, Devices: launch.GetDevices(),
 		NetNamespace: launch.GetNetNamespace(), AllTCP: program.Network, UDP: program.Network,
 		UnixSockets: true, Minimum: l.set.config.Minimum,
 	}, nil
@@ -87,7 +87,8 @@ func (l *Launcher) paths(launch *driverpb.Launch) (read, write []string, err err
 	return read, write, nil
 }
 
-// resolve follows symbolic links to the end, and demands that this is in one of the roots.
+// resolve follows symbolic links to the end, and demands that this is in one of the roots. The driver may put another
+// link on the way meanwhile: the stage opens the answer without following any (see sandbox.Spec).
 func resolve(path string, roots []string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", sdk.Invalid("path-invalid", "", fmt.Sprintf("the path %q is not absolute", path), "")

@@ -28,11 +28,21 @@ type unitRecord struct {
 	UID     uint32           `json:"uid"`
 	GID     uint32           `json:"gid"`
 	Report  sandbox.Report   `json:"report"`
-	Started time.Time        `json:"started"`
-	Ended   bool             `json:"ended"`
-	EndedAt time.Time        `json:"ended_at,omitzero"`
+	// WorkDir is its work directory, as the driver named it and as it really is.
+	WorkDir workDir `json:"work_dir,omitzero"`
+	// NetNamespace is the path of the one that was made for it, if any.
+	NetNamespace string    `json:"net_namespace,omitempty"`
+	Started      time.Time `json:"started"`
+	Ended        bool      `json:"ended"`
+	EndedAt      time.Time `json:"ended_at,omitzero"`
 	// ExitCode is set when it is known.
 	ExitCode *int32 `json:"exit_code,omitempty"`
+}
+
+// workDir is a directory under two names: the one that was asked for, and the one without links.
+type workDir struct {
+	Asked string `json:"asked"`
+	Real  string `json:"real"`
 }
 
 // unit is one data-path process and its predecessors of the same name.
@@ -42,6 +52,8 @@ type unit struct {
 	dir          string
 	// turn is held by who launches or terminates; reading goes past it.
 	turn chan struct{}
+	// forgotten belongs to who has the turn: another unit of this name may be there by now.
+	forgotten bool
 
 	mutex    sync.Mutex
 	record   unitRecord
@@ -52,7 +64,9 @@ type unit struct {
 	left     chan struct{} // closed to make watch leave the process alone
 }
 
-func (u *unit) recordPath() string { return filepath.Join(u.dir, "unit.json") }
+const recordName = "unit.json"
+
+func (u *unit) recordPath() string { return filepath.Join(u.dir, recordName) }
 func (u *unit) pipePath() string   { return filepath.Join(u.dir, "log.pipe") }
 func (u *unit) logPath() string    { return filepath.Join(u.dir, "log", "unit.log") }
 
@@ -70,6 +84,19 @@ func (u *unit) launched() bool {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	return u.record.Process.PID != 0
+}
+
+// over tells whether nothing of the unit runs and its end, if it ever ran, is recorded.
+func (u *unit) over() bool {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	return u.keeper == nil && (u.record.Ended || u.record.Process.PID == 0)
+}
+
+func (u *unit) endedAt() time.Time {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	return u.record.EndedAt
 }
 
 // running returns the process if it has not ended.
@@ -143,6 +170,7 @@ func (u *unit) follow(p *process.Process, keeper *logs.Keeper, group *cgroup.Gro
 		case <-p.Done():
 			u.finish(p.Exit(), group)
 			u.closeKeeper()
+			u.set.prune(u.driver)
 		case <-left:
 		}
 	})
@@ -157,6 +185,7 @@ func (u *unit) finish(exit process.Exit, group *cgroup.Group) {
 	}
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
+	u.dropNamespace(ctx, u.record.NetNamespace)
 	u.record.Ended, u.record.EndedAt, u.record.ExitCode = true, time.Now(), exitCode(exit)
 	if err := record.Save(u.recordPath(), &u.record); err != nil {
 		u.log(err).Warn("unit's end can't be recorded")

@@ -5,6 +5,8 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 // Interfaces inside a network's own namespace, where names can't collide.
@@ -18,7 +20,7 @@ const (
 // What begins with these is ours.
 const (
 	NetworkSpacePrefix = "bhn-"
-	MachineSpacePrefix = "bh-"
+	MachineSpacePrefix = netspace.MachinePrefix
 	HostLinkPrefix     = "bht"
 	PortPrefix         = "p"
 )
@@ -37,7 +39,7 @@ func Hash(id string) string {
 func NetworkSpace(network string) string { return NetworkSpacePrefix + Hash(network) }
 
 // MachineSpace names the namespace of a machine.
-func MachineSpace(machine string) string { return MachineSpacePrefix + Hash(machine) }
+func MachineSpace(machine string) string { return netspace.OfMachine(machine) }
 
 // HostLink names the host's end of the pair that leads to a network.
 func HostLink(network string) string { return HostLinkPrefix + Hash(network) }

@@ -35,6 +35,31 @@ type concatenation struct {
 	Parts []json.RawMessage `json:"concat"`
 }
 
+// ParsePorts reads the output of `nft -j list table` about the guard: the interfaces of the ports it lets through.
+func ParsePorts(output []byte) ([]string, error) {
+	var found listing
+	if err := json.Unmarshal(output, &found); err != nil {
+		return nil, fmt.Errorf("reading the listing of nft: %w", err)
+	}
+	var ports []string
+	for _, thing := range found.Objects {
+		if thing.Map == nil || thing.Map.Name != "ports" {
+			continue
+		}
+		err := each(thing.Map, func(element json.RawMessage) error {
+			var port string
+			pair := [2]any{&port}
+			err := json.Unmarshal(element, &pair)
+			ports = append(ports, port)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reading the listing of nft: %w", err)
+		}
+	}
+	return ports, nil
+}
+
 // ParseHost reads the output of `nft -j list table` about the host's table.
 func ParseHost(output []byte) (HostState, error) {
 	var found listing

@@ -3,6 +3,7 @@ package ruleset_test
 import (
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,6 +177,28 @@ func TestTheHostsTableSaysWhatWasChanged(t *testing.T) {
 	if gone := accepted(t, first.Text(), ruleset.Drop()); strings.Contains(gone, "bulkhead") {
 		t.Errorf("after the last one left: %s", gone)
 	}
+}
+
+func TestParsePorts(t *testing.T) {
+	const guard = `{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"map": {"name": "ports", "type": "ifname",
+		"map": "verdict", "elem": [["p1", {"jump": {"target": "p1"}}], ["p2", {"jump": {"target": "p2"}}]]}}]}`
+	for output, want := range map[string][]string{
+		guard: {"p1", "p2"}, `{"nftables": [{"map": {"name": "ports"}}]}`: nil, `{}`: nil,
+	} {
+		if got, err := ruleset.ParsePorts([]byte(output)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
+	}
+	for _, output := range []string{`{"nftables": 1}`, `{"nftables": [{"map": {"name": "ports", "elem": [1]}}]}`} {
+		if got, err := ruleset.ParsePorts([]byte(output)); err == nil {
+			t.Errorf("%s is read as %v", output, got)
+		}
+	}
+}
+
+func FuzzParsePorts(f *testing.F) {
+	f.Add([]byte(`{"nftables": [{"map": {"name": "ports", "elem": [["p1", {"jump": {"target": "p1"}}]]}}]}`))
+	f.Fuzz(func(_ *testing.T, output []byte) { _, _ = ruleset.ParsePorts(output) })
 }
 
 func FuzzParseHost(f *testing.F) {

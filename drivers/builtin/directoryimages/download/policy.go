@@ -27,7 +27,7 @@ func ParsePolicy(cidrs []string, redirects uint32) (Policy, error) {
 	for i, cidr := range cidrs {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil {
-			return Policy{}, sdk.Invalid("cidr-invalid", fmt.Sprintf("/egress/allow_cidrs/%d", i),
+			return Policy{}, sdk.Invalid("cidr-invalid", fmt.Sprintf("/call/egress/allow_cidrs/%d", i),
 				"an allowed range is not a CIDR", "write it as 10.0.0.0/8")
 		}
 		policy.Allow = append(policy.Allow, prefix.Masked())

@@ -1,6 +1,12 @@
 package commandline
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
+
+// fdSets is the directory that QEMU pretends to have of descriptors it was handed.
+const fdSets = "/dev/fdset/"
 
 // Bus is what a disk is attached to.
 type Bus string
@@ -70,7 +76,17 @@ type rawNode struct {
 
 // FDSet is the path under which QEMU finds a descriptor it was handed by add-fd.
 func FDSet(id int64) string {
-	return "/dev/fdset/" + strconv.FormatInt(id, 10)
+	return fdSets + strconv.FormatInt(id, 10)
+}
+
+// FDSetID is the number in a path that FDSet returned; not ok for other paths.
+func FDSetID(path string) (id int64, ok bool) {
+	digits, ok := strings.CutPrefix(path, fdSets)
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseInt(digits, 10, 64)
+	return id, err == nil
 }
 
 // FileNode is the argument of blockdev-add for the file.

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,17 +66,40 @@ func (s *Space) Do(work func() error) error {
 	})
 }
 
-// Links returns a netlink handle whose sockets are in the namespace. The caller closes it.
-func (s *Space) Links(families ...int) (*netlink.Handle, error) {
-	var handle *netlink.Handle
-	err := s.Do(func() (err error) {
-		handle, err = netlink.NewHandle(families...)
+// Occupied tells whether a process that talks to others runs in the namespace: whether unix sockets are open there,
+// which belong to the namespace their process was in. Guests and name servers have some all their life.
+func (s *Space) Occupied() (bool, error) {
+	var sockets int
+	err := s.Do(func() error {
+		list, err := os.ReadFile("/proc/thread-self/net/unix")
+		sockets = bytes.Count(list, []byte("\n")) - 1 // the first line is a heading
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening netlink in network namespace %s: %w", s.name, err)
+		return false, fmt.Errorf("looking who is in network namespace %s: %w", s.name, err)
 	}
-	return handle, nil
+	return sockets > 0, nil
+}
+
+// Vacant tells whether nothing is in the namespace: no interface that is up, but for the loopback, and no process as
+// Occupied finds them. Interfaces that are down do not count: the kernel puts some into every namespace.
+func (s *Space) Vacant() (bool, error) {
+	occupied, err := s.Occupied()
+	if err != nil || occupied {
+		return false, err
+	}
+	up := false
+	err = s.Do(func() error {
+		links, err := net.Interfaces()
+		up = slices.ContainsFunc(links, func(link net.Interface) bool {
+			return link.Flags&net.FlagUp != 0 && link.Flags&net.FlagLoopback == 0
+		})
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking what is in network namespace %s: %w", s.name, err)
+	}
+	return !up, nil
 }
 
 // Run runs a program inside the namespace with input as its stdin, and returns its stdout. The error carries what

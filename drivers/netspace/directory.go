@@ -117,6 +117,28 @@ func (d *Directory) Remove(name string) error {
 	return nil
 }
 
+// RemoveVacant takes the name away if nothing is in the namespace; else whoever takes the last thing out of it does.
+// It waits for the lock of the directory.
+func (d *Directory) RemoveVacant(ctx context.Context, name string) error {
+	unlock, err := d.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	space, err := d.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.Remove(name) // a mount point without a namespace may be left
+	}
+	if err != nil {
+		return err
+	}
+	defer space.Close()
+	if vacant, err := space.Vacant(); err != nil || !vacant {
+		return err
+	}
+	return d.Remove(name)
+}
+
 // Open enters nothing yet: it returns the namespace to work in. The error wraps fs.ErrNotExist when there is none of
 // this name, also when only its mount point is left.
 func (d *Directory) Open(name string) (*Space, error) {

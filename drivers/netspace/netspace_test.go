@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,11 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 const enclosedMark = "NETSPACE_TEST_ENCLOSED"
@@ -226,15 +226,51 @@ func TestErrorsAndPanicsComeBack(t *testing.T) {
 	}
 }
 
-func TestLinksSettingsAndProgramsAreTheNamespaces(t *testing.T) {
+// TestVacant: an interface that is up keeps a namespace, and so does a process; what is down does not.
+func TestVacant(t *testing.T) {
 	spaces, _ := directory(t)
-	one, two := open(t, spaces, "one"), open(t, spaces, "two")
-	links, err := one.Links(unix.NETLINK_ROUTE)
+	one := open(t, spaces, "one")
+	is := func(vacant bool) {
+		t.Helper()
+		if got, err := one.Vacant(); err != nil || got != vacant {
+			t.Errorf("vacant is %t (%v), want %t", got, err, vacant)
+		}
+		if err := spaces.RemoveVacant(t.Context(), "one"); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(spaces.Path("one")); (err == nil) == vacant {
+			t.Errorf("vacant is %t, and its name: %v", vacant, err)
+		}
+	}
+	for _, command := range []string{"ip link add keeps type bridge", "ip link set keeps up", "ip link set lo up"} {
+		if _, err := one.Run(t.Context(), "", strings.Fields(command)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is(false)
+	if _, err := one.Run(t.Context(), "", "ip", "link", "set", "keeps", "down"); err != nil {
+		t.Fatal(err)
+	}
+	var listener net.Listener
+	err := one.Do(func() (err error) {
+		listener, err = net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer links.Close()
-	if err := links.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "only-one", TxQLen: -1}}); err != nil {
+	is(false)
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	is(true)
+	is(true)
+}
+
+func TestLinksSettingsAndProgramsAreTheNamespaces(t *testing.T) {
+	spaces, _ := directory(t)
+	one, two := open(t, spaces, "one"), open(t, spaces, "two")
+	if _, err := one.Run(t.Context(), "", "ip", "link", "add", "only-one", "type", "bridge"); err != nil {
 		t.Fatal(err)
 	}
 	for space, want := range map[*netspace.Space]bool{one: true, two: false} {
@@ -242,6 +278,9 @@ func TestLinksSettingsAndProgramsAreTheNamespaces(t *testing.T) {
 		if err != nil || strings.Contains(string(output), "only-one") != want {
 			t.Errorf("the interfaces are %s (%v)", output, err)
 		}
+	}
+	if err := two.SetSysctl("ipv4/ip_forward", "0"); err != nil { // a new namespace has what the host has
+		t.Fatal(err)
 	}
 	if err := one.SetSysctls([]netspace.Setting{
 		{Key: "ipv4/ip_forward", Value: "1"}, {Key: "no/such/thing", Value: "1"},

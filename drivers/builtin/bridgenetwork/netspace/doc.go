@@ -1,3 +1,0 @@
-// Package netspace keeps named Linux network namespaces the way ip-netns(8) does, as bind mounts in one directory,
-// and works inside them. It knows threads, mounts and sysctls; it must never know what a network or a nic is.
-package netspace
