@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
@@ -61,10 +63,15 @@ func (r *runner) note(ctx context.Context, u *unit, out operations.Outcome) {
 	}
 }
 
-// Adopt has the driver take responsibility for all resources bound to it that
-// name it themselves: hosts, pools, image stores, networks. To be called when a
-// process of the driver was started.
+// Adopt has the driver take responsibility for all resources bound to it: at once
+// for those that name it themselves (hosts, pools, image stores, networks), in the
+// next round of care for what lives in or on them. To be called when a process of
+// the driver was started; before Start it is remembered and done then.
 func (s *System) Adopt(product string) error {
+	if s.remember(product) {
+		return nil
+	}
+	s.health.restarted(product)
 	var bound []resources.Ref
 	err := s.config.State.View(func(v *persistence.View) error {
 		for _, kind := range []resources.Kind{
@@ -88,6 +95,29 @@ func (s *System) Adopt(product string) error {
 	return err
 }
 
+func (s *System) remember(product string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total > 0 {
+		return false
+	}
+	s.early = append(s.early, product)
+	return true
+}
+
+func (s *System) adoptEarly() error {
+	s.mu.Lock()
+	early := s.early
+	s.early = nil
+	s.mu.Unlock()
+	for _, product := range early {
+		if err := s.Adopt(product); err != nil {
+			return fmt.Errorf("giving %s its resources back: %w", product, err)
+		}
+	}
+	return nil
+}
+
 const (
 	machineInterval = 5 * time.Second
 	poolInterval    = time.Minute
@@ -97,6 +127,7 @@ const (
 // full the pools are. What differs from the state is left to the resource's own
 // actor to look at again and write down.
 func (s *System) watch() {
+	var busy sync.Map // ids of hosts that are being looked at
 	machines, pools := time.NewTicker(machineInterval), time.NewTicker(poolInterval)
 	defer machines.Stop()
 	defer pools.Stop()
@@ -105,7 +136,7 @@ func (s *System) watch() {
 		case <-s.base.Done():
 			return
 		case <-machines.C:
-			s.watchHosts()
+			s.watchHosts(&busy)
 		case <-pools.C:
 			s.each(resources.KindPool, func(r resources.Resource) {
 				s.send(r.Metadata().Ref(), &care{name: r.Metadata().Ref().String(), do: operations.Observe})
@@ -133,10 +164,22 @@ func (s *System) each(kind resources.Kind, fn func(r resources.Resource)) {
 	}
 }
 
-func (s *System) watchHosts() {
+// watchHosts looks at every host at once: one that does not answer keeps nobody waiting but itself.
+func (s *System) watchHosts(busy *sync.Map) {
 	s.each(resources.KindHost, func(r resources.Resource) {
-		if h, ok := r.(*resources.Host); ok {
+		h, ok := r.(*resources.Host)
+		if !ok {
+			return
+		}
+		if _, still := busy.LoadOrStore(h.ID, true); still {
+			return
+		}
+		began := s.work(func() {
+			defer busy.Delete(h.ID)
 			s.watchHost(h)
+		})
+		if !began { // the node stops
+			busy.Delete(h.ID)
 		}
 	})
 }
@@ -181,7 +224,11 @@ func differs(p resources.Phase, observed string) bool {
 func (s *System) observe(h *resources.Host) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(s.base, careTimeout)
 	defer cancel()
-	u := &unit{ref: h.Ref()}
+	fence, ok := s.fence(h.Ref())
+	if !ok {
+		return nil, fmt.Errorf("observing %s: another node acts for it", h.Ref())
+	}
+	u := &unit{ref: h.Ref(), fence: fence}
 	conn, _, err := s.engine.forStep(u).Conn(ctx, h.Spec.Driver, "", nil)
 	if err != nil {
 		return nil, err
@@ -189,7 +236,7 @@ func (s *System) observe(h *resources.Host) (map[string]string, error) {
 	call := &driverpb.Call{Resource: &driverpb.Ref{Kind: string(h.Kind), Id: h.ID}}
 	err = s.config.State.View(func(v *persistence.View) error {
 		b, _, err := v.Binding(h.Ref())
-		call.Epoch, call.Handle = b.Epoch, &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
+		call.Epoch, call.Handle = fence.Epoch, &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
 		return err
 	})
 	if err != nil {

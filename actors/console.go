@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -39,8 +38,10 @@ func (e *Engine) Console(ctx context.Context, id resources.MachineID, kind strin
 		if u.resource, err = v.Get(ref); err != nil {
 			return err
 		}
-		b, _, err := v.Binding(ref)
-		u.fence.Epoch = b.Epoch
+		owners, err := v.Owners()
+		if err == nil && len(owners) > 0 {
+			u.fence.Epoch = owners[persistence.ShardOf(ref, len(owners))].Epoch
+		}
 		return err
 	})
 	if err != nil {
@@ -49,14 +50,13 @@ func (e *Engine) Console(ctx context.Context, id resources.MachineID, kind strin
 	c := &operations.Context{
 		Operation: u.op, Resource: u.resource, StepName: "console", Epoch: u.fence.Epoch, Engine: e.forStep(u),
 	}
-	socket, err := operations.ConsoleSocket(ctx, c, kind)
+	product, socket, err := operations.ConsoleSocket(ctx, c, kind)
 	if err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", socket)
+	console, err := e.drivers.Console(ctx, product, socket)
 	if err != nil {
-		return nil, fmt.Errorf("opening the console of machine %s: %w", id, err)
+		return nil, fmt.Errorf("opening the console of machine %s: %w", id, operations.FromFault(err))
 	}
-	return conn, nil
+	return console, nil
 }

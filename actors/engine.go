@@ -72,6 +72,9 @@ func (e *stepEngine) View(fn func(v *persistence.View) error) error { return e.s
 // GuestUID implements operations.Engine.
 func (e *stepEngine) GuestUID() uint32 { return e.drivers.GuestUID() }
 
+// Overlap implements operations.Engine.
+func (e *stepEngine) Overlap(a, b operations.Place) string { return e.drivers.Overlap(a, b) }
+
 // Conn implements operations.Engine.
 func (e *stepEngine) Conn(
 	ctx context.Context, product, token string, properties map[string]any,

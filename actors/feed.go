@@ -40,9 +40,11 @@ const batch = 256
 // follow calls fn for each event after a position until it answers false or ctx
 // ends.
 func (f *feed) follow(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
+	events := make([]resources.Event, 0, batch)
 	for ctx.Err() == nil {
 		changed := f.next()
-		events := make([]resources.Event, 0, batch)
+		clear(events)
+		events = events[:0]
 		err := f.state.View(func(v *persistence.View) error {
 			return v.Events(after, func(e resources.Event) bool {
 				events = append(events, e)
@@ -100,6 +102,18 @@ func (w *waiters) drop(id string, ch chan struct{}) {
 		return
 	}
 	w.byID[id] = list
+}
+
+// wakeAll has everybody look again.
+func (w *waiters) wakeAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, list := range w.byID {
+		for _, ch := range list {
+			close(ch)
+		}
+		delete(w.byID, id)
+	}
 }
 
 func (w *waiters) wake(id string) {

@@ -2,9 +2,11 @@ package actors
 
 import (
 	"context"
+	"io"
 
 	"google.golang.org/grpc"
 
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
 
@@ -28,6 +30,12 @@ type Drivers interface {
 	// access to it first. It fails with class unavailable while there is none.
 	Conn(ctx context.Context, product string, properties map[string]any) (
 		conn grpc.ClientConnInterface, version string, err error)
+	// Console connects to the unix socket that a driver named as the one a console is
+	// reached by. It is refused unless the driver, or the guest's own process, serves it.
+	Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error)
 	// GuestUID is the user guests run as on this host.
 	GuestUID() uint32
+	// Overlap names the property of a that leads to a directory which b may write to,
+	// into one or around one, whatever names it goes by; "" = none does.
+	Overlap(a, b operations.Place) (property string)
 }

@@ -71,7 +71,7 @@ func (r *recaller) watch(ctx context.Context) {
 		}
 		answer, err := r.ask(ctx)
 		if err == nil && answer.GetState() == driverpb.RecallReply_STATE_RUNNING {
-			r.progress(int(answer.GetPercent()), answer.GetMessage())
+			r.progress(int(answer.GetPercent()), operations.Words(answer.GetMessage()))
 		}
 	}
 }
@@ -87,7 +87,7 @@ func (r *recaller) resolve(ctx context.Context) (answer *driverpb.RecallReply, k
 		if answer.GetState() == driverpb.RecallReply_STATE_DONE {
 			return answer, true
 		}
-		r.progress(int(answer.GetPercent()), answer.GetMessage())
+		r.progress(int(answer.GetPercent()), operations.Words(answer.GetMessage()))
 		select {
 		case <-ctx.Done():
 		case <-time.After(recallInterval):

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -36,7 +38,11 @@ type (
 	// inspect asks for the actor's view of itself; the answer is Inspection.
 	inspect struct{ name string }
 	// turned says that a turn is over.
-	turned struct{ next }
+	turned struct {
+		next
+		// panicked says with what it panicked, and where; "" if it did not.
+		panicked string
+	}
 	// woke says that a delay is over.
 	woke struct{ serial int }
 )
@@ -47,12 +53,20 @@ func (m *interrupt) Resource() string  { return m.name }
 func (m *reconsider) Resource() string { return m.name }
 func (m *inspect) Resource() string    { return m.name }
 func (*interrupt) ControlLane()        {}
-func (*reconsider) ControlLane()       {}
-func (*inspect) ControlLane()          {}
-func (*turned) ControlLane()           {}
-func (*turned) Completion()            {}
-func (*woke) ControlLane()             {}
-func (*woke) Completion()              {}
+
+// What is to be done stands in the durable queue: of what comes after the end of
+// an actor nothing need be logged.
+func (*nudge) IgnoreDeadLetterLogging()      {}
+func (*care) IgnoreDeadLetterLogging()       {}
+func (*interrupt) IgnoreDeadLetterLogging()  {}
+func (*reconsider) IgnoreDeadLetterLogging() {}
+
+func (*reconsider) ControlLane() {}
+func (*inspect) ControlLane()    {}
+func (*turned) ControlLane()     {}
+func (*turned) Completion()      {}
+func (*woke) ControlLane()       {}
+func (*woke) Completion()        {}
 
 // Inspection is what a resource's actor says of itself.
 type Inspection struct {
@@ -72,11 +86,13 @@ type slot struct {
 	fence  persistence.Fence
 
 	working bool
-	since   time.Time
-	cancel  context.CancelFunc
-	fresh   string
-	timer   *time.Timer
-	serial  int
+	// reconsidered is set when somebody decided something during the turn: what the turn found may be of before.
+	reconsidered bool
+	since        time.Time
+	cancel       context.CancelFunc
+	last         next // fresh and unit of the turn before
+	timer        *time.Timer
+	serial       int
 }
 
 // resource is the actor of one resource. Each turn of its work runs in a
@@ -93,12 +109,13 @@ func (r *resource) Receive(c actor.Context) {
 	case *care:
 		r.begin(c, m.do)
 	case *turned:
-		r.turned(c, m.next)
+		r.turned(c, m)
 	case *woke:
 		r.woke(c, m.serial)
 	case *interrupt:
 		r.interrupt(c)
 	case *reconsider:
+		r.reconsidered = true
 		mailbox.Of(c).Open(mailbox.Paused)
 		r.again(c)
 	case *inspect:
@@ -120,18 +137,23 @@ func (r *resource) begin(c actor.Context, do func(context.Context, *operations.C
 	box := mailbox.Of(c)
 	box.Close(mailbox.Busy)
 	ctx, cancel := context.WithCancel(r.system.base)
-	r.working, r.since, r.cancel = true, time.Now(), cancel
-	self, root, fresh := c.Self(), c.ActorSystem().Root, r.fresh
-	r.fresh = ""
+	r.working, r.reconsidered, r.since, r.cancel = true, false, time.Now(), cancel
+	self, root, last := c.Self(), c.ActorSystem().Root, r.last
+	r.last = next{}
 	s := r.slot
 	started := s.system.work(func() {
 		defer cancel()
+		defer func() {
+			if cause := recover(); cause != nil {
+				root.Send(self, &turned{panicked: fmt.Sprintf("%v\n%s", cause, debug.Stack())})
+			}
+		}()
 		var n next
 		if do != nil {
 			n = s.system.runner.care(ctx, s.ref, s.fence, do)
-			n.fresh = fresh
+			n.fresh, n.unit = last.fresh, last.unit
 		} else {
-			n = s.system.runner.turn(ctx, s.ref, s.fence, fresh)
+			n = s.system.runner.turn(ctx, s.ref, s.fence, last)
 		}
 		root.Send(self, &turned{next: n})
 	})
@@ -141,9 +163,17 @@ func (r *resource) begin(c actor.Context, do func(context.Context, *operations.C
 	}
 }
 
-func (r *resource) turned(c actor.Context, n next) {
-	r.working, r.cancel, r.fresh = false, nil, n.fresh
+func (r *resource) turned(c actor.Context, m *turned) {
+	n := m.next
+	r.working, r.cancel, r.last = false, nil, n
 	box := mailbox.Of(c)
+	if m.panicked != "" {
+		// Made a panic of the actor's, the shard holds its work back, longer each time.
+		// In the goroutine of the turn it would end the node, and each one after it.
+		box.Open(mailbox.Busy)
+		panic(m.panicked) //nolint:forbidigo // a bug, for supervision
+	}
+	n.held = n.held && !r.reconsidered
 	if n.held {
 		box.Close(mailbox.Paused)
 	}

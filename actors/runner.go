@@ -38,6 +38,8 @@ type next struct {
 	// fresh names the step whose intent was just written and which nobody has
 	// begun yet; "" after a restart.
 	fresh string
+	// unit is what that step works on, as it was written; nil = read it.
+	unit *unit
 }
 
 // unit is what one turn works on.
@@ -50,20 +52,35 @@ type unit struct {
 	resource resources.Resource
 	action   resources.Action
 	steps    []operations.Step
+	// journal and record are op and resource as they were written last, nil if this
+	// is not known.
+	journal, record []byte
 }
 
 // turn does the next thing there is to do for a resource: take an operation up,
 // do a step, undo a step, end it.
-func (r *runner) turn(ctx context.Context, ref resources.Ref, fence persistence.Fence, fresh string) next {
-	u := &unit{ref: ref, fence: fence, fresh: fresh}
-	found, err := r.load(u)
-	if err != nil {
-		r.logger.Error("reading what is to be done failed", slog.String("resource", ref.String()), slog.Any("error", err))
-		return next{after: time.Second}
+func (r *runner) turn(ctx context.Context, ref resources.Ref, fence persistence.Fence, last next) next {
+	u := last.unit
+	if u == nil || !r.current(u) {
+		u = &unit{ref: ref, fence: fence}
+		found, err := r.load(u)
+		if err != nil {
+			r.logger.Error("reading what is to be done failed", slog.String("resource", ref.String()), slog.Any("error", err))
+			return next{after: time.Second}
+		}
+		if !found {
+			return next{idle: true}
+		}
 	}
-	if !found {
-		return next{idle: true}
+	u.fresh = last.fresh
+	n := r.goOn(ctx, u)
+	if n.fresh != "" && u.journal != nil && u.record != nil {
+		n.unit = u
 	}
+	return n
+}
+
+func (r *runner) goOn(ctx context.Context, u *unit) next {
 	if u.resource != nil && u.resource.Metadata().Suspended {
 		return next{held: true}
 	}
@@ -81,6 +98,7 @@ func (r *runner) turn(ctx context.Context, ref resources.Ref, fence persistence.
 }
 
 func (r *runner) load(u *unit) (found bool, err error) {
+	u.journal, u.record = nil, nil
 	err = r.state.View(func(v *persistence.View) error {
 		op, _, err := v.Head(u.fence.Shard, u.ref)
 		if err != nil || op == nil {
@@ -101,6 +119,9 @@ func (r *runner) load(u *unit) (found bool, err error) {
 		return true, errors.New("unknown action " + u.op.Action)
 	}
 	u.action = action
+	if u.op.Phase == resources.PhaseNeedsOperator {
+		return true, nil // what is decided is carried out even if the steps can't be told
+	}
 	if d, ok := r.table.Find(u.ref.Kind, u.op.Action); ok && u.resource != nil {
 		u.steps = d.Steps(u.op, u.resource)
 	}
@@ -116,6 +137,9 @@ func (r *runner) begin(ctx context.Context, u *unit) next {
 	names := make([]string, len(u.steps))
 	for i, s := range u.steps {
 		names[i] = s.Name
+	}
+	if n, done := r.beginLocal(ctx, u, names, now); done {
+		return n
 	}
 	journal.Begin(u.op, names, u.resource.Metadata().Phase, now)
 	fresh := r.intend(u, now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -16,6 +17,10 @@ import (
 // Submit accepts an operation. When it returns, the operation is in the log and
 // will end. For "create" its target names the new resource.
 func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
+	// What the first request stood on may be gone: a repetition is not checked again.
+	if op, err := e.Repeated(s); op != nil || err != nil {
+		return op, err
+	}
 	for attempt := 1; ; attempt++ {
 		cmd, err := e.prepare(s)
 		if err != nil {
@@ -33,6 +38,19 @@ func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources
 }
 
 const maxChoices = 16
+
+// Repeated finds the operation that an equal submission became before, by its
+// idempotency key; nil = there was none.
+func (e *Engine) Repeated(s resources.Submission) (op *resources.Operation, err error) {
+	if s.IdempotencyKey == "" {
+		return nil, nil
+	}
+	err = e.state.View(func(v *persistence.View) error {
+		op, err = v.Repeated(s.Origin.Principal, s.IdempotencyKey, s.Fingerprint)
+		return err
+	})
+	return op, err
+}
 
 // prepare checks a submission and makes the command of it.
 func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
@@ -52,14 +70,32 @@ func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
 		IfRevision: s.IfRevision, Key: s.IdempotencyKey, Fingerprint: s.Fingerprint,
 		Source: s.Origin.Source, Digest: s.Origin.Digest,
 	}
-	_, defined := e.table.Find(s.Target.Kind, s.Action)
+	definition, defined := e.table.Find(s.Target.Kind, s.Action)
 	cmd.Instant = !defined
 	if err := e.carry(s, op, cmd); err != nil {
 		return nil, err
 	}
-	var err error
+	err := e.check(definition, op, s.Resource)
+	if err != nil {
+		return nil, err
+	}
 	cmd.Operation, err = e.codec.Seal(op)
 	return cmd, err
+}
+
+// check refuses what its definition can see to fail.
+func (e *Engine) check(d operations.Definition, op *resources.Operation, r resources.Resource) error {
+	if d.Check == nil {
+		return nil
+	}
+	return e.state.View(func(v *persistence.View) (err error) {
+		if r == nil {
+			if r, err = v.Get(op.Target); err != nil {
+				return err
+			}
+		}
+		return d.Check(v, op, r)
+	})
 }
 
 // carry puts the new or changed resource into the command.
@@ -80,11 +116,53 @@ func (e *Engine) carry(s resources.Submission, op *resources.Operation, cmd *per
 		if err := e.complete(r, op, cmd); err != nil {
 			return err
 		}
-	} else if err := e.checkMutable(s.Target, r); err != nil {
+	} else if r, err = e.change(s.Target, r, op, cmd); err != nil || r == nil {
 		return err
 	}
 	cmd.Resource, err = e.codec.Seal(r)
 	return err
+}
+
+// change says what an update writes when it is accepted; nil = nothing yet. Where
+// the spec is put in force by an operation, that operation gets the fields to
+// change, so that it changes them in its turn: only name and labels are new at
+// once, and with them alone nothing is left to do.
+func (e *Engine) change(
+	target resources.Ref, next resources.Resource, op *resources.Operation, cmd *persistence.Submit,
+) (resources.Resource, error) {
+	current, err := e.current(target)
+	if err != nil {
+		return nil, err
+	}
+	fields, err := e.changes(current, next)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.checkDisabling(current, next); err != nil {
+		return nil, err
+	}
+	if cmd.Instant || len(fields) == 0 {
+		cmd.Instant = true
+		return next, nil
+	}
+	op.Arguments.Spec = fields
+	was, m := current.Metadata(), next.Metadata()
+	if was.Name == m.Name && maps.Equal(was.Labels, m.Labels) {
+		return nil, nil
+	}
+	if cmd.IfRevision == 0 {
+		cmd.IfRevision = was.Revision // what is written is made of this one
+	}
+	was.Name, was.Labels = m.Name, m.Labels
+	return current, nil
+}
+
+func (e *Engine) current(ref resources.Ref) (found resources.Resource, err error) {
+	err = e.state.View(func(v *persistence.View) error {
+		found, err = v.Get(ref)
+		return err
+	})
+	return found, err
 }
 
 // complete gives a new resource its id and what is decided on acceptance.
@@ -100,10 +178,8 @@ func (e *Engine) complete(r resources.Resource, op *resources.Operation, cmd *pe
 			cmd.Instant, cmd.Pending = true, true
 		}
 		return e.chooseStore(x)
-	case *resources.Snapshot:
-		return nil
 	}
-	return nil
+	return e.checkEnabled(r)
 }
 
 func (e *Engine) chooseAddress(a *resources.Address, cmd *persistence.Submit) error {
@@ -157,33 +233,26 @@ func badReference(pointer string, err error) error {
 	return p.Err()
 }
 
-// checkMutable refuses changes of what is fixed once a resource was made.
-func (e *Engine) checkMutable(target resources.Ref, next resources.Resource) error {
-	var current resources.Resource
-	err := e.state.View(func(v *persistence.View) error {
-		var err error
-		current, err = v.Get(target)
-		return err
-	})
-	if err != nil {
-		return err
-	}
+// changes returns the fields of the spec that differ, a nil for one that is taken
+// away, and refuses those that are fixed once a resource was made.
+func (e *Engine) changes(current, next resources.Resource) (map[string]any, error) {
 	before, err := specOf(current)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	after, err := specOf(next)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p := resources.NewProblems("/spec")
-	mutable := e.vocabulary[target.Kind].Mutable
+	kind := current.Metadata().Kind
+	fields, p := map[string]any{}, resources.NewProblems("/spec")
 	for _, field := range changed(before, after) {
-		if !slices.Contains(mutable, field) {
-			p.In(field).Add("immutable", "can't be changed once the %s was made", target.Kind)
+		fields[field] = after[field]
+		if !slices.Contains(e.vocabulary[kind].Mutable, field) {
+			p.In(field).Add("immutable", "can't be changed once the %s was made", kind)
 		}
 	}
-	return p.Err()
+	return fields, p.Err()
 }
 
 func specOf(r resources.Resource) (map[string]any, error) {

@@ -32,6 +32,13 @@ type Config struct {
 	IdleAfter time.Duration
 	// Ended, if set, is told of every operation that ended. It must be quick.
 	Ended func(op *resources.Operation)
+	// CareEvery is the time from one look at the health of all resources to the next;
+	// 0 = a minute.
+	CareEvery time.Duration
+	// Cared, if set, is told what became of the care for resources. It must be quick.
+	Cared func(kind resources.Kind, what Care)
+	// Crashed, if set, is told of each crash of a resource's actor. It must be quick.
+	Crashed func(kind resources.Kind)
 	// Table says what is done for each action; nil = operations.NewTable().
 	Table operations.Table
 }
@@ -47,8 +54,10 @@ type System struct {
 	mu      sync.RWMutex
 	shards  map[persistence.Shard]*running
 	total   int
+	early   []string // drivers to be given their resources once there are shards
 	works   sync.WaitGroup
 	stopped bool
+	health  *health
 }
 
 type running struct {
@@ -63,18 +72,23 @@ func New(c Config) *System {
 	if c.Table == nil {
 		c.Table = operations.NewTable()
 	}
+	if c.CareEvery == 0 {
+		c.CareEvery = careEvery
+	}
 	f := newFeed(c.State)
 	engine := &Engine{
 		log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: c.Table,
 		drivers: c.Drivers, feed: f, waiting: &waiters{byID: map[string][]chan struct{}{}}, logger: c.Logger, base: base,
 	}
-	return &System{
+	s := &System{
 		config: c, engine: engine, base: base, stop: stop, shards: map[persistence.Shard]*running{},
 		runner: &runner{
 			log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: engine.table,
 			engine: engine, logger: c.Logger,
 		},
 	}
+	s.health = newHealth(s)
+	return s
 }
 
 // Engine is what can be asked of the zone through this node.
@@ -95,10 +109,23 @@ func (s *System) Start(ctx context.Context) error {
 		return fmt.Errorf("taking the shards: %w", err)
 	}
 	s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return s.config.Logger.With(slog.String("component", "actors"))
+		return s.config.Logger // says already what part of the node it is
 	}))
-	s.total = len(result.Owners)
-	for i, owner := range result.Owners {
+	if err := s.takeAll(result.Owners); err != nil {
+		return err
+	}
+	s.works.Go(func() { s.dispatch(from) })
+	s.works.Go(s.compact)
+	s.works.Go(s.watch)
+	s.works.Go(s.health.run)
+	return errors.Join(s.resume(), s.adoptEarly())
+}
+
+func (s *System) takeAll(owners []persistence.Owner) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total = len(owners)
+	for i, owner := range owners {
 		if owner.Node != s.config.Node {
 			continue
 		}
@@ -106,10 +133,7 @@ func (s *System) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	s.works.Go(func() { s.dispatch(from) })
-	s.works.Go(s.compact)
-	s.works.Go(s.watch)
-	return s.resume()
+	return nil
 }
 
 func (s *System) position() (resources.Position, error) {
@@ -126,6 +150,7 @@ func (s *System) take(id persistence.Shard, epoch uint64) error {
 	fence := persistence.Fence{Shard: id, Node: s.config.Node, Epoch: epoch}
 	sh, err := shard.New(shard.Settings{
 		ID: uint32(id), Epoch: epoch, IdleAfter: s.config.IdleAfter, Log: s.config.Logger,
+		Crashed: func(c shard.Crash) { s.crashed(c, fence) },
 		Activate: func(a shard.Activation) actor.Producer {
 			ref := parseRef(a.Resource)
 			kept := &slot{system: s, ref: ref, fence: fence}
@@ -172,27 +197,64 @@ func (s *System) resume() error {
 func (s *System) send(ref resources.Ref, message any) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if r, ok := s.shards[persistence.ShardOf(ref, s.total)]; ok && !s.stopped {
+	if r, ok := s.shard(ref); ok && !s.stopped {
 		s.actors.Root.Send(r.pid, message)
 	}
 }
 
-// dispatch turns events into messages: to the actors concerned, and to those who
-// wait for operations.
-func (s *System) dispatch(from resources.Position) {
-	err := s.engine.feed.follow(s.base, from, func(e resources.Event) bool {
-		if op, ok := e.Resource.(*resources.Operation); ok {
-			s.operation(e, op)
-			return true
-		}
-		if e.Type == resources.EventUpdated && e.OperationID == "" {
-			s.reconsider(e.Ref)
-		}
-		return true
-	})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		s.config.Logger.Error("following the events failed", slog.Any("error", err))
+// shard finds who acts for a resource: nobody before Start. The caller holds mu.
+func (s *System) shard(ref resources.Ref) (*running, bool) {
+	if s.total == 0 {
+		return nil, false
 	}
+	r, ok := s.shards[persistence.ShardOf(ref, s.total)]
+	return r, ok
+}
+
+// fence is what proves that this node acts for a resource; false if it does not.
+func (s *System) fence(ref resources.Ref) (persistence.Fence, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, ok := s.shard(ref)
+	if !ok {
+		return persistence.Fence{}, false
+	}
+	return r.fence, true
+}
+
+// dispatch turns events into messages: to the actors concerned, and to those who
+// wait for operations. When the events can't be read it begins anew from what the
+// state is by then: what is accepted must be done.
+func (s *System) dispatch(from resources.Position) {
+	for {
+		err := s.engine.feed.follow(s.base, from, s.tell)
+		for err != nil && s.base.Err() == nil {
+			s.config.Logger.Error("following the events failed", slog.Any("error", err))
+			select {
+			case <-s.base.Done():
+			case <-time.After(dispatchDelay):
+			}
+			if from, err = s.position(); err == nil {
+				err = s.resume()
+			}
+			s.engine.waiting.wakeAll()
+		}
+		if s.base.Err() != nil {
+			return
+		}
+	}
+}
+
+// tell passes one event on.
+func (s *System) tell(e resources.Event) bool {
+	if op, ok := e.Resource.(*resources.Operation); ok {
+		s.operation(e, op)
+		return true
+	}
+	if e.Type == resources.EventUpdated && e.OperationID == "" && !e.Resource.Metadata().Suspended {
+		s.reconsider(e.Ref)
+	}
+	return true
 }
 
 func (s *System) operation(e resources.Event, op *resources.Operation) {
@@ -233,7 +295,7 @@ func (s *System) work(fn func()) bool {
 // Inspect asks a resource's actor for its view of itself.
 func (s *System) Inspect(ref resources.Ref) (*Inspection, error) {
 	s.mu.RLock()
-	r, ok := s.shards[persistence.ShardOf(ref, s.total)]
+	r, ok := s.shard(ref)
 	s.mu.RUnlock()
 	if !ok {
 		return nil, fmt.Errorf("inspecting %s: another node acts for it", ref)
@@ -253,6 +315,7 @@ func (s *System) Inspect(ref resources.Ref) (*Inspection, error) {
 
 const (
 	inspectTimeout  = 5 * time.Second
+	dispatchDelay   = time.Second
 	compactInterval = 10 * time.Minute
 	compactLimit    = 5000
 	eventsKept      = 1_000_000
@@ -273,7 +336,7 @@ func (s *System) compact() {
 			if err != nil {
 				s.config.Logger.Warn("compacting the state failed", slog.Any("error", err))
 			}
-			if err != nil || removed < compactLimit {
+			if err != nil || removed == 0 {
 				break
 			}
 		}

@@ -49,6 +49,7 @@ func (w written) orRetry() next {
 // top of that.
 func (r *runner) write(ctx context.Context, u *unit, c change) written {
 	ctx = context.WithoutCancel(ctx) // an outcome is written down even when the step was cancelled
+	u.journal = nil                  // until it is known
 	for range maxRewrites {
 		cmd, err := r.commit(u, c)
 		if err != nil {
@@ -56,15 +57,13 @@ func (r *runner) write(ctx context.Context, u *unit, c change) written {
 		}
 		result, err := r.log.Propose(ctx, cmd)
 		if err == nil {
-			u.op = result.Operation
-			if result.Resource != nil {
-				u.resource = result.Resource
-			}
+			u.wrote(result)
 			return written{ok: true}
 		}
 		e := resources.AsError(err)
 		switch {
 		case e.Code == "revision-changed":
+			u.record = nil
 			if u.resource, err = r.get(u.ref); err != nil {
 				return r.broken(u, err)
 			}
@@ -74,13 +73,21 @@ func (r *runner) write(ctx context.Context, u *unit, c change) written {
 			return written{next: next{after: time.Nanosecond}}
 		case e.Retryable():
 			return written{next: next{after: unknownDelay}}
-		case e.Class == resources.ClassInternal:
+		case e.Class == resources.ClassInternal && e.Code != persistence.CodeMalformed:
 			return r.broken(u, err)
 		default:
 			return written{refused: e}
 		}
 	}
 	return written{next: next{after: brokenDelay}}
+}
+
+// wrote takes over what stands in the state now.
+func (u *unit) wrote(result persistence.Result) {
+	u.op, u.journal = result.Operation, result.Journal
+	if result.Resource != nil {
+		u.resource, u.record = result.Resource, result.Record
+	}
 }
 
 func (r *runner) broken(u *unit, err error) written {

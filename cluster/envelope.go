@@ -144,7 +144,7 @@ func newEnvelopeReader(r io.Reader) (*envelopeReader, error) {
 		return nil, err
 	}
 	if string(head[:len(envelopeMagic)]) != envelopeMagic {
-		return nil, fmt.Errorf("%w: this is no state of ours, it begins with %q", ErrCorrupt, head)
+		return nil, fmt.Errorf("%w: this is no state of ours", ErrCorrupt) // it may be any file: nothing of it is shown
 	}
 	if v := head[len(envelopeMagic)]; v != envelopeVersion {
 		return nil, fmt.Errorf("a state of version %d, this program knows %d: %w", v, envelopeVersion, ErrVersion)

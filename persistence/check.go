@@ -3,7 +3,6 @@ package persistence
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -46,10 +45,10 @@ func (c *checker) resources() error {
 		}
 		c.there[r.Metadata().Ref()] = true
 		e := entriesOf(r)
-		maps.Copy(c.want, e.keys)
-		for ref := range e.references {
-			references = append(references, ref)
+		for _, one := range e.keys {
+			c.want[one.key] = one.value
 		}
+		references = append(references, e.references...)
 		return true, nil
 	})
 	for _, ref := range references {

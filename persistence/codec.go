@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync/atomic"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -18,7 +17,6 @@ type Codec struct {
 	encode     cbor.EncMode
 	decode     cbor.DecMode
 	vocabulary resources.Vocabulary
-	owners     atomic.Pointer[decodedOwners]
 }
 
 // NewCodec makes a codec for the kinds of a vocabulary.
@@ -33,6 +31,8 @@ func NewCodec(v resources.Vocabulary) (*Codec, error) {
 		DefaultMapType:   reflect.TypeFor[map[string]any](),
 		MaxNestedLevels:  64,
 		MaxArrayElements: 1 << 20,
+		// What a driver or a client said may not be UTF-8, and what was encoded must be decoded.
+		UTF8: cbor.UTF8DecodeInvalid,
 	}
 	decode, err := dec.DecMode()
 	if err != nil {
@@ -151,19 +151,22 @@ func (c *Codec) EncodeCommand(cmd Command) ([]byte, error) {
 	return c.marshal("an envelope", envelope{Version: commandVersion, Name: cmd.commandName(), Data: data})
 }
 
-// DecodeCommand reads the bytes of EncodeCommand.
+// ErrNewer says that a command was written by a program that knows more than this one.
+var ErrNewer = errors.New("written by a newer program")
+
+// DecodeCommand reads the bytes of EncodeCommand. An error that is not ErrNewer says that nobody can read it.
 func (c *Codec) DecodeCommand(data []byte) (Command, error) {
 	var e envelope
 	if err := c.unmarshal("a command", data, &e); err != nil {
 		return nil, err
 	}
 	if e.Version > commandVersion {
-		return nil, fmt.Errorf("decoding command %q: version %d is newer than this program knows (%d)",
-			e.Name, e.Version, commandVersion)
+		return nil, fmt.Errorf("decoding command %q: version %d, this program knows %d: %w",
+			e.Name, e.Version, commandVersion, ErrNewer)
 	}
 	cmd := newCommand(e.Name)
 	if cmd == nil {
-		return nil, fmt.Errorf("decoding a command: unknown name %q", e.Name)
+		return nil, fmt.Errorf("decoding command %q: no such command: %w", e.Name, ErrNewer)
 	}
 	if err := c.unmarshal("command "+e.Name, e.Data, cmd); err != nil {
 		return nil, err

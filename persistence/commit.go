@@ -53,6 +53,12 @@ func (c *Commit) apply(t *tx) (Result, error) {
 			return Result{}, err
 		}
 	}
+	if op != nil {
+		result.Journal = t.pending.writes[string(resourceKey(op.Ref()))]
+	}
+	if result.Resource != nil {
+		result.Record = t.pending.writes[string(resourceKey(result.Resource.Metadata().Ref()))]
+	}
 	if c.Delete.IsZero() {
 		return result, nil
 	}
@@ -63,7 +69,7 @@ func (c *Commit) journal(t *tx) (op, old *resources.Operation, err error) {
 	if c.Operation == nil {
 		return nil, nil, nil
 	}
-	r, err := t.codec.Open(c.Operation)
+	r, err := t.open(c.Operation)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,8 +77,12 @@ func (c *Commit) journal(t *tx) (op, old *resources.Operation, err error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("committing: not an operation but a %T", r)
 	}
-	if old, err = t.Operation(resources.OperationID(op.ID)); err != nil {
+	current, err := t.current(resources.Ref{Kind: resources.KindOperation, ID: op.ID})
+	if err != nil {
 		return nil, nil, err
+	}
+	if old, ok = current.(*resources.Operation); !ok {
+		return nil, nil, fmt.Errorf("committing: found a %T for operation %s", current, op.ID)
 	}
 	if old.Ended() {
 		return nil, nil, &resources.Error{
@@ -104,11 +114,11 @@ func (c *Commit) resource(t *tx, by *resources.Operation) (resources.Resource, e
 	if c.Resource == nil {
 		return nil, nil
 	}
-	next, err := t.codec.Open(c.Resource)
+	next, err := t.open(c.Resource)
 	if err != nil {
 		return nil, err
 	}
-	current, err := t.stored(next.Metadata().Ref())
+	current, err := t.current(next.Metadata().Ref())
 	if err != nil {
 		return nil, err
 	}

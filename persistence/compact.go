@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -59,32 +60,59 @@ func (c *Compact) keys(t *tx, limit int) (int, error) {
 	})
 }
 
+// compactBytes bounds what one command writes: each operation that goes is told of by an event that holds it.
+const compactBytes = 4 << 20
+
 func (c *Compact) operations(t *tx, limit int) (int, error) {
 	var gone []string
-	n, err := c.sweep(t, []byte(familyEnded), limit, func(k, value []byte) bool {
+	_, err := c.sweep(t, []byte(familyEnded), limit, func(k, _ []byte) bool {
 		if !before(k[len(familyEnded):], c.OperationsBefore) {
 			return false
 		}
-		t.pending.remove(k)
-		gone = append(gone, string(value))
+		gone = append(gone, string(k))
 		return true
 	})
 	if err != nil {
-		return n, err
+		return 0, err
 	}
-	for _, id := range gone {
-		op, err := t.Operation(resources.OperationID(id))
-		if resources.ClassOf(err) == resources.ClassNotFound {
-			continue
-		}
+	bytes, removed := 0, 0
+	for _, k := range gone {
+		n, err := c.operation(t, []byte(k))
 		if err != nil {
-			return n, err
+			return removed, err
 		}
-		if err := t.remove(op); err != nil {
-			return n, err
+		if n > 0 {
+			removed++
+		}
+		if bytes += n; bytes > compactBytes {
+			break
 		}
 	}
-	return n, nil
+	return removed, nil
+}
+
+// operation removes the operation that a key of the ended ones leads to, and says how long its record was; 0 if it
+// stays, because its parent has not ended and may still ask what became of it.
+func (*Compact) operation(t *tx, ended []byte) (int, error) {
+	id, _, err := t.r.Get(ended)
+	if err != nil {
+		return 0, fmt.Errorf("reading the ended operations: %w", err)
+	}
+	op, err := t.Operation(resources.OperationID(id))
+	if err != nil {
+		return 0, err
+	}
+	if parent, err := t.Operation(op.ParentID); err == nil && !parent.Ended() {
+		return 0, nil
+	} else if err != nil && resources.ClassOf(err) != resources.ClassNotFound {
+		return 0, err
+	}
+	t.pending.remove(ended)
+	record, _, err := t.r.Get(resourceKey(op.Ref()))
+	if err != nil {
+		return 0, fmt.Errorf("reading operation %s: %w", id, err)
+	}
+	return len(record), t.remove(op)
 }
 
 // sweep calls fn for keys from the start of a family until it answers false.

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -78,6 +79,8 @@ type Suspend struct {
 	Ref       resources.Ref    `json:"r"`
 	Suspended bool             `json:"s"`
 	Origin    resources.Origin `json:"w"`
+	// Reason, if set, says why work is held back (resources.ParkedReason).
+	Reason string `json:"y,omitempty"`
 }
 
 func (*Suspend) commandName() string { return "suspend" }
@@ -92,7 +95,11 @@ func (c *Suspend) apply(t *tx) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	next.Metadata().Suspended = c.Suspended
+	m := next.Metadata()
+	m.Suspended = c.Suspended
+	if c.Reason != "" || strings.HasPrefix(m.Reason, resources.ParkedReason) {
+		m.Reason = c.Reason
+	}
 	if err := t.update(current, next); err != nil {
 		return Result{}, err
 	}

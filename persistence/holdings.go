@@ -43,18 +43,12 @@ func (t *tx) reserve(r Reservation) error {
 
 // exists refuses a holder of anything that is not there.
 func (t *tx) exists(ref resources.Ref) error {
-	_, there, err := t.r.Get(resourceKey(ref))
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", ref, err)
-	}
-	if !there {
-		return resources.NotFound(ref)
-	}
-	return nil
+	_, err := t.current(ref)
+	return err
 }
 
 func (t *tx) capacity(holder resources.Ref) (resources.Quantities, error) {
-	r, err := t.stored(holder)
+	r, err := t.current(holder)
 	if err != nil {
 		return resources.Quantities{}, err
 	}

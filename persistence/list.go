@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -12,9 +13,9 @@ const (
 	MaxPage = 1000
 )
 
-// List returns one page of resources. It reads the narrowest index that the
-// query names and tests the others key by key; resources are only decoded once
-// they are known to match.
+// List returns one page of resources. It scans one index that the query names,
+// whose keys tell of the others; resources are only decoded once they are almost
+// sure to match.
 func (v *View) List(q resources.Query) (resources.Page, error) {
 	revision, err := v.Applied()
 	if err != nil {
@@ -26,11 +27,7 @@ func (v *View) List(q resources.Query) (resources.Page, error) {
 		return page, v.listByName(q, &page)
 	}
 	tests := v.tests(q)
-	err = v.scanIDs(q, tests, func(id string) (bool, error) {
-		r, err := v.Get(resources.Ref{Kind: q.Kind, ID: id})
-		if err != nil {
-			return false, err
-		}
+	err = v.scan(q, tests, func(r resources.Resource) (bool, error) {
 		if len(q.Phases) > 0 && !slices.Contains(q.Phases, r.Metadata().Phase) {
 			return true, nil
 		}
@@ -63,17 +60,13 @@ func (v *View) listByName(q resources.Query, page *resources.Page) error {
 	if m.ID <= q.After || len(q.Phases) > 0 && !slices.Contains(q.Phases, m.Phase) {
 		return nil
 	}
-	match, err := v.passes(q.Kind, m.ID, v.tests(q))
-	if match {
+	if passes(r, v.tests(q)) {
 		page.Items = append(page.Items, r)
 	}
-	return err
+	return nil
 }
 
-// test is one facet and the value it must have.
-type test struct{ facet, value string }
-
-// tests lists the facets of a query in a fixed order, the narrow ones first.
+// tests lists the facets of a query in a fixed order, the phase last.
 func (v *View) tests(q resources.Query) []test {
 	var list []test
 	for facet, value := range q.Facets {
@@ -94,45 +87,87 @@ func (v *View) tests(q resources.Query) []test {
 	return list
 }
 
-func (v *View) scanIDs(q resources.Query, tests []test, fn func(id string) (bool, error)) error {
-	prefix := prefixOf(familyResource, string(q.Kind))
+// scan calls fn for the resources of a kind that pass the tests, until it answers
+// false. Without tests the records themselves are scanned, else the first index.
+// Neither sees what the command that is applied has written so far.
+func (v *View) scan(q resources.Query, tests []test, fn func(r resources.Resource) (bool, error)) error {
+	prefix, get := prefixOf(familyResource, string(q.Kind)), v.decode
 	if len(tests) > 0 {
 		prefix = prefixOf(familyFacet, string(q.Kind), tests[0].facet, tests[0].value)
-		tests = tests[1:]
+		get = v.candidate(tests)
 	}
 	var from []byte
 	if q.After != "" {
 		from = append(append(slices.Clone(prefix), q.After...), 0)
 	}
-	return v.r.Scan(prefix, from, func(k, _ []byte) (bool, error) {
-		id := string(k[len(prefix):])
-		match, err := v.passes(q.Kind, id, tests)
-		if err != nil || !match {
+	return v.r.Scan(prefix, from, func(k, value []byte) (bool, error) {
+		r, err := get(resources.Ref{Kind: q.Kind, ID: string(k[len(prefix):])}, value)
+		if err != nil || r == nil {
 			return err == nil, err
 		}
-		return fn(id)
+		return fn(r)
 	})
 }
 
-func (v *View) passes(kind resources.Kind, id string, tests []test) (bool, error) {
-	for _, t := range tests {
-		_, ok, err := v.r.Get(facetKey(kind, t.facet, t.value, id))
-		if err != nil || !ok {
-			return false, err
+func (v *View) decode(ref resources.Ref, record []byte) (resources.Resource, error) {
+	r, err := v.codec.resource(ref.Kind, record)
+	if err != nil {
+		return nil, err
+	}
+	return r, v.join(r)
+}
+
+// candidate returns a function that gets the resource behind an index key, nil if
+// it does not pass the tests.
+func (v *View) candidate(tests []test) func(ref resources.Ref, digest []byte) (resources.Resource, error) {
+	var marks [][]byte
+	var phase resources.Phase
+	for i, t := range tests {
+		switch {
+		case t.facet != facetPhase:
+			marks = append(marks, t.mark())
+		case i > 0: // else it is its index that is scanned
+			phase = resources.Phase(t.value)
 		}
 	}
-	return true, nil
+	return func(ref resources.Ref, digest []byte) (resources.Resource, error) {
+		if !marked(digest, marks) {
+			return nil, nil
+		}
+		if phase != "" {
+			_, is, err := v.r.Get(facetKey(ref.Kind, facetPhase, string(phase), ref.ID))
+			if err != nil || !is {
+				return nil, err
+			}
+		}
+		r, err := v.Get(ref)
+		if err != nil || !passes(r, tests) {
+			return nil, err
+		}
+		return r, nil
+	}
+}
+
+func passes(r resources.Resource, tests []test) bool {
+	m, facets := r.Metadata(), r.Facets()
+	for _, t := range tests {
+		value, ok := facets[t.facet]
+		if label, is := strings.CutPrefix(t.facet, facetLabel); is && !ok {
+			value, ok = m.Labels[label]
+		}
+		if t.facet == facetPhase {
+			value, ok = string(m.Phase), true
+		}
+		if !ok || value != t.value {
+			return false
+		}
+	}
+	return true
 }
 
 // Each calls fn for every resource of a kind that has all the facets given,
 // until it answers false.
 func (v *View) Each(kind resources.Kind, facets map[string]string, fn func(r resources.Resource) bool) error {
 	q := resources.Query{Kind: kind, Facets: facets}
-	return v.scanIDs(q, v.tests(q), func(id string) (bool, error) {
-		r, err := v.Get(resources.Ref{Kind: kind, ID: id})
-		if err != nil {
-			return false, err
-		}
-		return fn(r), nil
-	})
+	return v.scan(q, v.tests(q), func(r resources.Resource) (bool, error) { return fn(r), nil })
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -24,15 +26,24 @@ type Machine struct {
 	store   Store
 	codec   *Codec
 	applied atomic.Uint64
+	memory  *memory // of Apply alone, which never runs twice at a time, nor beside Load
+	changes map[resources.Kind]*atomic.Uint64
 }
 
 // Open takes up a store where it was left.
 func Open(store Store, codec *Codec) (*Machine, error) {
-	m := &Machine{store: store, codec: codec}
+	m := &Machine{store: store, codec: codec, changes: map[resources.Kind]*atomic.Uint64{}}
+	for kind := range codec.vocabulary {
+		m.changes[kind] = &atomic.Uint64{}
+	}
 	return m, m.resume()
 }
 
 func (m *Machine) resume() error {
+	m.memory = newMemory()
+	for _, n := range m.changes {
+		n.Add(1)
+	}
 	return m.View(func(v *View) error {
 		index, err := v.Applied()
 		m.applied.Store(index)
@@ -51,11 +62,24 @@ func (m *Machine) View(fn func(v *View) error) error {
 // Codec returns the codec the state is kept with.
 func (m *Machine) Codec() *Codec { return m.codec }
 
-// Apply applies entries, in order, in one atomic write. It returns one result
-// for each command of each entry. Entries that were applied before are skipped
-// and have no results. An error is fatal: nothing was applied and nothing may
-// be applied any more.
+// Apply applies entries, in order, each in one atomic write that it may share with others. It returns one result for
+// each command of each entry. Entries that were applied before are skipped and have no results. An error is fatal:
+// nothing more may be applied.
 func (m *Machine) Apply(entries []Entry) ([][]Result, error) {
+	results, err := m.applyTogether(entries)
+	if len(entries) == 1 || !errors.Is(err, ErrBatchTooLarge) {
+		return results, err
+	}
+	half := len(entries) / 2
+	first, err := m.Apply(entries[:half])
+	if err != nil {
+		return nil, err
+	}
+	second, err := m.Apply(entries[half:])
+	return append(first, second...), err
+}
+
+func (m *Machine) applyTogether(entries []Entry) ([][]Result, error) {
 	results := make([][]Result, len(entries))
 	last := m.applied.Load()
 	err := m.store.Update(func(w Writer) error {
@@ -72,23 +96,51 @@ func (m *Machine) Apply(entries []Entry) ([][]Result, error) {
 		return w.Put(key(familyMeta, "applied"), binary.BigEndian.AppendUint64(nil, last))
 	})
 	if err != nil {
+		m.memory = newMemory() // it may hold what was not written
 		return nil, err
 	}
 	m.applied.Store(last)
+	m.count()
 	return results, nil
+}
+
+// count notes which kinds the state has changes of by now.
+func (m *Machine) count() {
+	for kind := range m.memory.changed {
+		if n := m.changes[kind]; n != nil {
+			n.Add(1)
+		}
+	}
+	clear(m.memory.changed)
+}
+
+// Changes counts what was done to the resources of a kind since this machine was
+// opened: what was read of them after one count holds as long as it stays.
+func (m *Machine) Changes(kind resources.Kind) uint64 {
+	if n := m.changes[kind]; n != nil {
+		return n.Load()
+	}
+	return 0
 }
 
 func (m *Machine) applyEntry(w Writer, e Entry) ([]Result, error) {
 	results := make([]Result, len(e.Commands))
 	var event uint32
+	written := 0
 	for i, data := range e.Commands {
 		cmd, err := m.codec.DecodeCommand(data)
+		if errors.Is(err, ErrNewer) {
+			return nil, err // others may be able to apply it: this node must not go another way
+		}
 		if err != nil {
-			return nil, err
+			results[i] = Result{Err: malformed(err)}
+			continue
 		}
 		before := event
-		t := newTx(w, m.codec, e.Index, e.At.UTC(), &event)
-		results[i], err = cmd.apply(t)
+		t := newTx(w, m.codec, m.memory, e.Index, e.At.UTC(), &event)
+		if results[i], err = perform(cmd, t); err == nil {
+			written, err = t.fits(written)
+		}
 		if refusal, ok := errors.AsType[*resources.Error](err); ok {
 			results[i], event = Result{Err: refusal}, before
 			continue
@@ -101,6 +153,22 @@ func (m *Machine) applyEntry(w Writer, e Entry) ([]Result, error) {
 		}
 	}
 	return results, nil
+}
+
+// perform applies a command to what is pending. A defect in the code of one command refuses that command, here and on
+// every other node: it must not end the zone, again at each start.
+func perform(cmd Command, t *tx) (result Result, err error) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		result, err = Result{}, fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+		if _, ours := cause.(runtime.Error); ours { // another may be of the store, and not be met by all nodes
+			err = malformed(fmt.Errorf("applying %s: %w", cmd.commandName(), err))
+		}
+	}()
+	return cmd.apply(t)
 }
 
 // Sync makes everything applied so far durable.

@@ -63,7 +63,7 @@ func (z *zone) seal(r resources.Resource) *persistence.Document {
 	return d
 }
 
-func (z *zone) apply(cmds ...persistence.Command) []persistence.Result {
+func (z *zone) entry(cmds ...persistence.Command) persistence.Entry {
 	z.index++
 	z.now = z.now.Add(time.Second)
 	e := persistence.Entry{Index: z.index, At: z.now}
@@ -75,6 +75,11 @@ func (z *zone) apply(cmds ...persistence.Command) []persistence.Result {
 		e.Commands = append(e.Commands, data)
 	}
 	z.entries = append(z.entries, e)
+	return e
+}
+
+func (z *zone) apply(cmds ...persistence.Command) []persistence.Result {
+	e := z.entry(cmds...)
 	results, err := z.machine.Apply([]persistence.Entry{e})
 	if err != nil {
 		z.t.Fatal(err)
@@ -313,4 +318,19 @@ func TestNetworksNeverOverlap(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestChangesOfAKindAreCounted(t *testing.T) {
+	z := newZone(t)
+	z.must(z.create(pool("p", 1<<30), true))
+	pools, volumes := z.machine.Changes(resources.KindPool), z.machine.Changes(resources.KindVolume)
+	z.must(z.create(volume("v", "p"), false))
+	if z.machine.Changes(resources.KindPool) != pools || z.machine.Changes(resources.KindVolume) == volumes {
+		t.Error("a new volume must count as a change of volumes, and not of pools")
+	}
+	volumes = z.machine.Changes(resources.KindVolume)
+	refused := z.apply(z.create(volume("v", "p"), false))[0].Err
+	if code(refused) == "" || z.machine.Changes(resources.KindVolume) != volumes {
+		t.Error("a refused command must not count")
+	}
 }

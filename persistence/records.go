@@ -67,6 +67,9 @@ type Result struct {
 	Operation *resources.Operation
 	// Resource as it stands after the command; nil if deleted or untouched.
 	Resource resources.Resource
+	// Journal and Record are the operation and the resource of a Commit as they
+	// were written; nil if they were not. They must not be changed.
+	Journal, Record []byte
 	// Repeated is set when an earlier request with the same key was answered.
 	Repeated bool
 	// Removed counts what a compaction removed.

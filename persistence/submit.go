@@ -40,7 +40,7 @@ type Submit struct {
 func (*Submit) commandName() string { return "submit" }
 
 func (s *Submit) apply(t *tx) (Result, error) {
-	r, err := t.codec.Open(s.Operation)
+	r, err := t.open(s.Operation)
 	if err != nil {
 		return Result{}, err
 	}
@@ -82,21 +82,28 @@ func (s *Submit) repeated(t *tx, op *resources.Operation) (*resources.Operation,
 		}
 		return last, nil
 	}
-	if s.Key == "" {
+	return t.Repeated(op.Principal, s.Key, s.Fingerprint)
+}
+
+// Repeated finds the operation that a request of a principal with an idempotency
+// key became before; nil = there was none. A key that was used for a request with
+// another fingerprint is refused with class invalid.
+func (v *View) Repeated(principal, idempotencyKey string, fingerprint []byte) (*resources.Operation, error) {
+	if idempotencyKey == "" {
 		return nil, nil
 	}
 	var rec idempotency
-	known, err := t.record(key(familyIdempotency, op.Principal, s.Key), "an idempotency key", &rec)
+	known, err := v.record(key(familyIdempotency, principal, idempotencyKey), "an idempotency key", &rec)
 	if err != nil || !known {
 		return nil, err
 	}
-	if !bytes.Equal(rec.Fingerprint, s.Fingerprint) {
+	if !bytes.Equal(rec.Fingerprint, fingerprint) {
 		return nil, &resources.Error{
 			Class: resources.ClassInvalid, Code: "idempotency-key-reused",
 			Message: "this idempotency key was used for another request", Remedy: "use a new key for a new request",
 		}
 	}
-	return t.Operation(resources.OperationID(rec.Operation))
+	return v.Operation(resources.OperationID(rec.Operation))
 }
 
 func (s *Submit) accept(t *tx, op *resources.Operation) error {
@@ -150,7 +157,7 @@ func (s *Submit) target(t *tx, op *resources.Operation, action resources.Action)
 	if s.Resource == nil {
 		return current, nil
 	}
-	next, err := t.codec.Open(s.Resource)
+	next, err := t.open(s.Resource)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +167,7 @@ func (s *Submit) target(t *tx, op *resources.Operation, action resources.Action)
 }
 
 func (s *Submit) create(t *tx) (resources.Resource, error) {
-	r, err := t.codec.Open(s.Resource)
+	r, err := t.open(s.Resource)
 	if err != nil {
 		return nil, err
 	}
@@ -215,9 +222,25 @@ func (s *Submit) allowed(t *tx, op *resources.Operation, action resources.Action
 func wrongPhase(m *resources.Meta, action resources.Action) error {
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "wrong-phase",
-		Message: fmt.Sprintf("%s %s is %s; %q needs it to be one of %v", m.Kind, m.ID, m.Phase, action.Name, action.From),
-		Remedy:  "bring it into one of those phases first",
+		Message: fmt.Sprintf("%s %s is %s; %q needs it to be %s", m.Kind, m.ID, m.Phase, action.Name, either(action.From)),
+		Remedy:  "bring it into that phase first",
 	}
+}
+
+// either lists phases for people: "running or paused".
+func either(phases []resources.Phase) string {
+	var b strings.Builder
+	for i, p := range phases {
+		switch {
+		case i == 0:
+		case i == len(phases)-1:
+			b.WriteString(" or ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(p))
+	}
+	return b.String()
 }
 
 // unused refuses to delete what others stand on, other than the one that asks.

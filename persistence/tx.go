@@ -1,10 +1,11 @@
 package persistence
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"maps"
+	"slices"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -15,6 +16,9 @@ import (
 type tx struct {
 	View
 	pending *pending
+	memory  *memory
+	// made are the resources in pending, by key.
+	made map[string]resources.Resource
 	// index and at are those of the entry; event counts within the entry.
 	index uint64
 	at    time.Time
@@ -54,9 +58,57 @@ func (p *pending) put(k, value []byte) {
 
 func (p *pending) remove(k []byte) { p.writes[string(k)] = nil }
 
-func newTx(under Reader, codec *Codec, index uint64, at time.Time, event *uint32) *tx {
+func newTx(under Reader, codec *Codec, known *memory, index uint64, at time.Time, event *uint32) *tx {
 	p := &pending{under: under, writes: map[string][]byte{}}
-	return &tx{View: View{r: p, codec: codec}, pending: p, index: index, at: at, event: event}
+	return &tx{
+		View: View{r: p, codec: codec}, pending: p, memory: known, made: map[string]resources.Resource{},
+		index: index, at: at, event: event,
+	}
+}
+
+// open reads a resource that came with a command. One that can't be read refuses the command on every node, where an
+// error would end them all, and again at each start.
+func (t *tx) open(d *Document) (resources.Resource, error) {
+	r, err := t.codec.Open(d)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	return r, nil
+}
+
+// CodeMalformed says that nobody can read a command, or carry it out: repeating it is of no use.
+const CodeMalformed = "command-malformed"
+
+func malformed(err error) *resources.Error {
+	return &resources.Error{Class: resources.ClassInternal, Code: CodeMalformed, Message: err.Error()}
+}
+
+// An update of the store holds at least one entry of the log, with all its commands.
+const (
+	maxCommandWrites = MaxBatchBytes / 8
+	maxEntryWrites   = MaxBatchBytes / 2
+)
+
+// fits refuses a command that writes what no store takes, alone or after what the entry's commands before it wrote. It
+// returns how many bytes of the entry are written now.
+func (t *tx) fits(written int) (int, error) {
+	own := 0
+	for k, value := range t.pending.writes {
+		own += len(k) + len(value)
+		if len(k) > MaxKeyBytes || len(value) > MaxValueBytes || own > maxCommandWrites {
+			return written, &resources.Error{
+				Class: resources.ClassTooLarge, Code: "request-too-large",
+				Message: "the request would write more than can be kept", Remedy: "shorten it",
+			}
+		}
+	}
+	if written+own > maxEntryWrites {
+		return written, &resources.Error{
+			Class: resources.ClassUnavailable, Code: "busy",
+			Message: "too much is written at once", Remedy: "try again in a moment",
+		}
+	}
+	return written + own, nil
 }
 
 // flush writes what the command wrote.
@@ -72,6 +124,7 @@ func (t *tx) flush(w Writer) error {
 			return fmt.Errorf("writing the state: %w", err)
 		}
 	}
+	t.memory.wrote(t.pending.writes, t.made)
 	return nil
 }
 
@@ -102,6 +155,9 @@ func (t *tx) create(r resources.Resource) error {
 // update replaces a resource by its next state. The phase must be one that may
 // follow.
 func (t *tx) update(old, next resources.Resource) error {
+	if err := t.keepAdmin(old, next); err != nil {
+		return err
+	}
 	return t.write(old, next, resources.EventUpdated)
 }
 
@@ -128,7 +184,9 @@ func (t *tx) write(old, next resources.Resource, event resources.EventType) erro
 			Remedy:  "shorten its properties, labels or user data",
 		}
 	}
-	t.pending.put(resourceKey(m.Ref()), doc.Data)
+	k := resourceKey(m.Ref())
+	t.pending.put(k, doc.Data)
+	t.made[string(k)] = next
 	return t.emit(event, m.Ref(), doc.Data)
 }
 
@@ -155,15 +213,28 @@ func (t *tx) checkName(old resources.Resource, m *resources.Meta) error {
 	if err != nil {
 		return fmt.Errorf("looking up a name: %w", err)
 	}
-	if taken && string(id) != m.ID {
-		return &resources.Error{
-			Class: resources.ClassConflict, Code: "name-taken",
-			Message: fmt.Sprintf("there is a %s named %q already", m.Kind, m.Name), Remedy: "choose another name",
-			Fields:   []resources.FieldError{{Pointer: "/name", Code: "taken", Message: "is taken"}},
-			Resource: &resources.Ref{Kind: m.Kind, ID: string(id)},
-		}
+	if !taken || string(id) == m.ID {
+		return nil
 	}
-	return nil
+	return t.nameTaken(m, resources.Ref{Kind: m.Kind, ID: string(id)})
+}
+
+func (t *tx) nameTaken(m *resources.Meta, by resources.Ref) error {
+	e := &resources.Error{
+		Class: resources.ClassConflict, Code: "name-taken",
+		Message: fmt.Sprintf("there is a %s named %q already", m.Kind, m.Name), Remedy: "choose another name",
+		Fields:   []resources.FieldError{{Pointer: "/name", Code: "taken", Message: "is taken"}},
+		Resource: &by,
+	}
+	holder, err := t.stored(by)
+	if err != nil {
+		return err
+	}
+	if holder.Metadata().Phase == resources.PhaseFailed {
+		e.Message += ", which failed"
+		e.Remedy = "delete that one first, or choose another name"
+	}
+	return e
 }
 
 // reindex brings names, facets and dependents in line with the next state; nil
@@ -171,34 +242,34 @@ func (t *tx) checkName(old resources.Resource, m *resources.Meta) error {
 func (t *tx) reindex(old, next resources.Resource) error {
 	before, after := entriesOf(old), entriesOf(next)
 	if next != nil {
-		for ref := range after.references {
+		for _, ref := range after.references {
 			if err := t.checkReference(ref, before); err != nil {
 				return err
 			}
 		}
 	}
-	t.replace(before.keys, after.keys)
+	t.replace(before, after)
 	return nil
 }
 
-func (t *tx) replace(before, after map[string][]byte) {
-	for k := range before {
-		if _, stays := after[k]; !stays {
-			t.pending.remove([]byte(k))
+func (t *tx) replace(before, after entries) {
+	for _, e := range before.keys {
+		if _, stays := after.find(e.key); !stays {
+			t.pending.remove([]byte(e.key))
 		}
 	}
-	for k, value := range after {
-		if _, was := before[k]; !was {
-			t.pending.put([]byte(k), value)
+	for _, e := range after.keys {
+		if value, was := before.find(e.key); !was || !bytes.Equal(value, e.value) {
+			t.pending.put([]byte(e.key), e.value)
 		}
 	}
 }
 
 func (t *tx) checkReference(ref resources.Ref, before entries) error {
-	if before.references[ref] {
+	if slices.Contains(before.references, ref) {
 		return nil
 	}
-	r, err := t.stored(ref)
+	r, err := t.current(ref)
 	if err != nil {
 		if e := resources.AsError(err); e.Class == resources.ClassNotFound {
 			e.Class, e.Code = resources.ClassInvalid, "no-such-reference"
@@ -217,43 +288,13 @@ func (t *tx) checkReference(ref resources.Ref, before entries) error {
 	return nil
 }
 
-// entries are the index keys that a state of a resource calls for.
-type entries struct {
-	keys       map[string][]byte
-	references map[resources.Ref]bool
-}
-
-func entriesOf(r resources.Resource) entries {
-	e := entries{keys: map[string][]byte{}, references: map[resources.Ref]bool{}}
-	if r == nil {
-		return e
-	}
-	m := r.Metadata()
-	if m.Name != "" && m.Kind != resources.KindOperation {
-		e.keys[string(nameKey(m.Kind, m.Name))] = []byte(m.ID)
-	}
-	facets := maps.Clone(r.Facets())
-	if facets == nil {
-		facets = map[string]string{}
-	}
-	facets[facetPhase] = string(m.Phase)
-	for k, value := range m.Labels {
-		facets[facetLabel+k] = value
-	}
-	for facet, value := range facets {
-		e.keys[string(facetKey(m.Kind, facet, value, m.ID))] = nil
-	}
-	for _, ref := range r.References() {
-		e.references[ref] = true
-		e.keys[string(dependentKey(ref, m.Ref()))] = nil
-	}
-	return e
-}
-
 // remove takes a resource out of the state, with all that belongs to it: its
 // binding, what it reserved and what it claimed.
 func (t *tx) remove(r resources.Resource) error {
 	m := r.Metadata()
+	if err := t.keepAdmin(r, nil); err != nil {
+		return err
+	}
 	if err := t.reindex(r, nil); err != nil {
 		return err
 	}
@@ -269,6 +310,7 @@ func (t *tx) remove(r resources.Resource) error {
 	t.pending.remove(bindingKey(m.Ref()))
 	t.pending.remove(usageKey(m.Ref()))
 	t.pending.remove(resourceKey(m.Ref()))
+	delete(t.made, string(resourceKey(m.Ref())))
 	m.Phase, m.Revision, m.UpdatedAt = resources.PhaseDeleted, t.index, t.at
 	doc, err := t.codec.Seal(r)
 	if err != nil {

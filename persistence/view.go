@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,6 +35,16 @@ func (v *View) stored(ref resources.Ref) (resources.Resource, error) {
 		return nil, resources.NotFound(ref)
 	}
 	return v.codec.resource(ref.Kind, data)
+}
+
+// Unchanged reports whether a resource is still as a Result's Journal or Record
+// says.
+func (v *View) Unchanged(ref resources.Ref, record []byte) (bool, error) {
+	data, ok, err := v.r.Get(resourceKey(ref))
+	if err != nil {
+		return false, fmt.Errorf("reading %s: %w", ref, err)
+	}
+	return ok && bytes.Equal(data, record), nil
 }
 
 func (v *View) join(r resources.Resource) error {

@@ -25,6 +25,10 @@ func (m *Meta) Metadata() *Meta { return m }
 // Ref names the resource.
 func (m *Meta) Ref() Ref { return Ref{Kind: m.Kind, ID: m.ID} }
 
+// ParkedReason begins the reason of a resource that is suspended because the code
+// that works on it crashed again and again. It goes when work is resumed.
+const ParkedReason = "parked: "
+
 // Ref names a resource: its kind and its id.
 type Ref struct {
 	Kind Kind   `json:"kind" doc:"Kind of the resource."`

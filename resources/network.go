@@ -37,6 +37,15 @@ type NetworkStatus struct {
 	NetNamespace  string            `json:"netNamespace,omitempty" doc:"Network namespace that carries it."`
 	Facts         map[string]string `json:"facts,omitempty" doc:"What else the driver says."`
 	RulesRevision uint64            `json:"rulesRevision,omitempty" doc:"Revision of the rules in force."`
+	// Former is kept while an operation changes the spec.
+	Former *Former[NetworkSpec] `json:"-" cbor:"former,omitempty"`
+}
+
+// Former is a spec as it was before an operation changed it, for the case that it
+// has to be undone.
+type Former[S any] struct {
+	OperationID OperationID `json:"o"`
+	Spec        S           `json:"s"`
 }
 
 // Prefix is the network's address range.
@@ -107,9 +116,10 @@ func (n *Network) Facets() map[string]string { return map[string]string{"driver"
 func networkDefinition() Definition {
 	return Definition{
 		Kind: KindNetwork, Prefix: "net", Plural: "networks",
-		New:    func() Resource { return &Network{Meta: Meta{Kind: KindNetwork}} },
-		Phases: simpleTable(),
-		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute),
+		New:     func() Resource { return &Network{Meta: Meta{Kind: KindNetwork}} },
+		Phases:  simpleTable(),
+		Mutable: []string{"dnsServers"},
+		Actions: actions(createAction(5*time.Minute), realisedUpdate(5*time.Minute), deleteAction(5*time.Minute),
 			Action{
 				Name: "apply-rules", From: made(), Deadline: 5 * time.Minute,
 				Summary: "Put the rules in force", Internal: true,
@@ -195,6 +205,8 @@ type RuleStatus struct {
 	ListenAddress string `json:"listenAddress,omitempty" doc:"Address a forward listens on."`
 	// InForce rules are among those the network's driver is told.
 	InForce bool `json:"inForce" doc:"Whether the rule is among those put in force."`
+	// Former is kept while an operation changes the spec.
+	Former *Former[RuleSpec] `json:"-" cbor:"former,omitempty"`
 }
 
 var portsPattern = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
@@ -270,8 +282,11 @@ func (r *Rule) Facets() map[string]string {
 func ruleDefinition() Definition {
 	return Definition{
 		Kind: KindRule, Prefix: "rule", Plural: "rules", New: func() Resource { return &Rule{Meta: Meta{Kind: KindRule}} },
-		Phases:  simpleTable(),
-		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute)),
+		Phases: simpleTable(),
+		Mutable: []string{
+			"action", "protocol", "ports", "cidrs", "priority", "nicId", "targetPort", "listenPort", "listenAddress",
+		},
+		Actions: actions(createAction(5*time.Minute), realisedUpdate(5*time.Minute), deleteAction(5*time.Minute)),
 	}
 }
 

@@ -48,6 +48,8 @@ type Arguments struct {
 	Nic        *MachineNic `json:"nic,omitempty" doc:"Nic asked for."`
 	SizeBytes  uint64      `json:"sizeBytes,omitempty" doc:"Size in bytes."`
 	Name       string      `json:"name,omitempty" doc:"Name."`
+	// Spec has the fields of the spec that an update changes; null takes one away.
+	Spec map[string]any `json:"spec,omitempty" doc:"Fields of the spec to change; null takes one away."`
 	// GraceSeconds is how long a guest has to shut down by itself.
 	GraceSeconds uint32 `json:"graceSeconds,omitempty" doc:"How long a guest has to shut down by itself, in seconds."`
 	Force        bool   `json:"force,omitempty" doc:"Whether to cut the power in the end."`
@@ -110,10 +112,10 @@ func operationDefinition() Definition {
 		Kind: KindOperation, Prefix: "op", Plural: "operations",
 		New: func() Resource { return &Operation{Meta: Meta{Kind: KindOperation}} },
 		Phases: Table{
-			PhaseQueued:        {PhaseRunning, PhaseSucceeded, PhaseFailed, PhaseCancelled},
+			PhaseQueued:        {PhaseRunning, PhaseSucceeded, PhaseFailed, PhaseCancelled, PhaseNeedsOperator},
 			PhaseRunning:       {PhaseUnwinding, PhaseSucceeded, PhaseFailed, PhaseCancelled, PhaseNeedsOperator},
 			PhaseUnwinding:     {PhaseFailed, PhaseCancelled, PhaseNeedsOperator},
-			PhaseNeedsOperator: {PhaseRunning, PhaseUnwinding, PhaseFailed},
+			PhaseNeedsOperator: {PhaseQueued, PhaseRunning, PhaseUnwinding, PhaseFailed},
 			PhaseSucceeded:     {},
 			PhaseFailed:        {},
 			PhaseCancelled:     {},

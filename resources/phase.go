@@ -112,6 +112,14 @@ func updateAction() Action {
 	}
 }
 
+// realisedUpdate is updateAction for kinds whose spec is put in force by an
+// operation, which needs them to be made.
+func realisedUpdate(deadline time.Duration) Action {
+	a := updateAction()
+	a.From, a.During, a.Deadline = made(), PhaseUpdating, deadline
+	return a
+}
+
 func actions(list ...Action) map[string]Action {
 	m := make(map[string]Action, len(list))
 	for _, a := range list {

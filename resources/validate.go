@@ -83,7 +83,9 @@ func (p *Problems) MaxLength(name, value string, limit int) {
 }
 
 var (
-	namePattern  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
+	namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
+	// idPattern is the form of ids: a name of that form could be taken for the resource that has the id.
+	idPattern    = regexp.MustCompile(`^[a-z]+-[0-9a-hjkmnp-tv-z]{26}$`)
 	labelPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9_./]{0,61}[a-zA-Z0-9])?$`)
 )
 
@@ -98,6 +100,9 @@ func ValidateMeta(m *Meta, p *Problems) {
 	if m.Name != "" && !namePattern.MatchString(m.Name) {
 		p.In("name").Add("bad-name",
 			"must be 1 to 63 characters of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit")
+	}
+	if idPattern.MatchString(m.Name) {
+		p.In("name").Add("bad-name", "must not have the form of an id")
 	}
 	if len(m.Labels) > maxLabels {
 		p.In("labels").Add("too-many", "must not have more than %d labels", maxLabels)

@@ -24,6 +24,9 @@ type ZoneSpec struct {
 type ZoneStatus struct {
 	ClusterID string `json:"clusterId" doc:"Identity of the management cluster."`
 	Shards    int    `json:"shards" doc:"Number of shards resources are placed by."`
+	// StateVerifiedAt is when a node last read all of the state on its disk and found
+	// it whole.
+	StateVerifiedAt time.Time `json:"stateVerifiedAt,omitzero" doc:"When all of the state on disk was last read and found whole, while serving."`
 }
 
 const (

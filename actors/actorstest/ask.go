@@ -145,6 +145,9 @@ func (z *Zone) CheckTruth() {
 	for _, d := range truth.Duplicates() {
 		z.t.Errorf("truth: duplicate %+v", d)
 	}
+	for _, d := range z.Deviations() {
+		z.t.Errorf("truth: %s", d)
+	}
 	for _, e := range truth.Stale() {
 		z.t.Errorf("truth: stale effect %s", e)
 	}

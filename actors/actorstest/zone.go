@@ -2,6 +2,9 @@ package actorstest
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -33,6 +36,14 @@ type Zone struct {
 	World      *simworld.World
 	// Table is what the next system carries out; nil = the real one.
 	Table operations.Table
+	// Cared is told by the next system what became of the care for resources.
+	Cared func(kind resources.Kind, what actors.Care)
+	// Crashed is told by the next system of crashes.
+	Crashed func(kind resources.Kind)
+	// State is what the next system reads; nil = Machine.
+	State actors.State
+	// BeforeStart is called with a system that was made and not started.
+	BeforeStart func(*actors.System)
 
 	mu     sync.Mutex
 	index  uint64
@@ -95,13 +106,20 @@ func (z *Zone) bootstrap() {
 // Start starts a system on the zone's state, with a new epoch.
 func (z *Zone) Start() {
 	z.t.Helper()
+	state := actors.State(z.Machine)
+	if z.State != nil {
+		state = z.State
+	}
 	system := actors.New(actors.Config{
-		Node: "node-1", Log: z, State: z.Machine, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
-		Logger: slog.New(slog.DiscardHandler), Table: z.Table,
+		Node: "node-1", Log: z, State: state, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
+		Logger: slog.New(slog.DiscardHandler), Table: z.Table, Cared: z.Cared, Crashed: z.Crashed,
 	})
 	z.mu.Lock()
 	z.System, z.engine = system, system.Engine()
 	z.mu.Unlock()
+	if z.BeforeStart != nil {
+		z.BeforeStart(system)
+	}
 	if err := system.Start(context.Background()); err != nil {
 		z.t.Fatal(err)
 	}
@@ -147,8 +165,22 @@ func (z *Zone) Conn(context.Context, string, map[string]any) (grpc.ClientConnInt
 	return z.driver.conn, sim.Version, nil
 }
 
+// Console implements actors.Drivers. The simulator in this process offers none.
+func (z *Zone) Console(_ context.Context, _, socket string) (io.ReadWriteCloser, error) {
+	return nil, fmt.Errorf("connecting to %q: %w", socket, errors.ErrUnsupported)
+}
+
 // GuestUID implements actors.Drivers.
 func (z *Zone) GuestUID() uint32 { return 0 }
+
+// Overlap implements actors.Drivers: the simulator keeps nothing in directories, so
+// the labels it is given by tests stand for them.
+func (z *Zone) Overlap(a, b operations.Place) string {
+	if path, ok := a.Properties["path"].(string); ok && path == b.Properties["path"] {
+		return "path"
+	}
+	return ""
+}
 
 // Engine is what can be asked of the zone.
 func (z *Zone) Engine() *actors.Engine {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -92,6 +93,14 @@ func Stick(op *resources.Operation, i int, why *resources.Error) {
 		"; retry it once the cause is mended, or abandon it and clean up by hand"
 }
 
+// Park hands an operation to an operator because the code that carries it out
+// crashed again and again.
+func Park(op *resources.Operation, crashes int, cause string) {
+	op.Phase, op.Resolution = resources.PhaseNeedsOperator, ""
+	op.Message = fmt.Sprintf("carrying it out crashed %d times in a row: %s; see the server's log, then retry, unwind or "+
+		"abandon it", crashes, cause)
+}
+
 // Succeed ends an operation well.
 func Succeed(op *resources.Operation) {
 	op.Phase, op.Percent, op.Message, op.Error = resources.PhaseSucceeded, 100, "", nil
@@ -110,7 +119,10 @@ func Take(op *resources.Operation, deadline, now time.Time) {
 	switch resources.Resolution(op.Resolution) {
 	case resources.ResolutionRetry:
 		op.Phase = resources.PhaseRunning
-		if unwinding(op) {
+		switch {
+		case op.StartedAt.IsZero():
+			op.Phase = resources.PhaseQueued
+		case unwinding(op):
 			op.Phase = resources.PhaseUnwinding
 		}
 		op.Deadline = deadline

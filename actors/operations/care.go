@@ -10,19 +10,41 @@ import (
 // Adopt has the driver take responsibility for a resource again after one of its
 // processes was started: it finds or repairs what the handle names.
 func Adopt(ctx context.Context, c *Context) error {
-	product, properties := DriverOf(c.Resource)
-	d, err := c.driver(ctx, product, c.Resource.Metadata().Ref(), properties)
+	d, err := c.server(ctx)
 	if err != nil {
 		return err
 	}
+	return c.adopt(ctx, d)
+}
+
+func (c *Context) adopt(ctx context.Context, d driver) error {
+	d.call.Token = c.Token() + "/adopt"
 	reply, err := driverpb.NewBaseClient(d.conn).Adopt(ctx, &driverpb.AdoptRequest{Call: d.call})
 	if err != nil {
 		return FromFault(err)
 	}
 	if h := reply.GetHandle(); h != nil && string(h.GetData()) != string(d.call.GetHandle().GetData()) {
 		c.bind(d, h)
+		d.call.Handle = h
 	}
 	return nil
+}
+
+// server connects to the driver that serves the target: its own or, for what lives
+// in or on another resource, that one's.
+func (c *Context) server(ctx context.Context) (d driver, err error) {
+	switch r := c.Resource.(type) {
+	case *resources.Volume:
+		d, _, err = c.inPool(ctx, r.Status.PoolID, r.Ref(), r.Spec.Properties)
+	case *resources.Nic:
+		d, _, err = c.nicCall(ctx)
+	case *resources.Machine:
+		_, _, d, _, err = c.hypervisor(ctx)
+	default:
+		product, properties := DriverOf(r)
+		d, err = c.driver(ctx, product, r.Metadata().Ref(), properties)
+	}
+	return d, err
 }
 
 // DriverOf returns the driver a resource names itself, and its properties; ""

@@ -25,6 +25,9 @@ type Engine interface {
 		conn grpc.ClientConnInterface, version string, err error)
 	// GuestUID is the user guests run as on the host.
 	GuestUID() uint32
+	// Overlap names the property of a that leads to a directory of b, into one or
+	// around one; "" = none does.
+	Overlap(a, b Place) (property string)
 	Now() time.Time
 }
 

@@ -3,6 +3,8 @@ package operations
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -40,7 +42,7 @@ func fault(f *driverpb.Fault) *resources.Error {
 	if e.Code == "" {
 		e.Code = "driver-fault"
 	}
-	if f.GetField() != "" {
+	if f.GetField() != "" && !strings.HasPrefix(f.GetField(), "/call/") { // else it is nothing that a user wrote
 		e.Fields = []resources.FieldError{{Pointer: inSpec(f.GetField()), Code: e.Code, Message: f.GetMessage()}}
 	}
 	return e
@@ -108,11 +110,11 @@ func bare(s *status.Status) *resources.Error {
 	return e
 }
 
-// Classify gives every error of a step a class: those of contexts too.
+// Classify gives every error of a step a class, those of contexts too, and makes it short enough to be kept.
 func Classify(err error) *resources.Error {
 	err = FromFault(err)
 	if e, ok := errors.AsType[*resources.Error](err); ok {
-		return e
+		return bounded(*e)
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -120,5 +122,32 @@ func Classify(err error) *resources.Error {
 	case errors.Is(err, context.Canceled):
 		return &resources.Error{Class: resources.ClassCancelled, Code: "cancelled", Message: "cancelled"}
 	}
-	return &resources.Error{Class: resources.ClassInternal, Code: "internal", Message: err.Error()}
+	return &resources.Error{Class: resources.ClassInternal, Code: "internal", Message: Words(err.Error())}
+}
+
+// What is kept of an error, whoever wrote it: a journal that grows without bound can't be written any more.
+const (
+	maxWords   = 4 << 10
+	maxDetails = 50
+)
+
+// Words makes a text of a driver fit to be kept: valid UTF-8, and not longer than a page.
+func Words(text string) string {
+	if len(text) > maxWords {
+		text = text[:maxWords] + " ..."
+	}
+	return strings.ToValidUTF8(text, "\ufffd")
+}
+
+func bounded(e resources.Error) *resources.Error {
+	e.Code, e.Message, e.Remedy = Words(e.Code), Words(e.Message), Words(e.Remedy)
+	if more := len(e.Reasons) - maxDetails; more > 0 {
+		e.Message += fmt.Sprintf(" (%d more reasons are left out)", more)
+		e.Reasons = e.Reasons[:maxDetails]
+	}
+	e.Fields = slices.Clone(e.Fields[:min(len(e.Fields), maxDetails)])
+	for i, f := range e.Fields {
+		e.Fields[i] = resources.FieldError{Pointer: Words(f.Pointer), Code: Words(f.Code), Message: Words(f.Message)}
+	}
+	return &e
 }

@@ -18,6 +18,7 @@ const (
 func imageStoreOperations() []Definition {
 	return []Definition{
 		{Kind: resources.KindImageStore, Action: "create", Steps: steps(
+			Step{Name: "check", Do: checkPlace},
 			Step{Name: "open", Do: openStore, Undo: closeStore},
 		)},
 		{Kind: resources.KindImageStore, Action: "delete", Steps: steps(

@@ -20,7 +20,7 @@ func machineOperations() []Definition {
 		return resources.PhaseRunning
 	}
 	remove := defineMachine("delete", fixed(
-		Step{Name: "check", Do: checkDeletable},
+		Step{Name: "check", Do: checkDeletable, Local: true},
 		Step{Name: "stop", Do: cutPower, Timeout: 5 * time.Minute},
 		Step{Name: "rules", Do: deleteForwards},
 		Step{Name: "nics", Do: deleteNics},
@@ -71,7 +71,7 @@ func afterFailedDelete(op *resources.Operation, _ resources.Resource) resources.
 
 // createMachineSteps places the machine, makes its disk and nics, and starts it.
 func createMachineSteps(_ *resources.Operation, m *resources.Machine) []Step {
-	list := []Step{{Name: "place", Do: placeMachine, Undo: unplaceMachine}}
+	list := []Step{{Name: "place", Do: placeMachine, Undo: unplaceMachine, Local: true}}
 	if m.Spec.Root != nil {
 		list = append(list, Step{Name: "root-volume", Do: addRootVolume, Undo: removeAddedRootVolume, Timeout: time.Hour})
 	}

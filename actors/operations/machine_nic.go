@@ -17,7 +17,7 @@ func machineNicOperations() []Definition {
 			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
 		)),
 		defineMachine("detach-nic", fixed(
-			Step{Name: "check", Do: checkOwnNic},
+			Step{Name: "check", Do: checkOwnNic, Local: true},
 			Step{Name: "unplug", Do: unplugNic, Undo: plugNic},
 			Step{Name: "rules", Do: deleteForwards},
 			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},

@@ -316,21 +316,27 @@ func (c *Context) unplug(ctx context.Context, id resources.NicID) error {
 }
 
 // ConsoleSocket returns the unix socket on the host that a running machine's
-// console is reached by.
-func ConsoleSocket(ctx context.Context, c *Context, kind string) (string, error) {
+// console is reached by, in the words of the driver it names.
+func ConsoleSocket(ctx context.Context, c *Context, kind string) (product, socket string, err error) {
 	m, client, d, host, err := c.hypervisor(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if m.Phase != resources.PhaseRunning && m.Phase != resources.PhasePaused && m.Phase != resources.PhaseUpdating {
-		return "", &resources.Error{
+		return "", "", &resources.Error{
 			Class: resources.ClassConflict, Code: "not-running",
 			Message: fmt.Sprintf("machine %s is %s", m.ID, m.Phase), Remedy: "start it first",
 		}
 	}
 	reply, err := client.OpenConsole(ctx, &driverpb.ConsoleRequest{Call: d.call, Host: host, Type: kind})
 	if err != nil {
-		return "", FromFault(err)
+		return "", "", FromFault(err)
 	}
-	return reply.GetSocket(), nil
+	if reply.GetSocket() == "" {
+		return "", "", &resources.Error{
+			Class: resources.ClassUnavailable, Code: "no-console",
+			Message: fmt.Sprintf("the %s console of machine %s can't be reached now", kind, m.ID),
+		}
+	}
+	return d.product, reply.GetSocket(), nil
 }

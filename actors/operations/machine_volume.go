@@ -12,7 +12,7 @@ import (
 func machineVolumeOperations() []Definition {
 	return []Definition{
 		defineMachine("attach-volume", fixed(
-			Step{Name: "check", Do: checkNewVolume},
+			Step{Name: "check", Do: checkNewVolume, Local: true},
 			Step{Name: "enter", Do: enterVolume, Undo: leaveVolume},
 			Step{Name: "claim", Do: claimOne, Undo: unclaimOne},
 			Step{Name: "plug", Do: plugDisk, Undo: unplugDisk},
@@ -24,7 +24,7 @@ func machineVolumeOperations() []Definition {
 			Step{Name: "leave", Do: leaveVolume},
 		)),
 		defineMachine("grow-volume", fixed(
-			Step{Name: "check", Do: checkOwnVolume},
+			Step{Name: "check", Do: checkOwnVolume, Local: true},
 			Step{Name: "reserve", Do: reserveForDisk, Undo: unreserveForDisk},
 			Step{Name: "grow-disk", Do: growDisk},
 			Step{Name: "grow-volume", Do: growOne},

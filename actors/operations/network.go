@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
-	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -17,26 +16,13 @@ func networkOperations() []Definition {
 		{Kind: resources.KindNetwork, Action: "delete", Steps: steps(
 			Step{Name: "delete", Do: deleteNetwork},
 		)},
+		{Kind: resources.KindNetwork, Action: "update", Steps: steps(
+			Step{Name: "restore", Do: nothing, Undo: createNetwork},
+			Step{Name: "change", Do: changeNetwork, Undo: restoreNetwork},
+			Step{Name: "apply", Do: reshapeNetwork},
+		)},
 		{Kind: resources.KindNetwork, Action: "apply-rules", Steps: steps(
 			Step{Name: "apply", Do: applyRules},
-		)},
-	}
-}
-
-// ruleOperations mark the rule first and then have the network put all marked
-// rules in force. The first step of each is there for its undo alone: undone
-// last, it puts in force what is marked once the mark is taken back.
-func ruleOperations() []Definition {
-	return []Definition{
-		{Kind: resources.KindRule, Action: "create", Steps: steps(
-			Step{Name: "restore", Do: nothing, Undo: applyToNetwork},
-			Step{Name: "enter", Do: enterRule, Undo: withdrawRule},
-			Step{Name: "apply", Do: applyToNetwork},
-		)},
-		{Kind: resources.KindRule, Action: "delete", Steps: steps(
-			Step{Name: "restore", Do: nothing, Undo: applyToNetwork},
-			Step{Name: "withdraw", Do: withdrawRule, Undo: enterRule},
-			Step{Name: "apply", Do: applyToNetwork},
 		)},
 	}
 }
@@ -124,110 +110,42 @@ func deleteNetwork(ctx context.Context, c *Context) error {
 	return gone(err)
 }
 
-// applyRules puts the network's marked rules in force, all of them at once.
-func applyRules(ctx context.Context, c *Context) error {
-	n, d, err := c.network(ctx)
+// changeNetwork gives the network the fields that the operation changes.
+func changeNetwork(_ context.Context, c *Context) error {
+	n, err := Target[*resources.Network](c)
 	if err != nil {
 		return err
 	}
-	rules, revision, err := c.rulesOf(n)
+	former := formerSpec(c, n.Status.Former, n.Spec)
+	spec, err := changedSpec(former.Spec, c.Operation.Arguments.Spec)
 	if err != nil {
 		return err
 	}
-	ref := &driverpb.NetworkRef{Resource: protoRef(n.Ref()), Handle: d.call.GetHandle()}
-	reply, err := driverpb.NewNetworksClient(d.conn).ApplyRules(ctx,
-		&driverpb.RulesRequest{Call: d.call, Network: ref, Spec: networkSpec(n), Rules: rules})
-	if err != nil {
-		return FromFault(err)
+	if err := valid(&resources.Network{Meta: n.Meta, Spec: spec}); err != nil {
+		return err
 	}
-	c.bind(d, reply.GetHandle())
-	Change(c, func(n *resources.Network) { n.Status.RulesRevision = revision })
+	Change(c, func(n *resources.Network) { n.Spec, n.Status.Former = spec, former })
 	return nil
 }
 
-func (c *Context) rulesOf(n *resources.Network) ([]*driverpb.Rule, uint64, error) {
-	var rules []*driverpb.Rule
-	var revision uint64
-	err := c.Engine.View(func(v *persistence.View) error {
-		var failed error
-		err := v.Each(resources.KindRule, map[string]string{"network": n.ID}, func(r resources.Resource) bool {
-			rule, ok := r.(*resources.Rule)
-			if !ok || !rule.Status.InForce {
-				return true
-			}
-			revision = max(revision, rule.Revision)
-			var p *driverpb.Rule
-			if p, failed = protoRule(v, rule); failed == nil {
-				rules = append(rules, p)
-			}
-			return failed == nil
-		})
-		if failed != nil {
-			return failed
-		}
-		return err
-	})
-	return rules, revision, err
-}
-
-func protoRule(v *persistence.View, r *resources.Rule) (*driverpb.Rule, error) {
-	from, to, _ := r.Spec.PortRange()
-	p := &driverpb.Rule{
-		Resource: protoRef(r.Ref()), Type: r.Spec.Type, Action: r.Spec.Action, Protocol: r.Spec.Protocol,
-		PortFrom: from, PortTo: to, Cidrs: r.Spec.CIDRs, Priority: r.Spec.Priority,
-		TargetPort: r.Spec.TargetPort, ListenPort: r.Spec.ListenPort, ListenAddress: r.Spec.ListenAddress,
-	}
-	if p.GetAction() == "" {
-		p.Action = "allow"
-	}
-	if p.GetProtocol() == "" {
-		p.Protocol = "any"
-		if r.Spec.Type == "port-forward" {
-			p.Protocol = "tcp"
-		}
-	}
-	if r.Spec.NicID == "" {
-		return p, nil
-	}
-	nic, err := persistence.Find[*resources.Nic](v, resources.KindNic, string(r.Spec.NicID))
-	if err != nil {
-		return nil, err
-	}
-	p.TargetAddress = nic.Status.Address
-	return p, nil
-}
-
-func enterRule(_ context.Context, c *Context) error {
-	r, err := Target[*resources.Rule](c)
-	if err != nil {
+// restoreNetwork gives the network the spec that it had, if this operation changed
+// it.
+func restoreNetwork(_ context.Context, c *Context) error {
+	n, err := Target[*resources.Network](c)
+	if err != nil || !changedBy(c, n.Status.Former) {
 		return err
 	}
-	n, err := Find[*resources.Network](c, resources.KindNetwork, string(r.Spec.NetworkID))
-	if err != nil {
-		return err
-	}
-	listen := ""
-	if r.Spec.Type == "port-forward" {
-		listen = r.Spec.ListenAddress
-		if listen == "" {
-			listen = n.Status.Facts["outerAddress"]
-		}
-	}
-	Change(c, func(r *resources.Rule) { r.Status.InForce, r.Status.ListenAddress = true, listen })
+	spec := n.Status.Former.Spec
+	Change(c, func(n *resources.Network) { n.Spec, n.Status.Former = spec, nil })
 	return nil
 }
 
-func withdrawRule(_ context.Context, c *Context) error {
-	Change(c, func(r *resources.Rule) { r.Status.InForce = false })
-	return nil
-}
-
-func applyToNetwork(ctx context.Context, c *Context) error {
-	r, err := Target[*resources.Rule](c)
-	if err != nil {
+// reshapeNetwork asks for the network as it is to be: for one that is there, the
+// driver changes what can be changed.
+func reshapeNetwork(ctx context.Context, c *Context) error {
+	if err := createNetwork(ctx, c); err != nil {
 		return err
 	}
-	network := resources.Ref{Kind: resources.KindNetwork, ID: string(r.Spec.NetworkID)}
-	_, err = c.ask(ctx, "", Ask{Action: "apply-rules", Target: network})
-	return err
+	Change(c, func(n *resources.Network) { n.Status.Former = nil })
+	return nil
 }

@@ -14,7 +14,7 @@ import (
 func nicOperations() []Definition {
 	return []Definition{
 		{Kind: resources.KindNic, Action: "create", Steps: steps(
-			Step{Name: "address", Do: takeAddress, Undo: giveAddress},
+			Step{Name: "address", Do: takeAddress, Undo: giveAddress, Local: true},
 			Step{Name: "attach", Do: attachNic, Undo: detachNic},
 		)},
 		{Kind: resources.KindNic, Action: "delete", Steps: steps(

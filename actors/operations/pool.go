@@ -10,6 +10,7 @@ import (
 func poolOperations() []Definition {
 	return []Definition{
 		{Kind: resources.KindPool, Action: "create", Steps: steps(
+			Step{Name: "check", Do: checkPlace},
 			Step{Name: "open", Do: openPool, Undo: closePool},
 		)},
 		{Kind: resources.KindPool, Action: "delete", Steps: steps(

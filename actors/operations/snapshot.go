@@ -11,8 +11,8 @@ import (
 
 func snapshotOperations() []Definition {
 	return []Definition{
-		{Kind: resources.KindSnapshot, Action: "create", Steps: steps(
-			Step{Name: "reserve", Do: reserveSnapshot, Undo: unreserveSnapshot},
+		{Kind: resources.KindSnapshot, Action: "create", Check: checkSnapshot, Steps: steps(
+			Step{Name: "reserve", Do: reserveSnapshot, Undo: unreserveSnapshot, Local: true},
 			Step{Name: "hold", Do: holdVolume, Undo: letVolumeGo},
 			Step{Name: "take", Do: takeSnapshot, Undo: dropSnapshot, Timeout: copyTimeout},
 			Step{Name: "let-go", Do: letVolumeGo},
@@ -66,8 +66,13 @@ func takeSnapshot(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkQuiet(vol); err != nil {
-		return err
+	if c.Operation.ParentID == "" { // a machine that asks holds its writes meanwhile
+		err := c.Engine.View(func(v *persistence.View) error {
+			return checkQuiet(v, vol, "ask the machine for a snapshot, or stop it first")
+		})
+		if err != nil {
+			return err
+		}
 	}
 	d, request, err := c.snapshotRequest(ctx, s, vol)
 	if err != nil {
@@ -86,20 +91,29 @@ func takeSnapshot(ctx context.Context, c *Context) error {
 	return nil
 }
 
-// checkQuiet refuses a snapshot of a volume that a running machine writes to,
-// unless that machine itself asked for it: it holds its writes meanwhile.
-func (c *Context) checkQuiet(vol *resources.Volume) error {
-	running, err := c.inRunningMachine(vol)
+func checkSnapshot(v *persistence.View, op *resources.Operation, r resources.Resource) error {
+	s, ok := r.(*resources.Snapshot)
+	if !ok || op.ParentID != "" {
+		return nil
+	}
+	vol, err := persistence.Find[*resources.Volume](v, resources.KindVolume, string(s.Spec.VolumeID))
+	if err != nil {
+		return err
+	}
+	return checkQuiet(v, vol, "ask the machine for a snapshot, or stop it first")
+}
+
+// checkQuiet refuses what needs that no running machine writes to a volume.
+func checkQuiet(v *persistence.View, vol *resources.Volume, remedy string) error {
+	running, err := inRunningMachine(v, vol)
 	if err != nil || !running {
 		return err
 	}
-	if c.Operation.ParentID != "" {
-		return nil
-	}
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "volume-in-running-machine",
-		Message: fmt.Sprintf("volume %s is in running machine %s", vol.ID, vol.Status.MachineID),
-		Remedy:  "ask the machine: snapshot; or stop it first",
+		Message:  fmt.Sprintf("volume %s is in running machine %s", vol.ID, vol.Status.MachineID),
+		Remedy:   remedy,
+		Resource: &resources.Ref{Kind: resources.KindMachine, ID: string(vol.Status.MachineID)},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -14,6 +15,9 @@ type Definition struct {
 	// Steps of one operation. They follow from the operation's arguments and the
 	// resource's spec alone, so that they are the same after a restart.
 	Steps func(op *resources.Operation, r resources.Resource) []Step
+	// Check, if set, refuses what can be seen to fail before it is accepted, so that nothing is left of it. What it
+	// looks at may change until the operation begins: the steps look again.
+	Check func(v *persistence.View, op *resources.Operation, r resources.Resource) error
 	// After, if set, gives the phase once it succeeded.
 	After func(op *resources.Operation, r resources.Resource) resources.Phase
 	// Undone, if set, gives the phase once it failed and was undone as far as can be.
@@ -28,6 +32,9 @@ type Step struct {
 	// Undo takes back what Do did, or may have done; nil = there is nothing to
 	// take back. Undone twice, it has the effect of once.
 	Undo func(ctx context.Context, c *Context) error
+	// Local says that Do has no effect but its Outcome, and asks nobody but the
+	// state: where it comes first it is done and written as the operation begins.
+	Local bool
 	// Timeout bounds one attempt; 0 = the default.
 	Timeout time.Duration
 }

@@ -13,11 +13,11 @@ import (
 const copyTimeout = 50 * time.Minute
 
 func volumeOperations() []Definition {
-	exclusive := Step{Name: "hold", Do: holdVolume, Undo: letVolumeGo}
+	exclusive := Step{Name: "hold", Do: holdVolume, Undo: letVolumeGo, Local: true}
 	release := Step{Name: "let-go", Do: letVolumeGo}
 	return []Definition{
 		{Kind: resources.KindVolume, Action: "create", Steps: steps(
-			Step{Name: "place", Do: placeVolume, Undo: unplaceVolume},
+			Step{Name: "place", Do: placeVolume, Undo: unplaceVolume, Local: true},
 			Step{Name: "create", Do: createVolume, Undo: removeVolume, Timeout: copyTimeout},
 		)},
 		{Kind: resources.KindVolume, Action: "delete", Steps: steps(
@@ -26,7 +26,7 @@ func volumeOperations() []Definition {
 		{Kind: resources.KindVolume, Action: "reserve", Steps: steps(
 			Step{Name: "reserve", Do: reserveGrowth, Undo: unreserveGrowth},
 		)},
-		{Kind: resources.KindVolume, Action: "grow", Steps: steps(
+		{Kind: resources.KindVolume, Action: "grow", Check: checkGrow, Steps: steps(
 			exclusive,
 			Step{Name: "reserve", Do: reserveGrowth, Undo: unreserveGrowth},
 			Step{Name: "grow", Do: growVolume},
@@ -38,7 +38,7 @@ func volumeOperations() []Definition {
 		{Kind: resources.KindVolume, Action: "unclaim", Steps: steps(
 			Step{Name: "detach", Do: unclaimVolume},
 		)},
-		{Kind: resources.KindVolume, Action: "revert", Steps: steps(
+		{Kind: resources.KindVolume, Action: "revert", Check: checkRevert, Steps: steps(
 			exclusive,
 			Step{Name: "revert", Do: revertVolume, Timeout: copyTimeout},
 			release,
@@ -210,16 +210,15 @@ func growVolume(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	running, err := c.inRunningMachine(vol)
+	var running bool
+	err = c.Engine.View(func(v *persistence.View) (err error) {
+		if err = checkGrow(v, c.Operation, vol); err == nil {
+			running, err = inRunningMachine(v, vol)
+		}
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	if running && c.Operation.Arguments.MachineID != vol.Status.MachineID {
-		return &resources.Error{
-			Class: resources.ClassConflict, Code: "volume-in-running-machine",
-			Message: fmt.Sprintf("volume %s is in running machine %s", vol.ID, vol.Status.MachineID),
-			Remedy:  "ask the machine: grow-volume",
-		}
 	}
 	client := driverpb.NewStorageClient(d.conn)
 	var reply *driverpb.VolumeReply
@@ -246,12 +245,21 @@ func growVolume(ctx context.Context, c *Context) error {
 	return nil
 }
 
+// checkGrow refuses to grow a volume behind the back of the machine that uses it.
+func checkGrow(v *persistence.View, op *resources.Operation, r resources.Resource) error {
+	vol, ok := r.(*resources.Volume)
+	if !ok || op.Arguments.MachineID != "" && op.Arguments.MachineID == vol.Status.MachineID {
+		return nil
+	}
+	return checkQuiet(v, vol, "ask the machine to grow its volume, or stop it first")
+}
+
 // inRunningMachine reports whether a machine that may write to the volume has it.
-func (c *Context) inRunningMachine(vol *resources.Volume) (bool, error) {
+func inRunningMachine(v *persistence.View, vol *resources.Volume) (bool, error) {
 	if vol.Status.MachineID == "" {
 		return false, nil
 	}
-	m, err := Find[*resources.Machine](c, resources.KindMachine, string(vol.Status.MachineID))
+	m, err := persistence.Find[*resources.Machine](v, resources.KindMachine, string(vol.Status.MachineID))
 	if resources.ClassOf(err) == resources.ClassNotFound {
 		return false, nil
 	}
@@ -327,30 +335,47 @@ func revertVolume(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	running, err := c.inRunningMachine(vol)
+	var snapshot *resources.Snapshot
+	err = c.Engine.View(func(v *persistence.View) (err error) {
+		snapshot, err = toRevertTo(v, vol, c.Operation.Arguments.SnapshotID)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if running {
-		return &resources.Error{
-			Class: resources.ClassConflict, Code: "volume-in-running-machine",
-			Message: fmt.Sprintf("volume %s is in running machine %s", vol.ID, vol.Status.MachineID),
-			Remedy:  "stop the machine first",
-		}
+	return c.revert(ctx, vol, snapshot)
+}
+
+func checkRevert(v *persistence.View, op *resources.Operation, r resources.Resource) error {
+	vol, ok := r.(*resources.Volume)
+	if !ok {
+		return nil
 	}
-	snapshot, err := Find[*resources.Snapshot](c, resources.KindSnapshot, string(c.Operation.Arguments.SnapshotID))
+	_, err := toRevertTo(v, vol, op.Arguments.SnapshotID)
+	return err
+}
+
+// toRevertTo returns the snapshot that a volume can be put back to now.
+func toRevertTo(v *persistence.View, vol *resources.Volume, id resources.SnapshotID) (*resources.Snapshot, error) {
+	if err := checkQuiet(v, vol, "stop the machine first"); err != nil {
+		return nil, err
+	}
+	snapshot, err := persistence.Find[*resources.Snapshot](v, resources.KindSnapshot, string(id))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if string(snapshot.Spec.VolumeID) != vol.ID {
-		return &resources.Error{
+		return nil, &resources.Error{
 			Class: resources.ClassInvalid, Code: "snapshot-of-another-volume",
 			Message: fmt.Sprintf("snapshot %s is of volume %s", snapshot.ID, snapshot.Spec.VolumeID),
 			Fields:  []resources.FieldError{{Pointer: "/snapshotId", Code: "not-of-volume", Message: "is of another volume"}},
 			Remedy:  "choose a snapshot of this volume",
 		}
 	}
-	return c.revert(ctx, vol, snapshot)
+	if snapshot.Phase != resources.PhaseReady {
+		return nil, notReady(snapshot)
+	}
+	return snapshot, nil
 }
 
 func (c *Context) revert(ctx context.Context, vol *resources.Volume, snapshot *resources.Snapshot) error {

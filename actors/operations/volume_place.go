@@ -95,10 +95,14 @@ func SizeOf(v *persistence.View, vol *resources.Volume) (uint64, error) {
 func notReady(r resources.Resource) error {
 	m := r.Metadata()
 	ref := m.Ref()
-	return &resources.Error{
+	e := &resources.Error{
 		Class: resources.ClassConflict, Code: "not-ready", Message: fmt.Sprintf("%s %s is %s", m.Kind, m.ID, m.Phase),
 		Remedy: "wait until it is ready", Resource: &ref,
 	}
+	if m.Phase == resources.PhaseFailed {
+		e.Remedy = "choose another " + string(m.Kind)
+	}
+	return e
 }
 
 // ChoosePool asks the planner for a pool. A copy of a snapshot goes where the

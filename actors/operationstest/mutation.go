@@ -37,6 +37,18 @@ func Mutations() []Mutation {
 				return s
 			})
 		}},
+		{"undo-of-change-rule-removed", "rule.update", func(t operations.Table) {
+			alter(t, resources.KindRule, "update", "restore", func(s operations.Step) operations.Step {
+				s.Undo = nil
+				return s
+			})
+		}},
+		{"undo-of-change-network-removed", "network.update", func(t operations.Table) {
+			alter(t, resources.KindNetwork, "update", "change", func(s operations.Step) operations.Step {
+				s.Undo = nil
+				return s
+			})
+		}},
 		{"new-token-at-each-attempt", "machine.reboot", func(t operations.Table) {
 			alter(t, resources.KindMachine, "reboot", "reboot", forgetToken)
 		}},

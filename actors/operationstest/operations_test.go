@@ -5,7 +5,10 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/actors/operationstest"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -99,6 +102,28 @@ func TestRefusedRequestsChangeNothing(t *testing.T) {
 			if r.Operation.Phase != resources.PhaseFailed || r.Operation.Error == nil || r.Operation.Error.Remedy == "" {
 				t.Errorf("ended as %s: %+v", r.Operation.Phase, r.Operation.Error)
 			}
+		})
+	}
+}
+
+// TestWhatIsSeenToFailIsNotAccepted: it is refused with a remedy, and no operation and no resource tells of it.
+func TestWhatIsSeenToFailIsNotAccepted(t *testing.T) {
+	for _, s := range operationstest.NotAccepted() {
+		t.Run(s.Name(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				t.Cleanup(func() { time.Sleep(10 * time.Second) }) // the actor library's own timers
+				z := actorstest.New(t)
+				submission := s.Prepare(z)
+				before := z.Machine.AppliedIndex()
+				_, err := z.Engine().Submit(t.Context(), submission)
+				e := resources.AsError(err)
+				if err == nil || e.Class != resources.ClassConflict && e.Class != resources.ClassInvalid || e.Remedy == "" {
+					t.Errorf("it is answered with %+v", err)
+				}
+				if z.Machine.AppliedIndex() != before {
+					t.Error("something was written")
+				}
+			})
 		})
 	}
 }

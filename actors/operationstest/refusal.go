@@ -2,6 +2,7 @@ package operationstest
 
 import (
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simfault"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -21,6 +22,8 @@ func Refusals() []Scenario {
 		return resources.Arguments{VolumeID: resources.VolumeID(z.Must(volume("foreign"))), SizeBytes: 2 * gib}
 	}
 	return []Scenario{
+		{Kind: resources.KindRule, Action: "create", Variant: "foreign-nic", Prepare: foreignForward(false)},
+		{Kind: resources.KindRule, Action: "update", Variant: "foreign-nic", Prepare: foreignForward(true)},
 		on("detach-volume", "foreign", foreign),
 		on("grow-volume", "foreign", foreign),
 		on("detach-volume", "own-disk", func(_ *actorstest.Zone, m *resources.Machine) resources.Arguments {
@@ -61,6 +64,12 @@ func Refusals() []Scenario {
 				return create(volume("data"))
 			},
 		},
+	}
+}
+
+// NotAccepted lists requests that can be seen to fail: they leave nothing behind, not even an operation.
+func NotAccepted() []Scenario {
+	return []Scenario{
 		{
 			Kind: resources.KindSnapshot, Action: "create", Variant: "running-machine",
 			Prepare: func(z *actorstest.Zone) resources.Submission {
@@ -68,5 +77,74 @@ func Refusals() []Scenario {
 				return create(snapshot(string(m.Status.RootVolumeID)))
 			},
 		},
+		{
+			Kind: resources.KindVolume, Action: "grow", Variant: "running-machine",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				m := actorstest.Get[*resources.Machine](z, resources.KindMachine, running(z))
+				return do(resources.KindVolume, string(m.Status.RootVolumeID), "grow", resources.Arguments{SizeBytes: 2 * gib})
+			},
+		},
+		{
+			Kind: resources.KindVolume, Action: "revert", Variant: "running-machine",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				attach := attachVolume(z)
+				vol := string(attach.Arguments.VolumeID)
+				snap := z.Must(snapshot(vol))
+				z.Ask(attach)
+				return do(resources.KindVolume, vol, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
+			},
+		},
+		{
+			Kind: resources.KindVolume, Action: "revert", Variant: "another-volumes-snapshot",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				z.Must(pool())
+				snap := z.Must(snapshot(z.Must(volume("data"))))
+				other := z.Must(volume("other"))
+				return do(resources.KindVolume, other, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
+			},
+		},
+		{
+			Kind: resources.KindVolume, Action: "revert", Variant: "failed-snapshot",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				z.Must(pool())
+				vol := z.Must(volume("data"))
+				rules, err := simfault.Parse("call=CreateSnapshot action=error class=invalid code=no")
+				if err == nil {
+					_, err = z.World.Inject(rules[0])
+				}
+				if err != nil {
+					panic(err)
+				}
+				snap := z.Create(snapshot(vol)).Target.ID
+				return do(resources.KindVolume, vol, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
+			},
+		},
+	}
+}
+
+// foreignForward asks for a forward to a nic of another network, at once or by
+// changing one to a nic of its own.
+func foreignForward(change bool) func(z *actorstest.Zone) resources.Submission {
+	return func(z *actorstest.Zone) resources.Submission {
+		id := running(z)
+		m := actorstest.Get[*resources.Machine](z, resources.KindMachine, id)
+		other := network()
+		other.Name, other.Spec.CIDR = "other", "10.30.0.0/24"
+		net := resources.NetworkID(z.Must(other))
+		forward := &resources.Rule{
+			Meta: resources.Meta{Kind: resources.KindRule},
+			Spec: resources.RuleSpec{
+				NetworkID: net, Type: "port-forward", NicID: m.Status.NicIDs[0], ListenPort: 80, TargetPort: 80,
+			},
+		}
+		if !change {
+			return create(forward)
+		}
+		op := z.Do(m.Ref(), "attach-nic", resources.Arguments{Nic: &resources.MachineNic{NetworkID: net}})
+		m = actorstest.Get[*resources.Machine](z, resources.KindMachine, op.Target.ID)
+		forward.Spec.NicID = m.Status.NicIDs[1]
+		r := actorstest.Get[*resources.Rule](z, resources.KindRule, z.Must(forward))
+		r.Spec.NicID = m.Status.NicIDs[0]
+		return update(r)
 	}
 }

@@ -1,6 +1,7 @@
 package operationstest
 
 import (
+	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ func Run(t *testing.T, s Scenario, step string, form Form) (result Result) {
 		z.Table = fault.Table()
 		z.Start()
 		submission := s.Prepare(z)
+		before := specOf(z, submission)
 		fault.Arm()
 		top := z.Submit(submission)
 		stop := interfere(z, fault, s, top)
@@ -43,6 +45,7 @@ func Run(t *testing.T, s Scenario, step string, form Form) (result Result) {
 		z.CheckState()
 		checkOnce(t, z, s, result.Top)
 		checkNothingHeld(t, z, result.Top)
+		checkSpec(t, z, submission, before, result.Top)
 		if !s.Irreversible || !form.Fails() && form != Cancel {
 			z.CheckTruth()
 		} else {
@@ -74,6 +77,42 @@ func checkNothingHeld(t *testing.T, z *actorstest.Zone, top *resources.Operation
 	})
 	if err != nil {
 		t.Errorf("reading what %s holds: %v", top.Target, err)
+	}
+}
+
+// specOf is the target of an update as JSON shows it; "" for other actions.
+func specOf(z *actorstest.Zone, s resources.Submission) string {
+	if s.Action != "update" {
+		return ""
+	}
+	return shown(actorstest.Get[resources.Resource](z, s.Target.Kind, s.Target.ID))
+}
+
+// shown is what JSON shows of a spec.
+func shown(r resources.Resource) string {
+	var whole struct {
+		Spec json.RawMessage `json:"spec"`
+	}
+	data, err := json.Marshal(r)
+	if err == nil {
+		err = json.Unmarshal(data, &whole)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return string(whole.Spec)
+}
+
+// checkSpec looks that an update that succeeded changed the spec as asked, and
+// that one that failed left it as it was.
+func checkSpec(t *testing.T, z *actorstest.Zone, s resources.Submission, before string, top *resources.Operation) {
+	t.Helper()
+	want := before
+	if s.Action == "update" && top.Phase == resources.PhaseSucceeded {
+		want = shown(s.Resource)
+	}
+	if after := specOf(z, s); after != want {
+		t.Errorf("state: after an update that %s the spec is %s, want %s", top.Phase, after, want)
 	}
 }
 

@@ -50,6 +50,12 @@ func create(r resources.Resource) resources.Submission {
 	return resources.Submission{Action: "create", Target: resources.Ref{Kind: r.Metadata().Kind}, Resource: r}
 }
 
+func update(r resources.Resource) resources.Submission {
+	return resources.Submission{
+		Action: "update", Target: r.Metadata().Ref(), Resource: r, IfRevision: r.Metadata().Revision,
+	}
+}
+
 func do(kind resources.Kind, id, action string, args resources.Arguments) resources.Submission {
 	return resources.Submission{Action: action, Target: resources.Ref{Kind: kind, ID: id}, Arguments: args}
 }

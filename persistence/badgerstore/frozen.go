@@ -9,10 +9,10 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/kvstream"
 )
 
-// frozen is a transaction that is kept for a while.
+// frozen is a snapshot that is kept for a while.
 type frozen struct {
 	store *Store
-	g     *generation
+	of    *snapshot
 	r     reader
 
 	mu       sync.Mutex // guards released
@@ -21,11 +21,11 @@ type frozen struct {
 
 // Freeze implements persistence.Snapshotter. Until it is released, Badger keeps what is overwritten.
 func (s *Store) Freeze() (persistence.Frozen, error) {
-	g, r, err := s.begin()
+	n, err := s.begin()
 	if err != nil {
 		return nil, err
 	}
-	return &frozen{store: s, g: g, r: r}, nil
+	return &frozen{store: s, of: n, r: n.reader()}, nil
 }
 
 // Get implements persistence.Reader.
@@ -58,7 +58,7 @@ func (f *frozen) WriteTo(w io.Writer) (written int64, err error) {
 	if err := f.check(); err != nil {
 		return 0, err
 	}
-	if err := f.store.verify(f.g); err != nil {
+	if err := f.store.verify(f.of.g); err != nil {
 		return 0, err
 	}
 	out, err := kvstream.NewWriter(w)
@@ -78,8 +78,7 @@ func (f *frozen) Release() {
 	defer f.mu.Unlock()
 	if !f.released {
 		f.released = true
-		f.r.txn.Discard()
-		f.g.users.Done()
+		f.of.release()
 	}
 }
 

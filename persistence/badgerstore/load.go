@@ -53,10 +53,8 @@ func (s *Store) load(r io.Reader) error {
 		}
 		return errors.Join(err, os.RemoveAll(filepath.Join(s.opts.Dir, name)))
 	}
-	s.mu.Lock()
 	old := s.live
-	s.live = next
-	s.mu.Unlock()
+	s.show(next)
 	s.retire(old)
 	return nil
 }

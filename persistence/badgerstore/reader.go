@@ -32,9 +32,15 @@ func (r reader) get(key []byte) (value []byte, ok bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("reading %.64q: %w", key[1:], classify(err))
 	}
-	value = []byte{}
-	if value, err = item.ValueCopy(value); err != nil {
+	err = item.Value(func(own []byte) error { // Badger made a copy for this item
+		value = own
+		return nil
+	})
+	if err != nil {
 		return nil, false, fmt.Errorf("reading %.64q: %w", key[1:], classify(err))
+	}
+	if value == nil {
+		value = []byte{}
 	}
 	return value, true, nil
 }

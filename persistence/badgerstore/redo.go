@@ -20,7 +20,8 @@ const (
 	deleteTag = 'd' // instead of keyTag
 )
 
-// commitParts writes an Update in several Badger transactions. No transaction begins meanwhile, so nobody sees a part.
+// commitParts writes an Update in several Badger transactions. Nobody sees a part: all go on with
+// the snapshot from before.
 func (s *Store) commitParts(g *generation, writes keymap.Map[write], parts []part) error {
 	// What came before must be durable first: done again after a power loss, this Update must not be the only one left.
 	if err := g.db.Sync(); err != nil {
@@ -29,10 +30,7 @@ func (s *Store) commitParts(g *generation, writes keymap.Map[write], parts []par
 	if err := g.writeRedo(writes); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	err := g.commitAll(parts)
-	s.mu.Unlock()
-	if err != nil {
+	if err := g.commitAll(parts); err != nil {
 		return s.fail(err)
 	}
 	return nil

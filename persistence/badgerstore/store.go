@@ -19,9 +19,10 @@ type Store struct {
 	updating sync.Mutex     // held while an Update, a Load or Close runs; taken before mu
 	retiring sync.WaitGroup // generations that were replaced and still have users
 
-	// mu is held for reading while a transaction begins, and for writing by whatever must not be seen half done.
+	// mu is held for reading while reading begins, and for writing by whatever must not be seen half done.
 	mu     sync.RWMutex
 	live   *generation
+	newest *snapshot // of live
 	closed bool
 	broken error // why the store must be reopened: a write failed half-way
 }
@@ -61,30 +62,18 @@ func (s *Store) open() error {
 	if err := s.redo(); err != nil {
 		return errorsJoinClose(fmt.Errorf("finishing an interrupted update: %w", err), s.live)
 	}
+	s.show(s.live)
 	return nil
 }
 
 // View implements persistence.Store.
 func (s *Store) View(fn func(r persistence.Reader) error) error {
-	g, r, err := s.begin()
+	n, err := s.begin()
 	if err != nil {
 		return err
 	}
-	defer g.users.Done()
-	defer r.txn.Discard()
-	return fn(r)
-}
-
-// begin starts a transaction that reads the state as it is now. The caller must discard it and then call
-// g.users.Done.
-func (s *Store) begin() (g *generation, r reader, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.usable(); err != nil {
-		return nil, reader{}, err
-	}
-	s.live.users.Add(1)
-	return s.live, reader{txn: s.live.db.NewTransaction(false)}, nil
+	defer n.release()
+	return fn(n.reader())
 }
 
 // Sync implements persistence.Store. The write-ahead files before the one being written were synced when Badger left
@@ -109,13 +98,12 @@ func (s *Store) Sync() error {
 // so a disk that loses data while the store is open shows only here: call it now and then. A mismatch is
 // persistence.ErrCorrupt, after which nothing is answered any more.
 func (s *Store) Verify() error {
-	g, r, err := s.begin()
+	n, err := s.begin()
 	if err != nil {
 		return err
 	}
-	defer g.users.Done()
-	r.txn.Discard()
-	return s.verify(g)
+	defer n.release()
+	return s.verify(n.g)
 }
 
 func (s *Store) verify(g *generation) error {
@@ -136,6 +124,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.newest.release()
 	s.retiring.Wait()
 	s.live.users.Wait()
 	err := s.live.close()

@@ -16,16 +16,15 @@ import (
 func (s *Store) Update(fn func(w persistence.Writer) error) error {
 	s.updating.Lock()
 	defer s.updating.Unlock()
-	g, r, err := s.begin()
+	n, err := s.begin()
 	if err != nil {
 		return err
 	}
-	defer g.users.Done()
-	defer r.txn.Discard()
+	defer n.release()
 	if err := s.room(); err != nil {
 		return err
 	}
-	w := &writer{base: r, writes: keymap.Map[write]{}.Edit()}
+	w := &writer{base: n.reader(), writes: keymap.Map[write]{}.Edit()}
 	if err := fn(w); err != nil {
 		return err
 	}
@@ -35,9 +34,10 @@ func (s *Store) Update(fn func(w persistence.Writer) error) error {
 	if w.writes.Len() == 0 {
 		return nil
 	}
-	if err := s.commit(g, w.writes.Map()); err != nil {
+	if err := s.commit(n.g, w.writes.Map()); err != nil {
 		return fmt.Errorf("writing to the store %s: %w", s.opts.Dir, err)
 	}
+	s.show(n.g)
 	return nil
 }
 

@@ -1,0 +1,76 @@
+package operations
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Place is where a driver was told to keep things.
+type Place struct {
+	Product    string
+	Properties map[string]any
+}
+
+func placeOf(r resources.Resource) Place {
+	product, properties := DriverOf(r)
+	return Place{Product: product, Properties: properties}
+}
+
+// checkPlace refuses a pool or an image store whose directory is that of another
+// one, inside of it or around it: each would take the other's files for its own.
+// Of two that are made at the same time the older one is let through.
+func checkPlace(_ context.Context, c *Context) error {
+	var others []resources.Resource
+	err := c.Engine.View(func(v *persistence.View) error {
+		for _, kind := range []resources.Kind{resources.KindPool, resources.KindImageStore} {
+			err := v.Each(kind, nil, func(other resources.Resource) bool {
+				if precedes(other, c.Resource) {
+					others = append(others, other)
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	mine := placeOf(c.Resource)
+	for _, other := range others { // not in the view: a file system may be slow
+		if property := c.Engine.Overlap(mine, placeOf(other)); property != "" {
+			return placeTaken(c.Resource, other, property)
+		}
+	}
+	return nil
+}
+
+// precedes reports whether other has a place already, or gets it before r.
+func precedes(other, r resources.Resource) bool {
+	o, m := other.Metadata(), r.Metadata()
+	switch o.Phase {
+	case resources.PhaseFailed, resources.PhaseDeleted:
+		return false
+	case resources.PhasePending, resources.PhaseCreating:
+		return o.CreatedAt.Before(m.CreatedAt) || o.CreatedAt.Equal(m.CreatedAt) && o.ID < m.ID
+	default:
+		return o.ID != m.ID
+	}
+}
+
+func placeTaken(r, other resources.Resource, property string) error {
+	o := other.Metadata()
+	ref := o.Ref()
+	message := fmt.Sprintf("is the directory of %s %s (%s), inside of it or around it", o.Kind, o.Name, o.ID)
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "place-taken",
+		Message: fmt.Sprintf("the %s of this %s %s", property, r.Metadata().Kind, message),
+		Remedy:  "give it a directory of its own, beside the other one", Resource: &ref,
+		Fields: []resources.FieldError{{Pointer: "/spec/properties/" + property, Code: "taken", Message: message}},
+	}
+}

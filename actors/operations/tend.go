@@ -1,0 +1,150 @@
+package operations
+
+import (
+	"context"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// probeTimeout bounds one probe: a driver that hangs must not keep operations on
+// the resource waiting for long.
+const probeTimeout = 10 * time.Second
+
+// Tended are the kinds that Tend is for.
+func Tended() []resources.Kind {
+	return []resources.Kind{
+		resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork, resources.KindVolume,
+		resources.KindNic, resources.KindMachine,
+	}
+}
+
+// MayBeTended reports whether a resource is in a phase in which its driver must
+// have it.
+func MayBeTended(r resources.Resource) bool {
+	m := r.Metadata()
+	switch m.Phase {
+	case resources.PhaseReady, resources.PhaseDegraded, resources.PhaseRunning, resources.PhasePaused:
+		return !m.Suspended
+	default:
+		return false
+	}
+}
+
+// Tend asks the driver of a resource whether it is well and notes what it says. One
+// that is ill is only noted as degraded at first, so that everybody hears of it;
+// the next time its driver is asked to adopt it, which is to repair it. Products
+// that were started anew adopt theirs also if they are well. An error says that
+// nobody knows: then nothing is noted.
+func Tend(ctx context.Context, c *Context, started map[string]bool) (well bool, err error) {
+	d, err := c.server(ctx)
+	if err != nil {
+		return false, err
+	}
+	found, err := c.probe(ctx, d, "/probe")
+	if err != nil {
+		return false, err
+	}
+	if _, machine := c.Resource.(*resources.Machine); machine && found.absent {
+		return true, observeMachine(ctx, c) // it ended: that is no illness
+	}
+	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || started[d.product]) {
+		if found, err = c.repair(ctx, d, found); err != nil {
+			return false, err
+		}
+	}
+	c.noteHealth(found)
+	return !found.ill(), nil
+}
+
+// repair has the driver adopt the target and says how it is then.
+func (c *Context) repair(ctx context.Context, d driver, found health) (health, error) {
+	if err := c.adopt(ctx, d); err != nil {
+		why := Classify(err)
+		if why.Retryable() {
+			return found, err
+		}
+		found.add("it can't be repaired: " + why.Message)
+		return found, nil
+	}
+	if again, err := c.probe(ctx, d, "/probe-again"); err == nil {
+		return again, nil
+	}
+	return found, nil
+}
+
+// health is what a driver says of a resource.
+type health struct {
+	// reason why it is ill; "" if it is well.
+	reason string
+	// absent: it is not there at all.
+	absent bool
+}
+
+func (h health) ill() bool { return h.reason != "" }
+
+func (h *health) add(words string) {
+	if h.reason != "" {
+		words = h.reason + "; " + words
+	}
+	h.reason = words
+}
+
+func (c *Context) probe(ctx context.Context, d driver, token string) (health, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	d.call.Token = c.Token() + token
+	reply, err := driverpb.NewBaseClient(d.conn).Probe(ctx, &driverpb.ProbeRequest{Call: d.call})
+	if why := FromFault(err); resources.ClassOf(why) == resources.ClassNotFound {
+		return health{reason: resources.AsError(why).Message, absent: true}, nil
+	}
+	if err != nil {
+		return health{}, FromFault(err)
+	}
+	h := health{reason: reply.GetReason(), absent: reply.GetHealth() == driverpb.ProbeReply_HEALTH_UNREADY}
+	switch reply.GetHealth() {
+	case driverpb.ProbeReply_HEALTH_DEGRADED, driverpb.ProbeReply_HEALTH_UNREADY:
+		if h.reason == "" {
+			h.reason = "its driver says that it is not well"
+		}
+	case driverpb.ProbeReply_HEALTH_READY, driverpb.ProbeReply_HEALTH_UNSPECIFIED:
+		h.reason = ""
+	}
+	return h, nil
+}
+
+// degradedReason begins the reason of a machine that is degraded: a guest that
+// runs stays running.
+const degradedReason = "degraded: "
+
+func notedIll(r resources.Resource) bool {
+	m := r.Metadata()
+	return m.Phase == resources.PhaseDegraded || isDegradedReason(m)
+}
+
+func isDegradedReason(m *resources.Meta) bool {
+	return m.Kind == resources.KindMachine && len(m.Reason) >= len(degradedReason) &&
+		m.Reason[:len(degradedReason)] == degradedReason
+}
+
+// noteHealth writes down what is news.
+func (c *Context) noteHealth(h health) {
+	m := c.Resource.Metadata()
+	phase, reason := m.Phase, m.Reason
+	switch {
+	case m.Kind == resources.KindMachine && h.ill():
+		reason = degradedReason + h.reason
+	case m.Kind == resources.KindMachine && isDegradedReason(m):
+		reason = ""
+	case m.Kind == resources.KindMachine:
+	case h.ill():
+		phase, reason = resources.PhaseDegraded, h.reason
+	case m.Phase == resources.PhaseDegraded:
+		phase, reason = resources.PhaseReady, ""
+	}
+	if phase == m.Phase && reason == m.Reason {
+		return
+	}
+	Change(c, func(r resources.Resource) { r.Metadata().Phase, r.Metadata().Reason = phase, reason })
+}

@@ -1,0 +1,54 @@
+package badgerstore
+
+import (
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// snapshot is the state as it was after one Update. All who read it share one Badger transaction, which is safe as long
+// as nobody writes with it: to begin and to end one takes a turn of goroutines of Badger's that all others wait for.
+type snapshot struct {
+	g    *generation
+	txn  *badger.Txn
+	uses atomic.Int64 // one of them is the store's while it is the newest
+}
+
+func newSnapshot(g *generation) *snapshot {
+	g.users.Add(1)
+	n := &snapshot{g: g, txn: g.db.NewTransaction(false)}
+	n.uses.Store(1)
+	return n
+}
+
+func (n *snapshot) reader() reader { return reader{txn: n.txn} }
+
+func (n *snapshot) release() {
+	if n.uses.Add(-1) == 0 {
+		n.txn.Discard()
+		n.g.users.Done()
+	}
+}
+
+// begin returns the state as it is now. The caller must release it.
+func (s *Store) begin() (*snapshot, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	s.newest.uses.Add(1)
+	return s.newest, nil
+}
+
+// show lets all who begin from now on see what a generation has by now.
+func (s *Store) show(g *generation) {
+	next := newSnapshot(g)
+	s.mu.Lock()
+	last := s.newest
+	s.live, s.newest = g, next
+	s.mu.Unlock()
+	if last != nil {
+		last.release()
+	}
+}

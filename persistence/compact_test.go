@@ -1,0 +1,39 @@
+package persistence_test
+
+import (
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// TestChildrenOfWhatHasNotEndedAreKept, however old they are: their parent asks what became of them when it goes on.
+func TestChildrenOfWhatHasNotEndedAreKept(t *testing.T) {
+	z := newZone(t)
+	z.must(z.create(pool("pool-1", 1), true))
+	under := resources.Ref{Kind: resources.KindPool, ID: "pool-1"}
+	parent := z.must(z.submit("delete", under, nil)).Operation
+	child := func(of resources.OperationID, id string) resources.Ref {
+		s := z.create(pool(id, 1), true)
+		op, err := z.machine.Codec().Open(s.Operation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		op.(*resources.Operation).ParentID = of
+		s.Operation = z.seal(op)
+		return z.must(s).Operation.Ref()
+	}
+	kept, gone := child(resources.OperationID(parent.ID), "pool-2"), child("op-long-gone", "pool-3")
+	compact := &persistence.Compact{OperationsBefore: z.now.Add(1), Limit: 5000}
+	z.must(compact)
+	if !z.known(kept) {
+		t.Error("a child of an operation that has not ended was forgotten")
+	}
+	if z.known(gone) {
+		t.Error("a child of an operation that is gone was kept")
+	}
+	if n := z.must(compact).Removed; n != 0 {
+		t.Errorf("%d operations went the second time", n)
+	}
+	z.check()
+}
