@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -42,14 +43,34 @@ func (a *API) backup() {
 
 func (a *API) writeBackup(hc huma.Context) {
 	_, w := humago.Unwrap(hc)
-	// It takes as long as the caller needs to read it.
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
-		a.log.WarnContext(hc.Context(), "a backup can't take longer than other answers", slog.Any("error", err))
-	}
 	w.Header().Set("Content-Type", backupType)
 	w.Header().Set("Content-Disposition", `attachment; filename="zone.bulkhead"`)
-	if err := a.backups.Backup(hc.Context(), w); err != nil {
+	if err := a.backups.Backup(hc.Context(), &patientWriter{w: w, stalled: a.streams.Stalled}); err != nil {
 		a.log.ErrorContext(hc.Context(), "backing up failed", slog.Any("error", err))
 		panic(http.ErrAbortHandler) //nolint:forbidigo // the only way to say so once bytes were sent
 	}
+}
+
+// patientWriter takes as long as the caller needs to read, as long as the caller
+// reads at all: who holds a backup open holds the state as it was.
+type patientWriter struct {
+	w       http.ResponseWriter
+	stalled time.Duration
+}
+
+// chunk is how much is written under one deadline.
+const chunk = 64 << 10
+
+// Write implements io.Writer.
+func (p *patientWriter) Write(data []byte) (n int, err error) {
+	control := http.NewResponseController(p.w)
+	for part := range slices.Chunk(data, chunk) {
+		_ = control.SetWriteDeadline(time.Now().Add(p.stalled)) // not every writer has one
+		written, err := p.w.Write(part)
+		n += written
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }

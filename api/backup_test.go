@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/api/apitest"
@@ -52,5 +54,50 @@ func TestABackupIsWholeOrBrokenOff(t *testing.T) {
 	_, err = download(t, newSite(t, func(o *api.Options, _ *apitest.Zone) { o.Backups = brokenBackups{} }))
 	if err == nil {
 		t.Error("a backup that failed half-way looks whole")
+	}
+}
+
+// endlessBackups write until they can't any more, and say why.
+type endlessBackups struct{ ended chan error }
+
+func (b endlessBackups) Backup(_ context.Context, w io.Writer) error {
+	for {
+		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+			b.ended <- err
+			return err
+		}
+	}
+}
+
+func TestABackupNobodyReadsIsGivenUp(t *testing.T) {
+	backups := endlessBackups{make(chan error, 1)}
+	s := newSite(t, func(o *api.Options, _ *apitest.Zone) {
+		o.Backups, o.Streams.Stalled = backups, 200*time.Millisecond
+	})
+	server := httptest.NewServer(s.api.Handler())
+	t.Cleanup(server.Close)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/backup", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.token("backup", resources.RoleAdmin, noTime))
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	// One who reads slowly, but reads, is served for longer than it takes to give a stalled one up.
+	for began := time.Now(); time.Since(began) < time.Second; {
+		if _, err := io.ReadFull(answer.Body, make([]byte, 1<<20)); err != nil {
+			t.Fatalf("while it was read: %v", err)
+		}
+	}
+	select {
+	case err := <-backups.ended:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a backup nobody reads ends with %v", err)
+		}
+	case <-t.Context().Done():
+		t.Error("a backup nobody reads goes on")
 	}
 }

@@ -50,6 +50,25 @@ func (a *API) submit(
 	return a.wait(ctx, g, resources.OperationID(o.ID), patience)
 }
 
+// repeated finds the operation that an equal request with the same idempotency
+// key became before, and waits for its end if asked to; nil = there was none. To
+// be called before what a request stands on is looked at, which may be gone.
+func (a *API) repeated(ctx context.Context, g door.Grant, w WriteParams) (*resources.Operation, error) {
+	key, err := w.key()
+	if err != nil || key == "" {
+		return nil, err
+	}
+	patience, err := w.duration()
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.door.Repeated(ctx, g, key, callFrom(ctx).fingerprint())
+	if err != nil || o == nil || patience == 0 || o.Ended() {
+		return o, err
+	}
+	return a.wait(ctx, g, resources.OperationID(o.ID), patience)
+}
+
 // wait waits for an operation, at most for a time.
 func (a *API) wait(
 	ctx context.Context, g door.Grant, id resources.OperationID, patience time.Duration,
@@ -81,11 +100,10 @@ func addCreate[S any](a *API, n noun, build func(*creation[S]) resources.Resourc
 		id: "create-" + n.slug, method: http.MethodPost, path: path, tag: n.tag, status: http.StatusAccepted,
 		summary: "Create " + n.a(), about: about, permission: door.To("create", n.kind),
 	}, func(ctx context.Context, g door.Grant, in *WriteParams, b *creation[S]) (*accepted, error) {
-		r := build(b)
-		if err := a.checkNew(ctx, g, r); err != nil {
-			return nil, err
+		o, err := a.repeated(ctx, g, *in)
+		if o == nil && err == nil {
+			o, err = a.make(ctx, g, build(b), *in)
 		}
-		o, err := a.submit(ctx, g, creating(r), *in)
 		if err != nil {
 			return nil, err
 		}
@@ -114,6 +132,16 @@ func addCreate[S any](a *API, n noun, build func(*creation[S]) resources.Resourc
 		}
 		return &planned{fullPlan(p)}, nil
 	})
+}
+
+// make checks a new resource and submits it.
+func (a *API) make(
+	ctx context.Context, g door.Grant, r resources.Resource, w WriteParams,
+) (*resources.Operation, error) {
+	if err := a.checkNew(ctx, g, r); err != nil {
+		return nil, err
+	}
+	return a.submit(ctx, g, creating(r), w)
 }
 
 func creating(r resources.Resource) resources.Submission {
@@ -224,6 +252,11 @@ type arguments interface {
 // addActionWith adds an action with a body of type B.
 func addActionWith[B arguments](a *API, n noun, x action) {
 	registerBody(a, x.route(n), func(ctx context.Context, g door.Grant, in *ChangeParams, b *B) (*accepted, error) {
+		if o, err := a.repeated(ctx, g, in.WriteParams); err != nil {
+			return nil, err
+		} else if o != nil {
+			return a.accept(ctx, g, o)
+		}
 		if err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -279,7 +280,7 @@ func TestActions(t *testing.T) {
 		s.do(r).want(202)
 		all := s.zone.Submissions()
 		got := all[len(all)-1]
-		if got.Arguments != c.want || got.Action != c.path[strings.LastIndex(c.path, "/")+1:] {
+		if !reflect.DeepEqual(got.Arguments, c.want) || got.Action != c.path[strings.LastIndex(c.path, "/")+1:] {
 			t.Errorf("%s: submitted %s %+v", c.path, got.Action, got.Arguments)
 		}
 	}

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -23,11 +25,14 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 	if err := a.checkReferences(ctx, g, "/spec", spec); err != nil {
 		return err
 	}
-	return a.checkProperties(ctx, g, r)
+	if err := a.checkProperties(ctx, g, r); err != nil {
+		return err
+	}
+	return a.checkCategory(ctx, g, r)
 }
 
 // checkChanged reports what is wrong with a resource after a change. What it
-// refers to can't be changed, and may be gone where it needs it no longer.
+// referred to before may be gone where it needs it no longer.
 func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resource) error {
 	p := resources.NewProblems("")
 	r.Validate(p)
@@ -123,11 +128,65 @@ func (a *API) referencesInFields(v reflect.Value, at string, found []reference) 
 // that is known by now.
 func (a *API) checkProperties(ctx context.Context, g door.Grant, r resources.Resource) error {
 	product, properties, err := a.bound(ctx, g, r)
-	if err != nil || product == "" {
+	if err != nil {
 		return err
 	}
-	// The scope of a driver's own properties is the word of its kind.
-	err = a.drivers.Validate(ctx, product, string(r.Metadata().Kind), properties)
+	kind := r.Metadata().Kind
+	if product != "" {
+		return a.checkWith(ctx, []string{product}, kind, properties)
+	}
+	if len(properties) == 0 {
+		return nil
+	}
+	products, err := a.serving(ctx, g, kind, nil)
+	if err != nil {
+		return err
+	}
+	return a.checkWith(ctx, products, kind, properties)
+}
+
+// checkCategory reports a driver that is for other things.
+func (a *API) checkCategory(ctx context.Context, g door.Grant, r resources.Resource) error {
+	product, kind := r.Facets()["driver"], r.Metadata().Kind
+	if product == "" || category(kind) == "" {
+		return nil
+	}
+	products, err := a.serving(ctx, g, kind, map[string]string{"product": product})
+	if err != nil || len(products) > 0 {
+		return err
+	}
+	return invalid(resources.FieldError{
+		Pointer: "/spec/driver", Code: "wrong-category",
+		Message: fmt.Sprintf("no driver of this name serves %s: see the drivers' categories", category(kind)),
+	})
+}
+
+// category is what a driver must serve to realise a kind; "" if none does.
+func category(kind resources.Kind) string {
+	return map[resources.Kind]string{
+		resources.KindHost: "hypervisor", resources.KindMachine: "hypervisor", resources.KindPool: "storage",
+		resources.KindVolume: "storage", resources.KindImageStore: "image", resources.KindNetwork: "network",
+	}[kind]
+}
+
+// checkWith fails unless one of the drivers takes the properties.
+func (a *API) checkWith(
+	ctx context.Context, products []string, kind resources.Kind, properties map[string]any,
+) (err error) {
+	for _, product := range products {
+		if product == "" {
+			continue
+		}
+		// The scope of a driver's own properties is the word of its kind.
+		if err = a.drivers.Validate(ctx, product, string(kind), properties); err == nil {
+			return nil
+		}
+	}
+	return inProperties(err)
+}
+
+// inProperties makes the error of a driver's check one of the resource's.
+func inProperties(err error) error {
 	e, ok := errors.AsType[*resources.Error](err)
 	if !ok {
 		return err
@@ -174,6 +233,30 @@ func (a *API) bound(
 		return product, r.Spec.Properties, err
 	}
 	return "", nil, nil
+}
+
+// serving lists the drivers that can realise a kind. One that is asked for by name
+// counts also while it is disabled: the engine says so.
+func (a *API) serving(
+	ctx context.Context, g door.Grant, kind resources.Kind, filter map[string]string,
+) (products []string, err error) {
+	readable, err := a.door.Also(g, door.To(door.VerbList, resources.KindDriver), "")
+	if err != nil {
+		return nil, err
+	}
+	facets := map[string]string{"category." + category(kind): "true"}
+	maps.Copy(facets, filter)
+	q := resources.Query{Kind: resources.KindDriver, Facets: facets, Limit: mostDrivers}
+	page, err := a.door.List(ctx, readable, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range page.Items {
+		if d, ok := r.(*resources.Driver); ok && (d.Spec.Enabled || filter["product"] != "") {
+			products = append(products, d.Spec.Product)
+		}
+	}
+	return products, nil
 }
 
 // driverOf tells the driver of a pool or host; "" if none is named.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"reflect"
 	"time"
@@ -48,6 +49,9 @@ type Streams struct {
 	// back, so that load spreads again after a node was away (5 min, and up to as
 	// much again).
 	Life time.Duration
+	// Stalled is how long a reader may take none of what is written, of events or of
+	// a backup, before it is given up (30 s).
+	Stalled time.Duration
 }
 
 func (s Streams) withDefaults() Streams {
@@ -56,6 +60,9 @@ func (s Streams) withDefaults() Streams {
 	}
 	if s.Life == 0 {
 		s.Life = 5 * time.Minute
+	}
+	if s.Stalled == 0 {
+		s.Stalled = 30 * time.Second
 	}
 	return s
 }
@@ -104,15 +111,22 @@ func (a *API) startOf(ctx context.Context, g door.Grant, in *eventParams) (resou
 	if text == "" {
 		text, where, name = in.Since, "query", "since"
 	}
-	if text != "" {
-		at, err := resources.ParsePosition(text)
-		if err != nil {
-			return at, invalid(
-				inParameter(where, name, "bad-format", "must be a position such as 42.0 or a revision such as 42"),
-			)
-		}
-		return at, nil
-	}
 	revision, err := a.door.Revision(ctx, g)
-	return resources.Position{Revision: revision, Index: ^uint32(0)}, err
+	if err != nil || text == "" {
+		return resources.Position{Revision: revision, Index: ^uint32(0)}, err
+	}
+	at, err := resources.ParsePosition(text)
+	if err != nil {
+		return at, invalid(
+			inParameter(where, name, "bad-format", "must be a position such as 42.0 or a revision such as 42"),
+		)
+	}
+	if at.Revision > revision {
+		return at, &resources.Error{
+			Class: resources.ClassGone, Code: streamResync,
+			Message: fmt.Sprintf("the position is not reached yet: the zone is at revision %d", revision),
+			Remedy:  "list again, then follow from the revision of the list; was the zone restored from a backup?",
+		}
+	}
+	return at, nil
 }

@@ -160,15 +160,16 @@ func TestEventsThatAreNoLongerKept(t *testing.T) {
 	server := serve(s)
 	s.build()
 	s.zone.Compact()
-	w := s.watch(server, admin, "?since=1", "")
-	if w.response.StatusCode != http.StatusGone || w.response.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("got %d %s", w.response.StatusCode, w.response.Header.Get("Content-Type"))
-	}
-	var p object
-	if err := json.NewDecoder(w.response.Body).
-		Decode(&p); err != nil || p["code"] != "resync-required" ||
-		p["help"] == "" {
-		t.Errorf("got %v %v", p, err)
+	for _, since := range []string{"1", "999999999"} { // before all that is kept, and after all that there is
+		w := s.watch(server, admin, "?since="+since, "")
+		if w.response.StatusCode != http.StatusGone || w.response.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("since %s: got %d %s", since, w.response.StatusCode, w.response.Header.Get("Content-Type"))
+		}
+		var p object
+		err := json.NewDecoder(w.response.Body).Decode(&p)
+		if err != nil || p["code"] != "resync-required" || p["help"] == "" {
+			t.Errorf("since %s: got %v %v", since, p, err)
+		}
 	}
 	now := s.watch(server, admin, "", "")
 	s.post("/v1/clusters", `{"name":"c","spec":{}}`).want(202)

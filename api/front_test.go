@@ -121,6 +121,7 @@ func TestCallersAreLimited(t *testing.T) {
 		ask(anonymous, "[2001:db8::1]:1").want(http.StatusUnauthorized)
 	}
 	ask(anonymous, "[2001:db8::2]:1").problem(http.StatusTooManyRequests, "throttled") // the same /64
+	ask(admin, "[2001:db8::2]:1").want(http.StatusOK)                                  // a known one behind it
 	ask(anonymous, "[2001:db8:0:1::2]:1").want(http.StatusUnauthorized)
 }
 

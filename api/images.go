@@ -99,6 +99,11 @@ func (a *API) receive(ctx context.Context, g door.Grant, in *uploadParams) (*acc
 	if err := a.checkMediaType(ctx, contentType); err != nil {
 		return nil, err
 	}
+	if o, err := a.repeated(ctx, g, in.WriteParams); err != nil {
+		return nil, err
+	} else if o != nil {
+		return a.accept(ctx, g, o)
+	}
 	limit, err := a.expected(ctx, g, in.ID)
 	if err != nil {
 		return nil, err
@@ -116,19 +121,43 @@ func (a *API) receive(ctx context.Context, g door.Grant, in *uploadParams) (*acc
 		return nil, err
 	}
 	c.allow(ordinary, ordinary)
+	o, err := a.submitUpload(ctx, g, in, path)
+	if err != nil {
+		return nil, err
+	}
+	return a.accept(ctx, g, o)
+}
+
+// submitUpload submits what was spooled, and discards it when no operation will
+// take it: the submission was refused, or is the repetition of another that brought
+// its own content. Whether one of unknown outcome was taken in nobody can say here,
+// so that its content stays.
+func (a *API) submitUpload(
+	ctx context.Context, g door.Grant, in *uploadParams, path string,
+) (*resources.Operation, error) {
+	patience, err := in.duration()
+	if err != nil {
+		return nil, errors.Join(err, a.uploads.Discard(context.WithoutCancel(ctx), path))
+	}
+	submission := in.WriteParams
+	submission.Wait = "" // an error of waiting says nothing about what was submitted
 	o, err := a.submit(ctx, g, resources.Submission{
 		Action: "create", Target: resources.Ref{Kind: resources.KindTemplate, ID: in.ID},
 		Arguments: resources.Arguments{Upload: path},
-	}, in.WriteParams)
-	if err != nil {
+	}, submission)
+	taken := err == nil && o.Arguments.Upload == path
+	class := resources.ClassOf(err)
+	if !taken && class != resources.ClassUnknown && class != resources.ClassInternal {
 		// The request may be over; what it left behind must still go.
 		if gone := a.uploads.Discard(context.WithoutCancel(ctx), path); gone != nil {
 			a.log.WarnContext(ctx, "discarding an upload failed",
 				slog.String("template", in.ID), slog.Any("error", gone))
 		}
-		return nil, err
 	}
-	return a.accept(ctx, g, o)
+	if err != nil || patience == 0 || o.Ended() {
+		return o, err
+	}
+	return a.wait(ctx, g, resources.OperationID(o.ID), patience)
 }
 
 // expected tells how much content a template takes, if it waits for any.

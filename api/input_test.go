@@ -158,6 +158,15 @@ func TestBadBodiesAreRefusedByName(t *testing.T) {
 			volume(`{"sizeBytes":1048576,"poolId":"` + w[resources.KindPool] + `","properties":{"x":1}}`),
 			"/spec/properties/x", "unknown-property", "",
 		},
+		"property of a volume that is not placed yet": {
+			"/v1/volumes", volume(`{"sizeBytes":1048576,"properties":{"x":1}}`),
+			"/spec/properties/x", "unknown-property", "",
+		},
+		"property of a machine that is not placed yet": {
+			"/v1/machines",
+			`{"name":"m","spec":{"cpus":1,"memoryBytes":134217728,"root":{"sizeBytes":1048576},"properties":{"x":1}}}`,
+			"/spec/properties/x", "unknown-property", "",
+		},
 		"enum": {
 			"/v1/templates",
 			`{"name":"t","spec":{"format":"vmdk","upload":true}}`,
@@ -321,4 +330,19 @@ func TestAnswersNeverRepeatWhatWasSent(t *testing.T) {
 	if strings.Contains(s.logged(), canary) {
 		t.Error("the log repeats what was sent")
 	}
+}
+
+func TestADriverMustServeWhatItIsNamedFor(t *testing.T) {
+	s := newSite(t)
+	s.zone.AddDriver("acme/disks", []string{"storage"})
+	post := func(path, driver string) *answer {
+		return s.do(request{
+			method: "POST", path: path, as: operator, body: `{"name":"x","spec":{"driver":"` + driver + `"}}`,
+		})
+	}
+	for _, path := range []string{"/v1/hosts", "/v1/image-stores"} {
+		post(path, "acme/disks").problem(http.StatusUnprocessableEntity, "validation-failed").
+			field("body", "/spec/driver", "wrong-category")
+	}
+	post("/v1/pools", "acme/disks").want(http.StatusAccepted)
 }

@@ -56,9 +56,6 @@ func newLimiter(perSecond float64, burst int) *limiter {
 // take takes a token; false if there is none.
 func (l *limiter) take(key string) bool { return l.of(key).Allow() }
 
-// left reports whether there is a token to take.
-func (l *limiter) left(key string) bool { return l.of(key).Tokens() >= 1 }
-
 func (l *limiter) of(key string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()

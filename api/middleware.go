@@ -136,13 +136,11 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 // enter recognises the caller of a request and asks the door for a grant.
 func (a *API) enter(r *http.Request, permission door.Permission, id string) (door.Grant, error) {
 	c := callFrom(r.Context())
-	stranger := neighbourhood(c.source)
-	if !a.strangers.left(stranger) {
-		return door.Grant{}, throttled()
-	}
 	p, err := a.door.Authenticate(r.Context(), r.Header.Get("Authorization"))
+	if err != nil && !a.strangers.take(neighbourhood(c.source)) {
+		return door.Grant{}, throttled() // those behind the same proxy who are known go on
+	}
 	if err != nil {
-		a.strangers.take(stranger)
 		return door.Grant{}, err
 	}
 	c.principal = p.String()

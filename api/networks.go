@@ -9,9 +9,21 @@ type networkList struct {
 
 func (l *networkList) facets() map[string]string { return given("driver", l.Driver) }
 
-type networkPatch struct{ MetaPatch }
+type networkPatch struct {
+	MetaPatch
+	Spec *networkSpecPatch `json:"spec,omitempty" doc:"Changes of what is asked for."`
+}
 
-func (p networkPatch) apply(n *resources.Network) { p.meta(&n.Meta) }
+type networkSpecPatch struct {
+	DNSServers *[]string `json:"dnsServers,omitempty" maxItems:"8" doc:"Upstream name servers; replaces all; none means those of the host."`
+}
+
+func (p networkPatch) apply(n *resources.Network) {
+	p.meta(&n.Meta)
+	if p.Spec != nil {
+		set(&n.Spec.DNSServers, p.Spec.DNSServers)
+	}
+}
 
 func (a *API) networks() {
 	n := noun{resources.KindNetwork, "network", "networks", "network", "networks", "Networks"}
@@ -63,9 +75,38 @@ func (l *ruleList) facets() map[string]string {
 	return given("network", string(l.NetworkID), "nic", string(l.NicID), "type", l.Type)
 }
 
-type rulePatch struct{ MetaPatch }
+type rulePatch struct {
+	MetaPatch
+	Spec *ruleSpecPatch `json:"spec,omitempty" doc:"Changes of what is asked for."`
+}
 
-func (p rulePatch) apply(r *resources.Rule) { p.meta(&r.Meta) }
+type ruleSpecPatch struct {
+	Action        *string          `json:"action,omitempty" doc:"allow or deny."`
+	Protocol      *string          `json:"protocol,omitempty" doc:"tcp, udp, icmp or any."`
+	Ports         *string          `json:"ports,omitempty" maxLength:"11" doc:"Port or range, such as 80 or 8000-8080; empty means all."`
+	CIDRs         *[]string        `json:"cidrs,omitempty" maxItems:"64" doc:"Far side of the traffic; replaces all; none means any."`
+	Priority      *uint32          `json:"priority,omitempty" maximum:"65535" doc:"Lower comes first."`
+	NicID         *resources.NicID `json:"nicId,omitempty" doc:"Nic a forward leads to."`
+	TargetPort    *uint32          `json:"targetPort,omitempty" maximum:"65535" doc:"Port a forward leads to."`
+	ListenPort    *uint32          `json:"listenPort,omitempty" maximum:"65535" doc:"Port a forward listens on."`
+	ListenAddress *string          `json:"listenAddress,omitempty" doc:"Address a forward listens on; empty means the network's outer address."`
+}
+
+func (p rulePatch) apply(r *resources.Rule) {
+	p.meta(&r.Meta)
+	if p.Spec == nil {
+		return
+	}
+	set(&r.Spec.Action, p.Spec.Action)
+	set(&r.Spec.Protocol, p.Spec.Protocol)
+	set(&r.Spec.Ports, p.Spec.Ports)
+	set(&r.Spec.CIDRs, p.Spec.CIDRs)
+	set(&r.Spec.Priority, p.Spec.Priority)
+	set(&r.Spec.NicID, p.Spec.NicID)
+	set(&r.Spec.TargetPort, p.Spec.TargetPort)
+	set(&r.Spec.ListenPort, p.Spec.ListenPort)
+	set(&r.Spec.ListenAddress, p.Spec.ListenAddress)
+}
 
 func (a *API) rules() {
 	n := noun{resources.KindRule, "rule", "rules", "rule", "rules", "Rules"}

@@ -11,7 +11,7 @@ import (
 
 // TargetParams names the resource a request is about.
 type TargetParams struct {
-	ID string `path:"id" maxLength:"64" doc:"Id of the resource."`
+	ID string `path:"id" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"an id, such as vol-01j9zq4t8k6m3n5p7r9s2v4w6x" doc:"Id of the resource."`
 }
 
 // WaitParams lets a request wait for the operation it starts.

@@ -90,7 +90,8 @@ func patchRoute(n noun, path string) route {
 	return route{
 		id: "update-" + n.slug, method: http.MethodPatch, path: path, tag: n.tag, media: patchType,
 		status: http.StatusAccepted, summary: "Change " + n.a(), permission: door.To("update", n.kind),
-		about: "Changes what is given and leaves the rest (RFC 7396). Send If-Match to change only what you have read.",
+		about: "Changes what is given and leaves the rest (RFC 7396). Send If-Match to change only what you have read. " +
+			"Name and labels change at once, the spec when the operation has succeeded.",
 	}
 }
 
@@ -100,6 +101,11 @@ func patched[B patching[R], R any, P resourceOf[R]](
 	revision, err := in.revision()
 	if err != nil {
 		return nil, err
+	}
+	if o, err := a.repeated(ctx, g, in.WriteParams); err != nil {
+		return nil, err
+	} else if o != nil {
+		return a.accept(ctx, g, o)
 	}
 	for attempt := 1; ; attempt++ {
 		o, err := patchOnce[B, R, P](ctx, a, g, in, b, revision)
@@ -125,6 +131,9 @@ func patchOnce[B patching[R], R any, P resourceOf[R]](
 	}
 	changed := *p // what was read is shared
 	b.apply(&changed)
+	if err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
+		return nil, err
+	}
 	if err := a.checkChanged(ctx, g, P(&changed)); err != nil {
 		return nil, err
 	}

@@ -34,7 +34,8 @@ type Uploads interface {
 	// Spool writes r to a file that the image driver can read, durably, and returns
 	// its path and size. It fails with class too-large if there is more than max
 	// bytes, and with class exhausted if there is no room; a failure leaves nothing
-	// behind. A second upload for the same template replaces the first.
+	// behind. Every upload has a file of its own, also a second one for the same
+	// template: it is not known yet which of them will be taken.
 	Spool(ctx context.Context, id resources.TemplateID, r io.Reader, maxBytes int64) (path string, n int64, err error)
 	// Discard removes a spooled file that came to nothing. It is idempotent.
 	Discard(ctx context.Context, path string) error

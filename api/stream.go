@@ -18,8 +18,6 @@ const (
 	// settle is how long a stream waits for a refusal before it says that it is
 	// open.
 	settle = 50 * time.Millisecond
-	// slowest is how long one message may take to be written to a slow reader.
-	slowest = 30 * time.Second
 	// ahead is how many events are read ahead of a reader.
 	ahead = 256
 )
@@ -146,7 +144,7 @@ func (s *stream) send(e streamEvent) error {
 	if err != nil {
 		return fmt.Errorf("writing event %s: %w", e.Position, err)
 	}
-	_ = control.SetWriteDeadline(time.Now().Add(slowest))
+	_ = control.SetWriteDeadline(time.Now().Add(s.api.streams.Stalled))
 	if _, err := fmt.Fprintf(s.writer, "id: %s\nevent: %s\ndata: %s\n\n", e.Position, e.Type, data); err != nil {
 		return err
 	}

@@ -39,13 +39,13 @@ func TestUploads(t *testing.T) {
 	if a.body["target"].(object)["id"] != id || bytes.Contains(a.raw, []byte("/spool/")) {
 		t.Errorf("got %s", a.raw)
 	}
-	if !bytes.Equal(s.zone.Spooled()["/spool/"+id], content) {
-		t.Error("what was spooled is not what was sent")
-	}
 	subs := s.zone.Submissions()
-	if last := subs[len(subs)-1]; last.Action != "create" || last.Target.ID != id ||
-		last.Arguments.Upload != "/spool/"+id {
+	last := subs[len(subs)-1]
+	if last.Action != "create" || last.Target.ID != id || !strings.HasPrefix(last.Arguments.Upload, "/spool/"+id) {
 		t.Errorf("submitted %+v", last)
+	}
+	if !bytes.Equal(s.zone.Spooled()[last.Arguments.Upload], content) {
+		t.Error("what was spooled is not what was sent")
 	}
 	if a := s.get("/v1/templates/" + id); a.body["phase"] != "ready" {
 		t.Errorf("after the upload it is %v", a.body["phase"])
@@ -72,6 +72,73 @@ func TestAnUploadThatComesToNothingLeavesNothing(t *testing.T) {
 	s.upload(id, []byte("content"), octets).problem(507, "disk-full")
 	if n := len(s.zone.Spooled()); n != 0 {
 		t.Errorf("%d files are left", n)
+	}
+}
+
+// odd answers uploads in ways that say little, or something else than was asked.
+type odd struct {
+	*apitest.Zone
+	submit, wait error
+	// other is the upload of the operation that a submission turns out to be.
+	other string
+}
+
+func (o *odd) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
+	if s.Arguments.Upload == "" {
+		return o.Zone.Submit(ctx, s)
+	}
+	if o.submit != nil {
+		return nil, o.submit
+	}
+	op := &resources.Operation{Target: s.Target, Arguments: s.Arguments}
+	op.ID, op.Kind, op.Phase = "op"+tailOfNothing, resources.KindOperation, resources.PhaseRunning
+	if o.other != "" {
+		op.Arguments.Upload = o.other
+	}
+	return op, nil
+}
+
+func (o *odd) Wait(ctx context.Context, id resources.OperationID) (*resources.Operation, error) {
+	if o.wait != nil {
+		return nil, o.wait
+	}
+	return o.Zone.Wait(ctx, id)
+}
+
+// TestAnUploadIsDiscardedOnlyIfNobodyTakesIt: what an operation refers to, or may refer to, must stay.
+func TestAnUploadIsDiscardedOnlyIfNobodyTakesIt(t *testing.T) {
+	fault := func(class resources.Class) error {
+		return &resources.Error{Class: class, Code: "odd", Message: "odd", Remedy: "none"}
+	}
+	for name, c := range map[string]struct {
+		engine odd
+		stays  int
+	}{
+		"refused":                  {odd{submit: fault(resources.ClassConflict)}, 0},
+		"unknown outcome":          {odd{submit: fault(resources.ClassUnknown)}, 1},
+		"broken":                   {odd{submit: errors.New("broken")}, 1},
+		"taken, waiting broke off": {odd{wait: fault(resources.ClassUnavailable)}, 1},
+		"taken":                    {odd{}, 1},
+		"a repetition":             {odd{other: "/spool/of-the-first"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, func(o *api.Options, z *apitest.Zone) {
+				c.engine.Zone = z
+				o.Engine = &c.engine
+			})
+			id := s.post("/v1/templates", `{"name":"t","spec":{"format":"raw","upload":true}}`).made()
+			path := "/v1/templates/" + id + "/content"
+			if c.engine.wait != nil {
+				path += "?wait=10s"
+			}
+			s.do(request{
+				method: http.MethodPut, path: path, as: operator, body: []byte("content"),
+				header: map[string]string{"Content-Type": octets},
+			})
+			if n := len(s.zone.Spooled()); n != c.stays {
+				t.Errorf("%d files stay, want %d", n, c.stays)
+			}
+		})
 	}
 }
 

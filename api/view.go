@@ -17,12 +17,15 @@ type view struct {
 	known *secrets
 }
 
-// secrets are the keys of secret properties by scope, and the products that are
-// installed.
+// secrets tells which properties may be shown: the keys that drivers describe, by
+// product and scope, and those any of them calls secret, by scope.
 type secrets struct {
-	keys      map[string]map[string]bool
-	installed map[string]bool
+	described map[scoped]bool
+	secret    map[scoped]bool
 }
+
+// scoped is a key in a scope, of one product or, without one, of any.
+type scoped struct{ product, scope, key string }
 
 // mostDrivers is how many drivers are read at once.
 const mostDrivers = 1000
@@ -100,8 +103,10 @@ func (v *view) machine(ctx context.Context, m resources.Machine) (resources.Reso
 	return &m, err
 }
 
-// properties leaves out those that any installed driver calls secret in the
-// scope. If the driver is not installed, nobody can tell, and none is shown.
+// properties leaves out those that any installed driver calls secret in the scope,
+// and those that the driver in question does not describe, since nobody can tell
+// what they are: of a driver that is not installed, or has not said yet what it is,
+// none is shown.
 func (v *view) properties(
 	ctx context.Context, scope, product string, all map[string]any,
 ) (map[string]any, error) {
@@ -115,12 +120,9 @@ func (v *view) properties(
 		}
 		v.known = known
 	}
-	if product != "" && !v.known.installed[product] {
-		return nil, nil
-	}
 	safe := make(map[string]any, len(all))
 	for key, value := range all {
-		if !v.known.keys[scope][key] {
+		if v.known.described[scoped{product, scope, key}] && !v.known.secret[scoped{"", scope, key}] {
 			safe[key] = value
 		}
 	}
@@ -132,7 +134,7 @@ func (a *API) learnSecrets(ctx context.Context, g door.Grant) (*secrets, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &secrets{keys: map[string]map[string]bool{}, installed: map[string]bool{}}
+	s := &secrets{described: map[scoped]bool{}, secret: map[scoped]bool{}}
 	q := resources.Query{Kind: resources.KindDriver, Limit: mostDrivers}
 	for {
 		p, err := a.door.List(ctx, drivers, q)
@@ -152,14 +154,11 @@ func (a *API) learnSecrets(ctx context.Context, g door.Grant) (*secrets, error) 
 }
 
 func (s *secrets) learn(d *resources.Driver) {
-	s.installed[d.Spec.Product] = true
 	for _, p := range d.Status.Properties {
-		if !p.Secret {
-			continue
+		s.described[scoped{d.Spec.Product, p.Scope, p.Key}] = true
+		s.described[scoped{"", p.Scope, p.Key}] = true
+		if p.Secret {
+			s.secret[scoped{"", p.Scope, p.Key}] = true
 		}
-		if s.keys[p.Scope] == nil {
-			s.keys[p.Scope] = map[string]bool{}
-		}
-		s.keys[p.Scope][p.Key] = true
 	}
 }

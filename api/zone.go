@@ -160,6 +160,11 @@ func (a *API) tokens() {
 func (a *API) createToken(
 	ctx context.Context, g door.Grant, in *WriteParams, b *creation[resources.TokenSpec],
 ) (*tokenAnswer, error) {
+	if o, err := a.repeated(ctx, g, *in); err != nil {
+		return nil, err
+	} else if o != nil {
+		return nil, secretShown(o.Target)
+	}
 	secret := door.NewSecret()
 	t := &resources.Token{Meta: b.meta(resources.KindToken), Spec: b.Spec}
 	if err := a.checkNew(ctx, g, t); err != nil {
@@ -202,7 +207,10 @@ func (a *API) ownSecret(ctx context.Context, g door.Grant, o *resources.Operatio
 	if string(t.Status.Digest) == string(digest) {
 		return nil
 	}
-	ref := t.Ref()
+	return secretShown(t.Ref())
+}
+
+func secretShown(ref resources.Ref) error {
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "secret-shown-once",
 		Message: "the token was made by an earlier request with this idempotency key, which was answered with its secret",

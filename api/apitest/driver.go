@@ -75,9 +75,10 @@ func (z *Zone) Spool(
 			Class: resources.ClassTooLarge, Code: "content-too-large", Message: "the content is too large", Remedy: "send less",
 		}
 	}
-	path = "/spool/" + string(id)
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.uploads++
+	path = fmt.Sprintf("/spool/%s.%d", id, z.uploads)
 	z.spooled[path] = data
 	return path, int64(len(data)), nil
 }

@@ -11,7 +11,7 @@ import (
 func (z *Zone) Submit(_ context.Context, s resources.Submission) (*resources.Operation, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if o, err := z.repeated(s); o != nil || err != nil {
+	if o, err := z.repeated(s.Origin.Principal, s.IdempotencyKey, s.Fingerprint); o != nil || err != nil {
 		return o, err
 	}
 	target, err := z.target(s)
@@ -57,12 +57,21 @@ func awaitsContent(r resources.Resource, s resources.Submission) bool {
 	return ok && t.Spec.Upload && s.Arguments.Upload == ""
 }
 
-func (z *Zone) repeated(s resources.Submission) (*resources.Operation, error) {
-	known, ok := z.keys[s.Origin.Principal+"\n"+s.IdempotencyKey]
-	if s.IdempotencyKey == "" || !ok {
+// Repeated implements door.Reader.
+func (z *Zone) Repeated(
+	_ context.Context, principal, key string, fingerprint []byte,
+) (*resources.Operation, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.repeated(principal, key, fingerprint)
+}
+
+func (z *Zone) repeated(principal, key string, fingerprint []byte) (*resources.Operation, error) {
+	known, ok := z.keys[principal+"\n"+key]
+	if key == "" || !ok {
 		return nil, nil
 	}
-	if known.fingerprint != string(s.Fingerprint) {
+	if known.fingerprint != string(fingerprint) {
 		return nil, &resources.Error{
 			Class: resources.ClassInvalid, Code: "idempotency-key-reused",
 			Message: "this idempotency key was used for another request", Remedy: "use a new key for a new request",

@@ -35,6 +35,7 @@ type Zone struct {
 	keys        map[string]remembered
 	submissions []resources.Submission
 	spooled     map[string][]byte
+	uploads     int
 	consoles    int
 }
 

@@ -23,6 +23,10 @@ type Reader interface {
 	Revision(ctx context.Context) (uint64, error)
 	// AuditLog returns at most limit lines after a position, in order.
 	AuditLog(ctx context.Context, from resources.Position, limit int) ([]resources.Audit, error)
+	// Repeated returns the operation that a request of a principal with an
+	// idempotency key became before, or nil. It fails as Engine.Submit does when the
+	// key was used for another request.
+	Repeated(ctx context.Context, principal, key string, fingerprint []byte) (*resources.Operation, error)
 }
 
 // Engine changes a zone. Errors are or wrap a *resources.Error. All methods may

@@ -98,6 +98,20 @@ func (d *Door) Submit(ctx context.Context, g Grant, s resources.Submission) (*re
 	return d.engine.Submit(ctx, s)
 }
 
+// Repeated returns the operation that an equal request of the holder became
+// before, by its idempotency key; nil = there was none. A repetition is answered
+// with it before anything else is looked at: what the first request stood on may
+// be gone by now.
+func (d *Door) Repeated(ctx context.Context, g Grant, key string, fingerprint []byte) (*resources.Operation, error) {
+	if g.principal.id == "" {
+		return nil, ungranted(g)
+	}
+	if key == "" {
+		return nil, nil
+	}
+	return d.reader.Repeated(ctx, g.principal.String(), key, fingerprint)
+}
+
 // Plan asks the engine what a creation would do.
 func (d *Door) Plan(ctx context.Context, g Grant, s resources.Submission) (*resources.Plan, error) {
 	if !g.covers(s.Target.Kind, "plan") {

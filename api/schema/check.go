@@ -211,5 +211,5 @@ func escape(name string) string {
 	if len(name) > longest {
 		name = strings.ToValidUTF8(name[:longest], "") + "..."
 	}
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }

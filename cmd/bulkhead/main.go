@@ -24,8 +24,13 @@ func main() {
 	root := cli.New(version)
 	root.AddCommand(serverCommand(), devCommand())
 	for _, group := range root.Commands() {
-		if group.Name() == "backup" {
+		switch group.Name() {
+		case "backup":
 			group.AddCommand(restoreCommand())
+		case "driver":
+			group.AddCommand(stopAllCommand())
+		case "token":
+			group.AddCommand(resetCommand())
 		}
 	}
 	os.Exit(cli.Run(root))

@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
@@ -20,6 +22,8 @@ import (
 // stopTimeout bounds how long a server waits for running steps when it is asked
 // to stop.
 const stopTimeout = 30 * time.Second
+
+const defaultDataDir = "/var/lib/bulkhead"
 
 type serverFlags struct {
 	dataDir   string
@@ -33,7 +37,7 @@ type serverFlags struct {
 func (f *serverFlags) register(cmd *cobra.Command, dataDir string) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.dataDir, "data-dir", dataDir, "directory that keeps the zone's state")
-	flags.StringVar(&f.listen, "listen", node.DefaultListen, "address to serve the API on")
+	flags.StringVar(&f.listen, "listen", node.DefaultListen, "address:port to serve the API on, unencrypted")
 	flags.StringVar(&f.name, "name", "node-1", "name of this node; must stay the same")
 	flags.StringVar(&f.isolation, "minimum-isolation", "none", "start no driver below this: none, basic, good or strong")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -43,7 +47,11 @@ func (f *serverFlags) register(cmd *cobra.Command, dataDir string) {
 func (f *serverFlags) config() (node.Config, error) {
 	minimum, err := sandbox.ParseLevel(f.isolation)
 	if err != nil {
-		return node.Config{}, fmt.Errorf("--minimum-isolation: %w", err)
+		return node.Config{}, cli.Usage("--minimum-isolation: must be none, basic, good or strong, not "+
+			strconv.Quote(f.isolation), "")
+	}
+	if err := checkListen(f.listen); err != nil {
+		return node.Config{}, err
 	}
 	log, err := newLog(os.Stderr, f.logLevel, f.logFormat)
 	if err != nil {
@@ -57,7 +65,7 @@ func (f *serverFlags) config() (node.Config, error) {
 func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level: must be debug, info, warn or error, not %q", level)
+		return nil, cli.Usage("--log-level: must be debug, info, warn or error, not "+strconv.Quote(level), "")
 	}
 	options := &slog.HandlerOptions{Level: l}
 	switch format {
@@ -66,7 +74,7 @@ func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, fmt.Errorf("--log-format: must be text or json, not %q", format)
+	return nil, cli.Usage("--log-format: must be text or json, not "+strconv.Quote(format), "")
 }
 
 func serverCommand() *cobra.Command {
@@ -75,8 +83,9 @@ func serverCommand() *cobra.Command {
 		Use:   "server",
 		Short: "Run a server",
 		Long: "Run a server. It keeps the zone's state in the data directory and takes up what was under way\n" +
-			"when it was last stopped or killed. Drivers and guests run on when it stops.",
-		Args: cobra.NoArgs,
+			"when it was last stopped or killed. Drivers and guests run on when it stops:\n" +
+			"'bulkhead driver stop-all' ends the drivers.",
+		Args: cli.Exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := flags.config()
 			if err != nil {
@@ -85,7 +94,7 @@ func serverCommand() *cobra.Command {
 			return serve(cmd.Context(), config, cmd.OutOrStdout(), false)
 		},
 	}
-	flags.register(cmd, "/var/lib/bulkhead")
+	flags.register(cmd, defaultDataDir)
 	return cmd
 }
 
@@ -96,7 +105,7 @@ func devCommand() *cobra.Command {
 		Short: "Run a throw-away server for trying things out",
 		Long: "Run a server whose state is in a temporary directory, unless --data-dir says otherwise. Its drivers\n" +
 			"end with it.",
-		Args: cobra.NoArgs,
+		Args: cli.Exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := flags.config()
 			if err != nil {
@@ -122,9 +131,14 @@ func devCommand() *cobra.Command {
 func serve(ctx context.Context, config node.Config, out io.Writer, throwAway bool) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	node.TuneRuntime()
 	n, err := node.Start(ctx, config)
 	if err != nil {
-		return err
+		return notStarted(config, err)
+	}
+	if exposed(n.Address()) {
+		config.Log.Warn("the API is served unencrypted beyond this machine, tokens too",
+			slog.String("address", n.Address().String()), slog.String("remedy", exposedRemedy))
 	}
 	greet(out, n, config)
 	var failed error
@@ -148,10 +162,13 @@ func serve(ctx context.Context, config node.Config, out io.Writer, throwAway boo
 }
 
 func greet(out io.Writer, n *node.Node, config node.Config) {
-	url := "http://" + n.Address().String()
+	url := urlOf(n.Address())
 	fmt.Fprintf(out, "Bulkhead %s serves zone at %s\n", config.Version, url)
 	fmt.Fprintf(out, "  API documentation  %s/docs\n", url)
 	fmt.Fprintf(out, "  state              %s\n", config.DataDir)
+	if exposed(n.Address()) {
+		fmt.Fprintf(out, "  WARNING            served unencrypted on %s: %s\n", n.Address(), exposedRemedy)
+	}
 	token := filepath.Join(config.DataDir, "token")
 	if _, err := os.Stat(token); err != nil { // made from a backup: the tokens of then are good
 		fmt.Fprintf(out, "Next: export BULKHEAD_URL=%s BULKHEAD_TOKEN=<your token>; bulkhead driver list\n", url)

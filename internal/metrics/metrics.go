@@ -21,6 +21,10 @@ type Registry struct {
 	leading    prometheus.Gauge
 	operations *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
+	care       *prometheus.CounterVec
+	crashes    *prometheus.CounterVec
+	verified   *prometheus.CounterVec
+	verifiedAt prometheus.Gauge
 }
 
 // New makes an empty registry for a program of a version.
@@ -57,14 +61,47 @@ func New(version string) *Registry {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 16),
 		}, []string{"kind", "action"}),
 	}
+	r.watch()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "bulkhead_build_info", Help: "1; the version is in the label.",
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
 	r.registry.MustRegister(r.proposals, r.frame, r.stored, r.applied, r.snapshots, r.leading, r.operations, r.duration,
-		info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		r.care, r.crashes, r.verified, r.verifiedAt, info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
+}
+
+// watch makes the figures of what goes on by itself.
+func (r *Registry) watch() {
+	r.care = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bulkhead_resource_care_total",
+		Help: "Resources that were found degraded, that were repaired, and repairs that did not help.",
+	}, []string{"kind", "what"})
+	r.crashes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bulkhead_actor_crashes_total", Help: "Crashes of the code that works on a resource.",
+	}, []string{"kind"})
+	r.verified = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bulkhead_state_verifications_total", Help: "Times that all of the state on disk was read and checked.",
+	}, []string{"outcome"})
+	r.verifiedAt = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "bulkhead_state_verified_timestamp_seconds", Help: "When the state on disk was last found whole.",
+	})
+}
+
+// Cared counts what became of the care for a resource.
+func (r *Registry) Cared(kind, what string) { r.care.WithLabelValues(kind, what).Inc() }
+
+// Crashed counts a crash of a resource's actor.
+func (r *Registry) Crashed(kind string) { r.crashes.WithLabelValues(kind).Inc() }
+
+// Verified counts a check of the state on disk, which ended at a time.
+func (r *Registry) Verified(at time.Time, err error) {
+	r.verified.WithLabelValues(outcome(err)).Inc()
+	if err == nil {
+		r.verifiedAt.Set(float64(at.Unix()))
+	}
 }
 
 // Handler serves the figures.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,10 +34,26 @@ type drivers struct {
 	propose  func(ctx context.Context, cmd persistence.Command) (persistence.Result, error)
 
 	manifests map[string]host.Manifest // by product
+	// inForce is what the processes were made of, by product. It belongs to start,
+	// and then to follow.
+	inForce map[string]resources.DriverSpec
 
 	mu        sync.Mutex
 	described map[string]description
 	learned   chan struct{} // closed when another driver was described
+	paths     map[pathsAsked]pathsFound
+}
+
+// pathsAsked and pathsFound remember what pathsOf found: it is asked for each call,
+// and changes when a pool or store does, or a driver says what it is.
+type pathsAsked struct {
+	kind      resources.Kind
+	readWrite bool
+}
+
+type pathsFound struct {
+	changes uint64
+	grants  []host.Grant
 }
 
 // description is what a driver says of itself.
@@ -53,15 +72,27 @@ func (d *drivers) start(ctx context.Context) error {
 			return err
 		}
 		d.recall(record)
+		d.inForce[product] = record.Spec
 		if !record.Spec.Enabled {
 			continue
 		}
-		setup := host.Setup{Grants: d.knownGrants(product), Properties: record.Spec.Properties}
-		if _, err := d.host.Start(ctx, m, setup); err != nil {
-			return fmt.Errorf("starting driver %s: %w", product, err)
+		if err := d.run(ctx, m, record); err != nil {
+			return err
 		}
 	}
 	return d.host.StopUnclaimed(ctx)
+}
+
+// run makes a driver run as its record says.
+func (d *drivers) run(ctx context.Context, m host.Manifest, record *resources.Driver) error {
+	setup := host.Setup{
+		Grants:     append(d.knownGrants(m.Name), d.grantsOf(m.Name, record.Spec.Properties)...),
+		Properties: record.Spec.Properties, Secrets: record.Spec.Secrets,
+	}
+	if _, err := d.host.Start(ctx, m, setup); err != nil {
+		return fmt.Errorf("starting driver %s: %w", m.Name, err)
+	}
+	return nil
 }
 
 // unavailable says why a driver does not answer.
@@ -115,7 +146,7 @@ func (d *drivers) instance(product string) (*host.Instance, error) {
 	if !ok {
 		return nil, &resources.Error{
 			Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
-			Remedy: "enable it: bulkhead driver update " + product,
+			Remedy: "enable it: bulkhead driver update " + product + " --enabled",
 		}
 	}
 	return i, nil
@@ -129,13 +160,30 @@ func (d *drivers) Conn(
 	if err != nil {
 		return nil, "", err
 	}
-	grants := append(d.grantsOf(product, properties), d.sharedGrants(i.Manifest())...)
+	grants := append(d.grantsOf(product, properties), present(d.sharedGrants(i.Manifest()))...)
 	if len(grants) > 0 {
 		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
 			return nil, "", d.blame(product, properties, err)
 		}
 	}
 	return i.Conn(), i.Manifest().Version, nil
+}
+
+// present leaves out what is not there: a pool that was lost is no reason to keep a driver from all others.
+func present(grants []host.Grant) []host.Grant {
+	return slices.DeleteFunc(grants, func(g host.Grant) bool {
+		_, err := os.Lstat(g.Path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+// Console implements actors.Drivers.
+func (d *drivers) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
+	i, err := d.instance(product)
+	if err != nil {
+		return nil, err
+	}
+	return d.host.Dial(ctx, i.Name(), socket)
 }
 
 // blame names the property whose path was refused.
@@ -193,7 +241,9 @@ func (d *drivers) knownGrants(product string) []host.Grant {
 	err := d.state.View(func(v *persistence.View) error {
 		for _, kind := range bound {
 			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
-				grants = append(grants, own(r)...)
+				if r.Metadata().Phase != resources.PhaseFailed { // its paths may never have been given
+					grants = append(grants, own(r)...)
+				}
 				return true
 			})
 			if err != nil {
@@ -234,8 +284,29 @@ const protocolFile = "file"
 
 // pathsOf lists the paths that the ready resources of a kind are kept in.
 func (d *drivers) pathsOf(kind resources.Kind, readWrite bool) []host.Grant {
-	var grants []host.Grant
-	err := d.state.View(func(v *persistence.View) error {
+	asked, changes := pathsAsked{kind, readWrite}, d.state.Changes(kind)
+	d.mu.Lock()
+	last, known := d.paths[asked]
+	learned := d.learned
+	d.mu.Unlock()
+	if known && last.changes == changes {
+		return slices.Clone(last.grants)
+	}
+	grants, err := d.readPaths(kind, readWrite)
+	if err != nil {
+		d.log.Warn("reading paths failed", slog.String("kind", string(kind)), slog.Any("error", err))
+		return grants
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.learned == learned {
+		d.paths[asked] = pathsFound{changes: changes, grants: slices.Clone(grants)}
+	}
+	return grants
+}
+
+func (d *drivers) readPaths(kind resources.Kind, readWrite bool) (grants []host.Grant, err error) {
+	err = d.state.View(func(v *persistence.View) error {
 		return v.Each(kind, map[string]string{"phase": string(resources.PhaseReady)}, func(r resources.Resource) bool {
 			product, properties := operations.DriverOf(r)
 			for _, g := range d.grantsOf(product, properties) {
@@ -246,10 +317,7 @@ func (d *drivers) pathsOf(kind resources.Kind, readWrite bool) []host.Grant {
 			return true
 		})
 	})
-	if err != nil {
-		d.log.Warn("reading paths failed", slog.String("kind", string(kind)), slog.Any("error", err))
-	}
-	return grants
+	return grants, err
 }
 
 const describeTimeout = 10 * time.Second
@@ -264,11 +332,14 @@ func (d *drivers) learn(ctx context.Context, i *host.Instance) error {
 		return fmt.Errorf("asking driver %s for its description: %w", i.Name(), err)
 	}
 	about := describe(reply)
-	d.set(i.Manifest().Name, about)
 	record, err := d.record(i.Manifest().Name)
 	if err != nil {
 		return err
 	}
+	if len(about.properties) == 0 && len(record.Status.Properties) > 0 {
+		return fmt.Errorf("driver %s describes none of its properties any more: what it said before stays", i.Name())
+	}
+	d.set(i.Manifest().Name, about)
 	if reflect.DeepEqual(record.Status.Properties, about.properties) &&
 		reflect.DeepEqual(record.Status.Capabilities, about.capabilities) {
 		return nil
@@ -296,6 +367,7 @@ func (d *drivers) set(product string, about description) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.described[product] = about
+	clear(d.paths)
 	close(d.learned)
 	d.learned = make(chan struct{})
 }
@@ -307,9 +379,12 @@ func (d *drivers) describe(r resources.Resource) resources.Resource {
 		return r
 	}
 	d.mu.Lock()
-	about := d.described[record.Spec.Product]
+	about, known := d.described[record.Spec.Product]
 	d.mu.Unlock()
-	record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	if known { // else the zone still knows what it said of itself before
+		record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	}
+	record.Status.Instances = nil // a change of the record may have written down what ran then
 	i, err := d.instance(record.Spec.Product)
 	if err != nil {
 		return record
@@ -334,7 +409,7 @@ func (d *drivers) describe(r resources.Resource) resources.Resource {
 // regrant gives an instance the paths of the resources bound to it, now that it
 // has said which of its properties name paths.
 func (d *drivers) regrant(ctx context.Context, i *host.Instance) error {
-	grants := d.knownGrants(i.Manifest().Name)
+	grants := present(d.knownGrants(i.Manifest().Name))
 	if len(grants) == 0 {
 		return nil
 	}

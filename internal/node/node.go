@@ -42,6 +42,12 @@ type Config struct {
 	MinimumIsolation sandbox.Level
 	// GuestUID and DataGID are the user of guests and the group of their files.
 	GuestUID, DataGID uint32
+	// CareEvery is how often the health of all resources is looked at; default once a
+	// minute.
+	CareEvery time.Duration
+	// VerifyEvery is how often all of the state on disk is read and checked while the
+	// node runs; default once a day. At each start it is checked anyway.
+	VerifyEvery time.Duration
 	// Limits of the API.
 	Limits api.Limits
 	Log    *slog.Logger
@@ -56,6 +62,7 @@ const (
 	idleAfter     = 10 * time.Second
 	tokenFile     = "token"
 	startTimeout  = time.Minute
+	verifyEvery   = 24 * time.Hour
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -78,6 +85,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.DataGID == 0 {
 		c.DataGID = defaultID
+	}
+	if c.VerifyEvery == 0 {
+		c.VerifyEvery = verifyEvery
 	}
 	if c.BuiltIns == nil {
 		c.BuiltIns = BuiltIns()
@@ -103,10 +113,12 @@ type Node struct {
 	system  *actors.System
 	host    *host.Host
 	drivers *drivers
+	spool   *spool
 	server  *http.Server
 	address net.Addr
 	served  chan error
 	metrics *metrics.Registry
+	chores  chores
 	// token is set when this start made the first one.
 	token string
 }
@@ -137,7 +149,11 @@ func (n *Node) start(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.serve(listener)
+	if err := n.serve(listener); err != nil {
+		return err
+	}
+	n.startChores()
+	return nil
 }
 
 // openState opens what this node has of the zone's state.
@@ -149,7 +165,7 @@ func (n *Node) openState(context.Context) error {
 		Dir: filepath.Join(n.config.DataDir, "state"), Log: n.config.Log.With(slog.String("component", "store")),
 	})
 	if err != nil {
-		return fmt.Errorf("opening the state: %w", err)
+		return n.damaged(fmt.Errorf("opening the state: %w", err))
 	}
 	n.store = store
 	codec, err := persistence.NewCodec(resources.NewVocabulary())
@@ -237,8 +253,8 @@ func (n *Node) firstToken(vocabulary resources.Vocabulary, now time.Time) (strin
 	}
 	bearer := secret.Bearer(token.ID)
 	path := filepath.Join(n.config.DataDir, tokenFile)
-	if err := os.WriteFile(path, []byte(bearer+"\n"), 0o600); err != nil {
-		return "", nil, fmt.Errorf("keeping the first token: %w", err)
+	if err := writeSecret(path, bearer); err != nil {
+		return "", nil, err
 	}
 	return bearer, token, nil
 }
@@ -266,15 +282,19 @@ func builtInRecord(v resources.Vocabulary, b BuiltIn, executable string, now tim
 
 // openHost starts the driver processes, or takes over those that run.
 func (n *Node) openHost(ctx context.Context) error {
-	spool, err := newSpool(filepath.Join(n.config.DataDir, "uploads"), n.config.DataGID)
-	if err != nil {
+	var err error
+	if n.spool, err = newSpool(filepath.Join(n.config.DataDir, "uploads"), n.config.DataGID); err != nil {
+		return err
+	}
+	if err := n.spool.sweep(n.machine, n.config.Log); err != nil {
 		return err
 	}
 	n.drivers = &drivers{
-		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: spool.dir, log: n.config.Log,
+		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: n.spool.dir, log: n.config.Log,
 		propose:   n.log.Propose,
-		manifests: map[string]host.Manifest{}, described: map[string]description{},
-		learned: make(chan struct{}),
+		manifests: map[string]host.Manifest{}, inForce: map[string]resources.DriverSpec{},
+		described: map[string]description{},
+		learned:   make(chan struct{}), paths: map[pathsAsked]pathsFound{},
 	}
 	if os.Geteuid() != 0 {
 		n.drivers.guestUID = uint32(os.Geteuid())
@@ -323,6 +343,9 @@ func (n *Node) openActors(ctx context.Context) error {
 		Node: n.config.Name, Log: n.log, State: n.machine, Codec: n.machine.Codec(),
 		Vocabulary: resources.NewVocabulary(), Drivers: n.drivers, IdleAfter: idleAfter,
 		Logger: n.config.Log.With(slog.String("component", "actors")), Ended: n.operationEnded,
+		CareEvery: n.config.CareEvery,
+		Crashed:   func(kind resources.Kind) { n.metrics.Crashed(string(kind)) },
+		Cared:     func(kind resources.Kind, what actors.Care) { n.metrics.Cared(string(kind), string(what)) },
 	})
 	n.cluster.OnApplied(func(uint64) { n.system.Applied() })
 	if err := n.drivers.start(ctx); err != nil {
@@ -332,6 +355,11 @@ func (n *Node) openActors(ctx context.Context) error {
 }
 
 func (n *Node) operationEnded(op *resources.Operation) {
+	if upload := op.Arguments.Upload; upload != "" {
+		if err := n.spool.Discard(context.Background(), upload); err != nil {
+			n.config.Log.Warn("an upload stays until the next start", slog.Any("error", err))
+		}
+	}
 	n.metrics.OperationEnded(string(op.Target.Kind), op.Action, string(op.Phase), op.EndedAt.Sub(op.CreatedAt))
 }
 
@@ -343,7 +371,7 @@ func (n *Node) FirstToken() string { return n.token }
 
 // Failed receives an error after which the node can't go on: it must be closed
 // and started again.
-func (n *Node) Failed() <-chan error { return n.cluster.Failed() }
+func (n *Node) Failed() <-chan error { return n.chores.failed }
 
 // Served receives when the API is no longer served.
 func (n *Node) Served() <-chan error { return n.served }

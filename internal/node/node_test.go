@@ -42,11 +42,15 @@ type server struct {
 	token string
 }
 
-func start(t *testing.T, dir string) *server {
+func start(t *testing.T, dir string, options ...func(*node.Config)) *server {
 	t.Helper()
-	n, err := node.Start(t.Context(), node.Config{
+	config := node.Config{
 		DataDir: dir, Listen: "127.0.0.1:0", Version: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	}
+	for _, option := range options {
+		option(&config)
+	}
+	n, err := node.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +82,20 @@ func (s *server) close(drivers bool) {
 	s.node = nil
 }
 
+// abandon closes a node that failed, which may say so again.
+func (s *server) abandon() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := s.node.StopDrivers(ctx); err != nil {
+		s.t.Errorf("stopping the drivers: %v", err)
+	}
+	if err := s.node.Close(ctx); err != nil {
+		s.t.Logf("closing the node that failed: %v", err)
+	}
+	s.node = nil
+}
+
 // call sends a request and returns status and body.
 func (s *server) call(method, path string, body any) (int, map[string]any) {
 	s.t.Helper()
@@ -89,12 +107,18 @@ func (s *server) call(method, path string, body any) (int, map[string]any) {
 		}
 		reader = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.node.Address().String()+path, reader)
+	return s.send(method, path, "application/json", reader)
+}
+
+// send sends a request with any content and returns status and body.
+func (s *server) send(method, path, contentType string, content io.Reader) (int, map[string]any) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.node.Address().String()+path, content)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+s.token)
-	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Content-Type", contentType)
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		s.t.Fatal(err)

@@ -151,8 +151,20 @@ func checkText(p *resources.Problems, prop resources.Property, value any) {
 	}
 	re, err := regexp.Compile(`^(?:` + prop.Pattern + `)$`)
 	if err != nil || !re.MatchString(text) {
-		p.Add("bad-format", "must match %s", prop.Pattern)
+		p.Add("bad-format", "%s", form(prop))
 	}
+}
+
+// form says what the text of a property must look like, in the driver's words
+// where it has some: a pattern tells most people nothing.
+func form(prop resources.Property) string {
+	switch {
+	case prop.Description != "":
+		return "does not have the right form: " + prop.Description
+	case prop.PathAccess != "":
+		return "must be an absolute path, such as /srv/bulkhead"
+	}
+	return "must match " + prop.Pattern
 }
 
 func checkNumber(p *resources.Problems, prop resources.Property, value any) {

@@ -73,3 +73,14 @@ func (r *reader) AuditLog(_ context.Context, after resources.Position, limit int
 	})
 	return lines, err
 }
+
+// Repeated implements door.Reader.
+func (r *reader) Repeated(
+	_ context.Context, principal, key string, fingerprint []byte,
+) (op *resources.Operation, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		op, err = v.Repeated(principal, key, fingerprint)
+		return err
+	})
+	return op, err
+}

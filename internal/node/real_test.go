@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +36,7 @@ func inOwnNetwork(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test needs root: it makes network namespaces, bridges and guests")
 	}
+	guestImage(t) // where packages can be downloaded, if it has to be built
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), insideVar+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
@@ -89,25 +92,7 @@ type world struct {
 }
 
 func buildWorld(s *server, image string) *world {
-	w := &world{server: s}
-	s.t.Cleanup(func() {
-		if s.t.Failed() && s.node != nil {
-			w.tearDown()
-		}
-	})
-	pool, store := filepath.Join(s.dir, "pool"), filepath.Join(s.dir, "images")
-	for _, d := range []string{pool, store} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	w.add("hosts", "host", map[string]any{"driver": "bulkhead/qemuhypervisor"})
-	w.add("pools", "pool", map[string]any{"driver": "bulkhead/filestorage", "properties": map[string]any{"path": pool}})
-	w.add("image-stores", "images", map[string]any{
-		"driver": "bulkhead/directoryimages", "properties": map[string]any{"path": store, "allowPaths": filepath.Dir(image)},
-	})
-	template := w.add("templates", "guest", map[string]any{"format": "raw", "file": image})
-	network := w.add("networks", "net", map[string]any{"driver": "bulkhead/bridgenetwork", "cidr": "10.77.0.0/24"})
+	w, template, network := newGround(s, image, "10.77.0.0/24")
 	w.machine = w.add("machines", "web", map[string]any{
 		"cpus": 1, "memoryBytes": 256 << 20, "root": map[string]any{"templateId": template},
 		"nics": []map[string]any{{"networkId": network}},
@@ -199,7 +184,66 @@ func TestAGuestOutlivesServerAndDrivers(t *testing.T) {
 	if page := w.fetch(time.Minute); page == before {
 		t.Errorf("after a reboot the guest still answers %q", page)
 	}
+	w.losePool()
+	w.killDrivers()
+	w.killGuest()
+	w.await("machines/"+w.machine, "stopped")
+	status, op = w.call("POST", "/v1/machines/"+w.machine+"/actions/start?wait=60s", nil)
+	if status != http.StatusAccepted || op["phase"] != "succeeded" {
+		t.Errorf("starting the machine whose guest was killed: %d %v", status, op)
+	}
+	w.fetch(time.Minute)
 	w.tearDown()
+}
+
+// losePool takes the directory of a pool away that nobody uses: nobody else may notice.
+func (w *world) losePool() {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "lost")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	w.add("pools", "lost", map[string]any{"driver": "bulkhead/filestorage", "properties": map[string]any{"path": path}})
+	if err := os.RemoveAll(path); err != nil {
+		w.t.Fatal(err)
+	}
+	w.ids = slices.Delete(w.ids, len(w.ids)-1, len(w.ids))
+}
+
+// killGuest kills the machine's QEMU, as the kernel does when it is out of memory.
+func (w *world) killGuest() {
+	w.t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, path := range processes {
+		line, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(line, []byte("qemu-system")) || !bytes.Contains(line, []byte(w.machine)) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			w.t.Fatalf("killing the guest: %v", err)
+		}
+		return
+	}
+	w.t.Fatal("no guest runs")
+}
+
+// await waits until a resource is in a phase.
+func (w *world) await(path, phase string) {
+	w.t.Helper()
+	var r map[string]any
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		if _, r = w.call("GET", "/v1/"+path, nil); r["phase"] == phase {
+			return
+		}
+	}
+	w.t.Fatalf("%s never became %s: %v", path, phase, r)
 }
 
 // killDrivers kills every driver process of the server.

@@ -7,20 +7,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 )
 
 func (n *Node) serve(listener net.Listener) error {
-	spool, err := newSpool(filepath.Join(n.config.DataDir, "uploads"), n.config.DataGID)
-	if err != nil {
-		return err
-	}
 	log := n.config.Log.With(slog.String("component", "api"))
 	a, err := api.New(api.Options{
-		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: spool, Backups: n,
+		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: n.spool, Backups: n,
 		Reader:  &reader{machine: n.machine, engine: n.system.Engine(), drivers: n.drivers},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})
@@ -47,8 +43,9 @@ func (n *Node) Ready(ctx context.Context) error {
 // Drivers and guests run on.
 func (n *Node) Close(ctx context.Context) error {
 	var errs []error
+	n.chores.end()
 	if n.server != nil {
-		errs = append(errs, n.server.Shutdown(ctx))
+		errs = append(errs, n.stopServing(ctx))
 	}
 	if n.system != nil {
 		errs = append(errs, n.system.Stop(ctx))
@@ -63,6 +60,27 @@ func (n *Node) Close(ctx context.Context) error {
 		errs = append(errs, n.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// servingGrace is how long requests may go on when the node closes, at most half of
+// the time there is: what reads the state must have let go of it before it closes.
+const servingGrace = 10 * time.Second
+
+// stopServing lets requests end, and cuts those off that do not: one that a caller
+// does not read the answer of never would.
+func (n *Node) stopServing(ctx context.Context) error {
+	grace := servingGrace
+	if end, bounded := ctx.Deadline(); bounded {
+		grace = min(grace, time.Until(end)/2)
+	}
+	patience, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	err := n.server.Shutdown(patience)
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	n.config.Log.Warn("requests that did not end in time are cut off")
+	return n.server.Close()
 }
 
 // StopDrivers ends the driver processes too, in the reverse order of their start.

@@ -82,6 +82,10 @@ func (p *proposer) Propose(ctx context.Context, cmd persistence.Command) (persis
 		propose = p.node.ProposeReserved
 	}
 	answer, err := propose(ctx, data)
+	var low *cluster.DiskLowError
+	if errors.As(err, &low) && p.deletes(cmd) {
+		answer, err = p.node.ProposeReserved(ctx, data)
+	}
 	if err != nil {
 		return persistence.Result{}, clusterError(err)
 	}
@@ -96,14 +100,27 @@ func (p *proposer) Propose(ctx context.Context, cmd persistence.Command) (persis
 // when the disk is too full for others.
 func finishes(cmd persistence.Command) bool {
 	switch c := cmd.(type) {
-	case *persistence.Commit, *persistence.Resolve, *persistence.Compact, *persistence.Place, *persistence.Suspend:
+	case *persistence.Commit, *persistence.Resolve, *persistence.Compact, *persistence.Place, *persistence.Suspend,
+		*persistence.Bootstrap: // a server that can't start finishes nothing
 		return true
 	case *persistence.Submit:
 		return c.Fence != nil // asked for by an operation that was taken in before
-	case *persistence.Bootstrap:
-		return false
 	}
 	return false
+}
+
+// deletes reports whether a command asks for a deletion.
+func (p *proposer) deletes(cmd persistence.Command) bool {
+	s, ok := cmd.(*persistence.Submit)
+	if !ok {
+		return false
+	}
+	r, err := p.codec.Open(s.Operation)
+	if err != nil {
+		return false
+	}
+	op, ok := r.(*resources.Operation)
+	return ok && op.Action == "delete"
 }
 
 // clusterError gives the errors of the cluster their class.

@@ -1,25 +1,56 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
+
+	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
 )
 
 // backupCommand backs a zone up. Making a server from a backup needs no server:
 // the program adds that command itself.
 func (a *app) backupCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "backup", Short: "Back the zone up"})
-	cmd.AddCommand(&cobra.Command{
+	create := &cobra.Command{
 		Use:   "create <file>",
 		Short: "Write the whole state of the zone to a file, while it goes on",
 		Long: "Write the whole state of the zone to a file, while it goes on. The file appears once it is whole.\n" +
 			"It holds what the server's own data directory holds: keep it as safe.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.createBackup(cmd, args[0]) },
-	})
+		Args: exactly(1, "<file>"),
+	}
+	create.Flags().Bool("force", false, "write over a file that is there")
+	create.RunE = func(cmd *cobra.Command, args []string) error {
+		force, _ := cmd.Flags().GetBool("force")
+		if err := vacant(args[0], force); err != nil {
+			return err
+		}
+		return a.createBackup(cmd, args[0])
+	}
+	cmd.AddCommand(create)
 	return cmd
+}
+
+// vacant makes sure that a file can be made at path and that none is lost by it.
+func vacant(path string, force bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return usage(path+" is no plain file", "name the file to write")
+	case err == nil && !force:
+		return Conflict(path+" is there already", "choose another name, or write over it with --force")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return wrong(err)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+		return usage("there is no directory "+filepath.Dir(path), "make it, or choose another place for the backup")
+	}
+	return nil
 }
 
 // privately is the mode of a backup: it holds digests of tokens and user data.
@@ -32,15 +63,18 @@ func (a *app) createBackup(cmd *cobra.Command, path string) error {
 	}
 	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(privately))
 	if err != nil {
-		return fmt.Errorf("writing the backup: %w", err)
+		return backupFailure(err)
 	}
 	defer file.Cleanup() //nolint:errcheck // removes what was not finished
 	n, err := c.Download(cmd.Context(), "/v1/backup", file)
+	if exitCode(err) == exitGeneric && !isProblem(err) {
+		return backupFailure(err)
+	}
 	if err != nil {
 		return err
 	}
 	if err := file.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("writing the backup: %w", err)
+		return backupFailure(err)
 	}
 	_, err = fmt.Fprintf(
 		cmd.OutOrStdout(),
@@ -50,4 +84,14 @@ func (a *app) createBackup(cmd *cobra.Command, path string) error {
 		path,
 	)
 	return err
+}
+
+func backupFailure(err error) error {
+	return Failed("writing the backup: "+err.Error(),
+		"see that you may write there and that there is room, or choose another place")
+}
+
+func isProblem(err error) bool {
+	_, ok := errors.AsType[*client.Problem](err)
+	return ok
 }

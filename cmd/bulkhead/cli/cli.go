@@ -41,7 +41,8 @@ func New(version string) *cobra.Command {
 			"Commands are noun and verb: bulkhead machine list. Where an id is wanted, a name will do.\n" +
 			"Changes are operations: they are shown while they run; Ctrl-C leaves them running.\n\n" +
 			"Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 4 conflict, 5 not allowed, 6 no room,\n" +
-			"7 not reachable or too late, 130 interrupted.",
+			"7 not reachable or too late, 8 an operator is needed, 130 interrupted.\n\n" +
+			"Log in once with 'bulkhead login', or set " + envURL + " and " + envToken + ", which win over it.",
 		SilenceErrors: true, SilenceUsage: true,
 	})
 	root.PersistentFlags().StringVar(&a.context, "context", "", "context to use instead of the current one")
@@ -63,7 +64,9 @@ func New(version string) *cobra.Command {
 		a.backupCommand(),
 		a.loginCommand(),
 		a.contextCommand(),
+		a.versionCommand(),
 	)
+	a.naming(root)
 	return root
 }
 
@@ -73,6 +76,19 @@ func (a *app) checkOutput() error {
 		return nil
 	}
 	return usage("--output: must be table, json or yaml, not "+a.output, "")
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version of this program", Args: exactly(0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.output != formatTable {
+				return encode(cmd.OutOrStdout(), a.output, map[string]any{"version": a.version})
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "bulkhead version "+a.version)
+			return err
+		},
+	}
 }
 
 // connect makes the client, once.

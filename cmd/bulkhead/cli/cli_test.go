@@ -38,7 +38,7 @@ func newSite(t *testing.T, hold bool) *site {
 	z.Hold = hold
 	log := slog.New(slog.DiscardHandler)
 	a, err := api.New(api.Options{
-		Version: "test", Reader: z, Engine: z, Drivers: z, Health: z, Uploads: z, Log: log,
+		Version: "test", Reader: z, Engine: z, Drivers: z, Health: z, Uploads: z, Backups: z, Log: log,
 		Streams: api.Streams{Heartbeat: 50 * time.Millisecond},
 	})
 	if err != nil {

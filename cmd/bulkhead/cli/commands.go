@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,8 +30,8 @@ func (a *app) kindCommand(k kind) *cobra.Command {
 	}
 	if k.suspendable {
 		cmd.AddCommand(
-			a.suspendCommand(k, "suspend-work", "Hold back work on a "+k.name+": operations queue until it is resumed"),
-			a.suspendCommand(k, "resume-work", "Let work on a "+k.name+" go on"))
+			a.suspendCommand(k, "suspend-work", "Hold back work on "+k.one()+": operations queue until it is resumed"),
+			a.suspendCommand(k, "resume-work", "Let work on "+k.one()+" go on"))
 	}
 	switch k.name {
 	case "machine":
@@ -43,6 +45,12 @@ func (a *app) kindCommand(k kind) *cobra.Command {
 // changing adds what all commands have that change something.
 func changing(cmd *cobra.Command) {
 	cmd.Flags().Bool("no-wait", false, "do not wait for the operation to end")
+	waiting(cmd)
+}
+
+// waiting adds what all commands have that wait for an operation.
+func waiting(cmd *cobra.Command) {
+	cmd.Flags().Var(new(span), "timeout", "wait no longer than this for the operation, which goes on; 0 = for ever")
 }
 
 // oneTarget makes the skeleton of a command on one resource.
@@ -52,6 +60,9 @@ func (a *app) oneTarget(k kind, verb, short string) *cobra.Command {
 		ValidArgsFunction: a.completeTarget(k.name, false),
 	}
 }
+
+// Exactly demands a number of arguments; what names them, if there is one.
+func Exactly(n int, what string) cobra.PositionalArgs { return exactly(n, what) }
 
 // exactly demands a number of arguments.
 func exactly(n int, what string) cobra.PositionalArgs {
@@ -68,7 +79,7 @@ func exactly(n int, what string) cobra.PositionalArgs {
 
 func (a *app) deleteCommand(k kind) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete <name|id>...", Short: "Delete " + k.plural, ValidArgsFunction: a.completeTarget(k.name, true),
+		Use: "delete <name|id>...", Short: "Delete " + words(k.plural), ValidArgsFunction: a.completeTarget(k.name, true),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage(fmt.Sprintf("'%s' needs at least one name or id", cmd.CommandPath()), "")
@@ -78,14 +89,60 @@ func (a *app) deleteCommand(k kind) *cobra.Command {
 	}
 	changing(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		for _, name := range args {
-			if err := a.change(cmd, k, name, http.MethodDelete, "", nil); err != nil {
-				return err
-			}
+		if len(args) == 1 {
+			return a.change(cmd, k, args[0], http.MethodDelete, "", nil)
 		}
-		return nil
+		return a.deleteAll(cmd, k, args)
 	}
 	return cmd
+}
+
+// deleteAll deletes one after the other, also after some that could not be: each
+// failure is explained where it happens.
+func (a *app) deleteAll(cmd *cobra.Command, k kind, names []string) error {
+	var failed []string
+	code := 0
+	for i, name := range names {
+		err := a.change(cmd, k, name, http.MethodDelete, "", nil)
+		if err == nil {
+			continue
+		}
+		if hopeless(err) {
+			if left := names[i+1:]; len(left) > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "Not tried any more: %s\n", clean(strings.Join(left, " ")))
+			}
+			return err
+		}
+		if p, ok := errors.AsType[*client.Problem](err); ok {
+			a.name(cmd.Context(), p)
+		}
+		explain(cmd.ErrOrStderr(), err, styleOf(cmd.ErrOrStderr()))
+		if len(failed) > 0 && code != exitCode(err) {
+			code = exitGeneric
+		} else {
+			code = exitCode(err)
+		}
+		failed = append(failed, name)
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return &Failure{
+		Message: fmt.Sprintf("%d of %d %s were not deleted: %s",
+			len(failed), len(names), words(k.plural), strings.Join(failed, " ")),
+		Code: code,
+	}
+}
+
+// hopeless reports whether what comes next would fail in the same way.
+func hopeless(err error) bool {
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		return p.Class == "unauthenticated"
+	}
+	if _, ok := errors.AsType[*client.Unreachable](err); ok {
+		return true
+	}
+	return exitCode(err) == exitInterrupted
 }
 
 // change asks for something of one resource and follows it.

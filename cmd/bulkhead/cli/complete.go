@@ -28,7 +28,7 @@ func (a *app) completeFlag(cmd *cobra.Command, f field) {
 	switch {
 	case len(f.choices) > 0:
 		with = cobra.FixedCompletions(f.choices, cobra.ShellCompDirectiveNoFileComp)
-	case f.as == asReference || f.as == asReferences || f.as == asNics:
+	case f.kind != "":
 		with = func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 			return a.completeNames(cmd, f.kind, begun)
 		}

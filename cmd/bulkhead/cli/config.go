@@ -27,6 +27,8 @@ const (
 	envURL    = "BULKHEAD_URL"
 	envToken  = "BULKHEAD_TOKEN"
 	envConfig = "BULKHEAD_CONFIG"
+	// envPlain, set to 1, lets envURL send the token unencrypted.
+	envPlain = "BULKHEAD_PLAIN_HTTP"
 )
 
 func configPath() (string, error) {
@@ -85,7 +87,8 @@ func (c config) save() error {
 // current context.
 func (c config) find(name string) (zoneContext, error) {
 	if u := os.Getenv(envURL); u != "" && name == "" {
-		return zoneContext{URL: u, Token: os.Getenv(envToken)}, nil
+		plain := os.Getenv(envPlain) == "1"
+		return zoneContext{URL: u, Token: os.Getenv(envToken)}, checkTransport(u, plain, "set "+envPlain+"=1")
 	}
 	if name == "" {
 		name = c.Current

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ func (a *app) createCommand(k kind) *cobra.Command {
 	if k.named {
 		use = "create <name>"
 	}
-	cmd := &cobra.Command{Use: use, Short: "Create a " + k.name, Args: atMostOne}
+	cmd := &cobra.Command{Use: use, Short: "Create " + k.one(), Args: atMostOne}
 	changing(cmd)
 	a.declare(cmd, k.create)
 	cmd.Flags().StringArray("label", nil, "label, key=value")
@@ -142,7 +143,7 @@ func (a *app) plan(cmd *cobra.Command, k kind, body map[string]any) error {
 		return encode(cmd.OutOrStdout(), a.output, p)
 	}
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "To create this %s:\n", k.name)
+	fmt.Fprintf(w, "To create this %s:\n", words(k.name))
 	steps, _ := p["steps"].([]any)
 	for i, s := range steps {
 		fmt.Fprintf(w, "  %d. %s\n", i+1, clean(show(s)))
@@ -171,19 +172,34 @@ func (a *app) plan(cmd *cobra.Command, k kind, body map[string]any) error {
 }
 
 func (a *app) updateCommand(k kind) *cobra.Command {
-	cmd := a.oneTarget(k, "update", "Change a "+k.name)
+	cmd := a.oneTarget(k, "update", "Change "+k.one())
 	changing(cmd)
-	a.declare(cmd, k.update)
+	fields := clearing(k.update)
+	cmd.Long = aboutUpdates(cmd.Short, fields)
+	a.declare(cmd, fields)
 	cmd.Flags().String("name", "", "new name")
 	cmd.Flags().StringArray("label", nil, "label to set, key=value; key- takes one away")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		body, err := a.patchBody(cmd, k.update)
+		body, err := a.patchBody(cmd, fields)
 		if err != nil {
 			return err
 		}
 		return a.change(cmd, k, args[0], http.MethodPatch, "", body)
 	}
 	return cmd
+}
+
+// aboutUpdates is the help of a command that changes settings.
+func aboutUpdates(short string, fields []field) string {
+	if len(fields) == 0 {
+		return short + ". What is not given stays as it is."
+	}
+	about := short + ". What is not given stays as it is; a list is replaced as a whole.\n" +
+		"An empty value takes a setting away, as in --" + fields[0].flag + " ''"
+	if slices.ContainsFunc(fields, func(f field) bool { return f.as == asProperties }) {
+		about += "; key=null takes a property away"
+	}
+	return about + "."
 }
 
 func (a *app) patchBody(cmd *cobra.Command, fields []field) (map[string]any, error) {

@@ -26,7 +26,7 @@ func (a *app) eventCommand() *cobra.Command {
 	}
 	a.declare(watch, fields)
 	watch.Flags().String("since", "", "begin after this revision or position; from now on if not given")
-	watch.Flags().Int("count", 0, "stop after this many; 0 = never")
+	watch.Flags().Var(new(amount), "count", "stop after this many; 0 = never")
 	watch.RunE = func(cmd *cobra.Command, _ []string) error { return a.watch(cmd, fields) }
 	cmd.AddCommand(watch)
 	return cmd
@@ -46,7 +46,7 @@ func (a *app) watch(cmd *cobra.Command, fields []field) error {
 		query.Set(name, show(v))
 	}
 	since, _ := cmd.Flags().GetString("since")
-	count, _ := cmd.Flags().GetInt("count")
+	count := amountOf(cmd, "count")
 	seen := 0
 	var broken error
 	err = c.Events(cmd.Context(), query, since, func(e client.Event) bool {
@@ -102,40 +102,35 @@ func (a *app) printEvent(w io.Writer, e client.Event) error {
 func (a *app) auditCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "audit", Short: "The audit log: who asked for what"})
 	list := &cobra.Command{Use: "list", Short: "List the audit log", Args: exactly(0, "")}
-	list.Flags().Int("limit", 0, "show no more than this many; 0 = all")
-	list.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.connect()
-		if err != nil {
-			return err
-		}
-		limit, _ := cmd.Flags().GetInt("limit")
-		lines := []any{}
-		t := table{
-			style: styleOf(cmd.OutOrStdout()),
-			head:  []string{"AT", "WHO", "FROM", "ACTION", "KIND", "TARGET", "DECISION"},
-		}
-		err = c.List(cmd.Context(), "/v1/audit", nil, func(o client.Object) bool {
-			lines = append(lines, o)
-			t.add(
-				moment(o, "at").UTC().Format(time.RFC3339),
-				text(o, "principal"),
-				text(o, "source"),
-				text(o, "action"),
-				text(o, "target.kind"),
-				text(o, "target.id"),
-				text(o, "decision"),
-			)
-			return limit == 0 || len(lines) < limit
-		})
-		if err != nil {
-			return err
-		}
-		if a.output != formatTable {
-			return encode(cmd.OutOrStdout(), a.output, lines)
-		}
-		t.print(cmd.OutOrStdout())
-		return nil
-	}
+	newestFirst(list)
+	list.RunE = func(cmd *cobra.Command, _ []string) error { return a.listAudit(cmd) }
 	cmd.AddCommand(list)
 	return cmd
+}
+
+func (a *app) listAudit(cmd *cobra.Command) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	lines, err := a.gather(cmd, c, "/v1/audit", url.Values{})
+	if err != nil {
+		return err
+	}
+	if a.output != formatTable {
+		return encode(cmd.OutOrStdout(), a.output, lines)
+	}
+	t := table{
+		style: styleOf(cmd.OutOrStdout()),
+		head:  []string{"AT", "WHO", "FROM", "ACTION", "KIND", "TARGET", "DECISION"},
+	}
+	for _, line := range lines {
+		o, _ := line.(map[string]any)
+		t.add(
+			moment(o, "at").UTC().Format(time.RFC3339), text(o, "principal"), text(o, "source"), text(o, "action"),
+			text(o, "target.kind"), text(o, "target.id"), text(o, "decision"),
+		)
+	}
+	t.print(cmd.OutOrStdout())
+	return nil
 }

@@ -19,16 +19,32 @@ const (
 	exitDenied      = 5
 	exitCapacity    = 6
 	exitUnavailable = 7
+	exitOperator    = 8
 	exitInterrupted = 130 // as shells say it
 )
 
-// usageError is a mistake in how the command was called.
-type usageError struct{ message, remedy string }
+// Failure is a mistake in how the command was called, or something else that the
+// command line itself finds and knows a remedy for.
+type Failure struct {
+	Message string
+	Remedy  string
+	// Code is the exit code.
+	Code int
+}
 
 // Error returns what is wrong.
-func (e *usageError) Error() string { return e.message }
+func (e *Failure) Error() string { return e.Message }
 
-func usage(message, remedy string) error { return &usageError{message, remedy} }
+// Usage is a mistake in how a command was called; remedy may be empty.
+func Usage(message, remedy string) error { return &Failure{message, remedy, exitUsage} }
+
+// Conflict says that something else is in the way; remedy may be empty.
+func Conflict(message, remedy string) error { return &Failure{message, remedy, exitConflict} }
+
+// Failed says that something did not work; remedy may be empty.
+func Failed(message, remedy string) error { return &Failure{message, remedy, exitGeneric} }
+
+func usage(message, remedy string) error { return Usage(message, remedy) }
 
 // detachedError says that the user left while an operation goes on. What to do
 // next was printed.
@@ -45,8 +61,8 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[detachedError](err); ok || errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
-		return exitUsage
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Code
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok {
 		return classCode(p.Class)
@@ -56,6 +72,10 @@ func exitCode(err error) int {
 	}
 	return exitGeneric
 }
+
+// classOperator is not a class of the zone: an operation that needs an operator
+// has a failure of any class.
+const classOperator = "needs-operator"
 
 func classCode(class string) int {
 	switch class {
@@ -71,6 +91,8 @@ func classCode(class string) int {
 		return exitCapacity
 	case "throttled", "unavailable", "timeout", "unknown":
 		return exitUnavailable
+	case classOperator:
+		return exitOperator
 	}
 	return exitGeneric
 }
@@ -81,8 +103,8 @@ func explain(w io.Writer, err error, style style) {
 		return
 	}
 	fmt.Fprintf(w, "%s %s\n", style.bad("Error:"), clean(err.Error()))
-	if u, ok := errors.AsType[*usageError](err); ok {
-		remedy(w, u.remedy)
+	if f, ok := errors.AsType[*Failure](err); ok {
+		remedy(w, f.Remedy)
 		return
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
@@ -94,16 +116,39 @@ func explain(w io.Writer, err error, style style) {
 		return
 	}
 	for _, f := range p.Errors {
+		if f.Message == "" || strings.HasSuffix(p.Detail, f.Message) {
+			fmt.Fprintf(w, "  in %s\n", fieldName(f))
+			continue
+		}
 		fmt.Fprintf(w, "  %s %s\n", fieldName(f), clean(f.Message))
 	}
 	explainReasons(w, p.Reasons, style)
-	if p.Resource != nil && p.Resource.ID != "" {
-		fmt.Fprintf(w, "  about %s %s\n", p.Resource.Kind, p.Resource.ID)
+	if r := p.Resource; r != nil && r.ID != "" && !strings.Contains(p.Detail, r.ID) {
+		fmt.Fprintf(w, "  about %s %s\n", clean(r.Kind), clean(r.Name()))
 	}
-	remedy(w, p.Help)
+	remedy(w, adviceOn(p))
 	if p.RequestID != "" {
 		fmt.Fprintf(w, "(%s, request %s)\n", clean(p.Code), clean(p.RequestID))
 	}
+}
+
+// adviceOn is what to do about a problem. What the zone says of tokens is meant
+// for programs.
+func adviceOn(p *client.Problem) string {
+	if p.Class == "unauthenticated" {
+		return "log in with 'bulkhead login <url>', or set " + envToken + " to a token that is valid; an admin makes " +
+			"another with 'bulkhead token create'"
+	}
+	return p.Help
+}
+
+// sentence makes a text one that another can follow.
+func sentence(text string) string {
+	text = strings.TrimSpace(text)
+	if text == "" || strings.ContainsAny(text[len(text)-1:], ".!?") {
+		return text
+	}
+	return text + "."
 }
 
 // fieldName writes a JSON pointer the way people name fields.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,8 +45,10 @@ func (v *flagValue) Type() string {
 		return "number"
 	case asSwitch:
 		return "bool"
-	case asReference, asReferences:
+	case asReference, asReferences, asDriver:
 		return v.field.kind
+	case asAddress:
+		return "address"
 	case asContent:
 		return "file"
 	case asProperties:
@@ -54,7 +57,9 @@ func (v *flagValue) Type() string {
 		return "network"
 	case asTime:
 		return "time"
-	case asText, asList:
+	case asList:
+		return "list"
+	case asText, asWords:
 	}
 	return "text"
 }
@@ -81,19 +86,55 @@ func (a *app) collect(ctx context.Context, cmd *cobra.Command, fields []field, b
 		if !flag.Changed {
 			continue
 		}
-		v, err := a.read(ctx, cmd.InOrStdin(), f, flag.Value.(*flagValue).given)
+		given := flag.Value.(*flagValue).given
+		if v, ok := cleared(f, given); ok {
+			put(body, f.path, v)
+			continue
+		}
+		v, err := a.read(ctx, cmd.InOrStdin(), f, given)
 		if err != nil {
 			return inFlag(f.flag, err)
 		}
-		put(body, f.path, v)
+		put(body, f.pathFor(given[len(given)-1]), v)
 	}
 	return nil
 }
 
+// pathFor is where a value goes: a reserved address has a place of its own.
+func (f field) pathFor(text string) string {
+	if f.as == asAddress && !numeric(text) {
+		return f.path + "Id"
+	}
+	return f.path
+}
+
+// numeric reports whether a text is an IP address, or is meant to be one.
+func numeric(text string) bool {
+	return strings.Trim(text, "0123456789.") == "" || strings.Contains(text, ":")
+}
+
+// cleared is the value of a setting that was given as nothing: what the zone takes
+// for "not set". Not every flag can be given so.
+func cleared(f field, given []string) (any, bool) {
+	if !f.clears || strings.Join(given, "") != "" {
+		return nil, false
+	}
+	switch f.as {
+	case asList:
+		return []string{}, true
+	case asSize, asNumber, asDecimal:
+		return 0, true
+	case asText, asReference:
+		return "", true
+	default:
+		return nil, false
+	}
+}
+
 // inFlag says which flag an error is about. What the zone says stays as it is.
 func inFlag(flag string, err error) error {
-	if u, ok := err.(*usageError); ok { //nolint:errorlint // only one made right here
-		return usage("--"+flag+": "+u.message, u.remedy)
+	if f, ok := err.(*Failure); ok { //nolint:errorlint // only one made right here
+		return usage("--"+flag+": "+f.Message, f.Remedy)
 	}
 	return err
 }
@@ -104,31 +145,44 @@ func wrong(err error) error { return usage(err.Error(), "") }
 func (a *app) read(ctx context.Context, stdin io.Reader, f field, given []string) (any, error) {
 	last := given[len(given)-1]
 	switch f.as {
+	case asReference, asReferences, asNics, asDriver, asAddress:
+		return a.refer(ctx, f, given)
 	case asSize:
 		n, err := parseSize(last)
 		if err != nil {
 			return nil, wrong(err)
 		}
 		return n, nil
-	case asReference:
-		return a.resolve(ctx, f.kind, last)
-	case asReferences:
-		return a.resolveAll(ctx, f.kind, given)
 	case asContent:
 		return readContent(stdin, last)
 	case asProperties:
 		return readProperties(given)
-	case asNics:
-		return a.readNics(ctx, given)
 	case asTime:
 		return readTime(a.now(), last)
 	case asList:
-		return given, nil
+		return slices.DeleteFunc(given, func(s string) bool { return s == "" }), nil
 	case asNumber, asDecimal, asSwitch:
 		return readScalar(f, last)
-	case asText:
+	case asText, asWords:
 	}
 	return last, nil
+}
+
+// refer turns what was said of other resources into what goes into a body.
+func (a *app) refer(ctx context.Context, f field, given []string) (any, error) {
+	last := given[len(given)-1]
+	switch f.as {
+	case asReferences:
+		return a.resolveAll(ctx, f.kind, given)
+	case asNics:
+		return a.readNics(ctx, given)
+	case asDriver:
+		return a.product(ctx, last)
+	case asAddress:
+		return a.addressOrID(ctx, last)
+	default:
+		return a.resolve(ctx, f.kind, last)
+	}
 }
 
 func readScalar(f field, text string) (any, error) {
@@ -204,7 +258,15 @@ func readProperties(given []string) (map[string]any, error) {
 	return m, nil
 }
 
-// readNics reads network[,address=IP].
+// addressOrID is an IP address as it is, or the id of a reserved one.
+func (a *app) addressOrID(ctx context.Context, text string) (string, error) {
+	if numeric(text) {
+		return text, nil
+	}
+	return a.resolve(ctx, "address", text)
+}
+
+// readNics reads network[,address=ADDRESS].
 func (a *app) readNics(ctx context.Context, given []string) ([]any, error) {
 	var nics []any
 	for _, text := range given {
@@ -217,9 +279,12 @@ func (a *app) readNics(ctx context.Context, given []string) ([]any, error) {
 		if more {
 			address, ok := strings.CutPrefix(rest, "address=")
 			if !ok {
-				return nil, usage("must be network or network,address=IP, not "+strconv.Quote(text), "")
+				return nil, usage("must be network or network,address=ADDRESS, not "+strconv.Quote(text), "")
 			}
-			nic["address"] = address
+			at := field{path: "address", as: asAddress}.pathFor(address)
+			if nic[at], err = a.addressOrID(ctx, address); err != nil {
+				return nil, err
+			}
 		}
 		nics = append(nics, nic)
 	}

@@ -1,5 +1,10 @@
 package cli
 
+import (
+	"slices"
+	"strings"
+)
+
 // shape says how a flag is read and written into a body.
 type shape int
 
@@ -14,8 +19,11 @@ const (
 	asReferences       // several of them
 	asContent          // name of a local file -> what is in it; - is standard input
 	asProperties       // key=value, repeated; key=@file for what is in a file
-	asNics             // network[,address=IP], repeated
+	asNics             // network[,address=ADDRESS], repeated
 	asTime             // a time, or how long from now: 24h
+	asWords            // text that may be long
+	asDriver           // product or name of a driver -> product
+	asAddress          // an IP, or name or id of a reserved address
 )
 
 // field is one thing that can be given with a flag.
@@ -27,13 +35,31 @@ type field struct {
 	kind    string // of what is referred to
 	choices []string
 	usage   string
+	// clears is set where giving nothing, '', takes the setting away.
+	clears bool
+}
+
+// clearing is fields as they are on an update.
+func clearing(fields []field) []field {
+	all := slices.Clone(fields)
+	for i := range all {
+		all[i].clears = true
+	}
+	return all
+}
+
+// driverFilter selects what is bound to a driver.
+func driverFilter(usage string) field {
+	return field{flag: "driver", path: "driver", as: asDriver, kind: "driver", usage: usage}
 }
 
 // column is one column of a list.
 type column struct {
 	head string
 	path string
-	as   shape  // asText, asSize, asReference or asTime
+	// or is shown where there is nothing at path.
+	or   string
+	as   shape  // asText, asWords, asSize, asReference or asTime
 	kind string // of what is referred to
 }
 
@@ -51,6 +77,8 @@ type kind struct {
 	name   string // as in the API
 	plural string // in paths
 	short  string
+	// newestFirst is set for lists that grow for ever.
+	newestFirst bool
 	// columns between NAME and PHASE.
 	columns []column
 	filters []field
@@ -66,6 +94,17 @@ type kind struct {
 	suspendable bool
 	deletable   bool
 	actions     []action
+}
+
+// words is the name of a kind as people write it.
+func words(kindName string) string { return strings.ReplaceAll(kindName, "-", " ") }
+
+// one is one of a kind, with its article.
+func (k kind) one() string {
+	if strings.ContainsRune("aeiou", rune(k.name[0])) {
+		return "an " + words(k.name)
+	}
+	return "a " + words(k.name)
 }
 
 func (k kind) path() string { return "/v1/" + k.plural }
@@ -84,7 +123,7 @@ func reference(flag, path, kind, usage string) field {
 }
 
 func driverField() field {
-	return field{flag: "driver", path: "spec.driver", as: asText, usage: "driver, vendor/name"}
+	return field{flag: "driver", path: "spec.driver", as: asDriver, kind: "driver", usage: "driver: its product or name"}
 }
 
 func nameColumn(head, path, kind string) column {

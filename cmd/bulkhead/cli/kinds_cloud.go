@@ -1,6 +1,8 @@
 package cli
 
 func networkKind() kind {
+	modes := []string{"nat", "isolated", "bridged"}
+	servers := field{flag: "dns-server", path: "spec.dnsServers", as: asList, usage: "upstream name server"}
 	return kind{
 		name: "network", plural: "networks", short: "Networks that connect machines", named: true, planned: true,
 		suspendable: true, deletable: true,
@@ -8,13 +10,13 @@ func networkKind() kind {
 			textColumn("CIDR", "spec.cidr"), textColumn("MODE", "spec.mode"), textColumn("GATEWAY", "status.gateway"),
 			textColumn("DRIVER", "spec.driver"),
 		},
-		filters: []field{{flag: "driver", path: "driver", usage: "only networks of this driver"}},
+		filters: []field{driverFilter("only networks of this driver")},
 		create: []field{
 			driverField(),
 			{flag: "cidr", path: "spec.cidr", usage: "address range, such as 10.20.0.0/24"},
-			{flag: "mode", path: "spec.mode", choices: []string{"nat", "isolated"}, usage: "nat or isolated"},
+			{flag: "mode", path: "spec.mode", choices: modes, usage: "nat or isolated; bridged where the driver can"},
 			{flag: "gateway", path: "spec.gateway", usage: "gateway; the first address if not given"},
-			{flag: "dns-server", path: "spec.dnsServers", as: asList, usage: "upstream name server"},
+			servers,
 			{flag: "domain", path: "spec.domain", usage: "DNS domain of the machines"},
 			{flag: "mtu", path: "spec.mtu", as: asNumber, usage: "largest packet in bytes"},
 			{flag: "no-dhcp", path: "spec.noDhcp", as: asSwitch, usage: "hand out no addresses"},
@@ -22,6 +24,7 @@ func networkKind() kind {
 			properties(),
 		},
 		required: []string{"driver", "cidr"},
+		update:   []field{servers},
 	}
 }
 
@@ -73,33 +76,43 @@ func ruleKind() kind {
 			textColumn("ACTION", "spec.action"),
 			textColumn("PROTOCOL", "spec.protocol"),
 			textColumn("PORTS", "spec.ports"),
-			textColumn("LISTEN", "spec.listenPort"),
-			textColumn("TO", "spec.targetPort"),
+			textColumn("CIDRS", "spec.cidrs"),
+			textColumn("PRIORITY", "spec.priority"),
+			{head: "LISTEN ADDRESS", path: "status.listenAddress", or: "spec.listenAddress"},
+			textColumn("LISTEN PORT", "spec.listenPort"),
+			textColumn("TARGET PORT", "spec.targetPort"),
 		},
 		filters: []field{
 			reference("network", "networkId", "network", "only rules of this network"),
 			reference("nic", "nicId", "nic", "only forwards to this nic"),
 			{flag: "type", path: "type", choices: types, usage: "only rules of this type"},
 		},
-		create: []field{
+		create: append([]field{
 			{flag: "type", path: "spec.type", choices: types, usage: "ingress, egress or port-forward"},
 			reference("network", "spec.networkId", "network", "network; that of the machine if not given"),
-			{flag: "action", path: "spec.action", choices: []string{"allow", "deny"}, usage: "allow or deny"},
-			{
-				flag:    "protocol",
-				path:    "spec.protocol",
-				choices: []string{"tcp", "udp", "icmp", "any"},
-				usage:   "tcp, udp, icmp or any",
-			},
-			{flag: "ports", path: "spec.ports", usage: "port or range, such as 8000-8080"},
-			{flag: "cidr", path: "spec.cidrs", as: asList, usage: "far side of the traffic"},
-			{flag: "priority", path: "spec.priority", as: asNumber, usage: "lower comes first"},
-			reference("nic", "spec.nicId", "nic", "nic that a forward leads to"),
-			{flag: "target-port", path: "spec.targetPort", as: asNumber, usage: "port that a forward leads to"},
-			{flag: "listen-port", path: "spec.listenPort", as: asNumber, usage: "port that a forward listens on"},
-			{flag: "listen-address", path: "spec.listenAddress", usage: "address that a forward listens on"},
-		},
+		}, ruleFields()...),
 		required: []string{"type"},
+		update:   ruleFields(),
+	}
+}
+
+// ruleFields are what of a rule can be given and changed.
+func ruleFields() []field {
+	return []field{
+		{flag: "action", path: "spec.action", choices: []string{"allow", "deny"}, usage: "allow or deny"},
+		{
+			flag:    "protocol",
+			path:    "spec.protocol",
+			choices: []string{"tcp", "udp", "icmp", "any"},
+			usage:   "tcp, udp, icmp or any",
+		},
+		{flag: "ports", path: "spec.ports", usage: "port or range, such as 8000-8080"},
+		{flag: "cidr", path: "spec.cidrs", as: asList, usage: "far side of the traffic"},
+		{flag: "priority", path: "spec.priority", as: asNumber, usage: "lower comes first"},
+		reference("nic", "spec.nicId", "nic", "nic that a forward leads to"),
+		{flag: "target-port", path: "spec.targetPort", as: asNumber, usage: "port that a forward leads to"},
+		{flag: "listen-port", path: "spec.listenPort", as: asNumber, usage: "port that a forward listens on"},
+		{flag: "listen-address", path: "spec.listenAddress", usage: "address that a forward listens on"},
 	}
 }
 
@@ -219,7 +232,10 @@ func machineFields() []field {
 		reference("pool", "spec.root.poolId", "pool", "pool of its disk; the zone chooses if not given"),
 		{flag: "pool-tag", path: "spec.root.poolTags", as: asList, usage: "tag the pool must have"},
 		{flag: "volume", path: "spec.volumes", as: asReferences, kind: "volume", usage: "further volume"},
-		{flag: "network", path: "spec.nics", as: asNics, kind: "network", usage: "network to connect to: name[,address=IP]"},
+		{
+			flag: "network", path: "spec.nics", as: asNics, kind: "network",
+			usage: "network to connect to; or network,address=IP or network,address=NAME of a reserved address",
+		},
 		reference("iso", "spec.isoId", "template", "ISO template in its drive"),
 		{
 			flag:  "user-data",
@@ -247,7 +263,7 @@ func machineFields() []field {
 func machineActions() []action {
 	halt := []field{
 		{flag: "grace", path: "graceSeconds", as: asNumber, usage: "seconds the guest has to shut down by itself"},
-		{flag: "force", path: "force", as: asSwitch, usage: "cut the power when it does not"},
+		{flag: "force", path: "force", as: asSwitch, usage: "cut the power when the guest does not shut down by itself"},
 	}
 	volume := reference("volume", "volumeId", "volume", "volume")
 	return []action{
@@ -268,7 +284,10 @@ func machineActions() []action {
 		},
 		{name: "attach-nic", short: "Connect a machine to a network", required: []string{"network"}, fields: []field{
 			reference("network", "nic.networkId", "network", "network"),
-			{flag: "address", path: "nic.address", usage: "address asked for"},
+			{
+				flag: "address", path: "nic.address", as: asAddress, kind: "address",
+				usage: "IP asked for, or a reserved address",
+			},
 		}},
 		{name: "detach-nic", short: "Take a nic from a machine", required: []string{"nic"}, fields: []field{
 			reference("nic", "nicId", "nic", "nic"),

@@ -39,7 +39,7 @@ func hostKind() kind {
 		},
 		filters: []field{
 			reference("cluster", "clusterId", "cluster", "only hosts of this cluster"),
-			{flag: "driver", path: "driver", usage: "only hosts of this driver"},
+			driverFilter("only hosts of this driver"),
 			{flag: "node", path: "node", usage: "only hosts driven by this node"},
 		},
 		create: []field{
@@ -80,7 +80,7 @@ func poolKind() kind {
 			nameColumn("HOST", "spec.hostId", "host"),
 		},
 		filters: []field{
-			{flag: "driver", path: "driver", usage: "only pools of this driver"},
+			driverFilter("only pools of this driver"),
 			reference("host", "hostId", "host", "only pools of this host"),
 			reference("cluster", "clusterId", "cluster", "only pools of this cluster"),
 		},
@@ -100,11 +100,17 @@ func imageStoreKind() kind {
 		columns: []column{
 			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
 		},
-		filters:  []field{{flag: "driver", path: "driver", usage: "only stores of this driver"}},
+		filters:  []field{driverFilter("only stores of this driver")},
 		create:   []field{driverField(), properties()},
 		required: []string{"driver"},
 	}
 }
+
+// urlUsage names what the driver of image stores may connect to.
+const (
+	fileUsage = "file to copy: on the host, below the store's property allowPaths; or with --upload on this machine"
+	urlUsage  = "where to download it from, on port 80, 443, 8080 or 8443; needs --checksum"
+)
 
 func templateKind() kind {
 	formats := []string{"raw", "qcow2", "iso"}
@@ -126,8 +132,8 @@ func templateKind() kind {
 		},
 		create: []field{
 			{flag: "format", path: "spec.format", choices: formats, usage: "what the content is: raw, qcow2 or iso"},
-			{flag: "url", path: "spec.url", usage: "where to download it from; needs --checksum"},
-			{flag: "file", path: "spec.file", usage: "file to copy: on the host, or with --upload on this machine"},
+			{flag: "url", path: "spec.url", usage: urlUsage},
+			{flag: "file", path: "spec.file", usage: fileUsage},
 			{flag: "upload", path: "spec.upload", as: asSwitch, usage: "upload the file from this machine"},
 			{flag: "checksum", path: "spec.checksum", usage: "sha256:<hex> or sha512:<hex> of the content"},
 			{flag: "max-size", path: "spec.maxBytes", as: asSize, usage: "largest content accepted"},
@@ -181,10 +187,12 @@ func tokenKind() kind {
 
 func operationKind() kind {
 	return kind{
-		name: "operation", plural: "operations", short: "Operations and how they go",
+		name: "operation", plural: "operations", short: "Operations and how they go", newestFirst: true,
 		columns: []column{
-			textColumn("ACTION", "action"), textColumn("KIND", "target.kind"), textColumn("TARGET", "targetName"),
-			textColumn("%", "percent"), textColumn("MESSAGE", "message"),
+			textColumn("ACTION", "action"), textColumn("KIND", "target.kind"),
+			{head: "TARGET", path: "targetName", or: "target.id"},
+			textColumn("%", "percent"),
+			{head: "MESSAGE", path: "message", or: "error.message", as: asWords},
 		},
 		filters: []field{
 			{flag: "target", path: "targetId", usage: "only operations on the resource with this id"},

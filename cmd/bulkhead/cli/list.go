@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,12 +17,16 @@ import (
 )
 
 func (a *app) listCommand(k kind) *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List " + k.plural, Args: exactly(0, "")}
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List " + words(k.plural), Args: exactly(0, "")}
 	a.declare(cmd, k.filters)
 	cmd.Flags().String("name", "", "only the one with this name")
 	cmd.Flags().StringSlice("phase", nil, "only those in one of these phases")
 	cmd.Flags().StringSliceP("selector", "l", nil, "only those with these labels, key=value")
-	cmd.Flags().Int("limit", 0, "show no more than this many; 0 = all")
+	if k.newestFirst {
+		newestFirst(cmd)
+	} else {
+		limiting(cmd, "show no more than this many; 0 = all")
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query, err := a.listQuery(cmd, k)
 		if err != nil {
@@ -61,15 +66,7 @@ func (a *app) list(cmd *cobra.Command, k kind, query url.Values) error {
 	if err != nil {
 		return err
 	}
-	limit, _ := cmd.Flags().GetInt("limit")
-	if limit > 0 && limit <= 1000 {
-		query.Set("pageSize", fmt.Sprint(limit))
-	}
-	items := []any{}
-	err = c.List(cmd.Context(), k.path(), query, func(o client.Object) bool {
-		items = append(items, o)
-		return limit == 0 || len(items) < limit
-	})
+	items, err := a.gather(cmd, c, k.path(), query)
 	if err != nil {
 		return err
 	}
@@ -79,6 +76,73 @@ func (a *app) list(cmd *cobra.Command, k kind, query url.Values) error {
 	a.printList(cmd.Context(), cmd.OutOrStdout(), k, items)
 	return nil
 }
+
+// bearable is how many of a list that grows for ever a table shows unasked.
+const bearable = 50
+
+// newestFirst adds the flags of lists that grow for ever.
+func newestFirst(cmd *cobra.Command) {
+	limiting(cmd, fmt.Sprintf("show no more than this many; 0 = all; if not given, a table shows %d", bearable))
+	cmd.Flags().Bool("oldest-first", false, "begin with the oldest instead of the newest")
+}
+
+// gather reads a list as the flags of the command want it: how many, and from
+// which end.
+func (a *app) gather(cmd *cobra.Command, c *client.Client, path string, query url.Values) ([]any, error) {
+	limit := amountOf(cmd, "limit")
+	order := cmd.Flags().Lookup("oldest-first")
+	if order == nil || order.Value.String() == "true" {
+		return first(cmd.Context(), c, path, query, limit)
+	}
+	implied := !cmd.Flags().Changed("limit") && a.output == formatTable
+	if implied {
+		limit = bearable
+	}
+	items, more, err := last(cmd.Context(), c, path, query, limit)
+	if implied && more {
+		fmt.Fprintf(cmd.ErrOrStderr(), "These are the newest %d; --limit 0 shows all.\n", limit)
+	}
+	return items, err
+}
+
+// first reads the beginning of a list; limit 0 = all of it.
+func first(ctx context.Context, c *client.Client, path string, query url.Values, limit int) ([]any, error) {
+	size := largestPage
+	if limit > 0 {
+		size = min(limit, largestPage)
+	}
+	query.Set("pageSize", strconv.Itoa(size))
+	items := []any{}
+	err := c.List(ctx, path, query, func(o client.Object) bool {
+		items = append(items, o)
+		return limit == 0 || len(items) < limit
+	})
+	return items, err
+}
+
+// last reads the end of a list, the last first, and tells whether there is more.
+// The zone lists the oldest first, so all are read and those at the end are kept.
+func last(
+	ctx context.Context, c *client.Client, path string, query url.Values, limit int,
+) (items []any, more bool, err error) {
+	query.Set("pageSize", strconv.Itoa(largestPage))
+	items = []any{}
+	err = c.List(ctx, path, query, func(o client.Object) bool {
+		items = append(items, o)
+		if limit > 0 && len(items) >= limit+largestPage {
+			items, more = slices.Delete(items, 0, len(items)-limit), true
+		}
+		return true
+	})
+	slices.Reverse(items)
+	if limit > 0 && len(items) > limit {
+		items, more = items[:limit], true
+	}
+	return items, more, err
+}
+
+// largestPage is the most that the zone answers at once.
+const largestPage = 1000
 
 func (a *app) printList(ctx context.Context, w io.Writer, k kind, items []any) {
 	t := table{style: styleOf(w), head: []string{"NAME"}}
@@ -95,13 +159,17 @@ func (a *app) printList(ctx context.Context, w io.Writer, k kind, items []any) {
 		for _, c := range k.columns {
 			row = append(row, a.cell(ctx, o, c))
 		}
-		t.add(append(row, phaseText(o), age(a.now(), moment(o, "createdAt")))...)
+		t.add(append(row, a.phaseText(o), age(a.now(), moment(o, "createdAt")))...)
 	}
 	t.print(w)
 }
 
-// phaseText is the phase, and whether work is held back.
-func phaseText(o map[string]any) string {
+// phaseText is the phase, and whether work is held back or a token is of no use
+// any more.
+func (a *app) phaseText(o map[string]any) string {
+	if end := moment(o, "spec.expiresAt"); text(o, "kind") == "token" && !end.IsZero() && end.Before(a.now()) {
+		return "expired"
+	}
 	if at(o, "suspended") == true {
 		return text(o, "phase") + " (suspended)"
 	}
@@ -114,13 +182,34 @@ func (a *app) cell(ctx context.Context, o map[string]any, c column) string {
 		return size(o, c.path)
 	case asReference:
 		return a.nameOf(ctx, c.kind, text(o, c.path))
+	case asWords:
+		return short(orElse(text(o, c.path), text(o, c.or)))
 	default:
-		return text(o, c.path)
+		return orElse(text(o, c.path), text(o, c.or))
 	}
 }
 
+func orElse(text, other string) string {
+	if text == "" {
+		return other
+	}
+	return text
+}
+
+// longest is how much of a long text a table shows.
+const longest = 80
+
+// short cuts a text for a table.
+func short(text string) string {
+	runes := []rune(text)
+	if len(runes) <= longest {
+		return text
+	}
+	return string(runes[:longest-1]) + "…"
+}
+
 func (a *app) showCommand(k kind) *cobra.Command {
-	cmd := a.oneTarget(k, "show", "Show one "+k.name)
+	cmd := a.oneTarget(k, "show", "Show one "+words(k.name))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := a.find(cmd.Context(), k.name, args[0])
 		if err != nil {

@@ -26,7 +26,7 @@ func (a *app) loginCommand() *cobra.Command {
 	cmd.Flags().Bool("plain-http", false, "send the token unencrypted over the network")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plain, _ := cmd.Flags().GetBool("plain-http")
-		if err := checkTransport(args[0], plain); err != nil {
+		if err := checkTransport(args[0], plain, "--plain-http"); err != nil {
 			return err
 		}
 		token, err := askToken(cmd)
@@ -61,8 +61,9 @@ func remember(name string, z zoneContext) error {
 	return c.save()
 }
 
-// checkTransport keeps tokens from crossing a network in the open.
-func checkTransport(address string, plain bool) error {
+// checkTransport keeps tokens from crossing a network in the open; allow says how
+// to let them.
+func checkTransport(address string, plain bool, allow string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" || plain {
 		return nil //nolint:nilerr // the client says what is wrong with an address
@@ -71,7 +72,7 @@ func checkTransport(address string, plain bool) error {
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return usage("http:// would send the token unencrypted", "use https://, or --plain-http on a network you trust")
+	return usage("http:// would send the token unencrypted", "use https://; or, on a network you trust, "+allow)
 }
 
 // askToken asks at a terminal without showing what is typed.

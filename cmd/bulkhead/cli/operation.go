@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -14,6 +14,8 @@ import (
 func (a *app) operationCommands() []*cobra.Command {
 	k := operationKind()
 	watch := a.oneTarget(k, "watch", "Follow an operation until it has ended")
+	watch.Use = "watch <id>"
+	waiting(watch)
 	watch.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := a.find(cmd.Context(), k.name, args[0])
 		if err != nil {
@@ -29,6 +31,7 @@ func (a *app) operationCommands() []*cobra.Command {
 		"abandon": "Give up an operation that needs an operator, with nothing more done or undone",
 	} {
 		cmd := a.oneTarget(k, verb, short)
+		cmd.Use = verb + " <id>"
 		changing(cmd)
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.resolveOperation(cmd, args[0], verb) }
 		all = append(all, cmd)
@@ -36,8 +39,8 @@ func (a *app) operationCommands() []*cobra.Command {
 	return all
 }
 
-// resolveOperation takes a decision on an operation, and follows it. A cancelled
-// operation is what was asked for by cancel.
+// resolveOperation takes a decision on an operation, and follows it. That an
+// operation does not succeed is what was asked for by all but retry.
 func (a *app) resolveOperation(cmd *cobra.Command, id, verb string) error {
 	c, err := a.connect()
 	if err != nil {
@@ -48,10 +51,28 @@ func (a *app) resolveOperation(cmd *cobra.Command, id, verb string) error {
 	if err := c.Do(cmd.Context(), call, &o); err != nil {
 		return err
 	}
-	err = a.finish(cmd, o)
-	if p, ok := errors.AsType[*client.Problem](err); ok && verb == "cancel" && p.Code == "cancelled" {
-		cmd.Println("operation " + id + ": cancelled")
+	last, err := a.settle(cmd, o)
+	if err != nil || last == nil {
+		return err
+	}
+	if done := decided(verb, text(last, "phase")); done != "" {
+		if a.output == formatTable {
+			fmt.Fprintf(cmd.OutOrStdout(), "operation %s: %s\n", clean(id), done)
+		}
 		return nil
 	}
-	return err
+	return a.outcome(cmd.OutOrStdout(), last)
+}
+
+// decided is how a decision is told that was carried out; empty if it was not.
+func decided(verb, phase string) string {
+	switch {
+	case verb == "cancel" && phase == "cancelled":
+		return "cancelled"
+	case verb == "unwind" && (phase == "failed" || phase == "cancelled"):
+		return "undone"
+	case verb == "abandon" && (phase == "failed" || phase == "cancelled"):
+		return "given up"
+	}
+	return ""
 }

@@ -74,7 +74,7 @@ func TestAnOperationIsShownStepByStep(t *testing.T) {
 	if code := <-b.code; code != 0 {
 		t.Fatalf("exit %d: %s", code, b.errors)
 	}
-	want := "create data: prepare done\ncreate data: create running\ncreate data: create done\n"
+	want := "create data: prepare done\ncreate data: create running: copying\ncreate data: create done\n"
 	if b.errors.String() != want || b.out.String() != "volume data: created\n" {
 		t.Errorf("printed\n%s\n%s", b.errors, b.out)
 	}
@@ -172,8 +172,8 @@ func TestAnOperationThatNeedsAnOperator(t *testing.T) {
 		},
 	})
 	r := s.run("operation", "watch", id)
-	if r.code != 7 || !strings.Contains(r.err, "needs an operator: the disk does not answer") ||
-		!strings.Contains(r.err, "look at it. Then: bulkhead operation retry|unwind|abandon "+id) {
+	if r.code != 8 || !strings.Contains(r.err, "needs an operator: the disk does not answer") ||
+		!strings.Contains(r.err, "look at it. Then: bulkhead operation retry "+id+"; or unwind") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}
 	if r := s.run(

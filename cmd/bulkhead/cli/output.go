@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,6 +26,31 @@ func terminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// widthOf is how many columns a terminal has; 0 if that is not known.
+func widthOf(stream any) int {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// painted finds what paint adds.
+var painted = regexp.MustCompile(`\x1b\[[0-9]*m`)
+
+// rows is how many rows a line takes on a terminal, which wraps what is too long.
+func rows(line string, width int) int {
+	n := utf8.RuneCountInString(painted.ReplaceAllString(line, ""))
+	if width <= 0 || n <= width {
+		return 1
+	}
+	return (n + width - 1) / width
+}
+
 func (s style) paint(code, text string) string {
 	if !s.colour || text == "" {
 		return text
@@ -42,7 +68,7 @@ func (s style) phase(text string) string {
 	switch text {
 	case "ready", "running", "succeeded", "done":
 		return s.good(text)
-	case "failed", "degraded", "needs-operator":
+	case "failed", "degraded", "needs-operator", "expired":
 		return s.bad(text)
 	case "stopped", "paused", "cancelled", "deleted", "skipped", "waiting", "undone":
 		return s.dim(text)

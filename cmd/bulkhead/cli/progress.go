@@ -17,33 +17,50 @@ import (
 // finish follows an operation to its end, as the flags of the command want, and
 // prints what came of it.
 func (a *app) finish(cmd *cobra.Command, operation client.Object) error {
-	if noWait, _ := cmd.Flags().GetBool("no-wait"); noWait {
-		if a.output != formatTable {
-			return encode(cmd.OutOrStdout(), a.output, operation)
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s\n", clean(text(operation, "id")))
-		fmt.Fprintf(cmd.ErrOrStderr(), "To watch it: bulkhead operation watch %s\n", clean(text(operation, "id")))
-		return nil
-	}
-	last, err := a.follow(cmd.Context(), cmd.ErrOrStderr(), operation)
-	if err != nil {
+	last, err := a.settle(cmd, operation)
+	if err != nil || last == nil {
 		return err
-	}
-	if a.output != formatTable {
-		if err := encode(cmd.OutOrStdout(), a.output, last); err != nil {
-			return err
-		}
 	}
 	return a.outcome(cmd.OutOrStdout(), last)
 }
 
+// settle follows an operation to its end and returns it as it is then; nil if the
+// command is not to wait for it.
+func (a *app) settle(cmd *cobra.Command, operation client.Object) (client.Object, error) {
+	if noWait, _ := cmd.Flags().GetBool("no-wait"); noWait {
+		if a.output != formatTable {
+			return nil, encode(cmd.OutOrStdout(), a.output, operation)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\n", clean(text(operation, "id")))
+		fmt.Fprintf(cmd.ErrOrStderr(), "To watch it: bulkhead operation watch %s\n", clean(text(operation, "id")))
+		return nil, nil
+	}
+	ctx := cmd.Context()
+	if timeout := timeoutOf(cmd); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, lateError(operation, timeout))
+		defer cancel()
+	}
+	last, err := a.follow(ctx, cmd.ErrOrStderr(), operation)
+	if err == nil && a.output != formatTable {
+		err = encode(cmd.OutOrStdout(), a.output, last)
+	}
+	return last, err
+}
+
+// lateError says that an operation goes on, but is waited for no longer.
+func lateError(o client.Object, timeout time.Duration) error {
+	return &Failure{
+		Message: clean(fmt.Sprintf("%s %s: %s did not end in %s; it goes on",
+			text(o, "target.kind"), targetOf(o), text(o, "action"), timeout)),
+		Remedy: "bulkhead operation watch " + clean(text(o, "id")),
+		Code:   exitUnavailable,
+	}
+}
+
 // outcome says how an operation ended; one that did not end well is an error.
 func (a *app) outcome(w io.Writer, o client.Object) error {
-	name := text(o, "targetName")
-	if name == "" {
-		name = text(o, "target.id")
-	}
-	what := clean(text(o, "target.kind") + " " + name)
+	what := clean(words(text(o, "target.kind")) + " " + targetOf(o))
 	if text(o, "phase") == "succeeded" {
 		if a.output == formatTable {
 			fmt.Fprintf(w, "%s: %s\n", what, past(text(o, "action")))
@@ -58,13 +75,23 @@ func (a *app) outcome(w io.Writer, o client.Object) error {
 	case "cancelled":
 		failure.Class, failure.Code = "cancelled", "cancelled"
 		failure.Detail = what + ": " + text(o, "action") + " was cancelled"
-	case "needs-operator":
+	case classOperator:
 		failure.Detail = what + ": " + text(o, "action") + " needs an operator: " + failure.Detail
-		failure.Help = strings.TrimSpace(failure.Help + " Then: bulkhead operation retry|unwind|abandon " + text(o, "id"))
+		failure.Help = decide(failure.Help, text(o, "id"))
+		failure.Class = classOperator
 	default:
 		failure.Detail = what + ": " + text(o, "action") + " failed: " + failure.Detail
 	}
 	return failure
+}
+
+// decide is what to do about an operation that needs an operator.
+func decide(remedy, id string) string {
+	next := "bulkhead operation retry " + id + "; or unwind or abandon it"
+	if remedy == "" {
+		return "mend the cause, then: " + next
+	}
+	return sentence(remedy) + " Then: " + next
 }
 
 // past is how a done action is told.
@@ -80,10 +107,14 @@ func past(action string) string {
 	return clean(action) + " done"
 }
 
+// ended reports whether an operation has ended, or needs an operator who has not
+// decided yet.
 func ended(o client.Object) bool {
 	switch text(o, "phase") {
-	case "succeeded", "failed", "cancelled", "needs-operator":
+	case "succeeded", "failed", "cancelled":
 		return true
+	case classOperator:
+		return text(o, "resolution") == ""
 	}
 	return false
 }
@@ -94,11 +125,14 @@ func (a *app) follow(ctx context.Context, w io.Writer, operation client.Object) 
 	quiet := a.output != formatTable && !terminal(w)
 	view := newProgress(w, a.now, quiet)
 	view.update(operation)
-	news, failed := make(chan client.Object), make(chan error, 1)
+	news, failed, found := make(chan client.Object), make(chan error, 1), make(chan string)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !ended(operation) {
 		go func() { failed <- a.listen(ctx, operation, news) }()
+		if !quiet {
+			go a.look(ctx, operation, found)
+		}
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -106,6 +140,8 @@ func (a *app) follow(ctx context.Context, w io.Writer, operation client.Object) 
 		select {
 		case operation = <-news:
 			view.update(operation)
+		case why := <-found:
+			view.hold(why)
 		case <-tick.C:
 			view.tick()
 		case err := <-failed:
@@ -114,6 +150,9 @@ func (a *app) follow(ctx context.Context, w io.Writer, operation client.Object) 
 			}
 		case <-ctx.Done():
 			view.close()
+			if late, ok := errors.AsType[*Failure](context.Cause(ctx)); ok {
+				return nil, late
+			}
 			fmt.Fprintf(w, "Detached: the operation goes on. To watch it: bulkhead operation watch %s\n", text(operation, "id"))
 			return nil, detachedError{}
 		}
@@ -162,6 +201,29 @@ type progress struct {
 	last  client.Object
 	lines int
 	told  map[string]string
+	// held is what holds the operation up, as far as known.
+	held   string
+	heldAt time.Time
+	// spoke is when a message was told last: they may change all the time.
+	spoke time.Time
+}
+
+// talkative is how often news within a step is told where lines can't be written
+// anew.
+const talkative = 10 * time.Second
+
+// hold takes note of what holds the operation up.
+func (p *progress) hold(why string) {
+	changed := why != p.held
+	p.held = why
+	switch {
+	case p.quiet:
+	case p.live:
+		p.draw()
+	case changed && why != "" && p.now().Sub(p.heldAt) >= talkative:
+		p.heldAt = p.now()
+		fmt.Fprintln(p.w, clean(fmt.Sprintf("%s %s: %s", text(p.last, "action"), p.target(), why)))
+	}
 }
 
 func newProgress(w io.Writer, now func() time.Time, quiet bool) *progress {
@@ -198,28 +260,43 @@ func steps(o client.Object) []map[string]any {
 	return all
 }
 
-// tell writes a line for each step that changed.
+// tell writes a line for each step that changed, and now and then what is new of
+// one that goes on.
 func (p *progress) tell() {
 	for _, s := range steps(p.last) {
 		name, state := text(s, "name"), text(s, "state")
-		if state == "waiting" || p.told[name] == state {
+		if state == "waiting" {
 			continue
 		}
-		p.told[name] = state
+		message := p.message(s)
+		before, known := p.told[name]
+		switch {
+		case !known || !strings.HasPrefix(before, state+"\n"):
+		case message == "" || before == state+"\n"+message || p.now().Sub(p.spoke) < talkative:
+			continue
+		}
+		p.told[name], p.spoke = state+"\n"+message, p.now()
 		line := fmt.Sprintf("%s %s: %s %s", text(p.last, "action"), p.target(), name, state)
-		if message := text(s, "message"); message != "" {
+		if message != "" {
 			line += ": " + message
 		}
 		fmt.Fprintln(p.w, clean(line))
 	}
 }
 
-func (p *progress) target() string {
-	if name := text(p.last, "targetName"); name != "" {
-		return name
+// message is the news of a step: its own, or that of the operation while it runs.
+func (p *progress) message(step map[string]any) string {
+	if message := text(step, "message"); message != "" {
+		return message
 	}
-	return text(p.last, "target.id")
+	message := text(p.last, "message")
+	if state := text(step, "state"); state != "running" && state != "undoing" || message == text(step, "name") {
+		return ""
+	}
+	return message
 }
+
+func (p *progress) target() string { return targetOf(p.last) }
 
 // draw writes the operation over what was drawn before.
 func (p *progress) draw() {
@@ -232,7 +309,10 @@ func (p *progress) draw() {
 		b.WriteString("\x1b[2K" + l + "\n")
 	}
 	b.WriteString("\x1b[J")
-	p.lines = len(lines)
+	p.lines = 0
+	for _, l := range lines {
+		p.lines += rows(l, widthOf(p.w))
+	}
 	_, _ = io.WriteString(p.w, b.String()) // a terminal that is gone needs no progress
 }
 
@@ -257,6 +337,9 @@ func (p *progress) render() []string {
 	}
 	if message := clean(text(o, "message")); message != "" && !ended(o) {
 		lines = append(lines, "  "+p.style.dim(message))
+	}
+	if p.held != "" && !ended(o) {
+		lines = append(lines, "  "+p.style.busy(clean(p.held)))
 	}
 	return lines
 }

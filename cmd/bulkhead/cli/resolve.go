@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/url"
+	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -32,6 +33,16 @@ func (a *app) resolveAll(ctx context.Context, kindName string, names []string) (
 	return ids, nil
 }
 
+// product is what resources call a driver: its product, vendor/name. Its name and
+// id will do as well.
+func (a *app) product(ctx context.Context, name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	driver, err := a.find(ctx, "driver", name)
+	return text(driver, "spec.product"), err
+}
+
 // find reads a resource by its name or id.
 func (a *app) find(ctx context.Context, kindName, name string) (client.Object, error) {
 	c, err := a.connect()
@@ -42,15 +53,23 @@ func (a *app) find(ctx context.Context, kindName, name string) (client.Object, e
 	if a.vocabulary.CheckID(resources.Kind(kindName), name) == nil {
 		return c.Get(ctx, k.path()+"/"+name, nil)
 	}
+	query := url.Values{"name": {name}, "pageSize": {"1"}}
+	if kindName == "driver" && strings.Contains(name, "/") {
+		query = url.Values{"product": {name}} // what everything else calls a driver
+	}
 	var found client.Object
-	err = c.List(ctx, k.path(), url.Values{"name": {name}, "pageSize": {"1"}}, func(o client.Object) bool {
+	err = c.List(ctx, k.path(), query, func(o client.Object) bool {
 		found = o
-		return false
+		return at(o, "spec.enabled") == false // another version of it may be in use
 	})
+	if found != nil && text(found, "name") != "" {
+		a.names[text(found, "id")] = text(found, "name")
+	}
 	if err == nil && found == nil {
 		err = &client.Problem{
-			Class: string(resources.ClassNotFound), Code: "not-found", Detail: "there is no " + kindName + " named " + name,
-			Help: "run 'bulkhead " + kindName + " list' to see what there is",
+			Class: string(resources.ClassNotFound), Code: "not-found",
+			Detail: "there is no " + words(kindName) + " named " + name,
+			Help:   "run 'bulkhead " + kindName + " list' to see what there is",
 		}
 	}
 	return found, err

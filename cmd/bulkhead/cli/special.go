@@ -182,9 +182,16 @@ func (a *app) zoneCommand() *cobra.Command {
 			as:    asDecimal,
 			usage: "how many times a host's memory may be given out",
 		},
-		{flag: "egress-allow", path: "spec.egressAllow", as: asList, usage: "address range that downloads may connect to"},
+		{
+			flag:  "egress-allow",
+			path:  "spec.egressAllow",
+			as:    asList,
+			usage: "address range that downloads may connect to, beside public ones",
+		},
 	}
+	fields = clearing(fields)
 	update := &cobra.Command{Use: "update", Short: "Change the zone's settings", Args: exactly(0, "")}
+	update.Long = aboutUpdates(update.Short, fields)
 	changing(update)
 	a.declare(update, fields)
 	update.Flags().String("name", "", "new name")
@@ -199,11 +206,8 @@ func (a *app) zoneCommand() *cobra.Command {
 			return err
 		}
 		var operation client.Object
-		if err := c.Do(
-			cmd.Context(),
-			client.Call{Method: http.MethodPatch, Path: "/v1/zone", Body: body},
-			&operation,
-		); err != nil {
+		call := client.Call{Method: http.MethodPatch, Path: "/v1/zone", Body: body}
+		if err := c.Do(cmd.Context(), call, &operation); err != nil {
 			return err
 		}
 		return a.finish(cmd, operation)

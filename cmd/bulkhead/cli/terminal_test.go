@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // openTerminal makes a pseudo-terminal: what the program uses, and the side of
@@ -89,6 +90,26 @@ func TestProgressAtATerminalIsDrawnAnew(t *testing.T) {
 	b.until(b.out, "volume data: created")
 	if !strings.Contains(b.out.String(), "\x1b[32mdone\x1b[0m") {
 		t.Errorf("no colour:\n%q", b.out)
+	}
+}
+
+// What is longer than the terminal is wide takes more rows, all of which are drawn
+// over.
+func TestLongNewsAtATerminalIsDrawnOver(t *testing.T) {
+	s := newSite(t, true)
+	t.Setenv("NO_COLOR", "")
+	pool := s.zone.Add(&resources.Pool{Meta: resources.Meta{Kind: resources.KindPool, Name: "p3"}})
+	ahead := s.stuck(resources.Ref{Kind: resources.KindPool, ID: pool}, "p3")
+	b, person := s.sit("pool", "delete", "p3")
+	size := &unix.Winsize{Row: 24, Col: 50}
+	if err := unix.IoctlSetWinsize(int(person.Fd()), unix.TIOCSWINSZ, size); err != nil {
+		t.Fatal(err)
+	}
+	b.until(b.out, "waits behind "+ahead)
+	b.until(b.out, "\x1b[6A") // the operation, its two steps, and three rows of news
+	s.zone.Finish(s.running())
+	if code := <-b.code; code != 0 {
+		t.Errorf("exit %d", code)
 	}
 }
 

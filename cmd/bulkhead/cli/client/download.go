@@ -22,9 +22,28 @@ func (c *Client) Download(ctx context.Context, path string, w io.Writer) (int64,
 	if response.StatusCode >= http.StatusMultipleChoices {
 		return 0, problemOf(response)
 	}
-	n, err := io.Copy(w, response.Body)
+	to := &sink{to: w}
+	n, err := io.Copy(to, response.Body)
+	if to.err != nil {
+		return n, to.err
+	}
 	if err != nil {
 		return n, c.unreachable(fmt.Errorf("reading the answer: %w", err))
 	}
 	return n, nil
+}
+
+// sink tells failures to write from failures to read.
+type sink struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.to.Write(p)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
 }

@@ -47,6 +47,16 @@ type Reason struct {
 type Ref struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id"`
+	// Called is the resource's name, where the caller knows it.
+	Called string `json:"-"`
+}
+
+// Name is the name and the id, or the id alone.
+func (r *Ref) Name() string {
+	if r.Called == "" {
+		return r.ID
+	}
+	return r.Called + " (" + r.ID + ")"
 }
 
 // Error returns what is wrong, in words.

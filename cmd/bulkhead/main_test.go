@@ -1,0 +1,212 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
+)
+
+// program is the path of the program, built for these tests.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bulkhead")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building the program: %v\n%s", err, out)
+	}
+	return path
+}
+
+type result struct {
+	out, err string
+	code     int
+}
+
+func run(t *testing.T, path string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+func TestTheProgram(t *testing.T) {
+	path := program(t)
+	t.Run("wrong use", func(t *testing.T) { wrongUse(t, path) })
+	t.Run("restoring", func(t *testing.T) { restoring(t, path) })
+	t.Run("a server beyond this machine", func(t *testing.T) { serving(t, path) })
+}
+
+func wrongUse(t *testing.T, path string) {
+	for want, args := range map[string][]string{
+		`--listen: must be address:port`:            {"server", "--listen", "foo"},
+		`not "127.0.0.1:http"`:                      {"server", "--listen", "127.0.0.1:http"},
+		`--log-level: must be debug, info`:          {"server", "--log-level", "loud"},
+		`--log-format: must be text or json`:        {"server", "--log-format", "xml"},
+		`--minimum-isolation: must be none, basic`:  {"dev", "--minimum-isolation", "total"},
+		`'bulkhead server' takes no arguments`:      {"server", "now"},
+		`192.0.2.1:7480 is no address of this mach`: {"server", "--listen", "192.0.2.1:7480", "--data-dir", t.TempDir()},
+		`'bulkhead backup restore' needs FILE`:      {"backup", "restore"},
+		`is no data directory of a server`:          {"driver", "stop-all", "--data-dir", t.TempDir()},
+	} {
+		if r := run(t, path, args...); r.code != 2 || !strings.Contains(r.err, want) {
+			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
+		}
+	}
+}
+
+// A file that is no backup may be any file: nothing of it is shown, and nothing is made.
+func restoring(t *testing.T, path string) {
+	secret := filepath.Join(t.TempDir(), "shadow")
+	if err := os.WriteFile(secret, []byte("root:$6$secret:19000:0:99999:7:::\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{secret, t.TempDir(), filepath.Join(t.TempDir(), "nothing")} {
+		dir := filepath.Join(t.TempDir(), "restored")
+		r := run(t, path, "backup", "restore", file, "--data-dir", dir)
+		if r.code == 0 || strings.Contains(r.out+r.err, "root:") || !strings.Contains(r.err, "To do: ") {
+			t.Errorf("%s: exit %d: %s%s", file, r.code, r.out, r.err)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: %s was left behind", file, dir)
+		}
+	}
+}
+
+var processID = regexp.MustCompile(`"pid":\s*(\d+)`)
+
+// driverProcesses are the processes of drivers that the records of a data directory name and that run.
+func driverProcesses(t *testing.T, dataDir string) []int {
+	t.Helper()
+	records, err := filepath.Glob(filepath.Join(dataDir, "host", "drivers", "*", "*", "process.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []int
+	for _, path := range records {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if m := processID.FindSubmatch(text); m != nil {
+			pid, _ := strconv.Atoi(string(m[1]))
+			if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil &&
+				bytes.Contains(line, []byte("driver-process")) {
+				found = append(found, pid)
+			}
+		}
+	}
+	return found
+}
+
+// untilDriversRun waits until that many drivers run.
+func untilDriversRun(t *testing.T, dataDir string, want int) {
+	t.Helper()
+	end := time.Now().Add(time.Minute)
+	for len(driverProcesses(t, dataDir)) < want {
+		if time.Now().After(end) {
+			t.Fatalf("%d drivers run after a minute, want %d", len(driverProcesses(t, dataDir)), want)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks
+	}
+}
+
+func serving(t *testing.T, path string) {
+	dir, err := os.MkdirTemp("", "bulkhead-test-") // drivers have users of their own, whom a t.TempDir keeps out
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command(path, "server", "--data-dir", data, "--listen", "0.0.0.0:0")
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = server.Wait() // how it ends is told by what it did
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		<-ended
+		_ = exec.Command(path, "driver", "stop-all", "--data-dir", data).Run() // also after a failure
+	})
+	said := waitFor(t, log.Name(), "Next: export BULKHEAD_URL=http://127.0.0.1:", ended)
+	for _, part := range []string{"WARNING", "served unencrypted", "remedy="} {
+		if !strings.Contains(said, part) {
+			t.Errorf("it does not warn (%s):\n%s", part, said)
+		}
+	}
+	r := run(t, path, "driver", "stop-all", "--data-dir", data)
+	if r.code != 4 || !strings.Contains(r.err, "stop it first") {
+		t.Errorf("ending the drivers of a server that runs: exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, path, "server", "--data-dir", data, "--listen", "127.0.0.1:0"); r.code != 4 ||
+		!strings.Contains(r.err, "another server uses") {
+		t.Errorf("a second server: exit %d: %s", r.code, r.err)
+	}
+	untilDriversRun(t, data, len(node.BuiltIns()))
+	if err := server.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	if len(driverProcesses(t, data)) == 0 {
+		t.Error("no driver runs on after its server")
+	}
+	if r := run(t, path, "driver", "stop-all", "--data-dir", data); r.code != 0 {
+		t.Errorf("ending the drivers: exit %d: %s", r.code, r.err)
+	}
+	if left := driverProcesses(t, data); len(left) > 0 {
+		t.Errorf("processes %v run on", left)
+	}
+}
+
+// waitFor waits until a file has a text, and returns what it has then.
+func waitFor(t *testing.T, path, text string, ended <-chan struct{}) string {
+	t.Helper()
+	end := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		said, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(said), text) {
+			return string(said)
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			said, _ = os.ReadFile(path)
+			t.Fatalf("the server ended:\n%s", said)
+		case <-end:
+			t.Fatalf("%q did not come:\n%s", text, said)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	// changeTimeout bounds how long one driver takes to be started, stopped or
+	// configured: its calls are drained first.
+	changeTimeout = time.Minute
+	// changeRetry is how long to wait before what failed is tried again.
+	changeRetry = 5 * time.Second
+)
+
+// eventSource calls yield for each event after a position until it answers false or
+// ctx ends.
+type eventSource func(ctx context.Context, after resources.Position, yield func(resources.Event) bool) error
+
+// follow makes the processes on this node what the zone's records of drivers say,
+// whenever those change, until ctx ends.
+func (d *drivers) follow(ctx context.Context, events eventSource) {
+	for ctx.Err() == nil {
+		from, err := d.revision()
+		if err == nil {
+			err = d.applyAll(ctx)
+		}
+		if err == nil {
+			err = d.followFrom(ctx, from, events)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		d.log.Warn("a driver can't be made what its record says; it is tried again", slog.Any("error", err))
+		select {
+		case <-ctx.Done():
+		case <-time.After(changeRetry):
+		}
+	}
+}
+
+// followFrom returns the first failure.
+func (d *drivers) followFrom(
+	ctx context.Context, from resources.Position, events eventSource,
+) (failed error) {
+	err := events(ctx, from, func(e resources.Event) bool {
+		if e.Ref.Kind == resources.KindDriver {
+			failed = d.applyAll(ctx)
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+func (d *drivers) revision() (at resources.Position, err error) {
+	err = d.state.View(func(v *persistence.View) error {
+		at.Revision, err = v.Applied()
+		at.Index = ^uint32(0)
+		return err
+	})
+	return at, err
+}
+
+// applyAll puts in force what is not yet.
+func (d *drivers) applyAll(ctx context.Context) error {
+	for product, m := range d.manifests {
+		record, err := d.record(product)
+		if err != nil {
+			return err
+		}
+		was, known := d.inForce[product]
+		if known && was.Enabled == record.Spec.Enabled &&
+			reflect.DeepEqual(was.Properties, record.Spec.Properties) &&
+			reflect.DeepEqual(was.Secrets, record.Spec.Secrets) {
+			continue
+		}
+		if err := d.apply(ctx, m, record); err != nil {
+			return err
+		}
+		d.inForce[product] = record.Spec
+	}
+	return nil
+}
+
+// apply puts a record in force: a driver that is disabled has no process, and one
+// that is enabled has one that was told its properties. A process that runs is told
+// new ones; when it can't take them while it runs, or needs access to other paths
+// for them, it is started again.
+func (d *drivers) apply(ctx context.Context, m host.Manifest, record *resources.Driver) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	name := host.InstanceName(m.Name, m.Version)
+	_, runs := d.host.Instance(name)
+	had, needs := d.grantsOf(m.Name, d.inForce[m.Name].Properties), d.grantsOf(m.Name, record.Spec.Properties)
+	if runs && record.Spec.Enabled && reflect.DeepEqual(had, needs) {
+		_, err := d.host.Start(ctx, m, host.Setup{Properties: record.Spec.Properties, Secrets: record.Spec.Secrets})
+		if err == nil {
+			return nil
+		}
+		d.log.Info("a driver is started again, since it does not take its new properties as it runs",
+			slog.String("driver", m.Name), slog.Any("error", err))
+	}
+	if err := d.host.Stop(ctx, name); err != nil {
+		return fmt.Errorf("stopping driver %s: %w", m.Name, err)
+	}
+	if !record.Spec.Enabled {
+		return nil
+	}
+	return d.run(ctx, m, record)
+}

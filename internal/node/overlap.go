@@ -1,0 +1,108 @@
+package node
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+)
+
+// Overlap implements actors.Drivers.
+func (d *drivers) Overlap(a, b operations.Place) (property string) {
+	theirs := d.placesOf(b)
+	for key, places := range d.placesOf(a) {
+		for _, mine := range places {
+			for _, others := range theirs {
+				if slices.ContainsFunc(others, mine.overlaps) && (property == "" || key < property) {
+					property = key
+				}
+			}
+		}
+	}
+	return property
+}
+
+// placesOf finds the directories that properties give a driver to write to.
+func (d *drivers) placesOf(p operations.Place) map[string][]place {
+	d.mu.Lock()
+	about := d.described[p.Product].properties
+	d.mu.Unlock()
+	places := map[string][]place{}
+	for _, property := range about {
+		paths, ok := p.Properties[property.Key].(string)
+		if !ok || paths == "" || property.PathAccess != accessReadWrite {
+			continue
+		}
+		for path := range strings.SplitSeq(paths, ":") {
+			places[property.Key] = append(places[property.Key], locate(path))
+		}
+	}
+	return places
+}
+
+// place is where a path leads.
+type place struct {
+	// real is the path without symbolic links.
+	real string
+	// line are the directories from the place, if it exists, up to the root, as the
+	// file system knows them: the same directory is found under each of its names,
+	// also where it is mounted a second time.
+	line   []inode
+	exists bool
+}
+
+type inode struct{ device, number uint64 }
+
+func (p place) overlaps(o place) bool {
+	return p.within(o) || o.within(p)
+}
+
+// within reports whether p is o or inside of it.
+func (p place) within(o place) bool {
+	if p.real == o.real || strings.HasPrefix(p.real, strings.TrimSuffix(o.real, "/")+"/") {
+		return true
+	}
+	return o.exists && slices.Contains(p.line, o.line[0])
+}
+
+// locate follows a path as far as it exists.
+func locate(path string) place {
+	path = filepath.Clean(path)
+	existing, rest := path, ""
+	for {
+		real, err := filepath.EvalSymlinks(existing)
+		if err == nil {
+			p := place{real: filepath.Join(real, rest), line: lineage(real)}
+			p.exists = rest == "" && len(p.line) > 0
+			return p
+		}
+		if !errors.Is(err, fs.ErrNotExist) || existing == filepath.Dir(existing) {
+			return place{real: path}
+		}
+		rest = filepath.Join(filepath.Base(existing), rest)
+		existing = filepath.Dir(existing)
+	}
+}
+
+// lineage lists a directory and those above it, as far as they can be told.
+func lineage(dir string) []inode {
+	var line []inode
+	for {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return line
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			line = append(line, inode{device: s.Dev, number: s.Ino})
+		}
+		if dir == filepath.Dir(dir) {
+			return line
+		}
+		dir = filepath.Dir(dir)
+	}
+}
