@@ -1,6 +1,8 @@
 package main
 
 import (
+	"path"
+
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
@@ -9,24 +11,25 @@ import (
 
 const (
 	faultyProduct = "bench/faulty"
-	faultyProcess = "faulty"
+	wellProduct   = "bench/well"
 	// faultyMemory is what the driver may leak before it is stopped.
 	faultyMemory = 512 << 20
 )
 
-// faultyDriver is the simulator once more, under a name and in a process of its
-// own, so that it can go wrong beside a healthy one.
-func faultyDriver() node.BuiltIn {
+// otherDriver is the simulator once more, under a name and in a process of its own,
+// so that it can go wrong beside a healthy one.
+func otherDriver(product string) node.BuiltIn {
+	process := path.Base(product)
 	return node.BuiltIn{
-		Name: faultyProcess,
+		Name: process,
 		New: func(env sdk.Environment) (sdk.Driver, error) {
 			d, err := sim.New(env)
-			d.Name = faultyProduct
+			d.Name = product
 			return d, err
 		},
 		Manifest: func(executable string) host.Manifest {
 			m := sim.Manifest(executable)
-			m.Name, m.Command = faultyProduct, []string{executable, "driver-process", faultyProcess}
+			m.Name, m.Command = product, []string{executable, "driver-process", process}
 			m.Limits.MemoryBytes = faultyMemory
 			return m
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +16,8 @@ const (
 	healthyCallers  = 4
 	neighbourRate   = 10 // operations a second on the other driver, faulty or not
 	isolationTarget = 1.2
-	calmPatience    = 3 * time.Second
+	warmUp          = 3 * time.Second
+	calmPatience    = 250 * time.Millisecond
 )
 
 // faults are the ways a driver goes wrong, in the simulator's language.
@@ -29,8 +31,9 @@ func faults() []struct{ name, rule string } {
 }
 
 // isolation measures operations on a healthy driver while another one goes wrong,
-// against the same while the other works well: both have the same load, and take
-// turns.
+// against the same while yet another one works well under the same load. The two
+// take turns in pairs of rounds, each first in every other pair, so that whatever
+// else happens to the machine happens to both.
 func isolation(ctx context.Context, s settings, p *printer) error {
 	for _, fault := range faults() {
 		err := withServer(ctx, s, func(on subject) error {
@@ -57,42 +60,52 @@ func (b *isolationBench) prepare(ctx context.Context, rule string) (err error) {
 	if b.healthy, err = createPool(ctx, b.client, "healthy", roomyPool(simulator, "")); err != nil {
 		return err
 	}
-	if b.well, err = createPool(ctx, b.client, "well", roomyPool(faultyProduct, "")); err != nil {
+	if b.well, err = createPool(ctx, b.client, "well", roomyPool(wellProduct, "")); err != nil {
 		return err
 	}
 	if b.faulty, err = createPool(ctx, b.client, "faulty", roomyPool(faultyProduct, rule)); err != nil {
 		return err
 	}
-	_, err = createVolumes(ctx, b.client, b.healthy, healthyCallers, b.settings.round) // warm
+	_, err = createVolumes(ctx, b.client, b.healthy, healthyCallers, warmUp)
 	return err
 }
 
 func (b *isolationBench) measure(ctx context.Context, fault string, p *printer) error {
-	var before, during []time.Duration
-	var ratios []time.Duration
-	for range b.settings.rounds {
-		calm, err := b.round(ctx, b.well)
+	var pairs []pair
+	for i := range b.settings.rounds {
+		one, err := b.pair(ctx, i%2 == 1)
 		if err != nil {
 			return err
 		}
-		wild, err := b.round(ctx, b.faulty)
-		if err != nil {
-			return err
-		}
-		before, during = append(before, calm...), append(during, wild...)
-		// Kept as durations of a nominal second so that one function sorts both.
-		ratio := float64(quantile(sorted(wild), 0.99)) / float64(quantile(sorted(calm), 0.99))
-		ratios = append(ratios, time.Duration(ratio*float64(time.Second)))
+		pairs = append(pairs, one)
 	}
-	before, during, ratios = sorted(before), sorted(during), sorted(ratios)
-	ratio := float64(quantile(during, 0.99)) / float64(quantile(before, 0.99))
+	calm, wild := pooled(pairs)
+	all, of := compare(pairs, pooledRatio), compare(pairs, meanRatio)
 	return p.print(map[string]any{
-		"bench": "isolation", "fault": fault, "operations": len(before), "operationsDuring": len(during),
-		"p50Ms": millis(quantile(before, 0.5)), "p50DuringMs": millis(quantile(during, 0.5)),
-		"p99Ms": millis(quantile(before, 0.99)), "p99DuringMs": millis(quantile(during, 0.99)),
-		"ratio": rounded(ratio), "medianRatioOfRounds": rounded(quantile(ratios, 0.5).Seconds()),
-		"target": isolationTarget, "met": ratio <= isolationTarget,
+		"bench": "isolation", "fault": fault, "pairs": len(pairs), "operations": len(calm), "operationsDuring": len(wild),
+		"p50Ms": millis(quantile(calm, 0.5)), "p50DuringMs": millis(quantile(wild, 0.5)),
+		"p99Ms": millis(quantile(calm, 0.99)), "p99DuringMs": millis(quantile(wild, 0.99)),
+		"pooledRatio": rounded(all.value), "pooledLow": rounded(all.low), "pooledHigh": rounded(all.high),
+		"ratio": rounded(of.value), "ratioLow": rounded(of.low), "ratioHigh": rounded(of.high),
+		"target": isolationTarget, "verdict": of.verdict(isolationTarget),
 	})
+}
+
+// pair measures both, in one order or the other.
+func (b *isolationBench) pair(ctx context.Context, wildFirst bool) (p pair, err error) {
+	rounds := []struct {
+		pool string
+		took *[]time.Duration
+	}{{b.well, &p.calm}, {b.faulty, &p.wild}}
+	if wildFirst {
+		slices.Reverse(rounds)
+	}
+	for _, r := range rounds {
+		if *r.took, err = b.round(ctx, r.pool); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 // round measures the healthy driver while the other one is asked for volumes in a

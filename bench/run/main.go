@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,18 +24,24 @@ type settings struct {
 	// resources to fill the zone with, ascending, and requests per list.
 	resources []int
 	requests  int
-	// rounds of isolation for each fault, and how long each half of one takes.
+	// rounds of isolation for each fault, in pairs, and how long each half of one takes.
 	rounds int
 	round  time.Duration
 	// settle lets a server that was just started come to rest.
 	settle time.Duration
 	keep   bool
+	// profiles is where profiles of the server go; "" = none are taken, which they
+	// must not be when figures count.
+	profiles string
+	// urgent has lists measured before everything else on the machine.
+	urgent bool
 }
 
 func full() settings {
 	return settings{
 		callers: []int{1, 16, 256}, duration: 5 * time.Second,
-		resources: []int{100_000, 1_000_000}, requests: 500, rounds: 4, round: 3 * time.Second, settle: 5 * time.Second,
+		resources: []int{100_000, 1_000_000}, requests: 2000,
+		rounds: 80, round: 750 * time.Millisecond, settle: 5 * time.Second,
 	}
 }
 
@@ -42,7 +49,7 @@ func full() settings {
 func brief() settings {
 	return settings{
 		callers: []int{1, 16}, duration: 500 * time.Millisecond,
-		resources: []int{2_000}, requests: 50, rounds: 1, round: 500 * time.Millisecond, settle: 500 * time.Millisecond,
+		resources: []int{2_000}, requests: 50, rounds: 3, round: 500 * time.Millisecond, settle: 500 * time.Millisecond,
 	}
 }
 
@@ -55,6 +62,8 @@ func measurements() []measurement {
 	return []measurement{{"operations", operations}, {"scale", scale}, {"isolation", isolation}}
 }
 
+const callersGC = 800
+
 func main() {
 	if code, isChild := server.Child(builtIns()); isChild {
 		os.Exit(code)
@@ -62,14 +71,19 @@ func main() {
 	only := flag.String("only", "", "measure only these, with commas: operations, scale, isolation")
 	short := flag.Bool("short", false, "measure for seconds only, to see that it works")
 	keep := flag.Bool("keep", false, "keep the data directories")
+	profiles := flag.String("profiles", "", "put profiles of the server into this folder; they cost time")
+	urgent := flag.Bool("urgent", false, "measure lists with real-time priority, so that other work on the machine waits")
+	most := flag.Int("resources", 0, "fill zones with no more resources than this; 0 = all that is measured")
 	flag.Parse()
+	debug.SetGCPercent(callersGC) // what it costs the callers to collect garbage is not to be measured
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	s := full()
 	if *short {
 		s = brief()
 	}
-	s.keep = *keep
+	s.resources = slices.DeleteFunc(s.resources, func(n int) bool { return *most > 0 && n > *most })
+	s.keep, s.profiles, s.urgent = *keep, *profiles, *urgent
 	if err := run(ctx, s, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends
@@ -99,5 +113,7 @@ func run(ctx context.Context, s settings, only string) error {
 	return nil
 }
 
-// builtIns are those of the product, and one that goes wrong.
-func builtIns() []node.BuiltIn { return append(node.BuiltIns(), faultyDriver()) }
+// builtIns are those of the product, one that goes wrong, and one that never does.
+func builtIns() []node.BuiltIn {
+	return append(node.BuiltIns(), otherDriver(faultyProduct), otherDriver(wellProduct))
+}

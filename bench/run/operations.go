@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -32,11 +33,14 @@ func operations(ctx context.Context, s settings, p *printer) error {
 		}
 		o := &operationsBench{on: on, pool: pool, driver: driver[0], printer: p}
 		for _, callers := range append([]int{s.callers[0]}, s.callers...) {
-			if err := o.measure(ctx, callers, s.duration); err != nil {
+			err := on.profiled(ctx, s, fmt.Sprintf("operations-%d", callers), s.duration, func() error {
+				return o.measure(ctx, callers, s.duration)
+			})
+			if err != nil {
 				return err
 			}
 		}
-		return o.compare(s.callers)
+		return errors.Join(o.compare(s.callers), on.heap(ctx, s, "operations"))
 	})
 }
 
@@ -94,6 +98,7 @@ func (o *operationsBench) measure(ctx context.Context, callers int, duration tim
 		"serverCpuMsPerOp":     rounded(millis(after.server-before.server) / n),
 		"serverCpuWaitMsPerOp": rounded(millis(after.waited-before.waited) / n),
 		"driverCpuMsPerOp":     rounded(millis(after.driver-before.driver) / n),
+		"callersCpuMsPerOp":    rounded(millis(after.callers-before.callers) / n),
 		"commandsPerEntry":     rounded((after.commands - before.commands) / frames),
 		"entriesPerOp":         rounded(frames / n), "commandsPerOp": rounded((after.commands - before.commands) / n),
 		"entryStoredMs": rounded((after.stored - before.stored) / (after.appends - before.appends) * 1000),
@@ -115,6 +120,7 @@ func (o *operationsBench) compare(callers []int) error {
 // usage is what the server has used so far.
 type usage struct {
 	server, driver   time.Duration
+	callers          time.Duration // this process
 	waited           time.Duration
 	commands, frames float64
 	stored, appends  float64
@@ -129,6 +135,9 @@ func (o *operationsBench) usage(ctx context.Context) (u usage, err error) {
 		return u, err
 	}
 	if u.driver, err = cpuTime(o.driver); err != nil {
+		return u, err
+	}
+	if u.callers, err = cpuTime(os.Getpid()); err != nil {
 		return u, err
 	}
 	figures, err := o.on.figures(ctx)

@@ -69,6 +69,35 @@ func (on *subject) begin(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
+// profiled runs fn and meanwhile, if profiles are wanted, takes one of the server's
+// processor.
+func (on *subject) profiled(ctx context.Context, s settings, name string, long time.Duration, fn func() error) error {
+	if s.profiles == "" {
+		return fn()
+	}
+	taken := make(chan error, 1)
+	go func() {
+		data, err := on.Probe(ctx, fmt.Sprintf("/cpu?seconds=%f", long.Seconds()))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.profiles, name+".cpu"), data, 0o600)
+		}
+		taken <- err
+	}()
+	return errors.Join(fn(), <-taken)
+}
+
+// heap takes a profile of what the server has in memory, if profiles are wanted.
+func (on *subject) heap(ctx context.Context, s settings, name string) error {
+	if s.profiles == "" {
+		return nil
+	}
+	data, err := on.Probe(ctx, "/heap")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.profiles, name+".heap"), data, 0o600)
+}
+
 // createPool makes a pool, waits for its end and returns its id.
 func createPool(ctx context.Context, c *client.Client, name string, spec map[string]any) (string, error) {
 	body := map[string]any{"name": name, "spec": spec}

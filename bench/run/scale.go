@@ -14,6 +14,13 @@ const (
 	startTarget  = 10 * time.Second
 	pageTarget   = 5 * time.Millisecond
 	memoryTarget = 1024 // bytes per idle resource
+
+	profiledLists = 2 * time.Second
+
+	// A server is at rest when its memory did not shrink by this much in any of so many
+	// looks in a row.
+	restShrinks = 1 << 20
+	restLooks   = 12
 )
 
 // scale measures start, memory and lists of zones that hold many resources.
@@ -48,7 +55,8 @@ type scaleBench struct {
 	filler   *filler
 	settings settings
 	printer  *printer
-	empty    memory
+	empty    memory // of the empty server, soon after its start
+	trim     memory // of the empty server at rest
 }
 
 // idle returns the memory of a server that has nothing to do.
@@ -57,10 +65,35 @@ func (b *scaleBench) idle(ctx context.Context) (m memory, err error) {
 		return m, errors.Join(err, b.on.Kill())
 	}
 	defer func() { err = errors.Join(err, b.on.Stop(context.WithoutCancel(ctx), b.on.client)) }()
+	m, b.trim, err = b.memory(ctx)
+	return m, err
+}
+
+// memory returns what the server has soon after its start, and what it has at rest:
+// when its compactions are over, Badger gave up their buffers, one every two
+// seconds, and the server gave what it does not use back to the kernel.
+func (b *scaleBench) memory(ctx context.Context) (soon, last memory, err error) {
 	if err := rest(ctx, b.settings.settle); err != nil {
-		return m, err
+		return soon, last, err
 	}
-	return memoryOf(b.on.PID())
+	if soon, err = memoryOf(b.on.PID()); err != nil {
+		return soon, last, err
+	}
+	last = soon
+	for same := 0; same < restLooks; {
+		if err := rest(ctx, b.settings.settle); err != nil {
+			return soon, last, err
+		}
+		now, err := memoryOf(b.on.PID())
+		if err != nil {
+			return soon, last, err
+		}
+		if same++; last.anon-now.anon > restShrinks {
+			same = 0
+		}
+		last = now
+	}
+	return soon, last, nil
 }
 
 func rest(ctx context.Context, long time.Duration) error {
@@ -78,18 +111,21 @@ func (b *scaleBench) measure(ctx context.Context, n int, filled time.Duration) (
 		return errors.Join(err, b.on.Kill())
 	}
 	defer func() { err = errors.Join(err, b.on.Stop(context.WithoutCancel(ctx), b.on.client)) }()
-	if err := rest(ctx, b.settings.settle); err != nil {
-		return err
-	}
-	m, err := memoryOf(b.on.PID())
+	soon, idle, err := b.memory(ctx)
 	if err != nil {
 		return err
 	}
-	anon := float64(m.anon-b.empty.anon) / float64(n)
+	if err := b.on.heap(ctx, b.settings, fmt.Sprintf("scale-%d", n)); err != nil {
+		return err
+	}
+	each := func(now, empty int64) float64 { return rounded(float64(now-empty) / float64(n)) }
+	anon := each(idle.anon, b.trim.anon)
 	err = b.printer.print(map[string]any{
 		"bench": "scale-memory", "resources": n, "fillSeconds": rounded(filled.Seconds()),
-		"anonBytes": m.anon, "fileBytes": m.file, "emptyAnonBytes": b.empty.anon, "emptyFileBytes": b.empty.file,
-		"bytesPerResource": rounded(anon), "fileBytesPerResource": rounded(float64(m.file-b.empty.file) / float64(n)),
+		"anonBytes": idle.anon, "emptyAnonBytes": b.trim.anon, "bytesPerResource": anon,
+		"startedAnonBytes": soon.anon, "emptyStartedAnonBytes": b.empty.anon,
+		"startedBytesPerResource": each(soon.anon, b.empty.anon),
+		"fileBytes":               soon.file, "fileBytesPerResource": each(soon.file, b.empty.file),
 		"target": memoryTarget, "met": anon < memoryTarget,
 	})
 	if err != nil {
@@ -126,7 +162,17 @@ func (b *scaleBench) lists(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		took, items, err := b.pages(ctx, list.filter)
+		var took []time.Duration
+		items := 0
+		walk := func() (err error) {
+			took, items, err = b.pages(ctx, list.filter)
+			return err
+		}
+		if b.settings.urgent {
+			calm := walk
+			walk = func() error { return urgently(calm, b.on.PID()) }
+		}
+		err = b.on.profiled(ctx, b.settings, fmt.Sprintf("list-%s-%d", list.name, n), profiledLists, walk)
 		if err != nil {
 			return err
 		}
@@ -138,6 +184,7 @@ func (b *scaleBench) lists(ctx context.Context, n int) error {
 		p99 := quantile(took, 0.99)
 		err = b.printer.print(map[string]any{
 			"bench": "scale-list", "resources": n, "filter": list.name, "pages": len(took),
+			"urgent":       b.settings.urgent,
 			"itemsPerPage": rounded(float64(items) / float64(len(took))), "p50Ms": millis(quantile(took, 0.5)),
 			"p99Ms":              millis(p99),
 			"serverCpuMsPerPage": rounded(millis(after-before) / float64(len(took))),

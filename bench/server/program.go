@@ -43,6 +43,11 @@ func driverProcess(builtIns []node.BuiltIn, name string) int {
 // serve runs until it is killed; it returns only when it failed.
 func serve(builtIns []node.BuiltIn, dataDir, listen string) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := probe(dataDir, log); err != nil {
+		log.Error("starting failed", slog.Any("error", err))
+		return
+	}
+	node.TuneRuntime()
 	n, err := node.Start(context.Background(), Config(builtIns, dataDir, listen, log))
 	if err != nil {
 		log.Error("starting failed", slog.Any("error", err))
