@@ -102,22 +102,42 @@ func (h *health) goOn(r *round, now time.Time) {
 			h.system.config.Logger.Warn("reading resources failed", slog.Any("error", err))
 			return
 		}
-		room -= len(page.Items)
-		if r.after = page.Next; page.Next == "" {
+		room -= page.read
+		if r.after = page.next; page.next == "" {
 			r.kinds = r.kinds[1:]
 		}
-		for _, one := range page.Items {
-			if operations.MayBeTended(one) && !h.isIll(one.Metadata().Ref()) {
-				h.tend(one.Metadata().Ref(), r.started)
+		for _, ref := range page.bound {
+			if !h.isIll(ref) {
+				h.tend(ref, r.started)
 			}
 		}
 	}
 }
 
-func (h *health) page(r *round, limit int) (page resources.Page, err error) {
+// carePage is a part of a list: those in it that a driver has.
+type carePage struct {
+	bound []resources.Ref
+	read  int
+	next  string
+}
+
+func (h *health) page(r *round, limit int) (page carePage, err error) {
 	err = h.system.config.State.View(func(v *persistence.View) error {
-		page, err = v.List(resources.Query{Kind: r.kinds[0], After: r.after, Limit: limit})
-		return err
+		list, err := v.List(resources.Query{Kind: r.kinds[0], After: r.after, Limit: limit})
+		if err != nil {
+			return err
+		}
+		page.read, page.next = len(list.Items), list.Next
+		for _, one := range list.Items {
+			_, bound, err := v.Binding(one.Metadata().Ref())
+			if err != nil {
+				return err
+			}
+			if bound && operations.MayBeTended(one) {
+				page.bound = append(page.bound, one.Metadata().Ref())
+			}
+		}
+		return nil
 	})
 	return page, err
 }

@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -21,18 +22,20 @@ func placeOf(r resources.Resource) Place {
 
 // checkPlace refuses a pool or an image store whose directory is that of another
 // one, inside of it or around it: each would take the other's files for its own.
-// Of two that are made at the same time the older one is let through.
+// Of two that are made at the same time the one that was asked for first is let through.
 func checkPlace(_ context.Context, c *Context) error {
 	var others []resources.Resource
 	err := c.Engine.View(func(v *persistence.View) error {
 		for _, kind := range []resources.Kind{resources.KindPool, resources.KindImageStore} {
+			var failed error
 			err := v.Each(kind, nil, func(other resources.Resource) bool {
-				if precedes(other, c.Resource) {
+				var before bool
+				if before, failed = precedes(v, other, c); before {
 					others = append(others, other)
 				}
-				return true
+				return failed == nil
 			})
-			if err != nil {
+			if err = errors.Join(err, failed); err != nil {
 				return err
 			}
 		}
@@ -50,16 +53,21 @@ func checkPlace(_ context.Context, c *Context) error {
 	return nil
 }
 
-// precedes reports whether other has a place already, or gets it before r.
-func precedes(other, r resources.Resource) bool {
-	o, m := other.Metadata(), r.Metadata()
-	switch o.Phase {
+// precedes reports whether other has a place already, or was asked for before the target.
+func precedes(v *persistence.View, other resources.Resource, c *Context) (bool, error) {
+	m := other.Metadata()
+	switch m.Phase {
 	case resources.PhaseFailed, resources.PhaseDeleted:
-		return false
+		return false, nil
 	case resources.PhasePending, resources.PhaseCreating:
-		return o.CreatedAt.Before(m.CreatedAt) || o.CreatedAt.Equal(m.CreatedAt) && o.ID < m.ID
+		owners, err := v.Owners()
+		if err != nil {
+			return false, err
+		}
+		first, _, err := v.Head(persistence.ShardOf(m.Ref(), len(owners)), m.Ref())
+		return first != nil && first.Sequence < c.Operation.Sequence, err
 	default:
-		return o.ID != m.ID
+		return m.ID != c.Resource.Metadata().ID, nil
 	}
 }
 
