@@ -157,6 +157,9 @@ func newUnits(t testing.TB, dir string, user *sandbox.User, roots ...string) sdk
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			tellLogs(t, dir)
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), patient)
 		defer cancel()
 		if err := set.EndAll(ctx, "qemuhypervisor"); err != nil {
@@ -171,6 +174,21 @@ func newUnits(t testing.TB, dir string, user *sandbox.User, roots ...string) sdk
 		Programs: qemuhypervisor.Manifest("/proc/self/exe").Permissions.Launch,
 		User:     user, WriteRoots: roots,
 	})
+}
+
+// tellLogs shows what the units of a failed test said last.
+func tellLogs(t testing.TB, dir string) {
+	t.Helper()
+	for _, pattern := range []string{"log/unit.log", "unit.json"} {
+		paths, err := filepath.Glob(filepath.Join(dir, "units", "*", "*", pattern))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			t.Logf("%s (%v):\n%s", path, err, text[max(0, len(text)-4096):])
+		}
+	}
 }
 
 func share(t testing.TB, path string, mode os.FileMode) {
