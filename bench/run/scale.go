@@ -21,6 +21,7 @@ const (
 	// looks in a row.
 	restShrinks = 1 << 20
 	restLooks   = 12
+	mostLooks   = 36 // then what it has is what it has
 )
 
 // scale measures start, memory and lists of zones that hold many resources.
@@ -80,7 +81,7 @@ func (b *scaleBench) memory(ctx context.Context) (soon, last memory, err error) 
 		return soon, last, err
 	}
 	last = soon
-	for same := 0; same < restLooks; {
+	for same, looks := 0, 0; same < restLooks && looks < mostLooks; looks++ {
 		if err := rest(ctx, b.settings.settle); err != nil {
 			return soon, last, err
 		}
