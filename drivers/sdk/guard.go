@@ -19,7 +19,7 @@ type guard struct {
 	log    *slog.Logger
 	token  string
 	fence  *fence
-	lanes  *lanes
+	turns  Turns[resourceKey]
 	memory *tokenMemory
 	busy   *activity
 }
@@ -28,7 +28,6 @@ func newGuard(driver *Driver, log *slog.Logger, token string) *guard {
 	return &guard{
 		driver: driver, log: log, token: token,
 		fence:  newFence(fenceMemory),
-		lanes:  newLanes(),
 		memory: newTokenMemory(rememberedCalls, rememberedBytes),
 		busy:   newActivity(),
 	}
@@ -124,7 +123,7 @@ func (g *guard) once(ctx context.Context, request about, method string, handler 
 func (g *guard) execute(ctx context.Context, work *work, request about, handler grpc.UnaryHandler) (any, error) {
 	call := request.GetCall()
 	g.memory.progress(work, 0, "waiting for another call on this resource")
-	leave, err := g.lanes.enter(ctx, work.key.resource)
+	leave, err := g.turns.Take(ctx, work.key.resource)
 	if err != nil {
 		return nil, Transient("resource-busy", "another call on this resource did not end in time; nothing was done")
 	}

@@ -101,7 +101,7 @@ func (h *nicHandle) attachment(id string) (attachment, error) {
 
 // rewire makes of a nic what is missing. How dnsmasq is configured is the network's matter.
 func (d *driver) rewire(ctx context.Context, wanted attachment, handle *nicHandle) error {
-	release, err := d.locks.acquire(ctx, networkLock(wanted.network))
+	release, err := d.turns.Take(ctx, networkLock(wanted.network))
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ type driver struct {
 	units  sdk.Host
 	spaces *netspace.Directory
 	host   *netspace.Space
-	locks  *locks
+	turns  sdk.Turns[string]
 
 	mutex      sync.RWMutex
 	configured map[string]any
@@ -50,7 +50,6 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 	}
 	own := &driver{
 		log: env.Log, units: env.Host, spaces: netspace.OpenDirectory(netspace.DefaultDirectory), host: host,
-		locks: newLocks(),
 	}
 	return sdk.Driver{
 		Name: Name, Version: Version,

@@ -83,7 +83,7 @@ func (n *networks) CreateNetwork(
 func (d *driver) establish(
 	ctx context.Context, network string, want design, set settings, before *networkHandle,
 ) (*networkHandle, error) {
-	release, err := d.locks.acquire(ctx, networkLock(network))
+	release, err := d.turns.Take(ctx, networkLock(network))
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (n *networks) DeleteNetwork(
 	if err != nil {
 		return nil, err
 	}
-	release, err := n.locks.acquire(ctx, networkLock(network))
+	release, err := n.turns.Take(ctx, networkLock(network))
 	if err != nil {
 		return nil, err
 	}

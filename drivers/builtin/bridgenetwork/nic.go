@@ -89,7 +89,7 @@ func readNic(id string, spec *driverpb.NicSpec, want design) (layout.Nic, error)
 
 // attach makes the nic, or what of it is missing.
 func (d *driver) attach(ctx context.Context, wanted attachment) error {
-	release, err := d.locks.acquire(ctx, networkLock(wanted.network))
+	release, err := d.turns.Take(ctx, networkLock(wanted.network))
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (n *networks) DetachNic(ctx context.Context, request *driverpb.NicCallReque
 		return nil, sdk.Invalid("nic-unknown", "/call/network",
 			"the call tells neither by handle nor by name where the nic is", "")
 	}
-	release, err := n.locks.acquire(ctx, networkLock(network))
+	release, err := n.turns.Take(ctx, networkLock(network))
 	if err != nil {
 		return nil, err
 	}

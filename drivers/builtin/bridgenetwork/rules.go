@@ -283,7 +283,7 @@ func (d *driver) enforce(ctx context.Context, network string, handle *networkHan
 	if err != nil {
 		return err
 	}
-	release, err := d.locks.acquire(ctx, networkLock(network))
+	release, err := d.turns.Take(ctx, networkLock(network))
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (s *fileStorage) CreateVolume(
 	ctx context.Context, req *driverpb.CreateVolumeRequest,
 ) (*driverpb.VolumeReply, error) {
 	call, id := req.GetCall(), req.GetCall().GetResource().GetId()
-	done, err := s.turns.take(ctx, id)
+	done, err := s.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}

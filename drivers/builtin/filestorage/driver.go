@@ -34,7 +34,7 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	files := &fileStorage{log: log, turns: newTurns(), qemuImg: findQemuImg()}
+	files := &fileStorage{log: log, qemuImg: findQemuImg()}
 	return sdk.Driver{
 		Name: Name, Version: Version,
 		HandleWrites: handleVersion, Concurrency: concurrency,
@@ -47,7 +47,7 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 type fileStorage struct {
 	driverpb.UnimplementedStorageServer
 	log     *slog.Logger
-	turns   *turns
+	turns   sdk.Turns[string]
 	qemuImg string // path of the program; empty when it is not installed
 }
 

@@ -35,7 +35,7 @@ func (s *fileStorage) openFor(ctx context.Context, req *driverpb.SnapshotRequest
 	if req.GetVolume().GetId() == "" {
 		return nil, nil, sdk.Invalid("volume-required", "/volumeId", "a snapshot needs a volume", "")
 	}
-	leave, err := s.turns.take(ctx, req.GetVolume().GetId())
+	leave, err := s.turns.Take(ctx, req.GetVolume().GetId())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -170,7 +170,7 @@ func (s *fileStorage) GrowVolume(ctx context.Context, req *driverpb.GrowVolumeRe
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.turns.take(ctx, id)
+	done, err := s.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +240,7 @@ func (s *fileStorage) DeleteVolume(
 	ctx context.Context, req *driverpb.VolumeRequest,
 ) (*driverpb.OutcomeReply, error) {
 	call, id := req.GetCall(), req.GetCall().GetResource().GetId()
-	done, err := s.turns.take(ctx, id)
+	done, err := s.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}

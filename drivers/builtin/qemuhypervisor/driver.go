@@ -38,7 +38,7 @@ type Hypervisor struct {
 	driverpb.UnimplementedHypervisorServer
 
 	env     sdk.Environment
-	turns   turns
+	turns   sdk.Turns[string]
 	probing sync.Mutex
 	freezes freezes
 	janitor janitor
@@ -63,7 +63,7 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 }
 
 func newHypervisor(env sdk.Environment) *Hypervisor {
-	h := &Hypervisor{env: env, turns: turns{open: map[string]*turn{}}}
+	h := &Hypervisor{env: env}
 	h.freezes = freezes{timers: map[string]*time.Timer{}, thaw: h.thawInTime}
 	h.janitor = janitor{trim: h.trimLogs}
 	defaults := propertyReader{}

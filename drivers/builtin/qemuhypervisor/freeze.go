@@ -111,7 +111,7 @@ func (h *Hypervisor) thawInTime(id string) {
 }
 
 func (h *Hypervisor) thawIfDue(ctx context.Context, id string) error {
-	give, err := h.turns.take(ctx, id)
+	give, err := h.turns.Take(ctx, id)
 	if err != nil {
 		return err
 	}

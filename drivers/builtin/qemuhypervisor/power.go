@@ -45,7 +45,7 @@ func (h *Hypervisor) change(
 	ctx context.Context, call *driverpb.Call, do func(m *machine) error,
 ) (*driverpb.MachineReply, error) {
 	id := call.GetResource().GetId()
-	give, err := h.turns.take(ctx, id)
+	give, err := h.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func (h *Hypervisor) RebootMachine(
 	ctx context.Context, request *driverpb.StopMachineRequest,
 ) (*driverpb.MachineReply, error) {
 	id, token := request.GetCall().GetResource().GetId(), request.GetCall().GetToken()
-	give, err := h.turns.take(ctx, id)
+	give, err := h.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (h *Hypervisor) StartMachine(
 	if err := checkRoom(spec); err != nil {
 		return nil, err
 	}
-	give, err := h.turns.take(ctx, id)
+	give, err := h.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}

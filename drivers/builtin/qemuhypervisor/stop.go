@@ -18,7 +18,7 @@ func (h *Hypervisor) StopMachine(
 	ctx context.Context, request *driverpb.StopMachineRequest,
 ) (*driverpb.MachineReply, error) {
 	id := request.GetCall().GetResource().GetId()
-	give, err := h.turns.take(ctx, id)
+	give, err := h.turns.Take(ctx, id)
 	if err != nil {
 		return nil, err
 	}
