@@ -22,6 +22,7 @@ GUEST ?= dist/guest.raw
 SEED ?= 1
 DURATION ?= 60s
 TIMES ?= 20
+KILLS ?= 10
 
 # Tests of real drivers need root: where we are not, each test program runs under sudo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo -exec "'sudo --preserve-env=HOME,PATH,CI,GOCACHE,GOMODCACHE'")
@@ -90,6 +91,10 @@ power-loss: ## Cut the power, many times: make power-loss TIMES=20
 .PHONY: chaos
 chaos: ## Random operations and kill -9: make chaos SEED=7 DURATION=60s
 	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION)
+
+.PHONY: chaos-real
+chaos-real: guest ## The same with real disks and guests, as root: make chaos-real SEED=7 KILLS=10
+	$(GO) run ./bench/chaos -real -seed=$(SEED) -kills=$(KILLS) -workers=3 -image=$(abspath $(GUEST))
 
 .PHONY: bench
 bench: ## Measure, one JSON object per line

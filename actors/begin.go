@@ -73,7 +73,7 @@ var errNotLocal = errors.New("a local step asks for more than the state")
 
 // Conn implements operations.Engine.
 func (*localEngine) Conn(
-	context.Context, string, string, map[string]any,
+	context.Context, string, map[string]any,
 ) (grpc.ClientConnInterface, string, error) {
 	return nil, "", errNotLocal
 }

@@ -229,7 +229,7 @@ func (s *System) observe(h *resources.Host) (map[string]string, error) {
 		return nil, fmt.Errorf("observing %s: another node acts for it", h.Ref())
 	}
 	u := &unit{ref: h.Ref(), fence: fence}
-	conn, _, err := s.engine.forStep(u).Conn(ctx, h.Spec.Driver, "", nil)
+	conn, _, err := s.engine.forStep(u).Conn(ctx, h.Spec.Driver, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -77,13 +77,13 @@ func (e *stepEngine) Overlap(a, b operations.Place) string { return e.drivers.Ov
 
 // Conn implements operations.Engine.
 func (e *stepEngine) Conn(
-	ctx context.Context, product, token string, properties map[string]any,
+	ctx context.Context, product string, properties map[string]any,
 ) (grpc.ClientConnInterface, string, error) {
 	conn, version, err := e.drivers.Conn(ctx, product, properties)
 	if err != nil {
 		return nil, "", err
 	}
-	return &recaller{ClientConnInterface: conn, token: token, progress: e.progress}, version, nil
+	return &recaller{ClientConnInterface: conn, progress: e.progress}, version, nil
 }
 
 // progressInterval is how often progress is written down.

@@ -20,21 +20,28 @@ const (
 )
 
 // recaller is a connection for the calls of one step. When the outcome of a call
-// is not known it asks the driver what became of it, by the step's token, before
+// is not known it asks the driver what became of it, by the call's token, before
 // anybody may repeat it. While a long call runs it asks for progress.
 type recaller struct {
 	grpc.ClientConnInterface
-	token    string
 	progress func(percent int, message string)
 }
 
+// called is a request about a resource.
+type called interface{ GetCall() *driverpb.Call }
+
 // Invoke implements grpc.ClientConnInterface.
 func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	about, ok := args.(called)
+	if !ok {
+		return r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+	}
+	token := about.GetCall().GetToken()
 	watched, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.watch(watched)
+		r.watch(watched, token)
 	}()
 	err := r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	stop()
@@ -42,7 +49,7 @@ func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, o
 	if err == nil || resources.ClassOf(operations.FromFault(err)) != resources.ClassUnknown {
 		return err
 	}
-	answer, known := r.resolve(ctx)
+	answer, known := r.resolve(ctx, token)
 	if !known {
 		return err
 	}
@@ -60,7 +67,7 @@ func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, o
 }
 
 // watch passes progress on until the call is over. Short calls are never asked.
-func (r *recaller) watch(ctx context.Context) {
+func (r *recaller) watch(ctx context.Context, token string) {
 	tick := time.NewTicker(recallInterval)
 	defer tick.Stop()
 	for {
@@ -69,7 +76,7 @@ func (r *recaller) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		answer, err := r.ask(ctx)
+		answer, err := r.ask(ctx, token)
 		if err == nil && answer.GetState() == driverpb.RecallReply_STATE_RUNNING {
 			r.progress(int(answer.GetPercent()), operations.Words(answer.GetMessage()))
 		}
@@ -78,9 +85,9 @@ func (r *recaller) watch(ctx context.Context) {
 
 // resolve asks until the call is no longer running; known is false when the
 // driver does not remember it, or can't be asked.
-func (r *recaller) resolve(ctx context.Context) (answer *driverpb.RecallReply, known bool) {
+func (r *recaller) resolve(ctx context.Context, token string) (answer *driverpb.RecallReply, known bool) {
 	for ctx.Err() == nil {
-		answer, err := r.ask(ctx)
+		answer, err := r.ask(ctx, token)
 		if err != nil || answer.GetState() == driverpb.RecallReply_STATE_UNKNOWN {
 			return nil, false
 		}
@@ -96,8 +103,8 @@ func (r *recaller) resolve(ctx context.Context) (answer *driverpb.RecallReply, k
 	return nil, false
 }
 
-func (r *recaller) ask(ctx context.Context) (*driverpb.RecallReply, error) {
+func (r *recaller) ask(ctx context.Context, token string) (*driverpb.RecallReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 	defer cancel()
-	return driverpb.NewBaseClient(r.ClientConnInterface).Recall(ctx, &driverpb.RecallRequest{Token: r.token})
+	return driverpb.NewBaseClient(r.ClientConnInterface).Recall(ctx, &driverpb.RecallRequest{Token: token})
 }

@@ -190,3 +190,28 @@ func TestARepetitionIsNotCheckedAgain(t *testing.T) {
 		}
 	})
 }
+
+// The set of rules is more than one operation's: what is tried again may find another set, which is no other request by
+// the same token to the driver.
+func TestRulesTriedAgainAreThoseOfNow(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		first := aRule(z)
+		inject(t, z, "call=ApplyRules times=1 action=error class=transient code=busy")
+		rule := func(ports string) resources.Submission {
+			kind := resources.KindRule
+			return resources.Submission{Action: "create", Target: resources.Ref{Kind: kind}, Resource: &resources.Rule{
+				Meta: resources.Meta{Kind: kind},
+				Spec: resources.RuleSpec{NetworkID: first.Spec.NetworkID, Type: "ingress", Protocol: "tcp", Ports: ports},
+			}}
+		}
+		one := z.Submit(rule("81"))
+		synctest.Wait() // the first attempt has failed and waits for its next one
+		two := z.Submit(rule("82"))
+		for _, op := range []*resources.Operation{one, two} {
+			if ended := z.Wait(op.ID); ended.Phase != resources.PhaseSucceeded {
+				t.Errorf("%s: %v", ended.Phase, ended.Error)
+			}
+		}
+		z.CheckTruth()
+	})
+}

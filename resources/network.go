@@ -36,7 +36,7 @@ type NetworkStatus struct {
 	Bridge        string            `json:"bridge,omitempty" doc:"Bridge that carries it."`
 	NetNamespace  string            `json:"netNamespace,omitempty" doc:"Network namespace that carries it."`
 	Facts         map[string]string `json:"facts,omitempty" doc:"What else the driver says."`
-	RulesRevision uint64            `json:"rulesRevision,omitempty" doc:"Revision of the rules in force."`
+	RulesRevision uint64            `json:"rulesRevision,omitempty" doc:"Revision of the zone whose rules are in force."`
 	// Former is kept while an operation changes the spec.
 	Former *Former[NetworkSpec] `json:"-" cbor:"former,omitempty"`
 }

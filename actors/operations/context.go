@@ -19,9 +19,8 @@ type Engine interface {
 	// Asked again for the same parent and step it waits for the same one.
 	Ask(ctx context.Context, ask Ask) (*resources.Operation, error)
 	// Conn connects to the driver with a product name. The version is what the
-	// resource gets bound to. token names the call for recalls and progress;
-	// properties may name paths that the driver needs.
-	Conn(ctx context.Context, product, token string, properties map[string]any) (
+	// resource gets bound to. Properties may name paths that the driver needs.
+	Conn(ctx context.Context, product string, properties map[string]any) (
 		conn grpc.ClientConnInterface, version string, err error)
 	// GuestUID is the user guests run as on the host.
 	GuestUID() uint32

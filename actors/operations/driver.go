@@ -32,7 +32,7 @@ func (c *Context) driver(
 	for _, s := range scopes {
 		maps.Copy(properties, s)
 	}
-	conn, version, err := c.Engine.Conn(ctx, product, c.Token(), properties)
+	conn, version, err := c.Engine.Conn(ctx, product, properties)
 	if err != nil {
 		return driver{}, err
 	}

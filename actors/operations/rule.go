@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -41,6 +42,9 @@ func applyRules(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
+	// The set is that of all rules, not of this operation alone: another attempt may find another set, and asks for it
+	// by another token.
+	d.call.Token = fmt.Sprintf("%s@%d", c.Token(), revision)
 	ref := &driverpb.NetworkRef{Resource: protoRef(n.Ref()), Handle: d.call.GetHandle()}
 	reply, err := driverpb.NewNetworksClient(d.conn).ApplyRules(ctx,
 		&driverpb.RulesRequest{Call: d.call, Network: ref, Spec: networkSpec(n), Rules: rules})
@@ -52,17 +56,18 @@ func applyRules(ctx context.Context, c *Context) error {
 	return nil
 }
 
-func (c *Context) rulesOf(n *resources.Network) ([]*driverpb.Rule, uint64, error) {
-	var rules []*driverpb.Rule
-	var revision uint64
-	err := c.Engine.View(func(v *persistence.View) error {
+// rulesOf lists the network's marked rules, and the revision of the state they are of.
+func (c *Context) rulesOf(n *resources.Network) (rules []*driverpb.Rule, revision uint64, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
 		var failed error
+		if revision, failed = v.Applied(); failed != nil {
+			return failed
+		}
 		err := v.Each(resources.KindRule, map[string]string{"network": n.ID}, func(r resources.Resource) bool {
 			rule, ok := r.(*resources.Rule)
 			if !ok || !rule.Status.InForce {
 				return true
 			}
-			revision = max(revision, rule.Revision)
 			var p *driverpb.Rule
 			if p, failed = protoRule(v, rule); failed == nil {
 				rules = append(rules, p)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -23,8 +25,11 @@ type checker struct {
 	ledger *ledger
 	dir    string
 	real   bool
+	spaces []string // network namespaces that were there before
 
 	phases map[string]map[string]string // kind, id -> phase
+	rules  map[string][]string          // network -> rule and ports, of those in force
+	nics   map[string][]string          // network -> nic
 }
 
 const maxFindings = 20
@@ -45,12 +50,13 @@ func (c *checker) run(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	c.promises(operations)
+	c.reasons(operations)
 	c.limbo()
 	for _, twice := range c.ledger.twice {
 		c.find(&c.report.Duplicated, "%s", twice)
 	}
 	if c.real {
-		return c.disks()
+		return errors.Join(c.disks(), c.networks(ctx))
 	}
 	return c.truth()
 }
@@ -89,7 +95,7 @@ func (c *checker) settle(ctx context.Context, patience time.Duration) (map[strin
 
 // read reads all resources.
 func (c *checker) read(ctx context.Context) error {
-	c.phases = map[string]map[string]string{}
+	c.phases, c.rules, c.nics = map[string]map[string]string{}, map[string][]string{}, map[string][]string{}
 	uncounted := []resources.Kind{
 		resources.KindOperation, resources.KindZone, resources.KindToken, resources.KindDriver,
 	}
@@ -104,10 +110,24 @@ func (c *checker) read(ctx context.Context) error {
 		byID := map[string]string{}
 		for _, r := range list {
 			byID[fmt.Sprint(r["id"])] = fmt.Sprint(r["phase"])
+			c.noteNetwork(d.Kind, r)
 		}
 		c.phases[string(d.Kind)] = byID
 	}
 	return nil
+}
+
+// noteNetwork notes what a network's hardware must have of a rule or a nic.
+func (c *checker) noteNetwork(kind resources.Kind, r map[string]any) {
+	spec, _ := r["spec"].(map[string]any)
+	status, _ := r["status"].(map[string]any)
+	network := fmt.Sprint(spec["networkId"])
+	switch {
+	case kind == resources.KindNic:
+		c.nics[network] = append(c.nics[network], fmt.Sprint(r["id"]))
+	case kind == resources.KindRule && status["inForce"] == true:
+		c.rules[network] = append(c.rules[network], fmt.Sprint(r["id"], " ", spec["ports"]))
+	}
 }
 
 // promises looks that every operation that was accepted is known, and that what
@@ -139,6 +159,21 @@ func (c *checker) promises(operations map[string]map[string]any) {
 	}
 }
 
+// reasons looks that no operation failed for a reason that lies in the server: the workload asks for more than there is
+// and for what is in the way of something else, and all else is tried again until it is done.
+func (c *checker) reasons(operations map[string]map[string]any) {
+	explained := []string{"invalid", "not-found", "conflict", "exhausted"}
+	for id, op := range operations {
+		why, failed := op["error"].(map[string]any)
+		if !failed {
+			continue
+		}
+		if why["code"] == "token-reused" || !slices.Contains(explained, fmt.Sprint(why["class"])) {
+			c.find(&c.report.Unexplained, "operation %s, %v of %v, failed: %v", id, op["action"], op["target"], why)
+		}
+	}
+}
+
 // limbo looks for resources that are on the way with nobody on it.
 func (c *checker) limbo() {
 	for kind, byID := range c.phases {
@@ -166,6 +201,7 @@ func (c *checker) truth() error {
 	for _, o := range truth.Orphans(func(ref simworld.Ref) bool { return c.isReal(ref.Kind, ref.ID) }) {
 		c.find(&c.report.Orphans, "orphan: %s (%s)", o.Key, c.phases[o.Kind][o.ID])
 	}
+	c.compareRules(truth)
 	for kind, byID := range c.phases {
 		for id := range byID {
 			if physical(kind) && c.isReal(kind, id) && truth.Count(kind, id) != 1 {
@@ -174,6 +210,38 @@ func (c *checker) truth() error {
 		}
 	}
 	return nil
+}
+
+func (c *checker) compareRules(truth *simworld.Truth) {
+	for _, o := range truth.Objects(simworld.KindNetwork) {
+		if has := rulesIn(o); !sameSet(has, c.rules[o.ID]) {
+			c.find(&c.report.Lost, "network %s has the rules %v, the state says %v", o.ID, has, c.rules[o.ID])
+		}
+	}
+}
+
+// rulesIn lists rule and ports of what the hardware of a network has.
+func rulesIn(o simworld.Object) []string {
+	var has []string
+	if o.Detail == nil {
+		return nil
+	}
+	for _, text := range o.Detail.Rules {
+		var r struct {
+			Resource struct{ ID string }
+			PortFrom int
+		}
+		if json.Unmarshal([]byte(text), &r) == nil {
+			has = append(has, fmt.Sprint(r.Resource.ID, " ", r.PortFrom))
+		}
+	}
+	return has
+}
+
+func sameSet(a, b []string) bool {
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
 }
 
 func physical(kind string) bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -101,5 +102,5 @@ func (c *checker) leftovers() error {
 	if guests > 0 {
 		c.find(&c.report.Orphans, "%d guests run after everything was deleted", guests)
 	}
-	return err
+	return errors.Join(err, c.spacesLeft())
 }

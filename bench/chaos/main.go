@@ -16,21 +16,24 @@ import (
 
 // report is the one line that chaos prints.
 type report struct {
-	Seed       uint64   `json:"seed"`
-	Operations int      `json:"ops"`
-	Succeeded  int      `json:"succeeded"`
-	Refused    int      `json:"refused"`
-	Failed     int      `json:"failed"`
-	Kills      int      `json:"kills"`
-	Lost       int      `json:"lost"`
-	Duplicated int      `json:"duplicated"`
-	Stuck      int      `json:"stuck"`
-	Orphans    int      `json:"orphans"`
-	Broken     int      `json:"inconsistent"`
-	Findings   []string `json:"findings,omitempty"`
+	Seed        uint64   `json:"seed"`
+	Operations  int      `json:"ops"`
+	Succeeded   int      `json:"succeeded"`
+	Refused     int      `json:"refused"`
+	Failed      int      `json:"failed"`
+	Kills       int      `json:"kills"`
+	Lost        int      `json:"lost"`
+	Duplicated  int      `json:"duplicated"`
+	Stuck       int      `json:"stuck"`
+	Orphans     int      `json:"orphans"`
+	Broken      int      `json:"inconsistent"`
+	Unexplained int      `json:"unexplained"`
+	Findings    []string `json:"findings,omitempty"`
 }
 
-func (r *report) bad() bool { return r.Lost+r.Duplicated+r.Stuck+r.Orphans+r.Broken > 0 }
+func (r *report) bad() bool {
+	return r.Lost+r.Duplicated+r.Stuck+r.Orphans+r.Broken+r.Unexplained > 0
+}
 
 func main() {
 	if code, isChild := server.Child(node.BuiltIns()); isChild {

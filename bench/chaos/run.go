@@ -12,6 +12,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
 type settings struct {
@@ -55,6 +56,11 @@ func run(ctx context.Context, s settings) (*report, error) {
 }
 
 func chaos(ctx context.Context, s settings, target *server.Server, r *report) error {
+	spaces, err := netspace.OpenDirectory(netspace.DefaultDirectory).List()
+	if err != nil {
+		return err
+	}
+	ledger := &ledger{seen: map[string]bool{}}
 	if err := target.Start(); err != nil {
 		return err
 	}
@@ -63,11 +69,11 @@ func chaos(ctx context.Context, s settings, target *server.Server, r *report) er
 	if err != nil {
 		return err
 	}
+	check := &checker{report: r, ledger: ledger, dir: target.Dir, real: s.real, spaces: spaces}
 	stock := &stock{ids: map[string][]string{}}
 	if err := furnish(ctx, s, target.Dir, c, stock); err != nil {
 		return err
 	}
-	ledger := &ledger{seen: map[string]bool{}}
 	kills, err := disturb(ctx, s, target, c, stock, ledger)
 	if err != nil {
 		return err
@@ -76,7 +82,7 @@ func chaos(ctx context.Context, s settings, target *server.Server, r *report) er
 	if c, err = target.Client(ctx); err != nil {
 		return err
 	}
-	check := &checker{report: r, client: c, ledger: ledger, dir: target.Dir, real: s.real}
+	check.client = c
 	if err := check.run(ctx, settlePatience); err != nil {
 		return err
 	}
@@ -127,7 +133,8 @@ func furnish(ctx context.Context, s settings, dir string, c *client.Client, stoc
 	template, pools, hosts := "sim:guest", 2, 2
 	properties := func(string) map[string]any { return map[string]any{} }
 	if s.real {
-		hypervisor, storage, images = "bulkhead/qemuhypervisor", "bulkhead/filestorage", "bulkhead/directoryimages"
+		hypervisor, network = "bulkhead/qemuhypervisor", "bulkhead/bridgenetwork"
+		storage, images = "bulkhead/filestorage", "bulkhead/directoryimages"
 		template, pools, hosts = s.image, 1, 1
 		properties = func(name string) map[string]any {
 			path := filepath.Join(dir, name)

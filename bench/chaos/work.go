@@ -108,6 +108,7 @@ func (w *worker) acts() []act {
 	volume := func() map[string]any { return map[string]any{"volumeId": w.stock.pick(w.random, "volume")} }
 	return []act{
 		w.createVolume, w.createVolume, w.createVolume, w.createMachine, w.createMachine, w.createSnapshot, w.createRule,
+		w.changeRule,
 		w.remove("volume", "volumes"), w.remove("volume", "volumes"), w.remove("machine", "machines"),
 		w.remove("snapshot", "snapshots"), w.remove("snapshot", "snapshots"), w.remove("rule", "rules"),
 		on("volume", "volumes", "grow", size),
@@ -157,6 +158,13 @@ func (w *worker) createRule(ctx context.Context) {
 	w.ask(ctx, http.MethodPost, "/v1/rules", map[string]any{"spec": map[string]any{
 		"networkId": w.stock.pick(w.random, "network"), "type": "ingress", "protocol": "tcp", "ports": fmt.Sprint(port),
 	}})
+}
+
+func (w *worker) changeRule(ctx context.Context) {
+	if id := w.stock.pick(w.random, "rule"); id != "" {
+		port := 1 + w.random.IntN(60000)
+		w.ask(ctx, http.MethodPatch, "/v1/rules/"+id, map[string]any{"spec": map[string]any{"ports": fmt.Sprint(port)}})
+	}
 }
 
 func (w *worker) remove(kind, plural string) act {
