@@ -14,6 +14,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
 
 // settings are how much is measured.
@@ -21,6 +22,9 @@ type settings struct {
 	// callers of the operations, and how long each number of them works.
 	callers  []int
 	duration time.Duration
+	// slowDisk is what one flush takes on the disk of the measurement slow-disk.
+	slowDisk time.Duration
+	slow     bool // the zone is on that disk
 	// resources to fill the zone with, ascending, and requests per list.
 	resources []int
 	requests  int
@@ -39,7 +43,7 @@ type settings struct {
 
 func full() settings {
 	return settings{
-		callers: []int{1, 16, 256}, duration: 5 * time.Second,
+		callers: []int{1, 16, 256}, duration: 5 * time.Second, slowDisk: 2 * time.Millisecond,
 		resources: []int{100_000, 1_000_000}, requests: 2000,
 		rounds: 80, round: 750 * time.Millisecond, settle: 5 * time.Second,
 	}
@@ -48,7 +52,7 @@ func full() settings {
 // brief shows within seconds that everything still works; its figures say little.
 func brief() settings {
 	return settings{
-		callers: []int{1, 16}, duration: 500 * time.Millisecond,
+		callers: []int{1, 16}, duration: 500 * time.Millisecond, slowDisk: 2 * time.Millisecond,
 		resources: []int{2_000}, requests: 50, rounds: 3, round: 500 * time.Millisecond, settle: 500 * time.Millisecond,
 	}
 }
@@ -59,7 +63,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{{"operations", operations}, {"scale", scale}, {"isolation", isolation}}
+	return []measurement{{"operations", operations}, {"slow-disk", onSlowDisk}, {"scale", scale}, {"isolation", isolation}}
 }
 
 const callersGC = 800
@@ -68,7 +72,10 @@ func main() {
 	if code, isChild := server.Child(builtIns()); isChild {
 		os.Exit(code)
 	}
-	only := flag.String("only", "", "measure only these, with commas: operations, scale, isolation")
+	if powercut.Main() {
+		return
+	}
+	only := flag.String("only", "", "measure only these, with commas: operations, slow-disk, scale, isolation")
 	short := flag.Bool("short", false, "measure for seconds only, to see that it works")
 	keep := flag.Bool("keep", false, "keep the data directories")
 	profiles := flag.String("profiles", "", "put profiles of the server into this folder; they cost time")

@@ -13,7 +13,11 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
+
+// slowDiskBytes is room enough that the server does not think its disk low.
+const slowDiskBytes = 4 << 30
 
 // subject is a server that is measured.
 type subject struct {
@@ -27,7 +31,14 @@ func newSubject(s settings) (subject, func() error, error) {
 	if err != nil {
 		return subject{}, nil, fmt.Errorf("making the data directory: %w", err)
 	}
+	disk, err := diskFor(dir, s)
+	if err != nil {
+		return subject{}, nil, errors.Join(err, os.RemoveAll(dir))
+	}
 	clean := func() error {
+		if disk != nil {
+			return errors.Join(disk.Close(), os.RemoveAll(dir))
+		}
 		if s.keep {
 			fmt.Fprintln(os.Stderr, "bench: the data is kept in", dir)
 			return nil
@@ -42,6 +53,14 @@ func newSubject(s settings) (subject, func() error, error) {
 		return subject{}, nil, errors.Join(err, clean())
 	}
 	return subject{Server: process}, clean, nil
+}
+
+// diskFor mounts the slow disk at the data directory if that is what is measured.
+func diskFor(dir string, s settings) (*powercut.Disk, error) {
+	if !s.slow {
+		return nil, nil //nolint:nilnil // no disk of its own
+	}
+	return powercut.Mount(dir, slowDiskBytes, s.slowDisk)
 }
 
 // withServer runs fn with a new server and leaves nothing behind.

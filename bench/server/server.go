@@ -14,8 +14,13 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
 )
+
+// deathPatience is how long a driver that was killed may take to be gone.
+const deathPatience = 5 * time.Second
 
 // Server is a node in a process of its own.
 type Server struct {
@@ -134,7 +139,7 @@ func (s *Server) Stop(ctx context.Context, c *client.Client) error {
 	if err := s.Kill(); err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{s.log.Close()}
 	for _, pid := range DriverPIDs(answer, "") {
 		if err := KillDriver(pid); err != nil && !errors.Is(err, syscall.ESRCH) {
 			errs = append(errs, fmt.Errorf("killing driver process %d: %w", pid, err))
@@ -166,12 +171,21 @@ func DriverPIDs(answer client.Answer, product string) []int {
 	return pids
 }
 
-// KillDriver kills a process if it is a driver's, and answers syscall.ESRCH if it
-// is not: the number may be another process's by now.
+// KillDriver kills a process if it is a driver's, waits until it is gone, and
+// answers syscall.ESRCH if it is none: the number may be another process's by now.
 func KillDriver(pid int) error {
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(process) //nolint:errcheck // nothing was written
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || !strings.Contains(string(data), asDriver) {
 		return syscall.ESRCH
 	}
-	return syscall.Kill(pid, syscall.SIGKILL)
+	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {
+		return err
+	}
+	_, err = unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(deathPatience.Milliseconds()))
+	return err
 }

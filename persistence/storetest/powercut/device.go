@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"time"
 )
 
 // sector is what a disk writes whole or not at all, in bytes.
@@ -14,6 +15,7 @@ const sector = 512
 type device struct {
 	image *os.File
 	size  int64
+	delay time.Duration // of a flush
 
 	mu     sync.Mutex
 	cached []write // what was written since the last flush, in order
@@ -51,6 +53,7 @@ func (d *device) write(data []byte, offset int64) {
 
 // flush makes sure of everything that was written.
 func (d *device) flush() error {
+	time.Sleep(d.delay)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, w := range d.cached {

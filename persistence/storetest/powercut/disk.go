@@ -10,46 +10,76 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
-// Disk is a file system that was mounted for a test.
+// Disk is a file system that was mounted to be cut off, or to be slow.
 type Disk struct {
 	// Dir is where it is mounted.
 	Dir string
 
-	image, at string
-	server    *exec.Cmd // nil while there is no power
-	commands  io.WriteCloser
-	lines     *bufio.Scanner
+	files  string // what the disk is made of
+	flush  time.Duration
+	server *exec.Cmd // nil while there is no power
+
+	commands io.WriteCloser
+	lines    *bufio.Scanner
 }
 
 // New makes a file system of so many bytes and mounts it until the test ends. TestMain must call Main first.
 func New(tb testing.TB, size int64) *Disk {
 	tb.Helper()
-	if os.Getuid() != 0 {
-		tb.Fatal("this test mounts file systems: run it as root")
-	}
-	files := tb.TempDir()
-	d := &Disk{Dir: tb.TempDir(), image: filepath.Join(files, "image"), at: filepath.Join(files, "disk")}
-	for _, path := range []string{d.image, d.at} {
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	if err := os.Truncate(d.image, size); err != nil {
+	d, err := Mount(tb.TempDir(), size, 0)
+	if err != nil {
 		tb.Fatal(err)
 	}
-	// From e2fsprogs. What would be initialised later, in the background, is initialised now.
-	if err := run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", d.image); err != nil {
-		tb.Fatal(err)
-	}
-	d.Restore(tb)
 	tb.Cleanup(func() {
-		if err := d.stop(); err != nil {
+		if err := d.Close(); err != nil {
 			tb.Errorf("unmounting: %v", err)
 		}
 	})
 	return d
+}
+
+// Mount makes a file system of so many bytes, whose disk takes so long to flush what was written, and mounts it at a
+// directory until Close. The program must call Main first.
+func Mount(dir string, size int64, flush time.Duration) (*Disk, error) {
+	if os.Getuid() != 0 {
+		return nil, errors.New("mounting a file system: run this as root")
+	}
+	files, err := os.MkdirTemp("", "powercut-")
+	if err != nil {
+		return nil, err
+	}
+	d := &Disk{Dir: dir, files: files, flush: flush}
+	if err := d.format(size); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(files))
+	}
+	if err := d.start(); err != nil {
+		return nil, fmt.Errorf("mounting: %w", errors.Join(err, os.RemoveAll(files)))
+	}
+	return d, nil
+}
+
+// Close unmounts the file system and removes the disk.
+func (d *Disk) Close() error { return errors.Join(d.stop(), os.RemoveAll(d.files)) }
+
+func (d *Disk) image() string { return filepath.Join(d.files, "image") }
+
+// at is where the image is served as a disk.
+func (d *Disk) at() string { return filepath.Join(d.files, "disk") }
+
+func (d *Disk) format(size int64) error {
+	for _, path := range []string{d.image(), d.at()} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.Truncate(d.image(), size); err != nil {
+		return err
+	}
+	// From e2fsprogs. What would be initialised later, in the background, is initialised now.
+	return run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", d.image())
 }
 
 // Restore brings the power back and mounts what is left.
@@ -66,7 +96,7 @@ func (d *Disk) start() error {
 		return err
 	}
 	d.server = exec.Command(exe)
-	d.server.Env = append(os.Environ(), serverEnv+"="+strings.Join([]string{d.image, d.at, d.Dir}, "\n"))
+	d.server.Env = append(os.Environ(), serverEnv+"="+strings.Join([]string{d.image(), d.at(), d.Dir, d.flush.String()}, "\n"))
 	d.server.Stderr = os.Stderr
 	out, err := d.server.StdoutPipe()
 	if err != nil {

@@ -10,27 +10,33 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// serverEnv has, for the process that is a disk, the image, the file to serve it at, and the folder to mount it on.
+// serverEnv has, for the process that is a disk, the image, the file to serve it at, the folder to mount it on, and how
+// long a flush takes.
 const serverEnv = "POWERCUT_SERVER"
 
-// Main is for TestMain: it serves a disk if this process was started for that, and answers whether it was.
+// Main is for TestMain, or the beginning of main: it serves a disk if this process was started for that, and answers whether it was.
 func Main() bool {
-	paths := strings.Split(os.Getenv(serverEnv), "\n")
-	if len(paths) != 3 {
+	args := strings.Split(os.Getenv(serverEnv), "\n")
+	if len(args) != 4 {
 		return false
 	}
-	if err := serve(paths[0], paths[1], paths[2], os.Stdin, os.Stdout); err != nil {
+	flush, err := time.ParseDuration(args[3])
+	if err == nil {
+		err = serve(args[0], args[1], args[2], flush, os.Stdin, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "powercut:", err)
 	}
 	return true
 }
 
 // serve mounts a disk until commands end. At a line of commands it cuts the power and says so with a line in out.
-func serve(image, at, dir string, commands io.Reader, out io.Writer) error {
+func serve(image, at, dir string, flush time.Duration, commands io.Reader, out io.Writer) error {
 	file, err := os.OpenFile(image, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -40,7 +46,7 @@ func serve(image, at, dir string, commands io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	f, err := mountFuse(at, &device{image: file, size: info.Size()})
+	f, err := mountFuse(at, &device{image: file, size: info.Size(), delay: flush})
 	if err != nil {
 		return err
 	}
