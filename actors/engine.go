@@ -144,7 +144,9 @@ func (e *stepEngine) child(ctx context.Context, ask operations.Ask) (*resources.
 	cmd := &persistence.Submit{Fence: &e.unit.fence}
 	if ask.Resource != nil {
 		m := ask.Resource.Metadata()
-		m.ID = e.newID(m.Kind)
+		if m.ID == "" { // one that is put back has its id
+			m.ID = e.newID(m.Kind)
+		}
 		op.Target = m.Ref()
 		doc, err := e.codec.Seal(ask.Resource)
 		if err != nil {

@@ -202,6 +202,9 @@ func (r *runner) resolved(ctx context.Context, u *unit) next {
 
 // proceed does or undoes the next step, or ends the operation when none is left.
 func (r *runner) proceed(ctx context.Context, u *unit) next {
+	if u.op.Resolution != "" { // nobody waits for the rest to be undone
+		return r.resolved(ctx, u)
+	}
 	now := r.engine.Now()
 	i, more := journal.Next(u.op)
 	if !more {

@@ -269,7 +269,7 @@ func (s *System) operation(e resources.Event, op *resources.Operation) {
 		s.send(op.Target, &nudge{name: name})
 	case op.Phase == resources.PhaseNeedsOperator:
 		s.reconsider(op.Target)
-	case op.Cancel && op.Phase != resources.PhaseUnwinding:
+	case op.Cancel && op.Phase != resources.PhaseUnwinding, op.Resolution != "":
 		s.send(op.Target, &interrupt{name: name, operation: op.ID})
 	}
 }

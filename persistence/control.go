@@ -48,7 +48,7 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 			Message: fmt.Sprintf("the operation has ended already: %s", old.Phase),
 		}
 	}
-	if c.Resolution != resources.ResolutionCancel && old.Phase != resources.PhaseNeedsOperator {
+	if !c.open(old) {
 		return &resources.Error{
 			Class: resources.ClassConflict, Code: "needs-no-operator",
 			Message: fmt.Sprintf("the operation is %s; %s is for those that need an operator", old.Phase, c.Resolution),
@@ -72,6 +72,13 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 	t.pending.remove(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence))
 	t.ended(op)
 	return t.update(old, op)
+}
+
+// open reports whether an operation can be decided on like this: one that is being undone can be abandoned before that
+// has failed for good, since what it waits for may be lost.
+func (c *Resolve) open(op *resources.Operation) bool {
+	return c.Resolution == resources.ResolutionCancel || op.Phase == resources.PhaseNeedsOperator ||
+		c.Resolution == resources.ResolutionAbandon && op.Phase == resources.PhaseUnwinding
 }
 
 // Suspend holds back work on a resource, or lets it go on.

@@ -53,6 +53,8 @@ type Arguments struct {
 	// GraceSeconds is how long a guest has to shut down by itself.
 	GraceSeconds uint32 `json:"graceSeconds,omitempty" doc:"How long a guest has to shut down by itself, in seconds."`
 	Force        bool   `json:"force,omitempty" doc:"Whether to cut the power in the end."`
+	// Forget has a deletion ask drivers of storage once: what they do not manage is left behind.
+	Forget bool `json:"forget,omitempty" doc:"Whether to leave behind what can't be removed from the storage."`
 	// Upload is the spooled file a template is made of.
 	Upload string `json:"upload,omitempty" doc:"Spooled upload."`
 }

@@ -3,6 +3,7 @@ package actorstest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -14,7 +15,8 @@ import (
 )
 
 // Deviations lists the networks whose rules or name servers in the hardware are
-// not those of the state.
+// not those of the state, and the nics that are a way out there and should not be,
+// or the other way round.
 func (z *Zone) Deviations() []string {
 	z.t.Helper()
 	truth, err := z.World.Truth()
@@ -34,7 +36,31 @@ func (z *Zone) Deviations() []string {
 			found = append(found, fmt.Sprintf("network %s has the rules %v, the state says %v", o.ID, has, want))
 		}
 	}
+	for _, o := range truth.Objects(simworld.KindNic) {
+		must, _ := z.reality(resources.Ref{Kind: resources.KindNic, ID: o.ID})
+		if !must || o.Detail == nil {
+			continue
+		}
+		if want := z.secondary(o.ID); o.Detail.Facts["secondary"] != strconv.FormatBool(want) {
+			found = append(found, fmt.Sprintf("nic %s is secondary: %s, the state says %v", o.ID,
+				o.Detail.Facts["secondary"], want))
+		}
+	}
 	return found
+}
+
+// secondary tells whether another nic than this one is its machine's way out: the
+// first in a network that is not isolated.
+func (z *Zone) secondary(id string) bool {
+	z.t.Helper()
+	nic := Get[*resources.Nic](z, resources.KindNic, id)
+	for _, other := range Get[*resources.Machine](z, resources.KindMachine, string(nic.Spec.MachineID)).Status.NicIDs {
+		n := Get[*resources.Nic](z, resources.KindNic, string(other))
+		if Get[*resources.Network](z, resources.KindNetwork, string(n.Spec.NetworkID)).Spec.Mode != "isolated" {
+			return n.ID != id
+		}
+	}
+	return false
 }
 
 // rulesIn reads the rules that the hardware has.

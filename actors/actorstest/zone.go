@@ -231,10 +231,22 @@ func (z *Zone) Restart() {
 
 // Cancel asks for an operation to stop; one that has ended is left alone.
 func (z *Zone) Cancel(id string) {
-	_, err := z.Propose(context.Background(), &persistence.Resolve{
-		Operation: id, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: "test"},
-	})
-	if err != nil && resources.ClassOf(err) != resources.ClassConflict {
+	if err := z.decide(id, resources.ResolutionCancel); err != nil && resources.ClassOf(err) != resources.ClassConflict {
 		z.t.Errorf("cancelling operation %s: %v", id, err)
 	}
+}
+
+// Resolve is an operator's decision on an operation, which must be taken.
+func (z *Zone) Resolve(id string, resolution resources.Resolution) {
+	z.t.Helper()
+	if err := z.decide(id, resolution); err != nil {
+		z.t.Fatalf("deciding to %s operation %s: %v", resolution, id, err)
+	}
+}
+
+func (z *Zone) decide(id string, resolution resources.Resolution) error {
+	_, err := z.Propose(context.Background(), &persistence.Resolve{
+		Operation: id, Resolution: resolution, Origin: resources.Origin{Principal: "test"},
+	})
+	return err
 }

@@ -38,7 +38,7 @@ type Ask struct {
 	Action    string
 	Target    resources.Ref
 	Arguments resources.Arguments
-	// Resource is the new one, for "create"; the engine gives it its id.
+	// Resource is the new one, for "create"; the engine gives it its id, if it has none.
 	Resource resources.Resource
 }
 
@@ -145,7 +145,9 @@ func (c *Context) childStep(key string) string {
 
 // askDelete asks for the deletion of a resource; one that is gone is fine.
 func (c *Context) askDelete(ctx context.Context, key string, ref resources.Ref) error {
-	_, err := c.ask(ctx, key, Ask{Action: "delete", Target: ref})
+	_, err := c.ask(ctx, key, Ask{
+		Action: "delete", Target: ref, Arguments: resources.Arguments{Forget: c.Operation.Arguments.Forget},
+	})
 	if resources.ClassOf(err) == resources.ClassNotFound {
 		return nil
 	}

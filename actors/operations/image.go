@@ -21,8 +21,8 @@ func imageStoreOperations() []Definition {
 			Step{Name: "check", Do: checkPlace},
 			Step{Name: "open", Do: openStore, Undo: closeStore},
 		)},
-		{Kind: resources.KindImageStore, Action: "delete", Steps: steps(
-			Step{Name: "close", Do: closeStore},
+		{Kind: resources.KindImageStore, Action: "delete", Steps: forgettable(
+			Step{Name: "close", Do: closeStore}, (*Context).unbind,
 		)},
 	}
 }
@@ -32,8 +32,8 @@ func templateOperations() []Definition {
 		{Kind: resources.KindTemplate, Action: "create", Steps: steps(
 			Step{Name: "import", Do: importTemplate, Undo: deleteTemplate, Timeout: importTimeout},
 		)},
-		{Kind: resources.KindTemplate, Action: "delete", Steps: steps(
-			Step{Name: "delete", Do: deleteTemplate},
+		{Kind: resources.KindTemplate, Action: "delete", Steps: forgettable(
+			Step{Name: "delete", Do: deleteTemplate}, (*Context).unbind,
 		)},
 	}
 }

@@ -17,11 +17,12 @@ func machineNicOperations() []Definition {
 			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
 		)),
 		defineMachine("detach-nic", fixed(
-			Step{Name: "check", Do: checkOwnNic, Local: true},
+			Step{Name: "check", Do: checkOwnNic, Undo: forgetDetaching, Local: true},
 			Step{Name: "unplug", Do: unplugNic, Undo: plugNic},
-			Step{Name: "rules", Do: deleteForwards},
+			Step{Name: "rules", Do: deleteForwards, Undo: restoreForwards},
 			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},
 			Step{Name: "nic", Do: deleteNic},
+			Step{Name: "route", Do: routeNics},
 		)),
 	}
 }
@@ -68,7 +69,7 @@ func (c *Context) addNic(ctx context.Context, m *resources.Machine, want resourc
 	if err != nil {
 		return err
 	}
-	c.joinNic(nic)
+	c.joinNic(nic, len(m.Status.NicIDs))
 	return nil
 }
 
@@ -108,7 +109,7 @@ func leaveNic(_ context.Context, c *Context) error {
 	return c.keepNics(func(n *resources.Nic) bool { return n.ID != string(c.Operation.Arguments.NicID) })
 }
 
-// rejoinNic puts it back, if it is still there.
+// rejoinNic puts it back where it was, if it is still there.
 func rejoinNic(_ context.Context, c *Context) error {
 	nic, err := Find[*resources.Nic](c, resources.KindNic, string(c.Operation.Arguments.NicID))
 	if resources.ClassOf(err) == resources.ClassNotFound {
@@ -117,15 +118,24 @@ func rejoinNic(_ context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	c.joinNic(nic)
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	place := len(m.Status.NicIDs)
+	if noted := m.Status.Detaching; noted != nil {
+		place = min(noted.Place, place)
+	}
+	c.joinNic(nic, place)
 	return nil
 }
 
-func (c *Context) joinNic(nic *resources.Nic) {
+// joinNic puts a nic at a place in the machine's list.
+func (c *Context) joinNic(nic *resources.Nic, place int) {
 	Change(c, func(m *resources.Machine) {
-		if !slices.Contains(m.Status.NicIDs, resources.NicID(nic.ID)) {
-			m.Status.NicIDs = append(m.Status.NicIDs, resources.NicID(nic.ID))
-			m.Status.Addresses = append(m.Status.Addresses, nic.Status.Address)
+		if id := resources.NicID(nic.ID); !slices.Contains(m.Status.NicIDs, id) {
+			m.Status.NicIDs = slices.Insert(m.Status.NicIDs, place, id)
+			m.Status.Addresses = slices.Insert(m.Status.Addresses, place, nic.Status.Address)
 		}
 	})
 }
@@ -158,11 +168,26 @@ func deleteForwards(ctx context.Context, c *Context) error {
 	if id := c.Operation.Arguments.NicID; id != "" {
 		nics = []resources.NicID{id}
 	}
-	var rules []resources.Ref
+	forwards, err := c.forwardsTo(nics)
+	if err != nil {
+		return err
+	}
+	for _, r := range forwards {
+		if err := c.askDelete(ctx, r.ID, r.Ref()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forwardsTo lists the port forwards that lead to nics.
+func (c *Context) forwardsTo(nics []resources.NicID) (forwards []resources.Rule, err error) {
 	err = c.Engine.View(func(v *persistence.View) error {
 		for _, id := range nics {
 			err := v.Each(resources.KindRule, map[string]string{"nic": string(id)}, func(r resources.Resource) bool {
-				rules = append(rules, r.Metadata().Ref())
+				if rule, ok := r.(*resources.Rule); ok {
+					forwards = append(forwards, *rule)
+				}
 				return true
 			})
 			if err != nil {
@@ -171,24 +196,72 @@ func deleteForwards(ctx context.Context, c *Context) error {
 		}
 		return nil
 	})
-	if err != nil {
+	return forwards, err
+}
+
+// restoreForwards puts those back that were noted, as they were, if the nic is
+// still there.
+func restoreForwards(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || m.Status.Detaching == nil {
 		return err
 	}
-	for _, r := range rules {
-		if err := c.askDelete(ctx, r.ID, r); err != nil {
+	for _, noted := range m.Status.Detaching.Forwards {
+		_, err := Find[*resources.Nic](c, resources.KindNic, string(noted.Spec.NicID))
+		if resources.ClassOf(err) == resources.ClassNotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, err = Find[*resources.Rule](c, resources.KindRule, noted.ID)
+		if resources.ClassOf(err) != resources.ClassNotFound {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		meta := resources.Meta{Kind: resources.KindRule, ID: noted.ID, Name: noted.Name, Labels: noted.Labels}
+		again := &resources.Rule{Meta: meta, Spec: noted.Spec}
+		if _, err := c.ask(ctx, noted.ID, Ask{Action: "create", Resource: again}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkOwnNic refuses a nic that is not the machine's.
+func forgetDetaching(_ context.Context, c *Context) error {
+	Change(c, func(m *resources.Machine) { m.Status.Detaching = nil })
+	return nil
+}
+
+// routeNics has the machine's way out told that it is: the nic that was may have
+// gone.
+func routeNics(ctx context.Context, c *Context) error {
+	Change(c, func(m *resources.Machine) { m.Status.Detaching = nil })
+	first, err := c.wayOut(resources.MachineID(c.Operation.Target.ID))
+	if err != nil || first == nil {
+		return err
+	}
+	_, err = c.ask(ctx, "", Ask{Action: "attach", Target: first.Ref()})
+	return err
+}
+
+// checkOwnNic refuses a nic that is not the machine's, and notes what it is to the
+// machine.
 func checkOwnNic(_ context.Context, c *Context) error {
 	m, err := Target[*resources.Machine](c)
 	if err != nil {
 		return err
 	}
-	if slices.Contains(m.Status.NicIDs, c.Operation.Arguments.NicID) {
+	id := c.Operation.Arguments.NicID
+	if place := slices.Index(m.Status.NicIDs, id); place >= 0 {
+		forwards, err := c.forwardsTo([]resources.NicID{id})
+		if err != nil {
+			return err
+		}
+		noted := &resources.DetachingNic{Place: place, Forwards: forwards}
+		Change(c, func(m *resources.Machine) { m.Status.Detaching = noted })
 		return nil
 	}
 	return &resources.Error{

@@ -84,7 +84,10 @@ func (c *Context) unclaimFor(ctx context.Context, m *resources.Machine, id resou
 		return err
 	}
 	_, err = c.ask(ctx, string(id), Ask{
-		Action: "unclaim", Target: vol.Ref(), Arguments: resources.Arguments{MachineID: resources.MachineID(m.ID)},
+		Action: "unclaim", Target: vol.Ref(),
+		Arguments: resources.Arguments{
+			MachineID: resources.MachineID(m.ID), Forget: c.Operation.Arguments.Forget,
+		},
 	})
 	return err
 }

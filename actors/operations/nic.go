@@ -17,6 +17,9 @@ func nicOperations() []Definition {
 			Step{Name: "address", Do: takeAddress, Undo: giveAddress, Local: true},
 			Step{Name: "attach", Do: attachNic, Undo: detachNic},
 		)},
+		{Kind: resources.KindNic, Action: "attach", Steps: steps(
+			Step{Name: "attach", Do: attachNic},
+		)},
 		{Kind: resources.KindNic, Action: "delete", Steps: steps(
 			Step{Name: "detach", Do: detachNic},
 		)},
@@ -195,11 +198,18 @@ func (c *Context) nicCall(ctx context.Context) (driver, *driverpb.NicCallRequest
 	}, err
 }
 
+// attachNic attaches the nic, or one that is there again, as what it now is to its
+// machine.
 func attachNic(ctx context.Context, c *Context) error {
 	d, request, err := c.nicCall(ctx)
 	if err != nil {
 		return err
 	}
+	first, err := c.wayOut(resources.MachineID(request.GetNic().GetMachine().GetId()))
+	if err != nil {
+		return err
+	}
+	request.Nic.Secondary = first != nil && first.ID != request.GetCall().GetResource().GetId()
 	reply, err := driverpb.NewNetworksClient(d.conn).AttachNic(ctx, request)
 	if err != nil {
 		return FromFault(err)
@@ -209,6 +219,39 @@ func attachNic(ctx context.Context, c *Context) error {
 		n.Status.Interface, n.Status.NetNamespace = reply.GetInterface(), reply.GetNetNamespace()
 	})
 	return nil
+}
+
+// wayOut finds the nic that a machine's default route leads through: the first
+// one in a network that has an outside; nil = none has.
+func (c *Context) wayOut(machine resources.MachineID) (found *resources.Nic, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
+		m, err := persistence.Find[*resources.Machine](v, resources.KindMachine, string(machine))
+		if err != nil {
+			return err
+		}
+		for _, id := range m.Status.NicIDs {
+			nic, err := persistence.Find[*resources.Nic](v, resources.KindNic, string(id))
+			if resources.ClassOf(err) == resources.ClassNotFound {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if nic.Phase == resources.PhaseFailed {
+				continue
+			}
+			n, err := persistence.Find[*resources.Network](v, resources.KindNetwork, string(nic.Spec.NetworkID))
+			if err != nil {
+				return err
+			}
+			if networkSpec(n).GetMode() != "isolated" {
+				found = nic
+				return nil
+			}
+		}
+		return nil
+	})
+	return found, err
 }
 
 func detachNic(ctx context.Context, c *Context) error {

@@ -13,8 +13,8 @@ func poolOperations() []Definition {
 			Step{Name: "check", Do: checkPlace},
 			Step{Name: "open", Do: openPool, Undo: closePool},
 		)},
-		{Kind: resources.KindPool, Action: "delete", Steps: steps(
-			Step{Name: "close", Do: closePool},
+		{Kind: resources.KindPool, Action: "delete", Steps: forgettable(
+			Step{Name: "close", Do: closePool}, (*Context).unbind,
 		)},
 	}
 }

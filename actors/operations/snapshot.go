@@ -17,8 +17,8 @@ func snapshotOperations() []Definition {
 			Step{Name: "take", Do: takeSnapshot, Undo: dropSnapshot, Timeout: copyTimeout},
 			Step{Name: "let-go", Do: letVolumeGo},
 		)},
-		{Kind: resources.KindSnapshot, Action: "delete", Steps: steps(
-			Step{Name: "drop", Do: dropSnapshot},
+		{Kind: resources.KindSnapshot, Action: "delete", Steps: forgettable(
+			Step{Name: "drop", Do: dropSnapshot}, (*Context).unbind,
 		)},
 	}
 }

@@ -20,8 +20,8 @@ func volumeOperations() []Definition {
 			Step{Name: "place", Do: placeVolume, Undo: unplaceVolume, Local: true},
 			Step{Name: "create", Do: createVolume, Undo: removeVolume, Timeout: copyTimeout},
 		)},
-		{Kind: resources.KindVolume, Action: "delete", Steps: steps(
-			Step{Name: "delete", Do: removeVolume},
+		{Kind: resources.KindVolume, Action: "delete", Steps: forgettable(
+			Step{Name: "delete", Do: removeVolume}, (*Context).unbind,
 		)},
 		{Kind: resources.KindVolume, Action: "reserve", Steps: steps(
 			Step{Name: "reserve", Do: reserveGrowth, Undo: unreserveGrowth},
@@ -35,8 +35,8 @@ func volumeOperations() []Definition {
 		{Kind: resources.KindVolume, Action: "claim", Steps: steps(
 			Step{Name: "attach", Do: claimVolume, Undo: unclaimVolume},
 		)},
-		{Kind: resources.KindVolume, Action: "unclaim", Steps: steps(
-			Step{Name: "detach", Do: unclaimVolume},
+		{Kind: resources.KindVolume, Action: "unclaim", Steps: forgettable(
+			Step{Name: "detach", Do: unclaimVolume}, leaveMachine,
 		)},
 		{Kind: resources.KindVolume, Action: "revert", Check: checkRevert, Steps: steps(
 			exclusive,
@@ -312,8 +312,12 @@ func unclaimVolume(ctx context.Context, c *Context) error {
 		return err
 	}
 	_, err = driverpb.NewStorageClient(d.conn).DetachVolume(ctx, request)
-	Change(c, func(vol *resources.Volume) { vol.Status.MachineID = "" })
+	leaveMachine(c)
 	return gone(err)
+}
+
+func leaveMachine(c *Context) {
+	Change(c, func(vol *resources.Volume) { vol.Status.MachineID = "" })
 }
 
 func (c *Context) attachRequest(

@@ -1,7 +1,10 @@
 package operationstest
 
 import (
+	"testing"
+
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -65,6 +68,10 @@ func machineScenarios() []Scenario {
 		{Kind: resources.KindMachine, Action: "grow-volume", Irreversible: true, Prepare: growVolume},
 		{Kind: resources.KindMachine, Action: "attach-nic", Prepare: attachNic},
 		{Kind: resources.KindMachine, Action: "detach-nic", Irreversible: true, Prepare: detachNic},
+		{
+			Kind: resources.KindMachine, Action: "detach-nic", Variant: "with-forward", Irreversible: true,
+			Prepare: detachWithForward, After: checkForward,
+		},
 		{Kind: resources.KindMachine, Action: "snapshot", Prepare: plain("snapshot", resources.Arguments{Name: "before"})},
 	}
 	return list
@@ -127,13 +134,68 @@ func detachNic(z *actorstest.Zone) resources.Submission {
 
 func deleteWithForward(z *actorstest.Zone) resources.Submission {
 	id := running(z)
-	m := actorstest.Get[*resources.Machine](z, resources.KindMachine, id)
-	z.Must(&resources.Rule{
-		Meta: resources.Meta{Kind: resources.KindRule},
+	z.Must(forwardTo(actorstest.Get[*resources.Machine](z, resources.KindMachine, id)))
+	return do(resources.KindMachine, id, "delete", resources.Arguments{})
+}
+
+// forwardTo is a forward to the machine's first nic.
+func forwardTo(m *resources.Machine) *resources.Rule {
+	return &resources.Rule{
+		Meta: resources.Meta{Kind: resources.KindRule, Name: "web", Labels: map[string]string{"tier": "front"}},
 		Spec: resources.RuleSpec{
 			NetworkID: m.Spec.Nics[0].NetworkID, Type: "port-forward", NicID: m.Status.NicIDs[0],
 			TargetPort: 80, ListenPort: 8080,
 		},
+	}
+}
+
+// detachWithForward detaches the first of two nics, that a forward leads to.
+func detachWithForward(z *actorstest.Zone) resources.Submission {
+	s := attachNic(z)
+	z.Ask(s)
+	m := actorstest.Get[*resources.Machine](z, resources.KindMachine, s.Target.ID)
+	z.Must(forwardTo(m))
+	return do(resources.KindMachine, m.ID, "detach-nic", resources.Arguments{NicID: m.Status.NicIDs[0]})
+}
+
+// checkForward looks that the machine has its forward, as it was, as long as it
+// has the nic that it leads to, and that it is gone with it.
+func checkForward(t *testing.T, z *actorstest.Zone) {
+	t.Helper()
+	nics := map[resources.NicID]bool{}
+	var forwards []*resources.Rule
+	err := z.Machine.View(func(v *persistence.View) error {
+		err := v.Each(resources.KindMachine, nil, func(r resources.Resource) bool {
+			if m, ok := r.(*resources.Machine); ok {
+				for _, id := range m.Status.NicIDs {
+					nics[id] = true
+				}
+				if m.Status.Detaching != nil {
+					t.Errorf("state: machine %s still notes how it was: %+v", m.ID, m.Status.Detaching)
+				}
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		return v.Each(resources.KindRule, nil, func(r resources.Resource) bool {
+			if rule, ok := r.(*resources.Rule); ok {
+				forwards = append(forwards, rule)
+			}
+			return true
+		})
 	})
-	return do(resources.KindMachine, id, "delete", resources.Arguments{})
+	if err != nil || len(forwards) != len(nics)-1 {
+		t.Errorf("state: a machine with %d of two nics has the forwards %v (%v)", len(nics), forwards, err)
+	}
+	for _, r := range forwards {
+		if !nics[r.Spec.NicID] || !r.Status.InForce || r.Phase != resources.PhaseReady || r.Name != "web" ||
+			r.Labels["tier"] != "front" || r.Spec.ListenPort != 8080 {
+			t.Errorf("state: the forward is not as it was: %+v", r)
+		}
+	}
+	if found := z.Deviations(); len(found) > 0 && len(nics) == 2 {
+		t.Errorf("truth: %v", found)
+	}
 }

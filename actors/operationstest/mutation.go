@@ -49,6 +49,18 @@ func Mutations() []Mutation {
 				return s
 			})
 		}},
+		{"undo-of-delete-forwards-removed", "machine.detach-nic/with-forward", func(t operations.Table) {
+			alter(t, resources.KindMachine, "detach-nic", "rules", func(s operations.Step) operations.Step {
+				s.Undo = nil
+				return s
+			})
+		}},
+		{"way-out-of-a-machine-forgotten", "machine.detach-nic/with-forward", func(t operations.Table) {
+			alter(t, resources.KindMachine, "detach-nic", "route", func(s operations.Step) operations.Step {
+				s.Do = func(context.Context, *operations.Context) error { return nil }
+				return s
+			})
+		}},
 		{"new-token-at-each-attempt", "machine.reboot", func(t operations.Table) {
 			alter(t, resources.KindMachine, "reboot", "reboot", forgetToken)
 		}},

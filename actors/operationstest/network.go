@@ -31,6 +31,7 @@ func networkScenarios() []Scenario {
 			},
 		},
 		{Kind: resources.KindNic, Action: "create", Internal: true, Prepare: attachNic},
+		{Kind: resources.KindNic, Action: "attach", Internal: true, Irreversible: true, Prepare: detachWithForward},
 		{Kind: resources.KindNic, Action: "delete", Internal: true, Irreversible: true, Prepare: detachNic},
 	}
 }

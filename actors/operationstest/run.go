@@ -46,6 +46,9 @@ func Run(t *testing.T, s Scenario, step string, form Form) (result Result) {
 		checkOnce(t, z, s, result.Top)
 		checkNothingHeld(t, z, result.Top)
 		checkSpec(t, z, submission, before, result.Top)
+		if s.After != nil {
+			s.After(t, z)
+		}
 		if !s.Irreversible || !form.Fails() && form != Cancel {
 			z.CheckTruth()
 		} else {

@@ -1,6 +1,8 @@
 package operationstest
 
 import (
+	"testing"
+
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -20,6 +22,8 @@ type Scenario struct {
 	// Once names an effect that the hardware must show exactly once when the
 	// operation succeeded, whatever went wrong on the way.
 	Once string
+	// After, if set, looks for what only this scenario knows, whatever went wrong.
+	After func(t *testing.T, z *actorstest.Zone)
 	// Mutate, if set, breaks the operations on purpose.
 	Mutate func(operations.Table)
 	// Irreversible is set when a failure leaves the resource changed on purpose:

@@ -1,0 +1,112 @@
+package actors_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// lose has the storage answer nothing that helps from now on.
+func lose(t *testing.T, z *actorstest.Zone) {
+	t.Helper()
+	for _, call := range []string{"*Volume", "*Snapshot", "*Pool"} {
+		inject(t, z, "call="+call+" action=error class=transient code=gone message=lost")
+	}
+}
+
+func aPool(z *actorstest.Zone) resources.PoolID {
+	return resources.PoolID(z.Must(&resources.Pool{
+		Meta: resources.Meta{Kind: resources.KindPool, Name: "pool"}, Spec: resources.PoolSpec{Driver: "bulkhead/sim"},
+	}))
+}
+
+func volumeIn(pool resources.PoolID) resources.Submission {
+	return resources.Submission{
+		Action: "create", Target: resources.Ref{Kind: resources.KindVolume},
+		Resource: &resources.Volume{
+			Meta: resources.Meta{Kind: resources.KindVolume}, Spec: resources.VolumeSpec{PoolID: pool, SizeBytes: 1 << 30},
+		},
+	}
+}
+
+// phaseOf reads how an operation stands once nobody has anything to do but wait.
+func phaseOf(z *actorstest.Zone, op *resources.Operation) resources.Phase {
+	synctest.Wait()
+	return actorstest.Get[*resources.Operation](z, resources.KindOperation, op.ID).Phase
+}
+
+// What is in storage that is lost for good can be got rid of: what waits for it is
+// cancelled, what is being undone is abandoned, and the rest is forgotten.
+func TestWhatIsLostCanBeForgotten(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		pool := aPool(z)
+		kept := z.Ask(volumeIn(pool)).Target
+		lose(t, z)
+
+		remove := z.Submit(resources.Submission{Action: "delete", Target: kept})
+		half := z.Submit(volumeIn(pool))
+		time.Sleep(time.Minute)
+		z.Cancel(half.ID)
+		if got := phaseOf(z, half); got != resources.PhaseUnwinding {
+			t.Fatalf("a creation that was cancelled is %s", got)
+		}
+		z.Resolve(half.ID, resources.ResolutionAbandon)
+		if got := phaseOf(z, half); got != resources.PhaseFailed {
+			t.Errorf("an undoing that was abandoned is %s", got)
+		}
+		if got := phaseOf(z, remove); got != resources.PhaseRunning {
+			t.Fatalf("a deletion from lost storage is %s", got)
+		}
+		z.Cancel(remove.ID)
+		z.Wait(remove.ID)
+
+		forget := resources.Arguments{Forget: true}
+		for _, ref := range []resources.Ref{kept, half.Target, {Kind: resources.KindPool, ID: string(pool)}} {
+			if op := z.Do(ref, "delete", forget); op.Phase != resources.PhaseSucceeded {
+				t.Errorf("forgetting %s: %s %v", ref, op.Phase, op.Error)
+			}
+			if z.Known(ref) {
+				t.Errorf("%s is still known", ref)
+			}
+		}
+		z.CheckState()
+	})
+}
+
+// A machine whose disk is lost goes as a whole: its guest and its nics for real.
+func TestAMachineIsDeletedWithoutItsLostDisk(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		pool := aPool(z)
+		z.Must(&resources.Host{
+			Meta: resources.Meta{Kind: resources.KindHost, Name: "host"}, Spec: resources.HostSpec{Driver: "bulkhead/sim"},
+		})
+		op := z.Create(&resources.Machine{
+			Meta: resources.Meta{Kind: resources.KindMachine, Name: "m"},
+			Spec: resources.MachineSpec{
+				CPUs: 1, MemoryBytes: 1 << 30, Root: &resources.RootDisk{SizeBytes: 1 << 30, PoolID: pool},
+			},
+		})
+		if op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("deploying: %v", op.Error)
+		}
+		root := actorstest.Get[*resources.Machine](z, resources.KindMachine, op.Target.ID).Status.RootVolumeID
+		lose(t, z)
+		ended := z.Do(op.Target, "delete", resources.Arguments{Forget: true})
+		if ended.Phase != resources.PhaseSucceeded {
+			t.Fatalf("deleting the machine: %s %v", ended.Phase, ended.Error)
+		}
+		if z.Known(op.Target) || z.Known(resources.Ref{Kind: resources.KindVolume, ID: string(root)}) {
+			t.Error("machine or disk is still known")
+		}
+		for _, left := range z.Orphans() {
+			if !strings.Contains(left, string(root)) {
+				t.Errorf("left in the hardware: %s", left)
+			}
+		}
+		z.CheckState()
+	})
+}
