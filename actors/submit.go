@@ -351,4 +351,5 @@ func (e *Engine) Events(ctx context.Context, after resources.Position, fn func(r
 const (
 	keyRetention       = 24 * time.Hour
 	operationRetention = 30 * 24 * time.Hour
+	auditRetention     = 400 * 24 * time.Hour // a year, and a month to look at it
 )

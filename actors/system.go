@@ -350,7 +350,8 @@ func (s *System) compactOnce() (int, error) {
 	}
 	now := s.engine.Now()
 	cmd := &persistence.Compact{
-		KeysBefore: now.Add(-keyRetention), OperationsBefore: now.Add(-operationRetention), Limit: compactLimit,
+		KeysBefore: now.Add(-keyRetention), OperationsBefore: now.Add(-operationRetention),
+		AuditBefore: now.Add(-auditRetention), Limit: compactLimit,
 	}
 	if p.Revision > eventsKept {
 		cmd.EventsBefore = p.Revision - eventsKept

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,11 +10,12 @@ import (
 )
 
 // Compact forgets what nobody needs any more, a limited amount at a time:
-// events before a revision, idempotency keys and ended operations before a time.
+// events before a revision, idempotency keys, ended operations and lines of the audit log before a time.
 type Compact struct {
 	EventsBefore     uint64    `json:"e,omitempty"`
 	KeysBefore       time.Time `json:"k,omitzero"`
 	OperationsBefore time.Time `json:"o,omitzero"`
+	AuditBefore      time.Time `json:"a,omitzero"`
 	// Limit bounds how many records one command removes.
 	Limit int `json:"l"`
 }
@@ -22,7 +24,7 @@ func (*Compact) commandName() string { return "compact" }
 
 func (c *Compact) apply(t *tx) (Result, error) {
 	left := c.Limit
-	for _, part := range []func(*tx, int) (int, error){c.events, c.keys, c.operations} {
+	for _, part := range []func(*tx, int) (int, error){c.events, c.keys, c.audit, c.operations} {
 		n, err := part(t, left)
 		if err != nil {
 			return Result{}, err
@@ -58,6 +60,23 @@ func (c *Compact) keys(t *tx, limit int) (int, error) {
 		t.pending.remove(value)
 		return true
 	})
+}
+
+// audit removes the oldest lines. The chain of those that stay begins with the first of them.
+func (c *Compact) audit(t *tx, limit int) (int, error) {
+	if c.AuditBefore.IsZero() {
+		return 0, nil
+	}
+	var failed error
+	n, err := c.sweep(t, []byte(familyAudit), limit, func(k, value []byte) bool {
+		var line resources.Audit
+		if failed = t.codec.unmarshal("an audit line", value, &line); failed != nil || !line.At.Before(c.AuditBefore) {
+			return false
+		}
+		t.pending.remove(k)
+		return true
+	})
+	return n, errors.Join(failed, err)
 }
 
 // compactBytes bounds what one command writes: each operation that goes is told of by an event that holds it.

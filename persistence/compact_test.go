@@ -1,7 +1,9 @@
 package persistence_test
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -35,5 +37,37 @@ func TestChildrenOfWhatHasNotEndedAreKept(t *testing.T) {
 	if n := z.must(compact).Removed; n != 0 {
 		t.Errorf("%d operations went the second time", n)
 	}
+	z.check()
+}
+
+// Lines of the audit log go when they are old, the oldest first and so many at a time.
+func TestOldLinesOfTheAuditLogGo(t *testing.T) {
+	z := newZone(t)
+	z.must(z.create(pool("pool-1", 1), true))
+	z.now = z.now.Add(time.Hour)
+	middle := z.now
+	z.must(z.create(pool("pool-2", 1), true))
+	z.must(z.create(pool("pool-3", 1), true))
+	lines := func() (of []string) {
+		z.view(func(v *persistence.View) error {
+			all, err := v.AuditLog(resources.Position{}, resources.OrderOldest, 10)
+			for _, line := range all {
+				of = append(of, line.Target.ID)
+			}
+			return err
+		})
+		return of
+	}
+	step := func(before time.Time, want ...string) {
+		t.Helper()
+		z.must(&persistence.Compact{AuditBefore: before, Limit: 1})
+		if got := lines(); !slices.Equal(got, want) {
+			t.Errorf("the audit log has lines of %v, want %v", got, want)
+		}
+	}
+	step(time.Time{}, "pool-1", "pool-2", "pool-3")
+	step(middle, "pool-2", "pool-3")
+	step(middle, "pool-2", "pool-3")
+	step(middle.Add(time.Hour), "pool-3")
 	z.check()
 }
