@@ -22,6 +22,9 @@ func allowedFor(op operation) string {
 	case op.method == http.MethodGet:
 		return reader
 	}
+	if strings.HasSuffix(op.path, "/forget") {
+		return admin
+	}
 	return operator
 }
 

@@ -96,7 +96,7 @@ func New(o Options) (*API, error) {
 	if err := a.plain(mux); err != nil {
 		return nil, err
 	}
-	a.handler = a.observe(a.sameOrigin(mux))
+	a.handler = a.observe(a.wellFormed(a.sameOrigin(mux)))
 	return a, nil
 }
 

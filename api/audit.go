@@ -25,13 +25,14 @@ type auditLine struct {
 }
 
 type auditPage struct {
-	Items         []auditLine `json:"items" doc:"Lines, in order."`
+	Items         []auditLine `json:"items" doc:"Lines, in the order asked for."`
 	NextPageToken string      `json:"nextPageToken,omitempty" doc:"Token of the next page; absent when there is no more now."`
 }
 
 type auditParams struct {
-	PageSize  int    `query:"pageSize" minimum:"1" maximum:"1000" default:"100" doc:"Largest number of lines in the answer."`
-	PageToken string `query:"pageToken" maxLength:"512" doc:"The nextPageToken of the page before."`
+	Order     resources.Order `query:"order" doc:"Whether the oldest lines come first, which they do unless asked otherwise, or the newest."`
+	PageSize  int             `query:"pageSize" minimum:"1" maximum:"1000" default:"100" doc:"Largest number of lines in the answer."`
+	PageToken string          `query:"pageToken" maxLength:"512" doc:"The nextPageToken of the page before; with the same order."`
 }
 
 type auditAnswer struct{ Body auditPage }
@@ -39,14 +40,14 @@ type auditAnswer struct{ Body auditPage }
 func (a *API) audit() {
 	register(a, route{
 		id: "list-audit-lines", method: http.MethodGet, path: "/v1/audit", tag: "Audit", summary: "Read the audit log",
-		about:      "Lists who asked for what, in order, from the first line that is kept.",
+		about:      "Lists who asked for what, in order, from the first line that is kept or the last.",
 		permission: door.To(door.VerbList, door.KindAudit),
 	}, func(ctx context.Context, g door.Grant, in *auditParams) (*auditAnswer, error) {
 		from, err := in.from()
 		if err != nil {
 			return nil, err
 		}
-		lines, err := a.door.AuditLog(ctx, g, from, in.PageSize)
+		lines, err := a.door.AuditLog(ctx, g, from, in.Order, in.PageSize)
 		if err != nil {
 			return nil, err
 		}
@@ -56,17 +57,27 @@ func (a *API) audit() {
 		}
 		if len(lines) == in.PageSize {
 			last := lines[len(lines)-1].Position
-			out.Body.NextPageToken = pageToken{Revision: last.Revision, After: last.String()}.String()
+			out.Body.NextPageToken = pageToken{
+				Revision: last.Revision, After: last.String(), Filter: in.filter(),
+			}.String()
 		}
 		return out, nil
 	})
+}
+
+// filter is what a page token of the log was made for, as filterOf of a list.
+func (p auditParams) filter() []byte {
+	if p.Order == resources.OrderNewest {
+		return []byte(p.Order)
+	}
+	return nil
 }
 
 func (p auditParams) from() (resources.Position, error) {
 	if p.PageToken == "" {
 		return resources.Position{}, nil
 	}
-	t, err := parsePageToken(p.PageToken, nil)
+	t, err := parsePageToken(p.PageToken, p.filter())
 	if err != nil {
 		return resources.Position{}, err
 	}

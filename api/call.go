@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -50,6 +51,10 @@ func newCall(w http.ResponseWriter, r *http.Request) *call {
 		requestID: id, path: r.URL.Path, method: r.Method, source: address(r.RemoteAddr), request: r, writer: w,
 	}
 }
+
+// instance is the path as it is written in problems: it may hold anything, such as
+// what turns the direction of a text.
+func (c *call) instance() string { return (&url.URL{Path: c.path}).EscapedPath() }
 
 // acceptableID keeps what callers choose out of mischief in logs.
 func acceptableID(id string) bool {

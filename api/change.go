@@ -17,6 +17,8 @@ type accepted struct {
 	Body       *resources.Operation
 }
 
+// accept answers a change with its operation: 202 also when it has ended, for
+// clients made by generators know one success of each request.
 func (a *API) accept(ctx context.Context, g door.Grant, o *resources.Operation) (*accepted, error) {
 	safe, err := shown[resources.Operation](ctx, a.newView(g), o)
 	if err != nil {
@@ -196,6 +198,19 @@ func addDelete(a *API, n noun) {
 		about: "Deletes the " + n.one + ". What other resources stand on can't be deleted before them.",
 	}, func(ctx context.Context, g door.Grant, in *ChangeParams) (*accepted, error) {
 		return a.act(ctx, g, in, "delete", resources.Arguments{})
+	})
+}
+
+// addForget adds the route that deletes what its storage no longer gives up.
+func addForget(a *API, n noun, what string) {
+	register(a, route{
+		id: "forget-" + n.slug, method: http.MethodPost, path: n.target() + "/actions/" + door.VerbForget, tag: n.tag,
+		status: http.StatusAccepted, permission: door.To(door.VerbForget, n.kind),
+		summary: "Delete " + n.a() + " whose storage is lost",
+		about: "Deletes the " + n.one + " like delete, and asks drivers of storage once: " + what +
+			" that can't be removed is left behind, and nobody knows of it any more. For administrators.",
+	}, func(ctx context.Context, g door.Grant, in *ChangeParams) (*accepted, error) {
+		return a.act(ctx, g, in, "delete", resources.Arguments{Forget: true})
 	})
 }
 

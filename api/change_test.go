@@ -72,7 +72,8 @@ func TestWaiting(t *testing.T) {
 		return items[1].(object)["id"].(string)
 	})
 	s.zone.Finish(op)
-	if a := (<-answered).want(http.StatusAccepted); a.body["phase"] != "succeeded" || a.header.Get("Retry-After") != "" {
+	if a := (<-answered).want(http.StatusAccepted); a.body["phase"] != "succeeded" || a.header.Get("Retry-After") != "" ||
+		a.header.Get("Location") != "/v1/operations/"+op {
 		t.Errorf("got phase %v and Retry-After %q", a.body["phase"], a.header.Get("Retry-After"))
 	}
 	if a := s.get("/v1/operations/" + op + "?wait=300").want(http.StatusOK); a.body["phase"] != "succeeded" {
@@ -105,7 +106,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	volume := `{"spec":{"sizeBytes":1048576}}`
 	first := keyed("POST", "/v1/volumes", volume, "k1")
 	again := keyed("POST", "/v1/volumes?wait=10", volume, "k1")
-	if first.made() != again.made() || first.body["id"] != again.body["id"] {
+	if first.made() != again.want(http.StatusAccepted).target() || first.body["id"] != again.body["id"] {
 		t.Error("a repetition made another volume")
 	}
 	keyed("POST", "/v1/volumes", `{"spec":{"sizeBytes":2097152}}`, "k1").problem(422, "idempotency-key-reused")
@@ -283,6 +284,11 @@ func TestActions(t *testing.T) {
 		if !reflect.DeepEqual(got.Arguments, c.want) || got.Action != c.path[strings.LastIndex(c.path, "/")+1:] {
 			t.Errorf("%s: submitted %s %+v", c.path, got.Action, got.Arguments)
 		}
+	}
+	s.post("/v1/snapshots/"+snapshot+"/actions/forget", nil).want(202)
+	all := s.zone.Submissions()
+	if got := all[len(all)-1]; got.Action != "delete" || !got.Arguments.Forget {
+		t.Errorf("forgetting: submitted %s %+v", got.Action, got.Arguments)
 	}
 	s.post(machine+"attach-nic", `{"nic":{"networkId":"`+w[resources.KindNetwork]+`"}}`).want(202)
 	s.post(machine+"attach-volume", `{"volumeId":"vol`+tailOfNothing+`"}`).

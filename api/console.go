@@ -134,14 +134,31 @@ func (a *API) console(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer end.Close()
-	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	writer := &answered{ResponseWriter: w}
+	socket, err := websocket.Accept(writer, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
-		return // Accept has answered
+		a.noSocket(w, r, writer.refused)
+		return
 	}
 	who := []any{slog.String("machine", string(k.machine)), slog.String("principal", c.principal)}
 	a.log.InfoContext(r.Context(), "console opened", who...)
 	a.pipe(r.Context(), socket, end, k.grant)
 	a.log.InfoContext(r.Context(), "console closed", who...)
+}
+
+// noSocket answers a request that is none to open a websocket; status is how the
+// library would have refused it.
+func (a *API) noSocket(w http.ResponseWriter, r *http.Request, status int) {
+	if status == 0 {
+		return // it broke while it was opened: there is nobody to answer
+	}
+	p := a.newProblem(r.Context(), &resources.Error{
+		Class: resources.ClassInvalid, Code: "no-websocket", Message: "the request does not open a websocket",
+		Remedy: "ask for another ticket, and open the address with a websocket client, from the same origin",
+	})
+	p.Status = status
+	w.Header().Del("Content-Length")
+	p.write(w)
 }
 
 // pipe carries bytes both ways until one end closes or the holder is no longer

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/api/apitest"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
@@ -25,12 +27,44 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 			t.Errorf("%s: got Allow %q, want %q", path, got, allowed)
 		}
 	}
-	if a := s.get(
-		"/v1/volumes/../tokens",
-	); a.status != http.StatusTemporaryRedirect &&
-		a.status != http.StatusMovedPermanently {
-		t.Errorf("an unclean path: got %d", a.status)
+	for _, path := range []string{
+		"/v1/volumes/../tokens", "/v1//volumes", "//v1/zone", "/./healthz", "/docs/..", "/v1/volumes/x//actions/grow",
+	} {
+		s.get(path).problem(http.StatusNotFound, "no-such-route")
 	}
+}
+
+// TestRefusalsOverTheWire are those that would be somebody else's than the API's.
+func TestRefusalsOverTheWire(t *testing.T) {
+	s := newSite(t)
+	server := serve(s)
+	ask := func(path string, header map[string]string) *answer {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range header {
+			r.Header.Set(k, v)
+		}
+		got, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Body.Close()
+		a := &answer{t: t, status: got.StatusCode, header: got.Header}
+		if err := json.NewDecoder(got.Body).Decode(&a.body); err != nil {
+			t.Errorf("%s: %d is not answered with JSON: %v", path, got.StatusCode, err)
+		}
+		return a
+	}
+	ask("/healthz", map[string]string{"X-Long": strings.Repeat("x", 40<<10)}).problem(431, "head-too-large")
+	ask("/healthz?x="+strings.Repeat("x", 40<<10), nil).problem(431, "head-too-large")
+	ask("/v1/../v1/zone", nil).problem(404, "no-such-route")
+	ask("/v1/console?token=x", nil).problem(401, "bad-ticket")
+	w := s.build()
+	ticket := s.post("/v1/machines/"+w[resources.KindMachine]+"/actions/console", `{}`).want(http.StatusOK)
+	ask(ticket.body["url"].(string), nil).problem(http.StatusUpgradeRequired, "no-websocket")
 }
 
 func TestEveryAnswerIsSafeInABrowser(t *testing.T) {

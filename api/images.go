@@ -34,6 +34,7 @@ func (a *API) imageStores() {
 	})
 	addPatch[imageStorePatch](a, n)
 	addDelete(a, n)
+	addForget(a, n, "the directory or whatever it is on")
 	addSuspend[resources.ImageStore](a, n)
 }
 
@@ -60,6 +61,7 @@ func (a *API) templates() {
 	})
 	addPatch[templatePatch](a, n)
 	addDelete(a, n)
+	addForget(a, n, "its content")
 	addSuspend[resources.Template](a, n)
 	a.upload(n)
 }

@@ -280,7 +280,7 @@ func TestBadParametersAreRefusedByName(t *testing.T) {
 		"/v1/volumes?pageSize=1001":            {"query", "/pageSize", "out-of-range"},
 		"/v1/volumes?pageSize=ten":             {"query", "/pageSize", "wrong-type"},
 		"/v1/volumes?poolId=x":                 {"query", "/poolId", "bad-format"},
-		"/v1/volumes?phase=asleep":             {"query", "/phase[0]", "not-allowed"},
+		"/v1/volumes?phase=asleep":             {"query", "/phase/0", "not-allowed"},
 		"/v1/volumes?labelSelector=a":          {"query", "/labelSelector", "bad-format"},
 		"/v1/volumes?labelSelector=a=1,a=2":    {"query", "/labelSelector", "bad-format"},
 		"/v1/volumes?pageToken=abc":            {"query", "/pageToken", "bad-token"},
@@ -292,7 +292,15 @@ func TestBadParametersAreRefusedByName(t *testing.T) {
 		"/v1/audit?pageToken=eyJhIjoieCJ9":     {"query", "/pageToken", "bad-token"},
 		"/v1/pools/" + strings.Repeat("a", 65): {"path", "/id", "too-long"},
 	} {
-		s.get(path).problem(http.StatusUnprocessableEntity, "validation-failed").field(c.in, c.pointer, c.code)
+		a := s.get(path).problem(http.StatusUnprocessableEntity, "validation-failed").field(c.in, c.pointer, c.code)
+		for _, f := range list(a.body["errors"]) {
+			if text := f["message"].(string); strings.Contains(text, "expected") || strings.Contains(text, `"`) {
+				t.Errorf("%s: says %s", path, text)
+			}
+		}
+	}
+	if a := s.get("/v1/%E2%80%AEx%00"); a.body["instance"] != "/v1/%E2%80%AEx%00" {
+		t.Errorf("a path that turns the text is shown as %q", a.body["instance"])
 	}
 	for header, value := range map[string]string{"If-Match": `W/"1"`, "Idempotency-Key": "with space"} {
 		a := s.do(request{method: "DELETE", path: "/v1/volumes/vol-1", as: admin, header: map[string]string{header: value}})

@@ -107,7 +107,8 @@ func (l *ListParams) params() *ListParams { return l }
 func addList[R, I any, P resourceOf[R], L listing[I]](a *API, n noun) {
 	register(a, route{
 		id: "list-" + n.plural, method: http.MethodGet, path: n.path(), tag: n.tag,
-		summary: "List " + n.many, about: "Lists " + n.many + " in the order of their ids, page by page.",
+		summary:    "List " + n.many,
+		about:      "Lists " + n.many + " in the order of their ids, which is that of their making, page by page.",
 		permission: door.To(door.VerbList, n.kind),
 	}, func(ctx context.Context, g door.Grant, in *I) (*pageOf[R], error) {
 		q, err := query(n.kind, L(in).params(), L(in).facets())
@@ -142,6 +143,7 @@ func query(kind resources.Kind, l *ListParams, facets map[string]string) (resour
 	}
 	q := resources.Query{
 		Kind: kind, Name: l.Name, Phases: l.Phase, Facets: facets, Labels: labels, Limit: l.PageSize,
+		Order: l.Order,
 	}
 	if l.PageToken == "" {
 		return q, nil

@@ -2,8 +2,11 @@ package api_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -17,6 +20,20 @@ func ids(a *answer) []string {
 	return out
 }
 
+// readAll reads a list page by page, and tells how many there were.
+func (s *site) readAll(path string) (all []string, pages int) {
+	s.t.Helper()
+	for token := ""; ; pages++ {
+		a := s.get(path + token).want(http.StatusOK)
+		all = append(all, ids(a)...)
+		next, more := a.body["nextPageToken"].(string)
+		if !more {
+			return all, pages + 1
+		}
+		token = "&pageToken=" + url.QueryEscape(next)
+	}
+}
+
 func TestListsArePaged(t *testing.T) {
 	s := newSite(t)
 	want := map[string]bool{}
@@ -24,27 +41,21 @@ func TestListsArePaged(t *testing.T) {
 		meta := resources.Meta{Kind: resources.KindCluster, Name: fmt.Sprintf("c%d", i)}
 		want[s.zone.Add(&resources.Cluster{Meta: meta})] = true
 	}
-	seen := map[string]bool{}
-	path, pages := "/v1/clusters?pageSize=3", 0
-	for token := ""; ; {
-		a := s.get(path + token).want(http.StatusOK)
-		for _, id := range ids(a) {
-			if seen[id] {
-				t.Errorf("%s is listed twice", id)
-			}
-			seen[id] = true
-		}
-		pages++
-		next, more := a.body["nextPageToken"].(string)
-		if !more {
-			break
-		}
-		token = "&pageToken=" + url.QueryEscape(next)
+	path := "/v1/clusters?pageSize=3"
+	oldest, pages := s.readAll(path)
+	if all := slices.Sorted(maps.Keys(want)); pages != 3 || !slices.Equal(oldest, all) {
+		t.Errorf("got %v in %d pages, want %v", oldest, pages, all)
 	}
-	if len(seen) != len(want) || pages != 3 {
-		t.Errorf("got %d of %d in %d pages", len(seen), len(want), pages)
+	newest, _ := s.readAll(path + "&order=newest")
+	if slices.Reverse(newest); !slices.Equal(newest, oldest) {
+		t.Errorf("the newest first are %v from their end, the oldest first %v", newest, oldest)
 	}
 	first := s.get(path).body["nextPageToken"].(string)
+	s.get("/v1/clusters?order=oldest&pageToken=" + first).want(http.StatusOK)
+	s.get("/v1/clusters?order=sideways").problem(422, "validation-failed").field("query", "/order", "not-allowed")
+	s.get("/v1/clusters?order=newest&pageToken="+first).
+		problem(422, "validation-failed").
+		field("query", "/pageToken", "other-filters")
 	s.get("/v1/clusters?name=c1&pageToken="+first).
 		problem(422, "validation-failed").
 		field("query", "/pageToken", "other-filters")
@@ -95,7 +106,9 @@ func TestEveryFilterSelects(t *testing.T) {
 	s := newSite(t)
 	s.build()
 	_, operations := document(t, s.api.Document())
-	general := map[string]bool{"name": true, "phase": true, "labelSelector": true, "pageSize": true, "pageToken": true}
+	general := map[string]bool{
+		"name": true, "phase": true, "labelSelector": true, "order": true, "pageSize": true, "pageToken": true,
+	}
 	for _, op := range operations {
 		if op.method != http.MethodGet || len(op.path) < 5 || op.id()[:5] != "list-" {
 			continue
@@ -140,20 +153,29 @@ func TestTheAuditLogIsPaged(t *testing.T) {
 	for i := range 5 {
 		s.post("/v1/clusters", fmt.Sprintf(`{"name":"c%d","spec":{}}`, i)).want(202)
 	}
-	var lines []any
-	token := ""
-	for {
-		a := s.get("/v1/audit?pageSize=2" + token).want(http.StatusOK)
-		lines = append(lines, a.body["items"].([]any)...)
-		next, more := a.body["nextPageToken"].(string)
-		if !more {
-			break
+	read := func(order string) (lines []any) {
+		token := ""
+		for {
+			a := s.get("/v1/audit?pageSize=2" + order + token).want(http.StatusOK)
+			lines = append(lines, a.body["items"].([]any)...)
+			next, more := a.body["nextPageToken"].(string)
+			if !more {
+				return lines
+			}
+			token = "&pageToken=" + next
 		}
-		token = "&pageToken=" + next
 	}
+	lines, newest := read(""), read("&order=newest")
 	if len(lines) != 5 {
 		t.Fatalf("got %d lines, want 5", len(lines))
 	}
+	if slices.Reverse(newest); !reflect.DeepEqual(newest, lines) {
+		t.Errorf("the newest first are %v from their end, the oldest first %v", newest, lines)
+	}
+	token := s.get("/v1/audit?pageSize=2").body["nextPageToken"].(string)
+	s.get("/v1/audit?order=newest&pageToken="+token).
+		problem(422, "validation-failed").
+		field("query", "/pageToken", "other-filters")
 	first := lines[0].(object)
 	if first["action"] != "create" || first["source"] != "192.0.2.7" || len(first["digest"].(string)) != 64 {
 		t.Errorf("got %v", first)

@@ -73,6 +73,7 @@ func (a *API) machines() {
 	})
 	addPatch[machinePatch](a, n)
 	addDelete(a, n)
+	addForget(a, n, "its disk")
 	addSuspend[resources.Machine](a, n)
 	a.machinePower(n)
 	a.machineParts(n)

@@ -190,10 +190,7 @@ func (a *API) unmatched(mux *http.ServeMux) http.HandlerFunc {
 			}
 		}
 		if len(allowed) == 0 {
-			a.refuse(w, r, &resources.Error{
-				Class: resources.ClassNotFound, Code: "no-such-route", Message: "there is nothing at this path",
-				Remedy: "look at /docs or /openapi.json for what there is",
-			})
+			a.refuse(w, r, noSuchRoute())
 			return
 		}
 		use := strings.Join(allowed, ", ")

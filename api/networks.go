@@ -85,7 +85,7 @@ type ruleSpecPatch struct {
 	Protocol      *string          `json:"protocol,omitempty" doc:"tcp, udp, icmp or any."`
 	Ports         *string          `json:"ports,omitempty" maxLength:"11" doc:"Port or range, such as 80 or 8000-8080; empty means all."`
 	CIDRs         *[]string        `json:"cidrs,omitempty" maxItems:"64" doc:"Far side of the traffic; replaces all; none means any."`
-	Priority      *uint32          `json:"priority,omitempty" maximum:"65535" doc:"Lower comes first."`
+	Priority      *uint32          `json:"priority,omitempty" maximum:"65535" doc:"Lower comes first; of one priority deny before allow before port-forward."`
 	NicID         *resources.NicID `json:"nicId,omitempty" doc:"Nic a forward leads to."`
 	TargetPort    *uint32          `json:"targetPort,omitempty" maximum:"65535" doc:"Port a forward leads to."`
 	ListenPort    *uint32          `json:"listenPort,omitempty" maximum:"65535" doc:"Port a forward listens on."`

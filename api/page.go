@@ -13,7 +13,7 @@ import (
 
 // page is one page of a list.
 type page[R any] struct {
-	Items         []*R   `json:"items" doc:"The resources, in the order of their ids."`
+	Items         []*R   `json:"items" doc:"The resources, in the order asked for."`
 	NextPageToken string `json:"nextPageToken,omitempty" doc:"Token of the next page; absent on the last."`
 	Revision      uint64 `json:"revision" doc:"Revision of the state this was read from: follow events from here."`
 }
@@ -45,12 +45,12 @@ func parsePageToken(text string, filter []byte) (pageToken, error) {
 	}
 	if string(t.Filter) != string(filter) {
 		return pageToken{}, invalid(inParameter("query", "pageToken", "other-filters",
-			"was made for other filters: send the same filters with each page"))
+			"was made for other filters: send the same filters and order with each page"))
 	}
 	return t, nil
 }
 
-// filterOf is a short fingerprint of what a list selects.
+// filterOf is a short fingerprint of what a list selects, and in which order.
 func filterOf(q resources.Query) []byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%v\n", q.Kind, q.Name, q.Phases)
@@ -59,6 +59,9 @@ func filterOf(q resources.Query) []byte {
 			fmt.Fprintf(h, "%q=%q\n", k, m[k])
 		}
 		fmt.Fprintln(h)
+	}
+	if q.Order == resources.OrderNewest {
+		fmt.Fprintln(h, q.Order)
 	}
 	return h.Sum(nil)[:8]
 }

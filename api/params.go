@@ -35,8 +35,9 @@ type ListParams struct {
 	Name          string            `query:"name" maxLength:"63" doc:"Only the resource with this name."`
 	Phase         []resources.Phase `query:"phase" maxItems:"16" doc:"Only resources in one of these phases, separated by commas."`
 	LabelSelector string            `query:"labelSelector" maxLength:"1024" example:"tier=web,env=prod" doc:"Only resources with all of these labels: key=value, separated by commas."`
+	Order         resources.Order   `query:"order" doc:"Whether the oldest come first, which they do unless asked otherwise, or the newest."`
 	PageSize      int               `query:"pageSize" minimum:"1" maximum:"1000" default:"100" doc:"Largest number of items in the answer."`
-	PageToken     string            `query:"pageToken" maxLength:"512" doc:"The nextPageToken of the page before; with the same filters."`
+	PageToken     string            `query:"pageToken" maxLength:"512" doc:"The nextPageToken of the page before; with the same filters and order."`
 }
 
 const (

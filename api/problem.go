@@ -135,7 +135,7 @@ func meanings() map[resources.Class]meaning {
 func (a *API) newProblem(ctx context.Context, err error) *Problem {
 	c := callFrom(ctx)
 	if p, ok := errors.AsType[*Problem](err); ok {
-		p.RequestID, p.Instance = c.requestID, c.path
+		p.RequestID, p.Instance = c.requestID, c.instance()
 		return p
 	}
 	e := resources.AsError(err)
@@ -146,7 +146,7 @@ func (a *API) newProblem(ctx context.Context, err error) *Problem {
 	}
 	p := &Problem{
 		Type: problemPath(e.Class), Code: e.Code, Class: e.Class, Title: m.title, Status: m.status,
-		Detail: e.Message, Instance: c.path, RequestID: c.requestID, Retryable: e.Retryable(),
+		Detail: e.Message, Instance: c.instance(), RequestID: c.requestID, Retryable: e.Retryable(),
 		Reasons: e.Reasons, Resource: e.Resource, Help: e.Remedy,
 	}
 	if e.Class == resources.ClassInternal {

@@ -18,7 +18,8 @@ func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
 	base := context.WithValue(context.Background(), closingKey{}, (<-chan struct{})(closing))
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: ordinary, WriteTimeout: ordinary,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: readableHeader,
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },
 	}
 	server.RegisterOnShutdown(sync.OnceFunc(func() { close(closing) }))

@@ -166,9 +166,11 @@ func (s *site) post(path string, body any) *answer {
 // made is the id of the resource that an accepted creation is about.
 func (a *answer) made() string {
 	a.t.Helper()
-	a.want(http.StatusAccepted)
-	return a.body["target"].(map[string]any)["id"].(string)
+	return a.want(http.StatusAccepted).target()
 }
+
+// target is the id of the resource that an operation is about.
+func (a *answer) target() string { return a.body["target"].(map[string]any)["id"].(string) }
 
 func (a *answer) want(status int) *answer {
 	a.t.Helper()

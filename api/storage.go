@@ -45,6 +45,7 @@ func (a *API) pools() {
 	})
 	addPatch[poolPatch](a, n)
 	addDelete(a, n)
+	addForget(a, n, "the directory or whatever it is on")
 	addSuspend[resources.Pool](a, n)
 }
 
@@ -88,6 +89,7 @@ func (a *API) volumes() {
 	})
 	addPatch[volumePatch](a, n)
 	addDelete(a, n)
+	addForget(a, n, "its content")
 	addSuspend[resources.Volume](a, n)
 	addActionWith[volumeGrow](a, n, action{
 		name: "grow", id: "grow-volume", summary: "Grow a volume",
@@ -123,5 +125,6 @@ func (a *API) snapshots() {
 	})
 	addPatch[snapshotPatch](a, n)
 	addDelete(a, n)
+	addForget(a, n, "its content")
 	addSuspend[resources.Snapshot](a, n)
 }

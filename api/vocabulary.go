@@ -27,6 +27,9 @@ func specials(v resources.Vocabulary) map[reflect.Type]schema.Special {
 			Schema: enum("What a token may do, each with all rights of the next.",
 				string(resources.RoleAdmin), string(resources.RoleOperator), string(resources.RoleReader)),
 		},
+		reflect.TypeFor[resources.Order](): {
+			Name: "ListOrder", Schema: enum("Order of a list.", string(resources.OrderOldest), string(resources.OrderNewest)),
+		},
 		reflect.TypeFor[resources.StepState](): {Name: "StepState", Schema: enum("How a step stands.",
 			texts([]resources.StepState{
 				resources.StepWaiting, resources.StepRunning, resources.StepDone, resources.StepFailed,

@@ -52,12 +52,19 @@ func (v *View) event(p resources.Position, data []byte) (resources.Event, error)
 	}, nil
 }
 
-// AuditLog returns up to limit audit lines after a position.
-func (v *View) AuditLog(after resources.Position, limit int) ([]resources.Audit, error) {
+// AuditLog returns up to limit audit lines that come after a position in an order; the zero position is before all.
+func (v *View) AuditLog(after resources.Position, order resources.Order, limit int) ([]resources.Audit, error) {
+	walk, from := v.r.Scan, []byte(nil)
+	if order == resources.OrderNewest {
+		walk = v.r.ScanReverse
+	}
+	if after != (resources.Position{}) {
+		from = positionKey(familyAudit, after)
+	}
 	lines := []resources.Audit{}
-	err := v.r.Scan([]byte(familyAudit), positionKey(familyAudit, after), func(k, value []byte) (bool, error) {
+	err := walk([]byte(familyAudit), from, func(k, value []byte) (bool, error) {
 		p, ok := positionOf(familyAudit, k)
-		if !ok || !p.After(after) {
+		if !ok || p == after {
 			return true, nil
 		}
 		var line resources.Audit

@@ -37,7 +37,6 @@ const (
 	facetPhase  = "phase"
 	facetLabel  = "label."
 	zeroByte    = "\x00"
-	afterZero   = "\x01"
 	positionLen = 12
 )
 

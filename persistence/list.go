@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -57,7 +58,8 @@ func (v *View) listByName(q resources.Query, page *resources.Page) error {
 		return err
 	}
 	m := r.Metadata()
-	if m.ID <= q.After || len(q.Phases) > 0 && !slices.Contains(q.Phases, m.Phase) {
+	passed := q.After != "" && (m.ID == q.After || (m.ID < q.After) == (q.Order != resources.OrderNewest))
+	if passed || len(q.Phases) > 0 && !slices.Contains(q.Phases, m.Phase) {
 		return nil
 	}
 	if passes(r, v.tests(q)) {
@@ -98,9 +100,16 @@ func (v *View) scan(q resources.Query, tests []test, fn func(r resources.Resourc
 	}
 	var from []byte
 	if q.After != "" {
-		from = append(append(slices.Clone(prefix), q.After...), 0)
+		from = append(slices.Clone(prefix), q.After...)
 	}
-	return v.r.Scan(prefix, from, func(k, value []byte) (bool, error) {
+	walk := v.r.Scan
+	if q.Order == resources.OrderNewest {
+		walk = v.r.ScanReverse
+	}
+	return walk(prefix, from, func(k, value []byte) (bool, error) {
+		if from != nil && bytes.Equal(k, from) {
+			return true, nil // it was the last of the page before
+		}
 		r, err := get(resources.Ref{Kind: q.Kind, ID: string(k[len(prefix):])}, value)
 		if err != nil || r == nil {
 			return err == nil, err

@@ -49,6 +49,10 @@ func TestAListHasWhatMatches(t *testing.T) {
 				want = append(want, vol.ID)
 			}
 		}
+		q.Order = rapid.SampledFrom([]resources.Order{"", resources.OrderOldest, resources.OrderNewest}).Draw(t, "order")
+		if q.Order == resources.OrderNewest {
+			slices.Reverse(want)
+		}
 		if got := pages(z, q); !slices.Equal(got, want) {
 			t.Errorf("%+v: got %v, want %v", q, got, want)
 		}
@@ -101,6 +105,51 @@ func pages(z *zone, q resources.Query) (ids []string) {
 		if page.Next == "" {
 			return ids
 		}
+		if page.Next == q.After {
+			z.t.Fatalf("the page after %s ends with it", q.After)
+		}
 		q.After = page.Next
+	}
+}
+
+// TestTheAuditLogIsReadFromEitherEnd pages through it in both orders.
+func TestTheAuditLogIsReadFromEitherEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		z := newZone(t)
+		n := rapid.IntRange(0, 12).Draw(t, "lines")
+		for i := range n {
+			z.must(z.create(pool(fmt.Sprintf("pool-%02d", i), 1<<30), true))
+		}
+		limit := rapid.IntRange(1, 5).Draw(t, "limit")
+		oldest, newest := auditLog(z, resources.OrderOldest, limit), auditLog(z, resources.OrderNewest, limit)
+		if len(oldest) < n || !slices.IsSortedFunc(oldest, func(a, b resources.Position) int {
+			if b.After(a) {
+				return -1
+			}
+			return 1
+		}) {
+			t.Errorf("got %v of %d lines, the oldest first", oldest, n)
+		}
+		if slices.Reverse(newest); !slices.Equal(newest, oldest) {
+			t.Errorf("from the end there are %v, from the beginning %v", newest, oldest)
+		}
+	})
+}
+
+func auditLog(z *zone, order resources.Order, limit int) (positions []resources.Position) {
+	var after resources.Position
+	for {
+		var lines []resources.Audit
+		z.view(func(v *persistence.View) (err error) {
+			lines, err = v.AuditLog(after, order, limit)
+			return err
+		})
+		for _, l := range lines {
+			after = l.Position
+			positions = append(positions, after)
+		}
+		if len(lines) < limit {
+			return positions
+		}
 	}
 }

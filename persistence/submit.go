@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -203,7 +204,7 @@ func (s *Submit) allowed(t *tx, op *resources.Operation, action resources.Action
 		}
 	}
 	if action.Deletes && m.Phase == resources.PhaseDeleting {
-		return wrongPhase(m, action)
+		return t.wrongPhase(m, action)
 	}
 	zone, err := t.Zone()
 	if err != nil {
@@ -214,17 +215,31 @@ func (s *Submit) allowed(t *tx, op *resources.Operation, action resources.Action
 		return err
 	}
 	if !slices.Contains(action.From, m.Phase) {
-		return wrongPhase(m, action)
+		return t.wrongPhase(m, action)
 	}
 	return nil
 }
 
-func wrongPhase(m *resources.Meta, action resources.Action) error {
+func (t *tx) wrongPhase(m *resources.Meta, action resources.Action) error {
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "wrong-phase",
 		Message: fmt.Sprintf("%s %s is %s; %q needs it to be %s", m.Kind, m.ID, m.Phase, action.Name, either(action.From)),
-		Remedy:  "bring it into that phase first",
+		Remedy:  wayOut(t.codec.vocabulary[m.Kind].Actions, m.Phase, action),
 	}
+}
+
+// wayOut says how to come from a phase to one in which an action can be asked for.
+func wayOut(actions map[string]resources.Action, from resources.Phase, wanted resources.Action) string {
+	if from == wanted.After {
+		return "nothing is left to do"
+	}
+	for _, name := range slices.Sorted(maps.Keys(actions)) {
+		a := actions[name]
+		if !a.Internal && slices.Contains(a.From, from) && slices.Contains(wanted.From, a.After) {
+			return name + " it first"
+		}
+	}
+	return "wait for what is under way with it; what failed can only be deleted"
 }
 
 // either lists phases for people: "running or paused".

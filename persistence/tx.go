@@ -146,8 +146,15 @@ func (t *tx) putNumber(name string, n uint64) {
 func (t *tx) create(r resources.Resource) error {
 	m := r.Metadata()
 	m.CreatedAt = t.at
-	if _, exists, err := t.r.Get(resourceKey(m.Ref())); err != nil || exists {
-		return conflictOr(err, "id-taken", "there is a %s %s already", m.Kind, m.ID)
+	_, exists, err := t.r.Get(resourceKey(m.Ref()))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", m.Ref(), err)
+	}
+	if exists {
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "id-taken",
+			Message: fmt.Sprintf("there is a %s %s already", m.Kind, m.ID),
+		}
 	}
 	return t.write(nil, r, resources.EventCreated)
 }
@@ -343,11 +350,4 @@ func (t *tx) audit(line resources.Audit) error {
 	line.Chain = sum[:]
 	t.pending.put(key(familyMeta, "chain"), sum[:])
 	return t.putRecord(positionKey(familyAudit, line.Position), "an audit line", line)
-}
-
-func conflictOr(err error, code, format string, args ...any) error {
-	if err != nil {
-		return fmt.Errorf("reading the state: %w", err)
-	}
-	return &resources.Error{Class: resources.ClassConflict, Code: code, Message: fmt.Sprintf(format, args...)}
 }

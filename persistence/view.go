@@ -141,16 +141,11 @@ func (v *View) Binding(ref resources.Ref) (Binding, bool, error) {
 	return b, ok, err
 }
 
-// Bindings calls fn for the binding of each resource, in the order of kinds and
-// ids, until it answers false.
-func (v *View) Bindings(fn func(b Binding) bool) error {
-	return v.r.Scan([]byte(familyBinding), nil, func(_, value []byte) (bool, error) {
-		var b Binding
-		if err := v.codec.unmarshal("a binding", value, &b); err != nil {
-			return false, err
-		}
-		return fn(b), nil
-	})
+// Owners returns the shard table; empty before the first placement.
+func (v *View) Owners() ([]Owner, error) {
+	var owners []Owner
+	_, err := v.record([]byte(familyPlacement), "the shard table", &owners)
+	return owners, err
 }
 
 // Claimed returns who has a value in a scope; false if nobody.

@@ -75,7 +75,7 @@ func draw(t resources.Table) string {
 		for _, to := range following {
 			lines = append(lines, fmt.Sprintf("    %s --> %s\n", diagramName(from), diagramName(to)))
 		}
-		if t.Final(from) {
+		if len(following) == 0 {
 			lines = append(lines, fmt.Sprintf("    %s --> [*]\n", diagramName(from)))
 		}
 	}

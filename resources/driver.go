@@ -1,9 +1,6 @@
 package resources
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Driver is an installed driver: one version that resources can be bound to.
 type Driver struct {
@@ -63,6 +60,9 @@ type Instance struct {
 	Applied   []string           `json:"applied,omitempty" doc:"Confinement that holds."`
 	Missing   []MissingIsolation `json:"missing,omitempty" doc:"Confinement that does not hold."`
 	LastError string             `json:"lastError,omitempty" doc:"Last failure, in words."`
+	// Health is what the driver says of itself, Reason why it is not ready.
+	Health string `json:"health,omitempty" doc:"ready, degraded or unready, by the driver's own word."`
+	Reason string `json:"reason,omitempty" doc:"Why it is not ready, in the driver's words."`
 }
 
 // MissingIsolation is one confinement a host can't give.
@@ -91,11 +91,6 @@ func (d *Driver) Facets() map[string]string {
 		m["category."+c] = "true"
 	}
 	return m
-}
-
-// Serves reports whether the driver serves a category.
-func (d *Driver) Serves(category string) bool {
-	return slices.Contains(d.Spec.Categories, category)
 }
 
 func driverDefinition() Definition {

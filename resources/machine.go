@@ -72,6 +72,17 @@ type MachineStatus struct {
 	// Ended says why it stopped without being asked.
 	Ended     string    `json:"ended,omitempty" doc:"Why it stopped without being asked."`
 	StartedAt time.Time `json:"startedAt,omitzero" doc:"When it last started."`
+	// Detaching is kept while an operation detaches a nic.
+	Detaching *DetachingNic `json:"-" cbor:"detaching,omitempty"`
+}
+
+// DetachingNic is what a nic was to its machine before it was to be detached, for
+// the case that this has to be undone.
+type DetachingNic struct {
+	// Place is where it is among the machine's nics.
+	Place int `json:"p,omitempty"`
+	// Forwards lead to it.
+	Forwards []Rule `json:"f,omitempty"`
 }
 
 const (

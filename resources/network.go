@@ -192,7 +192,7 @@ type RuleSpec struct {
 	Protocol  string    `json:"protocol,omitempty" doc:"tcp, udp, icmp or any; absent means any, for forwards tcp."`
 	Ports     string    `json:"ports,omitempty" doc:"Port or range, such as 80 or 8000-8080; absent means all." maxLength:"11"`
 	CIDRs     []string  `json:"cidrs,omitempty" doc:"Far side of the traffic; absent means any." maxItems:"64"`
-	Priority  uint32    `json:"priority,omitempty" doc:"Lower comes first." maximum:"65535"`
+	Priority  uint32    `json:"priority,omitempty" doc:"Lower comes first; of one priority deny before allow before port-forward. Absent means 0, the first." maximum:"65535"`
 	// Port forwards only.
 	NicID         NicID  `json:"nicId,omitempty" doc:"Nic a forward leads to."`
 	TargetPort    uint32 `json:"targetPort,omitempty" doc:"Port a forward leads to." maximum:"65535"`
@@ -343,8 +343,12 @@ func (n *Nic) Facets() map[string]string {
 func nicDefinition() Definition {
 	return Definition{
 		Kind: KindNic, Prefix: "nic", Plural: "nics", New: func() Resource { return &Nic{Meta: Meta{Kind: KindNic}} },
-		Phases:  simpleTable(),
-		Actions: actions(internal(createAction(5*time.Minute)), updateAction(), internal(deleteAction(5*time.Minute))),
+		Phases: simpleTable(),
+		Actions: actions(internal(createAction(5*time.Minute)), updateAction(), internal(deleteAction(5*time.Minute)),
+			Action{
+				Name: "attach", From: made(), Deadline: 5 * time.Minute,
+				Summary: "Attach it again, as its machine's way out or not", Internal: true,
+			}),
 	}
 }
 

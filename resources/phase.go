@@ -50,9 +50,6 @@ func (t Table) Allows(from, to Phase) bool {
 	return slices.Contains(t[from], to)
 }
 
-// Final reports whether nothing follows p.
-func (t Table) Final(p Phase) bool { return len(t[p]) == 0 }
-
 // Action is something that can be asked of a resource of a kind.
 type Action struct {
 	Name string

@@ -31,7 +31,7 @@ func TestEveryPhaseHasAWayOut(t *testing.T) {
 }
 
 func leadsToAnEnd(t resources.Table, from resources.Phase, seen map[resources.Phase]bool) bool {
-	if t.Final(from) {
+	if len(t[from]) == 0 {
 		return true
 	}
 	seen[from] = true

@@ -50,6 +50,15 @@ type Choice struct {
 	Refused []Reason `json:"refused" doc:"Why each of the others does not do." nullable:"false"`
 }
 
+// Order is that of a list: ids and positions grow with time.
+type Order string
+
+// The orders of a list; "" is OrderOldest.
+const (
+	OrderOldest Order = "oldest" // the oldest first
+	OrderNewest Order = "newest" // the newest first
+)
+
 // Query selects resources of one kind, in the order of their ids.
 type Query struct {
 	Kind Kind
@@ -60,7 +69,8 @@ type Query struct {
 	// Facets and Labels must all match.
 	Facets map[string]string
 	Labels map[string]string
-	// After is the id to go on after; "" = from the start.
+	Order  Order
+	// After is the id to go on after, in this order; "" = from the start.
 	After string
 	// Limit bounds the page; 0 = 100.
 	Limit int

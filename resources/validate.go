@@ -34,9 +34,6 @@ func (p *Problems) Add(code, format string, args ...any) {
 	*p.fields = append(*p.fields, FieldError{Pointer: p.at, Code: code, Message: fmt.Sprintf(format, args...)})
 }
 
-// Merge takes over problems found elsewhere.
-func (p *Problems) Merge(fields []FieldError) { *p.fields = append(*p.fields, fields...) }
-
 // Err returns what was collected as an error of class invalid, or nil.
 func (p *Problems) Err() error {
 	if len(*p.fields) == 0 {

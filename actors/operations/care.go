@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -98,7 +99,7 @@ func observePool(ctx context.Context, c *Context) error {
 	return nil
 }
 
-// observeMachine notes that a guest ended by itself, was paused or is running
+// observeMachine notes that a guest ended unasked, was paused or is running
 // again. It starts and stops nothing.
 func observeMachine(ctx context.Context, c *Context) error {
 	m, client, d, host, err := c.hypervisor(ctx)
@@ -123,7 +124,7 @@ func observeMachine(ctx context.Context, c *Context) error {
 	Change(c, func(m *resources.Machine) {
 		m.Phase, m.Status.Ended, m.Reason = phase, "", ""
 		if phase == resources.PhaseStopped {
-			m.Status.Ended, m.Reason = reason, "the guest ended by itself: "+reason
+			m.Status.Ended, m.Status.StartedAt, m.Reason = reason, time.Time{}, "the guest ended: "+reason
 		}
 	})
 	return nil

@@ -17,9 +17,9 @@ func machineNicOperations() []Definition {
 			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
 		)),
 		defineMachine("detach-nic", fixed(
-			Step{Name: "check", Do: checkOwnNic, Undo: forgetDetaching, Local: true},
-			Step{Name: "unplug", Do: unplugNic, Undo: plugNic},
-			Step{Name: "rules", Do: deleteForwards, Undo: restoreForwards},
+			Step{Name: "check", Do: checkOwnNic, Local: true},
+			Step{Name: "unplug", Do: loosenNic, Undo: fastenNic},
+			Step{Name: "rules", Do: deleteNotedForwards, Undo: restoreForwards},
 			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},
 			Step{Name: "nic", Do: deleteNic},
 			Step{Name: "route", Do: routeNics},
@@ -157,22 +157,55 @@ func deleteNic(ctx context.Context, c *Context) error {
 	return c.askDelete(ctx, "", resources.Ref{Kind: resources.KindNic, ID: string(c.Operation.Arguments.NicID)})
 }
 
-// deleteForwards deletes the port forwards that lead to the machine's nics, or
-// to the one that goes.
+// loosenNic takes the nic from the running guest, and then notes what it is to the
+// machine: what comes to lead to it from here on keeps it from being deleted.
+func loosenNic(ctx context.Context, c *Context) error {
+	if err := unplugNic(ctx, c); err != nil {
+		return err
+	}
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
+		return err
+	}
+	id := c.Operation.Arguments.NicID
+	forwards, err := c.forwardsTo([]resources.NicID{id})
+	if err != nil {
+		return err
+	}
+	noted := &resources.DetachingNic{Place: max(0, slices.Index(m.Status.NicIDs, id)), Forwards: forwards}
+	Change(c, func(m *resources.Machine) { m.Status.Detaching = noted })
+	return nil
+}
+
+func fastenNic(ctx context.Context, c *Context) error {
+	Change(c, func(m *resources.Machine) { m.Status.Detaching = nil })
+	return plugNic(ctx, c)
+}
+
+// deleteForwards deletes the port forwards that lead to the machine's nics.
 func deleteForwards(ctx context.Context, c *Context) error {
 	m, err := Target[*resources.Machine](c)
 	if err != nil {
 		return err
 	}
-	nics := m.Status.NicIDs
-	if id := c.Operation.Arguments.NicID; id != "" {
-		nics = []resources.NicID{id}
-	}
-	forwards, err := c.forwardsTo(nics)
+	forwards, err := c.forwardsTo(m.Status.NicIDs)
 	if err != nil {
 		return err
 	}
-	for _, r := range forwards {
+	return c.deleteRules(ctx, forwards)
+}
+
+// deleteNotedForwards deletes those that can be put back.
+func deleteNotedForwards(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || m.Status.Detaching == nil {
+		return err
+	}
+	return c.deleteRules(ctx, m.Status.Detaching.Forwards)
+}
+
+func (c *Context) deleteRules(ctx context.Context, rules []resources.Rule) error {
+	for _, r := range rules {
 		if err := c.askDelete(ctx, r.ID, r.Ref()); err != nil {
 			return err
 		}
@@ -207,6 +240,9 @@ func restoreForwards(ctx context.Context, c *Context) error {
 		return err
 	}
 	for _, noted := range m.Status.Detaching.Forwards {
+		if !noted.Status.InForce { // it led nowhere
+			continue
+		}
 		_, err := Find[*resources.Nic](c, resources.KindNic, string(noted.Spec.NicID))
 		if resources.ClassOf(err) == resources.ClassNotFound {
 			continue
@@ -230,11 +266,6 @@ func restoreForwards(ctx context.Context, c *Context) error {
 	return nil
 }
 
-func forgetDetaching(_ context.Context, c *Context) error {
-	Change(c, func(m *resources.Machine) { m.Status.Detaching = nil })
-	return nil
-}
-
 // routeNics has the machine's way out told that it is: the nic that was may have
 // gone.
 func routeNics(ctx context.Context, c *Context) error {
@@ -247,21 +278,13 @@ func routeNics(ctx context.Context, c *Context) error {
 	return err
 }
 
-// checkOwnNic refuses a nic that is not the machine's, and notes what it is to the
-// machine.
+// checkOwnNic refuses a nic that is not the machine's.
 func checkOwnNic(_ context.Context, c *Context) error {
 	m, err := Target[*resources.Machine](c)
 	if err != nil {
 		return err
 	}
-	id := c.Operation.Arguments.NicID
-	if place := slices.Index(m.Status.NicIDs, id); place >= 0 {
-		forwards, err := c.forwardsTo([]resources.NicID{id})
-		if err != nil {
-			return err
-		}
-		noted := &resources.DetachingNic{Place: place, Forwards: forwards}
-		Change(c, func(m *resources.Machine) { m.Status.Detaching = noted })
+	if slices.Contains(m.Status.NicIDs, c.Operation.Arguments.NicID) {
 		return nil
 	}
 	return &resources.Error{

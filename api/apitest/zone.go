@@ -163,11 +163,13 @@ func (z *Zone) List(_ context.Context, q resources.Query) (resources.Page, error
 	defer z.mu.Unlock()
 	var all []resources.Resource
 	for ref, r := range z.state {
-		if ref.Kind == q.Kind && ref.ID > q.After && selects(q, r) {
+		if ref.Kind == q.Kind && (q.After == "" || inOrder(q.Order, q.After, ref.ID) < 0) && selects(q, r) {
 			all = append(all, r)
 		}
 	}
-	slices.SortFunc(all, func(a, b resources.Resource) int { return cmp.Compare(a.Metadata().ID, b.Metadata().ID) })
+	slices.SortFunc(all, func(a, b resources.Resource) int {
+		return inOrder(q.Order, a.Metadata().ID, b.Metadata().ID)
+	})
 	page := resources.Page{Items: all, Revision: z.revision}
 	limit := cmp.Or(q.Limit, 100)
 	if len(all) > limit {
@@ -175,6 +177,14 @@ func (z *Zone) List(_ context.Context, q resources.Query) (resources.Page, error
 		page.Next = all[limit-1].Metadata().ID
 	}
 	return page, nil
+}
+
+// inOrder compares two ids as they stand in a list of an order.
+func inOrder(o resources.Order, a, b string) int {
+	if o == resources.OrderNewest {
+		return cmp.Compare(b, a)
+	}
+	return cmp.Compare(a, b)
 }
 
 func selects(q resources.Query, r resources.Resource) bool {
@@ -205,12 +215,22 @@ func (z *Zone) Revision(context.Context) (uint64, error) {
 }
 
 // AuditLog implements door.Reader.
-func (z *Zone) AuditLog(_ context.Context, from resources.Position, limit int) ([]resources.Audit, error) {
+func (z *Zone) AuditLog(
+	_ context.Context, after resources.Position, order resources.Order, limit int,
+) ([]resources.Audit, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	all, first := slices.Clone(z.audit), after == resources.Position{}
+	if order == resources.OrderNewest {
+		slices.Reverse(all)
+	}
 	var lines []resources.Audit
-	for _, l := range z.audit {
-		if l.Position.After(from) && len(lines) < limit {
+	for _, l := range all {
+		comes := l.Position.After(after)
+		if order == resources.OrderNewest {
+			comes = after.After(l.Position)
+		}
+		if (first || comes) && len(lines) < limit {
 			lines = append(lines, l)
 		}
 	}

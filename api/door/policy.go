@@ -1,8 +1,6 @@
 package door
 
 import (
-	"strings"
-
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -32,15 +30,6 @@ func To(verb string, kind resources.Kind) Permission { return Permission{Kind: k
 
 // String returns "kind:verb".
 func (p Permission) String() string { return string(p.Kind) + ":" + p.Verb }
-
-// ParsePermission reads the form of String; false if it has not that form.
-func ParsePermission(s string) (Permission, bool) {
-	kind, verb, ok := strings.Cut(s, ":")
-	if !ok || kind == "" || verb == "" {
-		return Permission{}, false
-	}
-	return Permission{Kind: resources.Kind(kind), Verb: verb}, true
-}
 
 func (p Permission) reads() bool {
 	return p.Verb == VerbGet || p.Verb == VerbList || p.Verb == VerbWatch
@@ -97,8 +86,11 @@ func (d *Door) allows(role resources.Role, p Permission) bool {
 		return false
 	}
 	least := n.write
-	if p.reads() {
+	switch {
+	case p.reads():
 		least = n.read
+	case p.Verb == VerbForget: // what is left behind nobody knows of
+		least = resources.RoleAdmin
 	}
 	return rank(role) >= rank(least)
 }

@@ -12,7 +12,8 @@ import (
 type Reader interface {
 	// Get returns one resource, or a *resources.Error of class not-found.
 	Get(ctx context.Context, ref resources.Ref) (resources.Resource, error)
-	// List returns one page of resources of a kind, in the order of their ids.
+	// List returns one page of resources of a kind, in the order of their ids or
+	// against it.
 	List(ctx context.Context, q resources.Query) (resources.Page, error)
 	// Events calls yield for every event after a position, in order, and goes on
 	// with new ones until ctx ends or yield answers false; both are no error. If
@@ -21,8 +22,11 @@ type Reader interface {
 	Events(ctx context.Context, from resources.Position, yield func(resources.Event) bool) error
 	// Revision returns the revision of the state now.
 	Revision(ctx context.Context) (uint64, error)
-	// AuditLog returns at most limit lines after a position, in order.
-	AuditLog(ctx context.Context, from resources.Position, limit int) ([]resources.Audit, error)
+	// AuditLog returns at most limit lines that come after a position in an order;
+	// the zero position is before all.
+	AuditLog(
+		ctx context.Context, after resources.Position, order resources.Order, limit int,
+	) ([]resources.Audit, error)
 	// Repeated returns the operation that a request of a principal with an
 	// idempotency key became before, or nil. It fails as Engine.Submit does when the
 	// key was used for another request.

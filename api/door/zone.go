@@ -67,25 +67,34 @@ func (d *Door) Revision(ctx context.Context, g Grant) (uint64, error) {
 	return d.reader.Revision(ctx)
 }
 
-// AuditLog returns at most limit lines after a position.
+// AuditLog returns at most limit lines that come after a position in an order.
 func (d *Door) AuditLog(
-	ctx context.Context, g Grant, from resources.Position, limit int,
+	ctx context.Context, g Grant, after resources.Position, order resources.Order, limit int,
 ) ([]resources.Audit, error) {
 	if !g.covers(KindAudit, VerbList) {
 		return nil, ungranted(g)
 	}
-	return d.reader.AuditLog(ctx, from, limit)
+	return d.reader.AuditLog(ctx, after, order, limit)
 }
 
 // verbUpload is the permission to bring the content of a template: it ends in
 // the action "create", which its creation put off.
 const verbUpload = "upload"
 
+// VerbForget is the permission to delete what can't be removed from where it is.
+const VerbForget = "forget"
+
 func (g Grant) submits(s resources.Submission) bool {
 	if !g.covers(s.Target.Kind) {
 		return false
 	}
-	return g.permission.Verb == s.Action || g.permission.Verb == verbUpload && s.Action == "create"
+	switch g.permission.Verb {
+	case verbUpload:
+		return s.Action == "create"
+	case VerbForget:
+		return s.Action == "delete" && s.Arguments.Forget
+	}
+	return g.permission.Verb == s.Action && !s.Arguments.Forget
 }
 
 // Submit asks the engine for the action the grant is for. The holder is written

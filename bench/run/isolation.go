@@ -36,6 +36,9 @@ func faults() []struct{ name, rule string } {
 // else happens to the machine happens to both.
 func isolation(ctx context.Context, s settings, p *printer) error {
 	for _, fault := range faults() {
+		if s.fault != "" && s.fault != fault.name {
+			continue
+		}
 		err := withServer(ctx, s, func(on subject) error {
 			b := &isolationBench{client: on.client, settings: s}
 			if err := b.prepare(ctx, fault.rule); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -30,6 +31,7 @@ type settings struct {
 	requests  int
 	// rounds of isolation for each fault, in pairs, and how long each half of one takes.
 	rounds int
+	fault  string // the only one; "" = all
 	round  time.Duration
 	// settle lets a server that was just started come to rest.
 	settle time.Duration
@@ -81,6 +83,8 @@ func main() {
 	profiles := flag.String("profiles", "", "put profiles of the server into this folder; they cost time")
 	urgent := flag.Bool("urgent", false, "measure lists with real-time priority, so that other work on the machine waits")
 	most := flag.Int("resources", 0, "fill zones with no more resources than this; 0 = all that is measured")
+	fault := flag.String("fault", "", "isolation: only this fault")
+	rounds := flag.Int("rounds", 0, "isolation: pairs of rounds for each fault; 0 = as many as are measured otherwise")
 	flag.Parse()
 	debug.SetGCPercent(callersGC) // what it costs the callers to collect garbage is not to be measured
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -90,7 +94,8 @@ func main() {
 		s = brief()
 	}
 	s.resources = slices.DeleteFunc(s.resources, func(n int) bool { return *most > 0 && n > *most })
-	s.keep, s.profiles, s.urgent = *keep, *profiles, *urgent
+	s.keep, s.profiles, s.urgent, s.fault = *keep, *profiles, *urgent, *fault
+	s.rounds = cmp.Or(*rounds, s.rounds)
 	if err := run(ctx, s, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends

@@ -415,7 +415,10 @@ type NicSpec struct {
 	Address  string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // without prefix length
 	Hostname string                 `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	// Who opens the tap.
-	OwnerUid      uint32 `protobuf:"varint,5,opt,name=owner_uid,json=ownerUid,proto3" json:"owner_uid,omitempty"`
+	OwnerUid uint32 `protobuf:"varint,5,opt,name=owner_uid,json=ownerUid,proto3" json:"owner_uid,omitempty"`
+	// The machine's default route leads through another of its nics: this one's
+	// lease offers no router. A guest hears of a change with its next lease.
+	Secondary     bool `protobuf:"varint,6,opt,name=secondary,proto3" json:"secondary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -483,6 +486,13 @@ func (x *NicSpec) GetOwnerUid() uint32 {
 		return x.OwnerUid
 	}
 	return 0
+}
+
+func (x *NicSpec) GetSecondary() bool {
+	if x != nil {
+		return x.Secondary
+	}
+	return false
 }
 
 type NicReply struct {
@@ -615,8 +625,7 @@ func (x *RulesRequest) GetRules() []*Rule {
 	return nil
 }
 
-// Rule is a firewall rule or a port forward. Without any ingress rule, what
-// guests did not ask for is dropped at the network's edge.
+// Rule is a firewall rule or a port forward.
 type Rule struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Resource *Ref                   `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
@@ -632,7 +641,7 @@ type Rule struct {
 	TargetPort    uint32 `protobuf:"varint,9,opt,name=target_port,json=targetPort,proto3" json:"target_port,omitempty"`
 	ListenAddress string `protobuf:"bytes,10,opt,name=listen_address,json=listenAddress,proto3" json:"listen_address,omitempty"` // empty = the network's outer address
 	ListenPort    uint32 `protobuf:"varint,11,opt,name=listen_port,json=listenPort,proto3" json:"listen_port,omitempty"`
-	// Lower first.
+	// Lower first; see ApplyRules.
 	Priority      uint32 `protobuf:"varint,12,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -789,13 +798,14 @@ const file_bulkhead_driver_v1_network_proto_rawDesc = "" +
 	"\x04call\x18\x01 \x01(\v2\x18.bulkhead.driver.v1.CallR\x04call\x128\n" +
 	"\anetwork\x18\x02 \x01(\v2\x1e.bulkhead.driver.v1.NetworkRefR\anetwork\x123\n" +
 	"\x04spec\x18\x03 \x01(\v2\x1f.bulkhead.driver.v1.NetworkSpecR\x04spec\x12-\n" +
-	"\x03nic\x18\x04 \x01(\v2\x1b.bulkhead.driver.v1.NicSpecR\x03nic\"\xa1\x01\n" +
+	"\x03nic\x18\x04 \x01(\v2\x1b.bulkhead.driver.v1.NicSpecR\x03nic\"\xbf\x01\n" +
 	"\aNicSpec\x121\n" +
 	"\amachine\x18\x01 \x01(\v2\x17.bulkhead.driver.v1.RefR\amachine\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x04 \x01(\tR\bhostname\x12\x1b\n" +
-	"\towner_uid\x18\x05 \x01(\rR\bownerUid\"\x81\x01\n" +
+	"\towner_uid\x18\x05 \x01(\rR\bownerUid\x12\x1c\n" +
+	"\tsecondary\x18\x06 \x01(\bR\tsecondary\"\x81\x01\n" +
 	"\bNicReply\x122\n" +
 	"\x06handle\x18\x01 \x01(\v2\x1a.bulkhead.driver.v1.HandleR\x06handle\x12#\n" +
 	"\rnet_namespace\x18\x02 \x01(\tR\fnetNamespace\x12\x1c\n" +

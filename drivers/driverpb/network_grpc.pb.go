@@ -46,10 +46,20 @@ type NetworksClient interface {
 	StatNetwork(ctx context.Context, in *NetworkRequest, opts ...grpc.CallOption) (*NetworkReply, error)
 	DeleteNetwork(ctx context.Context, in *NetworkRequest, opts ...grpc.CallOption) (*OutcomeReply, error)
 	// AttachNic makes the port, its DHCP lease and its anti-spoofing rules, and
-	// puts a tap into the machine's network namespace.
+	// puts a tap into the machine's network namespace. Asked again for a nic that
+	// is there it may find another value of secondary, which holds from then on;
+	// any other difference is a CONFLICT.
 	AttachNic(ctx context.Context, in *NicCallRequest, opts ...grpc.CallOption) (*NicReply, error)
 	DetachNic(ctx context.Context, in *NicCallRequest, opts ...grpc.CallOption) (*OutcomeReply, error)
-	// ApplyRules sets the network's whole rule set in one atomic change.
+	// ApplyRules sets the network's whole rule set in one atomic change. Rules
+	// decide in the order of their priorities, the lower first; of one priority
+	// those that deny come before those that allow, and these before forwards; of
+	// these the lower id comes first. The first that fits decides: where none
+	// does, traffic into the network is dropped and traffic out of it passes. So a
+	// forward lets in exactly what it translates, unless what comes before it
+	// denies that. Rules see traffic as the guest does: a forward's with the
+	// address and port it leads to. Traffic between the network's guests passes no
+	// rule. Connections that are established live on.
 	ApplyRules(ctx context.Context, in *RulesRequest, opts ...grpc.CallOption) (*OutcomeReply, error)
 }
 
@@ -149,10 +159,20 @@ type NetworksServer interface {
 	StatNetwork(context.Context, *NetworkRequest) (*NetworkReply, error)
 	DeleteNetwork(context.Context, *NetworkRequest) (*OutcomeReply, error)
 	// AttachNic makes the port, its DHCP lease and its anti-spoofing rules, and
-	// puts a tap into the machine's network namespace.
+	// puts a tap into the machine's network namespace. Asked again for a nic that
+	// is there it may find another value of secondary, which holds from then on;
+	// any other difference is a CONFLICT.
 	AttachNic(context.Context, *NicCallRequest) (*NicReply, error)
 	DetachNic(context.Context, *NicCallRequest) (*OutcomeReply, error)
-	// ApplyRules sets the network's whole rule set in one atomic change.
+	// ApplyRules sets the network's whole rule set in one atomic change. Rules
+	// decide in the order of their priorities, the lower first; of one priority
+	// those that deny come before those that allow, and these before forwards; of
+	// these the lower id comes first. The first that fits decides: where none
+	// does, traffic into the network is dropped and traffic out of it passes. So a
+	// forward lets in exactly what it translates, unless what comes before it
+	// denies that. Rules see traffic as the guest does: a forward's with the
+	// address and port it leads to. Traffic between the network's guests passes no
+	// rule. Connections that are established live on.
 	ApplyRules(context.Context, *RulesRequest) (*OutcomeReply, error)
 	mustEmbedUnimplementedNetworksServer()
 }

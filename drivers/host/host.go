@@ -272,12 +272,6 @@ func (h *Host) Instances() []*Instance {
 	return all
 }
 
-// Units returns the units of a driver, to inspect or end them on its behalf. Launching needs a policy and is
-// refused here.
-func (h *Host) Units(driver string) *units.Launcher {
-	return h.units.For(fileName(driver), units.Policy{})
-}
-
 // EndUnits ends all units of a driver.
 func (h *Host) EndUnits(ctx context.Context, driver string) error {
 	return h.units.EndAll(ctx, fileName(driver))

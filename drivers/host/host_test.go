@@ -27,9 +27,6 @@ func TestStartCallStop(t *testing.T) {
 	if strings.Contains(environment, "must-not-leak") || strings.Contains(environment, "DRIVER_TOKEN") {
 		t.Errorf("the driver's environment holds what is not its own:\n%s", environment)
 	}
-	if got := instance.Hello(); got.GetName() != "test/one" || got.GetApi() != 1 {
-		t.Errorf("got hello %v", got)
-	}
 	until(t, "the driver's own health was asked for", func() bool {
 		health := instance.Health()
 		return health.Live && health.Readiness == driverpb.ProbeReply_HEALTH_DEGRADED && health.Reason == "array is slow"

@@ -68,7 +68,6 @@ type Instance struct {
 	run      *run
 	found    *foundProcess
 	report   sandbox.Report
-	hello    *driverpb.HelloReply
 	health   Health
 	failures []Failure
 	starts   int
@@ -123,13 +122,6 @@ func (i *Instance) Report() sandbox.Report {
 	return i.report
 }
 
-// Hello is what the process said of itself; nil before the first one did.
-func (i *Instance) Hello() *driverpb.HelloReply {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	return i.hello
-}
-
 // Health is what the last check found; zero before the first.
 func (i *Instance) Health() Health {
 	i.mutex.Lock()
@@ -149,6 +141,16 @@ func (i *Instance) Restarts() int {
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
 	return max(i.starts-1, 0)
+}
+
+// StartedAt is when the running process was started; zero when none runs.
+func (i *Instance) StartedAt() time.Time {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	if i.run == nil {
+		return time.Time{}
+	}
+	return i.run.record.Started
 }
 
 // PID of the running process; 0 when none runs.

@@ -35,7 +35,6 @@ const (
 type run struct {
 	process *process.Process
 	conn    *grpc.ClientConn
-	hello   *driverpb.HelloReply
 	record  driverRecord
 	slots   chan struct{} // as many as calls may be in flight
 	refusal chan struct{} // closed when no more calls are taken
@@ -99,7 +98,6 @@ func (r *run) greet(ctx context.Context, m *Manifest, instance, workDir string) 
 			return fmt.Errorf("greeting the driver: it does not serve %s, which its manifest declares", category)
 		}
 	}
-	r.hello = hello
 	r.record.API = hello.GetApi()
 	limit := m.Limits.Concurrency
 	if own := hello.GetConcurrency(); own > 0 {

@@ -80,7 +80,7 @@ func (i *Instance) serve(ctx context.Context, current *run) error {
 	current.background.Go(func() { i.watchHealth(running, current, sick) })
 	began := time.Now()
 	i.change(func() {
-		i.state, i.run, i.hello, i.report = StateRunning, current, current.hello, current.record.Report
+		i.state, i.run, i.report = StateRunning, current, current.record.Report
 		i.starts++
 	})
 	if i.host.config.OnStart != nil {

@@ -21,6 +21,9 @@ var (
 	kindSyntax = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
 )
 
+// IsID tells whether s has the syntax of ids: a driver that makes names of them knows its own again by that.
+func IsID(s string) bool { return idSyntax.MatchString(s) }
+
 // about is any request about a resource.
 type about interface {
 	proto.Message
@@ -92,7 +95,7 @@ func checkRef(ref *driverpb.Ref, pointer string) error {
 	switch {
 	case ref.GetId() == "" && ref.GetKind() == "":
 		return nil
-	case !idSyntax.MatchString(ref.GetId()):
+	case !IsID(ref.GetId()):
 		return Invalid("bad-id", pointer+"/id", "ids match "+idSyntax.String(), "")
 	case !kindSyntax.MatchString(ref.GetKind()):
 		return Invalid("bad-kind", pointer+"/kind", "kinds match "+kindSyntax.String(), "")

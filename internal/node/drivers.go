@@ -391,8 +391,11 @@ func (d *drivers) describe(r resources.Resource) resources.Resource {
 	}
 	report := i.Report()
 	shown := resources.Instance{
-		Node: d.node, State: string(i.State()), PID: i.PID(), Restarts: i.Restarts(),
+		Node: d.node, State: string(i.State()), PID: i.PID(), StartedAt: i.StartedAt().UTC(), Restarts: i.Restarts(),
 		Isolation: string(report.Level), Applied: report.Applied,
+	}
+	if shown.PID != 0 {
+		shown.Health, shown.Reason = healthWords(i.Health())
 	}
 	for _, m := range report.Missing {
 		shown.Missing = append(shown.Missing, resources.MissingIsolation{
@@ -404,6 +407,20 @@ func (d *drivers) describe(r resources.Resource) resources.Resource {
 	}
 	record.Status.Instances = []resources.Instance{shown}
 	return record
+}
+
+// healthWords says in the API's words what a driver says of itself; nothing while it was not asked.
+func healthWords(h host.Health) (health, reason string) {
+	switch h.Readiness {
+	case driverpb.ProbeReply_HEALTH_READY:
+		return "ready", ""
+	case driverpb.ProbeReply_HEALTH_DEGRADED:
+		return "degraded", operations.Words(h.Reason)
+	case driverpb.ProbeReply_HEALTH_UNREADY:
+		return "unready", operations.Words(h.Reason)
+	case driverpb.ProbeReply_HEALTH_UNSPECIFIED:
+	}
+	return "", ""
 }
 
 // regrant gives an instance the paths of the resources bound to it, now that it

@@ -27,18 +27,6 @@ func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Reso
 	return r.drivers.describe(found), nil
 }
 
-// GetByName implements door.Reader.
-func (r *reader) GetByName(_ context.Context, kind resources.Kind, name string) (found resources.Resource, err error) {
-	err = r.machine.View(func(v *persistence.View) error {
-		found, err = v.ByName(kind, name)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return r.drivers.describe(found), nil
-}
-
 // List implements door.Reader.
 func (r *reader) List(_ context.Context, q resources.Query) (page resources.Page, err error) {
 	err = r.machine.View(func(v *persistence.View) error {
@@ -66,9 +54,11 @@ func (r *reader) Revision(context.Context) (revision uint64, err error) {
 }
 
 // AuditLog implements door.Reader.
-func (r *reader) AuditLog(_ context.Context, after resources.Position, limit int) (lines []resources.Audit, err error) {
+func (r *reader) AuditLog(
+	_ context.Context, after resources.Position, order resources.Order, limit int,
+) (lines []resources.Audit, err error) {
 	err = r.machine.View(func(v *persistence.View) error {
-		lines, err = v.AuditLog(after, limit)
+		lines, err = v.AuditLog(after, order, limit)
 		return err
 	})
 	return lines, err

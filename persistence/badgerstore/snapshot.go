@@ -4,6 +4,9 @@ import (
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/frozen"
 )
 
 // snapshot is the state as it was after one Update. All who read it share one Badger transaction, which is safe as long
@@ -39,6 +42,16 @@ func (s *Store) begin() (*snapshot, error) {
 	}
 	s.newest.uses.Add(1)
 	return s.newest, nil
+}
+
+// Freeze implements persistence.Snapshotter. Until it is released, Badger keeps what is overwritten. All tables are
+// verified before it is streamed, because keys in a block that cannot be read would be missing without an error.
+func (s *Store) Freeze() (persistence.Frozen, error) {
+	n, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	return frozen.New(n.reader(), func() error { return s.verify(n.g) }, n.release), nil
 }
 
 // show lets all who begin from now on see what a generation has by now.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/frozen"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/kvstream"
 )
@@ -79,7 +80,7 @@ func (s *Store) Freeze() (persistence.Frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &frozen{source: reader{source: m}, store: s}, nil
+	return frozen.New(reader{source: m}, nil, s.running.Done), nil
 }
 
 // Load implements persistence.Snapshotter.

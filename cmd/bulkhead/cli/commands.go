@@ -28,6 +28,11 @@ func (a *app) kindCommand(k kind) *cobra.Command {
 	for _, x := range k.actions {
 		cmd.AddCommand(a.actionCommand(k, x))
 	}
+	if k.stored {
+		cmd.AddCommand(a.actionCommand(k, action{
+			name: "forget", short: "Delete " + k.one() + " whose storage is lost, and leave what is left of it behind",
+		}))
+	}
 	if k.suspendable {
 		cmd.AddCommand(
 			a.suspendCommand(k, "suspend-work", "Hold back work on "+k.one()+": operations queue until it is resumed"),

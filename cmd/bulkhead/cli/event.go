@@ -55,10 +55,12 @@ func (a *app) watch(cmd *cobra.Command, fields []field) error {
 		return broken == nil && seen != count
 	})
 	if errors.Is(err, client.ErrGone) {
-		return &client.Problem{
-			Class: "gone", Code: "resync-required", Detail: err.Error(),
-			Help: "list what you need, then watch without --since",
+		p, said := errors.AsType[*client.Problem](err)
+		if !said {
+			p = &client.Problem{Class: "gone", Code: "resync-required", Detail: err.Error()}
 		}
+		p.Help = "list what you need, then watch without --since"
+		return p
 	}
 	return errors.Join(err, broken)
 }

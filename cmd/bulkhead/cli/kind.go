@@ -93,7 +93,9 @@ type kind struct {
 	update      []field
 	suspendable bool
 	deletable   bool
-	actions     []action
+	// stored is set for what is in storage, which may be lost.
+	stored  bool
+	actions []action
 }
 
 // words is the name of a kind as people write it.

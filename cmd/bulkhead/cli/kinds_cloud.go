@@ -134,7 +134,7 @@ func nicKind() kind {
 
 func volumeKind() kind {
 	return kind{
-		name: "volume", plural: "volumes", short: "Volumes", planned: true, suspendable: true, deletable: true,
+		name: "volume", plural: "volumes", short: "Volumes", planned: true, suspendable: true, deletable: true, stored: true,
 		columns: []column{
 			sizeColumn("SIZE", "status.sizeBytes"), nameColumn("POOL", "status.poolId", "pool"),
 			nameColumn("MACHINE", "status.machineId", "machine"),
@@ -172,6 +172,7 @@ func snapshotKind() kind {
 		planned:     true,
 		suspendable: true,
 		deletable:   true,
+		stored:      true,
 		columns: []column{
 			nameColumn(
 				"VOLUME",
@@ -200,6 +201,7 @@ func machineKind() kind {
 		planned:     true,
 		suspendable: true,
 		deletable:   true,
+		stored:      true,
 		columns: []column{
 			textColumn(
 				"CPUS",

@@ -75,6 +75,7 @@ func poolKind() kind {
 		planned:     true,
 		suspendable: true,
 		deletable:   true,
+		stored:      true,
 		columns: []column{
 			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
 			nameColumn("HOST", "spec.hostId", "host"),
@@ -96,7 +97,7 @@ func poolKind() kind {
 func imageStoreKind() kind {
 	return kind{
 		name: "image-store", plural: "image-stores", short: "Stores that templates live in", named: true, planned: true,
-		suspendable: true, deletable: true,
+		suspendable: true, deletable: true, stored: true,
 		columns: []column{
 			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
 		},
@@ -116,7 +117,7 @@ func templateKind() kind {
 	formats := []string{"raw", "qcow2", "iso"}
 	return kind{
 		name: "template", plural: "templates", short: "Templates that volumes begin as a copy of", named: true, planned: true,
-		suspendable: true, deletable: true,
+		suspendable: true, deletable: true, stored: true,
 		columns: []column{
 			textColumn(
 				"FORMAT",

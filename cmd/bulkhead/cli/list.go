@@ -94,13 +94,14 @@ func (a *app) gather(cmd *cobra.Command, c *client.Client, path string, query ur
 	if order == nil || order.Value.String() == "true" {
 		return first(cmd.Context(), c, path, query, limit)
 	}
-	implied := !cmd.Flags().Changed("limit") && a.output == formatTable
-	if implied {
-		limit = bearable
+	query.Set("order", "newest")
+	if cmd.Flags().Changed("limit") || a.output != formatTable {
+		return first(cmd.Context(), c, path, query, limit)
 	}
-	items, more, err := last(cmd.Context(), c, path, query, limit)
-	if implied && more {
-		fmt.Fprintf(cmd.ErrOrStderr(), "These are the newest %d; --limit 0 shows all.\n", limit)
+	items, err := first(cmd.Context(), c, path, query, bearable+1)
+	if len(items) > bearable {
+		items = items[:bearable]
+		fmt.Fprintf(cmd.ErrOrStderr(), "These are the newest %d; --limit 0 shows all.\n", bearable)
 	}
 	return items, err
 }
@@ -118,27 +119,6 @@ func first(ctx context.Context, c *client.Client, path string, query url.Values,
 		return limit == 0 || len(items) < limit
 	})
 	return items, err
-}
-
-// last reads the end of a list, the last first, and tells whether there is more.
-// The zone lists the oldest first, so all are read and those at the end are kept.
-func last(
-	ctx context.Context, c *client.Client, path string, query url.Values, limit int,
-) (items []any, more bool, err error) {
-	query.Set("pageSize", strconv.Itoa(largestPage))
-	items = []any{}
-	err = c.List(ctx, path, query, func(o client.Object) bool {
-		items = append(items, o)
-		if limit > 0 && len(items) >= limit+largestPage {
-			items, more = slices.Delete(items, 0, len(items)-limit), true
-		}
-		return true
-	})
-	slices.Reverse(items)
-	if limit > 0 && len(items) > limit {
-		items, more = items[:limit], true
-	}
-	return items, more, err
 }
 
 // largestPage is the most that the zone answers at once.

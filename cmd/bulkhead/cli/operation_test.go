@@ -264,6 +264,9 @@ func TestEventsAreWatched(t *testing.T) {
 	if code := <-live.code; code != 0 {
 		t.Errorf("leaving: exit %d %s", code, live.errors)
 	}
+	if r := s.run("event", "watch", "--since", "99999"); r.code != 4 || !strings.Contains(r.err, "not reached yet") {
+		t.Errorf("what is to come: exit %d: %s", r.code, r.err)
+	}
 	s.zone.Compact()
 	if r := s.run("event", "watch", "--since", "1"); r.code != 4 || !strings.Contains(r.err, "no longer kept") {
 		t.Errorf("exit %d: %s", r.code, r.err)

@@ -91,7 +91,7 @@ func (h *nicHandle) attachment(id string) (attachment, error) {
 		return attachment{}, badHandle(err)
 	}
 	nic, err := layout.ParseNic(layout.Nic{
-		ID: id, Machine: h.Machine, MAC: mac, Address: h.Address, Hostname: h.Hostname,
+		ID: id, Machine: h.Machine, MAC: mac, Address: h.Address, Hostname: h.Hostname, Secondary: h.Secondary,
 	}.Label())
 	if err != nil {
 		return attachment{}, badHandle(err)

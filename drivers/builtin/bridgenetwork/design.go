@@ -8,6 +8,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 const (
@@ -166,14 +167,5 @@ func (d *design) shape() string {
 
 // usable tells whether a machine or the gateway can have the address.
 func (d *design) usable(address netip.Addr) bool {
-	return d.cidr.Contains(address) && address != d.cidr.Addr() && address != lastAddress(d.cidr)
-}
-
-// lastAddress returns the broadcast address of an IPv4 prefix.
-func lastAddress(prefix netip.Prefix) netip.Addr {
-	bytes := prefix.Masked().Addr().As4()
-	for bit := prefix.Bits(); bit < 32; bit++ {
-		bytes[bit/8] |= 1 << (7 - bit%8)
-	}
-	return netip.AddrFrom4(bytes)
+	return d.cidr.Contains(address) && address != d.cidr.Addr() && address != resources.LastAddress(d.cidr)
 }

@@ -26,39 +26,36 @@ var (
 	dnsmasqPaths = [3]string{"/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq", "/usr/bin/dnsmasq"}
 )
 
+// nft runs nft in a namespace, to do what the words say.
+func nft(ctx context.Context, space *netspace.Space, words, input string, arguments ...string) ([]byte, error) {
+	path, err := program(nftPaths)
+	if err != nil {
+		return nil, err
+	}
+	output, err := space.Run(ctx, input, append([]string{path}, arguments...)...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", words, err)
+	}
+	return output, nil
+}
+
 // commit puts a transaction of nft in force in a namespace, as a whole or not at all.
 func commit(ctx context.Context, space *netspace.Space, transaction string) error {
-	nft, err := program(nftPaths)
-	if err != nil {
-		return err
-	}
-	if _, err := space.Run(ctx, transaction, nft, "-f", "-"); err != nil {
-		return fmt.Errorf("changing the packet filter: %w", err)
-	}
-	return nil
+	_, err := nft(ctx, space, "changing the packet filter", transaction, "-f", "-")
+	return err
 }
 
 // checkTransaction asks the kernel whether it would take a transaction.
 func checkTransaction(ctx context.Context, space *netspace.Space, transaction string) error {
-	nft, err := program(nftPaths)
-	if err != nil {
-		return err
-	}
-	if _, err := space.Run(ctx, transaction, nft, "-c", "-f", "-"); err != nil {
-		return fmt.Errorf("asking the packet filter: %w", err)
-	}
-	return nil
+	_, err := nft(ctx, space, "asking the packet filter", transaction, "-c", "-f", "-")
+	return err
 }
 
 // hasTable tells whether our table of a family is in a namespace.
 func hasTable(ctx context.Context, space *netspace.Space, family string) (bool, error) {
-	nft, err := program(nftPaths)
+	output, err := nft(ctx, space, "listing the tables of the packet filter", "", "-j", "list", "tables")
 	if err != nil {
 		return false, err
-	}
-	output, err := space.Run(ctx, "", nft, "-j", "list", "tables")
-	if err != nil {
-		return false, fmt.Errorf("listing the tables of the packet filter: %w", err)
 	}
 	var listing struct {
 		Objects []struct {
@@ -82,13 +79,9 @@ func admitted(ctx context.Context, space *netspace.Space) ([]string, error) {
 	if err != nil || !there {
 		return nil, err
 	}
-	nft, err := program(nftPaths)
+	output, err := nft(ctx, space, "listing the ports' guard", "", "-j", "-n", "list", "table", "bridge", ruleset.Table)
 	if err != nil {
 		return nil, err
-	}
-	output, err := space.Run(ctx, "", nft, "-j", "-n", "list", "table", "bridge", ruleset.Table)
-	if err != nil {
-		return nil, fmt.Errorf("listing the ports' guard: %w", err)
 	}
 	return ruleset.ParsePorts(output)
 }
@@ -99,13 +92,9 @@ func (d *driver) hostState(ctx context.Context) (state ruleset.HostState, there 
 	if err != nil || !there {
 		return ruleset.HostState{}, false, err
 	}
-	nft, err := program(nftPaths)
+	output, err := nft(ctx, d.host, "listing the host's table", "", "-j", "-n", "list", "table", "ip", ruleset.Table)
 	if err != nil {
 		return ruleset.HostState{}, false, err
-	}
-	output, err := d.host.Run(ctx, "", nft, "-j", "-n", "list", "table", "ip", ruleset.Table)
-	if err != nil {
-		return ruleset.HostState{}, false, fmt.Errorf("listing the host's table: %w", err)
 	}
 	state, err = ruleset.ParseHost(output)
 	return state, true, err

@@ -24,6 +24,7 @@ type guest struct {
 	*station
 	network *network
 	nic     string
+	link    string // its interface in the guest
 	spec    *driverpb.NicSpec
 	handle  *driverpb.Handle
 	reply   *driverpb.NicReply
@@ -70,26 +71,50 @@ func (n *network) guest(name string, nth int) *guest {
 // mute attaches a guest that has no address yet.
 func (n *network) mute(name string, nth int) *guest {
 	n.Helper()
-	address := netip.MustParsePrefix(n.spec.GetCidr()).Addr().As4()
-	address[3] += byte(10 + nth)
-	g := &guest{
-		stop: func() {}, network: n, nic: "nic-" + name,
-		spec: nicSpec("mac-"+name, fmt.Sprintf("52:54:00:%02x:%02x:%02x", address[1], address[2], address[3]),
-			netip.AddrFrom4(address).String(), name),
-	}
-	reply, err := n.attach(g.nic, g.spec, nil)
-	if err != nil {
-		n.Fatalf("attaching %s: %v", g.nic, err)
-	}
-	g.reply, g.handle = reply, reply.GetHandle()
-	n.Cleanup(func() {
-		if g.handle != nil {
-			g.detach()
-		}
-	})
+	g := n.planned(name, nth)
+	g.attach()
 	g.station = n.station(name)
 	g.boot()
 	return g
+}
+
+// second attaches another nic to a guest, one that is not its way out.
+func (n *network) second(of *guest, nth int) *guest {
+	n.Helper()
+	g := n.planned(of.name+"-second", nth)
+	g.station, g.link, g.spec.Machine, g.spec.Secondary = of.station, "eth1", of.spec.GetMachine(), true
+	g.attach()
+	g.boot()
+	return g
+}
+
+// planned is a guest before its nic is attached.
+func (n *network) planned(name string, nth int) *guest {
+	n.Helper()
+	address := netip.MustParsePrefix(n.spec.GetCidr()).Addr().As4()
+	address[3] += byte(10 + nth)
+	return &guest{
+		stop: func() {}, network: n, nic: "nic-" + name, link: "eth0",
+		spec: nicSpec("mac-"+name, fmt.Sprintf("52:54:00:%02x:%02x:%02x", address[1], address[2], address[3]),
+			netip.AddrFrom4(address).String(), name),
+	}
+}
+
+// attach attaches the guest's nic, or attaches it again, and detaches it at the end unless the test did.
+func (g *guest) attach() {
+	g.network.Helper()
+	reply, err := g.network.attach(g.nic, g.spec, g.handle)
+	if err != nil {
+		g.network.Fatalf("attaching %s: %v", g.nic, err)
+	}
+	if g.handle == nil {
+		g.network.Cleanup(func() {
+			if g.handle != nil {
+				g.detach()
+			}
+		})
+	}
+	g.reply, g.handle = reply, reply.GetHandle()
 }
 
 func (g *guest) address() string { return g.spec.GetAddress() }
@@ -103,7 +128,7 @@ func (g *guest) detach() {
 	g.handle = nil
 }
 
-// boot connects the guest's eth0 with the tap.
+// boot connects the guest's interface with the tap.
 func (g *guest) boot() {
 	g.Helper()
 	directory, name := filepath.Split(g.reply.GetNetNamespace())
@@ -113,9 +138,9 @@ func (g *guest) boot() {
 	}
 	defer machine.Close()
 	outer := g.openTap(machine, g.reply.GetInterface())
-	inner := g.openTap(g.Space, "eth0")
-	g.run("busybox", "ip", "link", "set", "eth0", "address", g.spec.GetMac())
-	g.run("busybox", "ip", "link", "set", "eth0", "mtu", fmt.Sprint(g.network.spec.GetMtu()), "up")
+	inner := g.openTap(g.Space, g.link)
+	g.run("busybox", "ip", "link", "set", g.link, "address", g.spec.GetMac())
+	g.run("busybox", "ip", "link", "set", g.link, "mtu", fmt.Sprint(g.network.spec.GetMtu()), "up")
 	var pumps sync.WaitGroup
 	pumps.Go(func() { pump(inner, outer) })
 	pumps.Go(func() { pump(outer, inner) })
@@ -172,7 +197,7 @@ func (g *guest) lease() map[string]string {
 	if err := os.WriteFile(script, []byte(strings.ReplaceAll(dhcpScript, "$LEASE", lease)), 0o755); err != nil {
 		g.Fatal(err)
 	}
-	g.run("busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-T", "1", "-t", "10", "-O", "mtu", "-s", script)
+	g.run("busybox", "udhcpc", "-i", g.link, "-f", "-q", "-n", "-T", "1", "-t", "10", "-O", "mtu", "-s", script)
 	content, err := os.ReadFile(lease)
 	if err != nil {
 		g.Fatal(err)
@@ -189,9 +214,9 @@ func (g *guest) lease() map[string]string {
 func (g *guest) configure() map[string]string {
 	g.Helper()
 	lease := g.lease()
-	g.run("busybox", "ip", "addr", "add", lease["ip"]+"/"+lease["mask"], "dev", "eth0")
-	if lease["router"] != "" {
-		g.run("busybox", "ip", "route", "add", "default", "via", lease["router"])
+	g.run("busybox", "ip", "addr", "add", lease["ip"]+"/"+lease["mask"], "dev", g.link)
+	if lease["router"] != "" { // the last one heard of wins, as with any client
+		g.run("busybox", "ip", "route", "replace", "default", "via", lease["router"])
 	}
 	return lease
 }

@@ -51,7 +51,9 @@ type nicHandle struct {
 	Address  netip.Addr `json:"address"`
 	Hostname string     `json:"hostname"`
 	OwnerUID uint32     `json:"ownerUid"`
-	MTU      uint32     `json:"mtu"`
+	// Secondary nics are offered no router.
+	Secondary bool   `json:"secondary,omitempty"`
+	MTU       uint32 `json:"mtu"`
 	// What of the network its servers must know to serve the nic; none of it changes while the network lives.
 	Domain string `json:"domain,omitempty"`
 	DHCP   bool   `json:"dhcp"`
@@ -99,6 +101,15 @@ func (h *networkHandle) setRules(rules []*driverpb.Rule) error {
 	}
 	h.Rules = packed.Bytes()
 	return nil
+}
+
+// plan works out what follows from the rules.
+func (h *networkHandle) plan() (plan, error) {
+	rules, err := h.rules()
+	if err != nil {
+		return plan{}, err
+	}
+	return planRules(h.design(), outerOf(h), rules)
 }
 
 // rules unpacks the rules.

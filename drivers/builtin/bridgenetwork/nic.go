@@ -56,13 +56,16 @@ func (n *networks) AttachNic(ctx context.Context, request *driverpb.NicCallReque
 func (a attachment) handle() *nicHandle {
 	return &nicHandle{
 		Network: a.network, Machine: a.Machine, MAC: a.MAC.String(), Address: a.Address, Hostname: a.Hostname,
-		OwnerUID: a.ownerUID, MTU: a.want.mtu, Domain: a.want.domain, DHCP: a.want.dhcp, DNS: a.want.dns,
+		OwnerUID: a.ownerUID, Secondary: a.Secondary, MTU: a.want.mtu, Domain: a.want.domain, DHCP: a.want.dhcp,
+		DNS: a.want.dns,
 	}
 }
 
 // readNic checks a nic against the network it is to be in.
 func readNic(id string, spec *driverpb.NicSpec, want design) (layout.Nic, error) {
-	nic := layout.Nic{ID: id, Machine: spec.GetMachine().GetId(), Hostname: spec.GetHostname()}
+	nic := layout.Nic{
+		ID: id, Machine: spec.GetMachine().GetId(), Hostname: spec.GetHostname(), Secondary: spec.GetSecondary(),
+	}
 	if nic.Machine == "" {
 		return layout.Nic{}, sdk.Invalid("machine-missing", "/machineId", "the nic names no machine", "")
 	}
@@ -117,7 +120,7 @@ func refuseTaken(inside *place, wanted layout.Nic) error {
 	}
 	for _, other := range nics {
 		switch {
-		case other.ID == wanted.ID && !other.Equal(wanted):
+		case other.ID == wanted.ID && !other.SameShape(wanted):
 			return sdk.Conflict("nic-differs", fmt.Sprintf("nic %s is there as %s with %s, named %s, for machine %s",
 				other.ID, other.Address, other.MAC, other.Hostname, other.Machine), "detach it first")
 		case other.ID == wanted.ID:

@@ -222,11 +222,7 @@ func (d *driver) probeClaims(ctx context.Context, handle *networkHandle) ([]stri
 	if !slices.Contains(state.Outers, outerOf(handle)) {
 		broken = append(broken, "the host's filter does not know the network")
 	}
-	rules, err := handle.rules()
-	if err != nil {
-		return nil, err
-	}
-	planned, err := planRules(handle.design(), outerOf(handle), rules)
+	planned, err := handle.plan()
 	if err != nil {
 		return nil, err
 	}

@@ -110,11 +110,7 @@ func (d *driver) keepRules(ctx context.Context, c *construction, before, after *
 	if there && !known {
 		return nil
 	}
-	rules, err := after.rules()
-	if err != nil {
-		return err
-	}
-	planned, err := planRules(c.want, outerOf(after), rules)
+	planned, err := after.plan()
 	if err != nil {
 		return err
 	}
@@ -126,11 +122,7 @@ func (d *driver) claimAgain(ctx context.Context, c *construction, after *network
 	if !c.want.nat() || len(after.Rules) == 0 {
 		return nil
 	}
-	rules, err := after.rules()
-	if err != nil {
-		return err
-	}
-	planned, err := planRules(c.want, outerOf(after), rules)
+	planned, err := after.plan()
 	if err != nil {
 		return err
 	}
@@ -258,10 +250,10 @@ func (c *construction) rejoin(ctx context.Context) error {
 // facts tell people about a network.
 func (d *driver) facts(ctx context.Context, network string, handle *networkHandle) (map[string]string, error) {
 	facts := map[string]string{}
-	for unit, wanted := range map[string]bool{"dhcp": handle.DHCP, "dns": handle.DNS} {
-		facts[unit] = "off"
-		if wanted {
-			facts[unit] = d.unitState(ctx, unitName(unit, network))
+	for _, one := range d.services(network, handle.DHCP, handle.DNS) {
+		facts[one.name] = "off"
+		if one.wanted {
+			facts[one.name] = d.unitState(ctx, one.unit)
 		}
 	}
 	if !handle.Transit.IsValid() {

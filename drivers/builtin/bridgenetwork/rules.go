@@ -1,7 +1,6 @@
 package bridgenetwork
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -28,9 +27,10 @@ type plan struct {
 	claims []ruleset.Claim
 }
 
-// named is a rule that can say which one it is.
+// named is a rule that can say which one it is, and what it means to the filters.
 type named struct {
 	*driverpb.Rule
+	means ruleset.Rule
 }
 
 // planRules checks a whole rule set and works out what follows from it, without looking at the host.
@@ -38,22 +38,14 @@ func planRules(want design, outer netip.Addr, rules []*driverpb.Rule) (plan, err
 	planned := plan{edge: ruleset.Edge{
 		CIDR: want.cidr, Gateway: want.gateway, Outer: outer, DHCP: want.dhcp, DNS: want.dns,
 	}}
-	ordered := make([]named, 0, len(rules))
-	for _, rule := range rules {
-		ordered = append(ordered, named{rule})
+	ordered, err := readRules(rules)
+	if err != nil {
+		return plan{}, err
 	}
-	slices.SortStableFunc(ordered, func(a, b named) int {
-		return cmp.Or(cmp.Compare(a.GetPriority(), b.GetPriority()),
-			cmp.Compare(a.GetResource().GetId(), b.GetResource().GetId()))
-	})
 	ports := newInnerPorts(outer, ordered)
 	for _, rule := range ordered {
-		read, err := rule.read()
-		if err != nil {
-			return plan{}, err
-		}
-		if read.Kind == ruleset.Forward {
-			claim, err := ports.enter(rule, want, &read)
+		if rule.means.Kind == ruleset.Forward {
+			claim, err := ports.enter(&rule, want)
 			if err != nil {
 				return plan{}, err
 			}
@@ -61,18 +53,32 @@ func planRules(want design, outer netip.Addr, rules []*driverpb.Rule) (plan, err
 				planned.claims = append(planned.claims, claim)
 			}
 		}
-		planned.edge.Rules = append(planned.edge.Rules, read)
+		planned.edge.Rules = append(planned.edge.Rules, rule.means)
 	}
 	return planned, nil
+}
+
+// readRules checks what each rule says by itself, and brings them in the order in which they decide.
+func readRules(rules []*driverpb.Rule) ([]named, error) {
+	ordered := make([]named, 0, len(rules))
+	for _, rule := range rules {
+		read := named{Rule: rule}
+		var err error
+		if read.means, err = read.read(); err != nil {
+			return nil, err
+		}
+		ordered = append(ordered, read)
+	}
+	slices.SortStableFunc(ordered, func(a, b named) int { return ruleset.Compare(a.means, b.means) })
+	return ordered, nil
 }
 
 func (r named) invalid(code, field, message string) error {
 	return sdk.Invalid(code, field, "rule "+r.GetResource().GetId()+": "+message, "")
 }
 
-// read checks what a rule says by itself.
 func (r named) read() (ruleset.Rule, error) {
-	read := ruleset.Rule{Allow: r.GetAction() != "deny"}
+	read := ruleset.Rule{ID: r.GetResource().GetId(), Priority: r.GetPriority(), Allow: r.GetAction() != "deny"}
 	switch r.GetAction() {
 	case "", "allow", "deny":
 	default:
@@ -171,76 +177,76 @@ type entrance struct {
 // innerPortSet gives each forward its port of the outer address.
 type innerPortSet struct {
 	outer netip.Addr
-	// direct are the ports that forwards without a listen address have for themselves.
-	direct map[entrance]bool
-	used   map[entrance]bool
-	listen map[string]bool
+	used  map[entrance]bool
+	// listens tells where forwards listen that were given their port.
+	listens map[string]bool
 }
 
+// newInnerPorts keeps for the forwards that listen on the outer address itself the ports that they ask for.
 func newInnerPorts(outer netip.Addr, rules []named) *innerPortSet {
-	ports := &innerPortSet{
-		outer: outer, direct: map[entrance]bool{}, used: map[entrance]bool{}, listen: map[string]bool{},
-	}
+	ports := &innerPortSet{outer: outer, used: map[entrance]bool{}, listens: map[string]bool{}}
 	for _, rule := range rules {
-		read, err := rule.read()
-		if err == nil && read.Kind == ruleset.Forward && rule.GetListenAddress() == "" {
-			ports.direct[entrance{read.Protocol, uint16(rule.GetListenPort())}] = true
+		at, err := rule.listen(outer)
+		if err == nil && rule.means.Kind == ruleset.Forward && at.Addr() == outer {
+			ports.used[entrance{rule.means.Protocol, at.Port()}] = true
 		}
 	}
 	return ports
 }
 
+// listen returns where a forward listens.
+func (r named) listen(outer netip.Addr) (netip.AddrPort, error) {
+	port := uint16(r.GetListenPort())
+	if r.GetListenAddress() == "" {
+		return netip.AddrPortFrom(outer, port), nil
+	}
+	address, err := netip.ParseAddr(r.GetListenAddress())
+	if err != nil || address.IsMulticast() {
+		return netip.AddrPort{}, r.invalid("bad-address", "/listenAddress", "must be an address of the host")
+	}
+	if !address.Is4() {
+		return netip.AddrPort{}, sdk.Unsupported("ipv6-unsupported", "forwards listen on IPv4 addresses, not on "+
+			address.String())
+	}
+	return netip.AddrPortFrom(address, port), nil
+}
+
 // enter checks a forward against the network and the others, and gives it its port. The claim has no listen address
 // when the host has nothing to do with it.
-func (s *innerPortSet) enter(rule named, want design, read *ruleset.Rule) (ruleset.Claim, error) {
+func (s *innerPortSet) enter(rule *named, want design) (ruleset.Claim, error) {
 	if !s.outer.IsValid() {
 		return ruleset.Claim{}, rule.invalid("no-outside", "/type", "an isolated network has no outside to forward from")
 	}
-	if !want.usable(read.Target.Addr()) {
+	if !want.usable(rule.means.Target.Addr()) {
 		return ruleset.Claim{}, rule.invalid("bad-address", "/nicId",
 			"must be the address of a guest in "+want.cidr.String())
 	}
-	listenPort := uint16(rule.GetListenPort())
-	if rule.GetListenAddress() == "" {
-		read.OuterPort = listenPort
-		return ruleset.Claim{}, s.once(rule, netip.AddrPortFrom(s.outer, listenPort), read.Protocol)
-	}
-	listen, err := netip.ParseAddr(rule.GetListenAddress())
-	if err != nil || listen.IsMulticast() {
-		return ruleset.Claim{}, rule.invalid("bad-address", "/listenAddress", "must be an address of the host")
-	}
-	if !listen.Is4() {
-		return ruleset.Claim{}, sdk.Unsupported("ipv6-unsupported", "forwards listen on IPv4 addresses, not on "+
-			listen.String())
-	}
-	if listen == s.outer {
-		read.OuterPort = listenPort
-		return ruleset.Claim{}, s.once(rule, netip.AddrPortFrom(s.outer, listenPort), read.Protocol)
-	}
-	at := netip.AddrPortFrom(listen, listenPort)
-	if err := s.once(rule, at, read.Protocol); err != nil {
+	at, err := rule.listen(s.outer)
+	if err != nil {
 		return ruleset.Claim{}, err
 	}
-	read.OuterPort = s.pick(at, read.Protocol)
+	key := fmt.Sprint(at, rule.means.Protocol)
+	if s.listens[key] {
+		return ruleset.Claim{}, rule.invalid("duplicate-listen", "/listenPort",
+			"another forward of the network listens on "+at.String())
+	}
+	s.listens[key] = true
+	if at.Addr() == s.outer {
+		rule.means.OuterPort = at.Port()
+		return ruleset.Claim{}, nil
+	}
+	rule.means.OuterPort = s.pick(key, rule.means.Protocol)
 	return ruleset.Claim{
-		Listen: listen, Protocol: read.Protocol, Port: listenPort, Inner: netip.AddrPortFrom(s.outer, read.OuterPort),
+		Listen: at.Addr(), Protocol: rule.means.Protocol, Port: at.Port(),
+		Inner: netip.AddrPortFrom(s.outer, rule.means.OuterPort),
 	}, nil
 }
 
-func (s *innerPortSet) once(rule named, at netip.AddrPort, protocol uint8) error {
-	key := fmt.Sprint(at, protocol)
-	if s.listen[key] {
-		return rule.invalid("duplicate-listen", "/listenPort", "another forward of the network listens on "+at.String())
-	}
-	s.listen[key] = true
-	return nil
-}
-
-func (s *innerPortSet) pick(at netip.AddrPort, protocol uint8) uint16 {
-	start := layout.Spread(fmt.Sprint(at, protocol), innerPorts)
+func (s *innerPortSet) pick(key string, protocol uint8) uint16 {
+	start := layout.Spread(key, innerPorts)
 	for i := range uint32(innerPorts) {
 		candidate := entrance{protocol, uint16(firstInnerPort + (start+i)%innerPorts)}
-		if !s.direct[candidate] && !s.used[candidate] {
+		if !s.used[candidate] {
 			s.used[candidate] = true
 			return candidate.port
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
@@ -143,6 +144,24 @@ func TestRulesDecideInTheirOrder(t *testing.T) {
 	outside.cannotGet("203.0.113.1:80")
 	wall.Priority = 60
 	n.mustApply(wall, door)
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+
+	// Of one priority, denying comes before allowing and that before forwards, whatever their ids and their order.
+	permit := proto.CloneOf(wall)
+	permit.Resource, permit.Action = ref("rule", "rule-a"), "allow"
+	door.Priority, permit.Priority, wall.Priority = 0, 0, 0
+	n.mustApply(door, permit)
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+	n.mustApply(door, permit, wall)
+	outside.cannotGet("203.0.113.1:80")
+	permit.Priority, wall.Priority = 10, 11 // who names a priority means it: the forward has the lowest
+	n.mustApply(wall, permit, door)
+	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
+	door.Priority, wall.Priority = 10, 9
+	n.mustApply(door, permit, wall)
+	outside.cannotGet("203.0.113.1:80")
+	wall.PortFrom, wall.PortTo = 80, 80 // the guest's port counts, not the one that is listened on
+	n.mustApply(door, wall)
 	outside.mustGet("203.0.113.1:80", "alpha 203.0.113.2")
 
 	// What gets out.

@@ -31,18 +31,12 @@ const (
 
 // service is one process that serves a network.
 type service struct {
+	name   string
 	unit   string
 	config string
 	port   uint16
 	wanted bool
 	stale  bool
-}
-
-func unitName(kind, network string) string {
-	if kind == "dhcp" {
-		return layout.DHCPUnit(network)
-	}
-	return layout.DNSUnit(network)
 }
 
 // serve makes dnsmasq serve what the ports of the network say, and run.
@@ -51,8 +45,7 @@ func (d *driver) serve(ctx context.Context, network string, inside *place, want 
 	if err != nil {
 		return err
 	}
-	site := d.site(network)
-	plan, err := site.Plan(dnsmasq.Settings{
+	plan, err := d.site(network).Plan(dnsmasq.Settings{
 		CIDR: want.cidr, Gateway: want.gateway, Routed: want.nat(), Named: want.dns, Upstreams: want.upstreams,
 		Domain: want.domain, MTU: want.mtu, LeaseSeconds: want.lease,
 	}, hostsOf(nics))
@@ -82,8 +75,8 @@ func (d *driver) serveHosts(ctx context.Context, inside *place, nic *nicHandle) 
 func (d *driver) services(network string, dhcp, dns bool) []service {
 	site := d.site(network)
 	return []service{
-		{unit: layout.DHCPUnit(network), config: site.DHCPConfig(), port: dhcpPort, wanted: dhcp},
-		{unit: layout.DNSUnit(network), config: site.DNSConfig(), port: dnsPort, wanted: dns},
+		{name: "dhcp", unit: layout.DHCPUnit(network), config: site.DHCPConfig(), port: dhcpPort, wanted: dhcp},
+		{name: "dns", unit: layout.DNSUnit(network), config: site.DNSConfig(), port: dnsPort, wanted: dns},
 	}
 }
 
@@ -121,6 +114,7 @@ func hostsOf(nics []layout.Nic) []dnsmasq.Host {
 	for _, nic := range nics {
 		hosts = append(hosts, dnsmasq.Host{
 			Key: layout.Hash(nic.ID), MAC: nic.MAC.String(), Address: nic.Address, Hostname: nic.Hostname,
+			Secondary: nic.Secondary,
 		})
 	}
 	return hosts
@@ -233,8 +227,8 @@ func (d *driver) unitState(ctx context.Context, unit string) string {
 
 // dismiss ends the processes that serve a network.
 func (d *driver) dismiss(ctx context.Context, network string) error {
-	for _, unit := range []string{layout.DHCPUnit(network), layout.DNSUnit(network)} {
-		if err := d.stop(ctx, unit); err != nil {
+	for _, one := range d.services(network, false, false) {
+		if err := d.stop(ctx, one.unit); err != nil {
 			return err
 		}
 	}

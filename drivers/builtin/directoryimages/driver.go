@@ -3,10 +3,7 @@ package directoryimages
 import (
 	"log/slog"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
-	"github.com/bulkhead-cloud/bulkhead/drivers/imageformat"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -46,38 +43,17 @@ type directoryImages struct {
 
 func describe() *driverpb.DescribeReply {
 	return &driverpb.DescribeReply{
-		Properties: []*driverpb.Property{
-			{
-				Key: propertyPath, Scope: kindStore, Type: driverpb.Property_TYPE_STRING, Required: true, Immutable: true,
-				MaxLength: 1024, Pattern: `/[^\x00-\x1f]*`, PathAccess: driverpb.Property_ACCESS_READ_WRITE,
-				LabelKey: "store.path.label", Label: "Directory",
-				DescriptionKey: "store.path.description",
-				Description:    "Absolute path of an empty directory on the host.",
-			},
-			{
-				Key: propertyAllow, Scope: kindStore, Type: driverpb.Property_TYPE_STRING,
-				MaxLength: 4096, Pattern: `(/[^\x00-\x1f:]*(:/[^\x00-\x1f:]*)*)?`,
-				PathAccess: driverpb.Property_ACCESS_READ,
-				LabelKey:   "store.allowPaths.label", Label: "Directories to import from",
-				DescriptionKey: "store.allowPaths.description",
-				Description:    "Directories whose files may become templates, separated by colons. Empty: none.",
-			},
-			{
-				Key: propertyMinimumFree, Scope: kindStore, Type: driverpb.Property_TYPE_NUMBER,
-				Default: structpb.NewNumberValue(defaultMinimumFree), Min: new(float64), Max: maxMinimumFree(),
-				LabelKey: "store.minimumFreeBytes.label", Label: "Free space to keep",
-				DescriptionKey: "store.minimumFreeBytes.description",
-				Description:    "Bytes of the file system that new templates leave alone.",
-			},
-		},
+		Properties: append(stores().Properties(), &driverpb.Property{
+			Key: propertyAllow, Scope: kindStore, Type: driverpb.Property_TYPE_STRING,
+			MaxLength: 4096, Pattern: `(/[^\x00-\x1f:]*(:/[^\x00-\x1f:]*)*)?`,
+			PathAccess: driverpb.Property_ACCESS_READ,
+			LabelKey:   "store.allowPaths.label", Label: "Directories to import from",
+			DescriptionKey: "store.allowPaths.description",
+			Description:    "Directories whose files may become templates, separated by colons. Empty: none.",
+		}),
 		Capabilities: &driverpb.Capabilities{
 			ImageSources: []string{"file", "url", "upload"},
-			ImageFormats: []string{string(imageformat.Raw), string(imageformat.QCOW2), string(imageformat.ISO)},
+			ImageFormats: formats(),
 		},
 	}
-}
-
-func maxMinimumFree() *float64 {
-	most := float64(1 << 50)
-	return &most
 }

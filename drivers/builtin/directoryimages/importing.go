@@ -41,11 +41,11 @@ func (d *directoryImages) ImportTemplate(
 	if err != nil {
 		return nil, err
 	}
-	opened, err := openStore(call, req.GetStore().GetResource().GetId(), req.GetStore().GetHandle())
+	opened, err := openStore(call, req.GetStore())
 	if err != nil {
 		return nil, err
 	}
-	defer opened.close()
+	defer opened.Close()
 	known, err := opened.existing(ctx, id, want)
 	if errors.Is(err, fs.ErrNotExist) {
 		known, err = opened.bring(ctx, req, want)
@@ -121,7 +121,7 @@ func (s *store) existing(ctx context.Context, id string, want expectation) (note
 
 // withChecksum adds a checksum of another kind to what is known of a template.
 func (s *store) withChecksum(ctx context.Context, id string, known note, algorithm string) (note, error) {
-	file, err := s.dir.OpenFile(folderTemplates, templateName(id, known.Format), unix.O_RDONLY)
+	file, err := s.Dir.OpenFile(folderTemplates, templateName(id, known.Format), unix.O_RDONLY)
 	if err != nil {
 		return note{}, err
 	}
@@ -132,7 +132,7 @@ func (s *store) withChecksum(ctx context.Context, id string, known note, algorit
 
 // bring brings content in, verifies it and makes it a template.
 func (s *store) bring(ctx context.Context, req *driverpb.ImportTemplateRequest, want expectation) (note, error) {
-	if err := s.room(0); err != nil {
+	if err := s.Room(0); err != nil {
 		return note{}, err
 	}
 	if req.GetUrl() != "" {
@@ -168,7 +168,7 @@ func (s *store) publish(id string, arrived content, known note) error {
 		err = arrived.Publish(folderTemplates, templateName(id, known.Format))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		err = errors.Join(err, s.dir.Remove(folderTemplates, id+noteSuffix))
+		err = errors.Join(err, s.Dir.Remove(folderTemplates, id+noteSuffix))
 	}
 	return err
 }
@@ -176,7 +176,7 @@ func (s *store) publish(id string, arrived content, known note) error {
 // copyIn copies a file of the host into staging. It is a copy in any case: what others could still write to is not
 // what was verified.
 func (s *store) copyIn(ctx context.Context, req *driverpb.ImportTemplateRequest) (*diskdir.Staged, error) {
-	from, err := s.openSource(req)
+	from, err := openSource(req)
 	if err != nil {
 		return nil, err
 	}
@@ -189,32 +189,15 @@ func (s *store) copyIn(ctx context.Context, req *driverpb.ImportTemplateRequest)
 		return nil, sdk.Invalid("too-large", "/maxBytes", fmt.Sprintf("the file has %d bytes, the limit is %d",
 			info.Size(), most), "raise maxBytes, if the file is the right one")
 	}
-	staged, err := s.dir.Stage(req.GetCall().GetResource().GetId())
+	staged, err := s.Dir.Stage(req.GetCall().GetResource().GetId())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.copy(ctx, staged.File(), from); err != nil {
+	if _, err := s.Copy(ctx, staged.File(), from, percentHere); err != nil {
 		staged.Discard()
 		return nil, err
 	}
 	return staged, nil
-}
-
-func (s *store) copy(ctx context.Context, into, from *os.File) error {
-	shared, err := diskdir.Share(into, from)
-	if err != nil || shared {
-		return err
-	}
-	needed, err := diskdir.Allocated(from)
-	if err != nil {
-		return err
-	}
-	if err := s.room(needed); err != nil {
-		return err
-	}
-	return diskdir.Copy(ctx, into, from, func(done, total int64) {
-		sdk.Progress(ctx, between(0, percentHere, done, total), fmt.Sprintf("copied %d of %d MiB", done>>20, total>>20))
-	})
 }
 
 func maxBytes(req *driverpb.ImportTemplateRequest) int64 {
@@ -225,7 +208,7 @@ func maxBytes(req *driverpb.ImportTemplateRequest) int64 {
 }
 
 // openSource opens the file that a request names, under a directory that is allowed.
-func (s *store) openSource(req *driverpb.ImportTemplateRequest) (*os.File, error) {
+func openSource(req *driverpb.ImportTemplateRequest) (*os.File, error) {
 	if path := req.GetUpload(); path != "" {
 		if err := checkUpload(req); err != nil {
 			return nil, err
@@ -233,10 +216,14 @@ func (s *store) openSource(req *driverpb.ImportTemplateRequest) (*os.File, error
 		file, err := diskdir.OpenPath(path)
 		return file, sourceFault(err, fieldUpload)
 	}
+	folders, err := allowed(req.GetCall())
+	if err != nil {
+		return nil, err
+	}
 	path := req.GetFile()
-	for _, allowed := range s.allow {
-		if inside, err := filepath.Rel(allowed, path); filepath.IsAbs(path) && err == nil && filepath.IsLocal(inside) {
-			file, err := openBelow(allowed, inside)
+	for _, folder := range folders {
+		if inside, err := filepath.Rel(folder, path); filepath.IsAbs(path) && err == nil && filepath.IsLocal(inside) {
+			file, err := openBelow(folder, inside)
 			return file, sourceFault(err, fieldFile)
 		}
 	}

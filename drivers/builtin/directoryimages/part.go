@@ -48,12 +48,12 @@ func sourceHash(url string) string {
 
 // openPart opens or begins the download of a template.
 func (s *store) openPart(id string) (*part, error) {
-	file, err := s.dir.CreateFile(folderDownloads, id+partSuffix)
+	file, err := s.Dir.CreateFile(folderDownloads, id+partSuffix)
 	if errors.Is(err, fs.ErrPermission) { // sealed by a process that was killed before it could publish it
 		if err := s.removePart(id); err != nil {
 			return nil, err
 		}
-		file, err = s.dir.CreateFile(folderDownloads, id+partSuffix)
+		file, err = s.Dir.CreateFile(folderDownloads, id+partSuffix)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("beginning the download: %w", err)
@@ -76,10 +76,10 @@ func (p *part) Publish(folder, name string) error {
 	if err := p.file.Sync(); err != nil {
 		return fmt.Errorf("syncing the download: %w", err)
 	}
-	if err := p.store.dir.Move(folderDownloads, p.id+partSuffix, folder, name); err != nil {
+	if err := p.store.Dir.Move(folderDownloads, p.id+partSuffix, folder, name); err != nil {
 		return err
 	}
-	return p.store.dir.Remove(folderDownloads, p.id+validatorSuffix)
+	return p.store.Dir.Remove(folderDownloads, p.id+validatorSuffix)
 }
 
 // Discard implements content.
@@ -92,12 +92,12 @@ func (p *part) Discard() {
 func (p *part) close() { _ = p.file.Close() }
 
 func (s *store) removePart(id string) error {
-	return errors.Join(s.dir.Remove(folderDownloads, id+partSuffix), s.dir.Remove(folderDownloads, id+validatorSuffix))
+	return errors.Join(s.Dir.Remove(folderDownloads, id+partSuffix), s.Dir.Remove(folderDownloads, id+validatorSuffix))
 }
 
 // known reads what vouches for the beginning that is here; nothing, if it is of another source.
 func (p *part) known(source string) download.Validator {
-	file, err := p.store.dir.OpenFile(folderDownloads, p.id+validatorSuffix, unix.O_RDONLY)
+	file, err := p.store.Dir.OpenFile(folderDownloads, p.id+validatorSuffix, unix.O_RDONLY)
 	if err != nil {
 		return download.Validator{}
 	}
@@ -118,7 +118,7 @@ func (p *part) vouch(source string, validator download.Validator) error {
 	if err != nil {
 		return sdk.Internal("encoding-validator", err)
 	}
-	staged, err := p.store.dir.Stage(p.id)
+	staged, err := p.store.Dir.Stage(p.id)
 	if err != nil {
 		return diskdir.Fault(err, "beginning the download")
 	}
@@ -166,11 +166,11 @@ func fetch(
 		return note{}, err
 	}
 	source := sourceHash(req.GetUrl())
-	result, err := download.Fetch(ctx, download.Request{
+	resumed, err := download.Fetch(ctx, download.Request{
 		URL: req.GetUrl(), Policy: policy, Limits: download.DefaultLimits(maxBytes(req)),
 		File: into.file, Known: into.known(source),
 		Begin: func(validator download.Validator) error { return into.vouch(source, validator) },
-		Room:  into.store.room,
+		Room:  into.store.Room,
 		Progress: func(done, total int64) {
 			if total == 0 {
 				sdk.Progress(ctx, 1, fmt.Sprintf("downloaded %d MiB", done>>20))
@@ -187,7 +187,7 @@ func fetch(
 	if !errors.Is(err, errChecksum) {
 		return known, err
 	}
-	if !result.Resumed {
+	if !resumed {
 		return note{}, checksumFault()
 	}
 	// The beginning may be damaged: a power failure can leave a hole where data was. Begin anew.
@@ -200,5 +200,5 @@ func fetch(
 // partOf takes the name of a download's file apart.
 func partOf(name string) (id string, ok bool) {
 	id, ok = strings.CutSuffix(name, partSuffix)
-	return id, ok && isID(id)
+	return id, ok && sdk.IsID(id)
 }

@@ -14,17 +14,12 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
-func TestStoreProperties(t *testing.T) {
+func TestRelativeAllowPath(t *testing.T) {
 	t.Parallel()
-	for code, properties := range map[string]map[string]any{
-		"path-required": {"path": ""}, "path-missing": {"path": "/nowhere/at/all"},
-		"out-of-range": {"minimumFreeBytes": float64(-1)},
-	} {
-		s := &site{t: t, driver: newDriver(t), path: t.TempDir(), allow: "/nowhere", more: properties}
-		_, err := s.open()
-		if fault := expectFault(t, err, invalid, code); fault.GetField() == "" {
-			t.Errorf("%s: no field", code)
-		}
+	s := &site{t: t, driver: newDriver(t), path: t.TempDir(), allow: "/nowhere:relative"}
+	_, err := s.open()
+	if fault := expectFault(t, err, invalid, "path-invalid"); fault.GetField() != "/properties/allowPaths" {
+		t.Errorf("the fault names %q", fault.GetField())
 	}
 }
 

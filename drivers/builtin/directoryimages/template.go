@@ -44,54 +44,38 @@ func templateName(id, format string) string { return id + "." + format }
 // parseTemplate takes the name of a template's file apart.
 func parseTemplate(name string) (id, format string, ok bool) {
 	for _, format := range formats() {
-		if id, ok := strings.CutSuffix(name, "."+format); ok && isID(id) {
+		if id, ok := strings.CutSuffix(name, "."+format); ok && sdk.IsID(id) {
 			return id, format, true
 		}
 	}
 	return "", "", false
 }
 
-// isID tells whether a part of a file name can be an id of ours.
-func isID(s string) bool {
-	if s == "" || len(s) > 63 || s[0] == '-' {
-		return false
-	}
-	for _, c := range s {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
 // find finds the format of a template; fs.ErrNotExist when there is none.
 func (s *store) find(id string) (string, error) {
 	for _, format := range formats() {
-		entry, err := s.dir.Stat(folderTemplates, templateName(id, format))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		_, err := s.Stat(folderTemplates, templateName(id, format))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return format, err
 		}
-		if err == nil && !entry.Regular {
-			err = notAFileFault(entry.Name)
-		}
-		return format, err
 	}
 	return "", fmt.Errorf("template %s: %w", id, fs.ErrNotExist)
 }
 
-func notAFileFault(name string) error {
-	return sdk.Conflict("not-a-file", name+" is in the store but no plain file", "remove it from the store's directory")
-}
-
-func templateMissing(id string) error {
-	return sdk.NotFound("template-missing", "template "+id+" is not in the store",
-		"check that the store's file system is the right one")
+// formatOf is find with errors that are faults.
+func (s *store) formatOf(id string) (string, error) {
+	format, err := s.find(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", sdk.NotFound("template-missing", "template "+id+" is not in the store",
+			"check that the store's file system is the right one")
+	}
+	return format, diskdir.Fault(err, "looking for template "+id)
 }
 
 // noteOf reads what is known of a template that is there. A note that is missing or does not fit is made anew from the
 // template itself, which takes as long as reading it.
 func (s *store) noteOf(ctx context.Context, id, format string) (note, error) {
-	entry, err := s.dir.Stat(folderTemplates, templateName(id, format))
+	entry, err := s.Dir.Stat(folderTemplates, templateName(id, format))
 	if err != nil {
 		return note{}, err
 	}
@@ -99,7 +83,7 @@ func (s *store) noteOf(ctx context.Context, id, format string) (note, error) {
 	if err == nil && found.Format == format && found.FileBytes == entry.Bytes && found.Checksums[found.Algorithm] != "" {
 		return found, nil
 	}
-	file, err := s.dir.OpenFile(folderTemplates, templateName(id, format), unix.O_RDONLY)
+	file, err := s.Dir.OpenFile(folderTemplates, templateName(id, format), unix.O_RDONLY)
 	if err != nil {
 		return note{}, err
 	}
@@ -108,7 +92,7 @@ func (s *store) noteOf(ctx context.Context, id, format string) (note, error) {
 }
 
 func (s *store) readNote(id string) (note, error) {
-	file, err := s.dir.OpenFile(folderTemplates, id+noteSuffix, unix.O_RDONLY)
+	file, err := s.Dir.OpenFile(folderTemplates, id+noteSuffix, unix.O_RDONLY)
 	if err != nil {
 		return note{}, err
 	}
@@ -132,7 +116,7 @@ func (s *store) writeNote(id string, known note) error {
 	if err != nil {
 		return sdk.Internal("encoding-note", err)
 	}
-	staged, err := s.dir.Stage(id)
+	staged, err := s.Dir.Stage(id)
 	if err != nil {
 		return err
 	}
@@ -143,9 +127,13 @@ func (s *store) writeNote(id string, known note) error {
 	return staged.Replace(folderTemplates, id+noteSuffix)
 }
 
+func (s *store) templateHandle(format string) (*driverpb.Handle, error) {
+	return sdk.WriteHandle(handleVersion, templateHandle{Store: s.ID, Format: format})
+}
+
 // templateReply answers with the checksum that was declared.
 func (s *store) templateReply(id string, known note) (*driverpb.TemplateReply, error) {
-	handle, err := writeHandle(templateHandle{Store: s.id, Format: known.Format})
+	handle, err := s.templateHandle(known.Format)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +141,7 @@ func (s *store) templateReply(id string, known note) (*driverpb.TemplateReply, e
 		Handle: handle, Format: known.Format,
 		FileBytes: uint64(known.FileBytes), VirtualBytes: uint64(known.VirtualBytes),
 		Checksum: known.Algorithm + ":" + known.Checksums[known.Algorithm],
-		Path:     s.dir.Path(folderTemplates, templateName(id, known.Format)),
+		Path:     s.Dir.Path(folderTemplates, templateName(id, known.Format)),
 	}, nil
 }
 
@@ -162,11 +150,11 @@ func (d *directoryImages) StatTemplate(
 	ctx context.Context, req *driverpb.TemplateRequest,
 ) (*driverpb.TemplateReply, error) {
 	id := req.GetCall().GetResource().GetId()
-	opened, err := openStore(req.GetCall(), req.GetStore().GetResource().GetId(), req.GetStore().GetHandle())
+	opened, err := openStore(req.GetCall(), req.GetStore())
 	if err != nil {
 		return nil, err
 	}
-	defer opened.close()
+	defer opened.Close()
 	known, err := opened.known(ctx, id)
 	if err != nil {
 		return nil, err
@@ -176,12 +164,9 @@ func (d *directoryImages) StatTemplate(
 
 // known reads what is known of a template; its errors are faults.
 func (s *store) known(ctx context.Context, id string) (note, error) {
-	format, err := s.find(id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return note{}, templateMissing(id)
-	}
+	format, err := s.formatOf(id)
 	if err != nil {
-		return note{}, diskdir.Fault(err, "looking for template "+id)
+		return note{}, err
 	}
 	known, err := s.noteOf(ctx, id, format)
 	if err != nil {
@@ -195,11 +180,11 @@ func (d *directoryImages) DeleteTemplate(
 	_ context.Context, req *driverpb.TemplateRequest,
 ) (*driverpb.OutcomeReply, error) {
 	call, id := req.GetCall(), req.GetCall().GetResource().GetId()
-	opened, err := openStore(call, req.GetStore().GetResource().GetId(), req.GetStore().GetHandle())
+	opened, err := openStore(call, req.GetStore())
 	if err != nil {
 		return nil, err
 	}
-	defer opened.close()
+	defer opened.Close()
 	if err := opened.remove(id); err != nil {
 		return nil, diskdir.Fault(err, "deleting template "+id)
 	}
@@ -211,11 +196,11 @@ func (s *store) remove(id string) error {
 		if err := s.refuseInUse(templateName(id, format)); err != nil {
 			return err
 		}
-		if err := s.dir.Remove(folderTemplates, templateName(id, format)); err != nil {
+		if err := s.Dir.Remove(folderTemplates, templateName(id, format)); err != nil {
 			return err
 		}
 	}
-	if err := s.dir.Remove(folderTemplates, id+noteSuffix); err != nil {
+	if err := s.Dir.Remove(folderTemplates, id+noteSuffix); err != nil {
 		return err
 	}
 	return s.removePart(id)
@@ -223,12 +208,9 @@ func (s *store) remove(id string) error {
 
 // refuseInUse refuses to delete what a machine has in its drive.
 func (s *store) refuseInUse(name string) error {
-	file, err := s.dir.OpenFile(folderTemplates, name, unix.O_RDONLY)
+	file, err := s.OpenFile(folderTemplates, name, unix.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if errors.Is(err, diskdir.ErrNotRegular) {
-		return notAFileFault(name)
 	}
 	if err != nil {
 		return err

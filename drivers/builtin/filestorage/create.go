@@ -22,12 +22,12 @@ func (s *fileStorage) CreateVolume(
 		return nil, err
 	}
 	defer done()
-	p, err := openPool(call, req.GetPool().GetResource().GetId(), req.GetPool().GetHandle())
+	p, err := openPool(call, req.GetPool())
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
-	format, err := p.formatOf(req)
+	defer p.Close()
+	format, err := formatAsked(req)
 	if err != nil {
 		return nil, err
 	}
@@ -49,10 +49,10 @@ func (s *fileStorage) CreateVolume(
 	return p.sameVolume(made, format, req.GetSizeBytes())
 }
 
-func (p *pool) formatOf(req *driverpb.CreateVolumeRequest) (string, error) {
+func formatAsked(req *driverpb.CreateVolumeRequest) (string, error) {
 	switch req.GetFormat() {
 	case "":
-		return p.format, nil
+		return formatOf(req.GetCall())
 	case formatRaw, formatQCOW2:
 		return req.GetFormat(), nil
 	}
@@ -86,11 +86,11 @@ func (s *fileStorage) create(ctx context.Context, p *pool, req *driverpb.CreateV
 	if err != nil {
 		return err
 	}
-	if err := p.room(0); err != nil {
+	if err := p.Room(0); err != nil {
 		return err
 	}
 	id := req.GetCall().GetResource().GetId()
-	staged, err := p.dir.Stage(id)
+	staged, err := p.Dir.Stage(id)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *fileStorage) fill(
 	case from == nil:
 		return s.qemuImgCreate(ctx, into, size)
 	case from.format == format:
-		if _, err := p.copy(ctx, into, from.file); err != nil {
+		if _, err := p.Copy(ctx, into, from.file, copiedPercent); err != nil {
 			return err
 		}
 	default:
@@ -144,32 +144,13 @@ func (s *fileStorage) fill(
 	return s.resize(ctx, into, format, size)
 }
 
-// copy makes a file of the pool a copy of another: sharing its blocks, which takes one moment and no space, or else
-// holes and all. It tells which.
-func (p *pool) copy(ctx context.Context, into, from *os.File) (shared bool, err error) {
-	shared, err = diskdir.Share(into, from)
-	if err != nil || shared {
-		return shared, err
-	}
-	needed, err := diskdir.Allocated(from)
-	if err != nil {
-		return false, err
-	}
-	if err := p.room(needed); err != nil {
-		return false, err
-	}
-	return false, diskdir.Copy(ctx, into, from, func(done, total int64) {
-		sdk.Progress(ctx, int(done*98/max(total, 1)), fmt.Sprintf("copied %d of %d MiB", done>>20, total>>20))
-	})
-}
-
 // convert copies between formats.
 func (s *fileStorage) convert(ctx context.Context, p *pool, into *os.File, from *source, format string) error {
 	needed, err := s.qemuImgMeasure(ctx, from)
 	if err != nil {
 		return err
 	}
-	if err := p.room(needed); err != nil {
+	if err := p.Room(needed); err != nil {
 		return err
 	}
 	return s.qemuImgConvert(ctx, into, from, format)

@@ -24,6 +24,9 @@ const (
 	kindVolume   = "volume"
 	kindSnapshot = "snapshot"
 
+	// copiedPercent is how far a call has come when its disk is copied.
+	copiedPercent = 98
+
 	// concurrency keeps a host's disks from being asked to do too much at once.
 	concurrency = 32
 )
@@ -53,41 +56,20 @@ type fileStorage struct {
 
 func describe() *driverpb.DescribeReply {
 	return &driverpb.DescribeReply{
-		Properties: []*driverpb.Property{
-			{
-				Key: propertyPath, Scope: kindPool, Type: driverpb.Property_TYPE_STRING, Required: true, Immutable: true,
-				MaxLength: 1024, Pattern: `/[^\x00-\x1f]*`, PathAccess: driverpb.Property_ACCESS_READ_WRITE,
-				LabelKey: "pool.path.label", Label: "Directory",
-				DescriptionKey: "pool.path.description",
-				Description:    "Absolute path of an empty directory on the host, of its own file system if possible.",
+		Properties: append(pools().Properties(), &driverpb.Property{
+			Key: propertyFormat, Scope: kindPool, Type: driverpb.Property_TYPE_STRING,
+			Default: structpb.NewStringValue(formatRaw),
+			Enum: []*structpb.Value{
+				structpb.NewStringValue(formatRaw), structpb.NewStringValue(formatQCOW2),
 			},
-			{
-				Key: propertyFormat, Scope: kindPool, Type: driverpb.Property_TYPE_STRING,
-				Default: structpb.NewStringValue(formatRaw),
-				Enum: []*structpb.Value{
-					structpb.NewStringValue(formatRaw), structpb.NewStringValue(formatQCOW2),
-				},
-				LabelKey: "pool.format.label", Label: "Format of new volumes",
-				DescriptionKey: "pool.format.description",
-				Description:    "What a volume is made as when it does not say: raw (fastest) or qcow2.",
-			},
-			{
-				Key: propertyMinimumFree, Scope: kindPool, Type: driverpb.Property_TYPE_NUMBER,
-				Default: structpb.NewNumberValue(defaultMinimumFree), Min: new(float64), Max: maxMinimumFree(),
-				LabelKey: "pool.minimumFreeBytes.label", Label: "Free space to keep",
-				DescriptionKey: "pool.minimumFreeBytes.description",
-				Description:    "Bytes of the file system that new volumes and snapshots leave alone.",
-			},
-		},
+			LabelKey: "pool.format.label", Label: "Format of new volumes",
+			DescriptionKey: "pool.format.description",
+			Description:    "What a volume is made as when it does not say: raw (fastest) or qcow2.",
+		}),
 		Capabilities: &driverpb.Capabilities{
 			VolumeFormats: []string{formatRaw, formatQCOW2},
 			PoolScope:     "host", Protocol: protocolFile,
 			Grow: true, Snapshots: true, Clone: true, OnlineSnapshots: true,
 		},
 	}
-}
-
-func maxMinimumFree() *float64 {
-	most := float64(1 << 50)
-	return &most
 }

@@ -12,73 +12,13 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
-func TestPoolProperties(t *testing.T) {
+func TestUnknownFormat(t *testing.T) {
 	t.Parallel()
-	for code, properties := range map[string]map[string]any{
-		"path-required":  {"path": ""},
-		"path-invalid":   {"path": "relative"},
-		"path-missing":   {"path": "/nowhere/at/all"},
-		"format-unknown": {"format": "vmdk"},
-		"out-of-range":   {"minimumFreeBytes": float64(-1)},
-	} {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			s := &site{t: t, driver: newDriver(t), path: t.TempDir(), more: properties}
-			_, err := s.open()
-			if fault := expectFault(t, err, invalid, code); fault.GetField() == "" {
-				t.Errorf("the fault names no field: %v", fault)
-			}
-		})
+	s := &site{t: t, driver: newDriver(t), path: t.TempDir(), more: map[string]any{"format": "vmdk"}}
+	_, err := s.open()
+	if fault := expectFault(t, err, invalid, "format-unknown"); fault.GetField() == "" {
+		t.Errorf("the fault names no field: %v", fault)
 	}
-}
-
-// TestFailedOpenIsUndone closes pools that could not be opened, as the engine does to undo.
-func TestFailedOpenIsUndone(t *testing.T) {
-	t.Parallel()
-	taken := openSite(t, t.TempDir(), nil)
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, properties := range []map[string]any{
-		{"path": ""},
-		{"path": "relative"},
-		{"path": "/nowhere/at/all"},
-		{"path": file},
-		{"format": "vmdk"},
-		{"minimumFreeBytes": float64(-1)},
-		{"path": taken.path},
-	} {
-		s := &site{t: t, driver: newDriver(t), path: t.TempDir(), more: properties}
-		call := s.call("pool", "pool-2")
-		if _, err := s.driver.Storage.OpenPool(t.Context(), &driverpb.OpenPoolRequest{Call: call}); err == nil {
-			t.Errorf("%v: opened", properties)
-		}
-		if _, err := s.driver.Storage.ClosePool(t.Context(), &driverpb.PoolRequest{Call: call}); err != nil {
-			t.Errorf("%v: closing: %v", properties, err)
-		}
-	}
-	if _, err := taken.open(); err != nil {
-		t.Errorf("closing a pool that could not have the directory took it from its owner: %v", err)
-	}
-}
-
-func TestPoolThatWasNeverOpen(t *testing.T) {
-	t.Parallel()
-	s := &site{t: t, driver: newDriver(t), path: t.TempDir(), pool: &driverpb.PoolRef{Resource: ref("pool", poolID)}}
-	_, err := s.driver.Storage.CreateVolume(t.Context(), s.request("vol-1", "raw", mebibyte))
-	expectFault(t, err, notFound, "not-open")
-	bare := &driverpb.Call{Resource: ref("pool", poolID)}
-	err = s.driver.Resources.Observe(t.Context(), bare, func(*driverpb.Observed) error { return nil })
-	expectFault(t, err, notFound, "not-open")
-}
-
-func TestPoolDoesNotMove(t *testing.T) {
-	t.Parallel()
-	s := openSite(t, t.TempDir(), nil)
-	s.path = t.TempDir()
-	_, err := s.driver.Storage.CreateVolume(t.Context(), s.request("vol-1", "raw", mebibyte))
-	expectFault(t, err, invalid, "path-immutable")
 }
 
 func TestPoolOpensAgainAndCloses(t *testing.T) {

@@ -20,7 +20,7 @@ func snapshotMissing(id string) error {
 }
 
 func (p *pool) snapshotReply(found snapshot) (*driverpb.SnapshotReply, error) {
-	handle, err := writeHandle(snapshotHandle{Pool: p.id, Volume: found.of, Format: found.format})
+	handle, err := writeHandle(snapshotHandle{Pool: p.ID, Volume: found.of, Format: found.format})
 	if err != nil {
 		return nil, err
 	}
@@ -39,13 +39,13 @@ func (s *fileStorage) openFor(ctx context.Context, req *driverpb.SnapshotRequest
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err = openPool(req.GetCall(), req.GetPool().GetResource().GetId(), req.GetPool().GetHandle())
+	p, err = openPool(req.GetCall(), req.GetPool())
 	if err != nil {
 		leave()
 		return nil, nil, err
 	}
 	return p, func() {
-		p.close()
+		p.Close()
 		leave()
 	}, nil
 }
@@ -88,15 +88,15 @@ func (s *fileStorage) CreateSnapshot(
 }
 
 func (p *pool) take(ctx context.Context, found volume, taken snapshot) error {
-	if err := p.room(0); err != nil {
+	if err := p.Room(0); err != nil {
 		return err
 	}
-	file, err := p.open(folderVolumes, fileName(found.id, found.format), unix.O_RDONLY)
+	file, err := p.OpenFile(folderVolumes, fileName(found.id, found.format), unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	staged, err := p.dir.Stage(taken.id)
+	staged, err := p.Dir.Stage(taken.id)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (p *pool) copyStill(ctx context.Context, into, from *os.File) error {
 	if err != nil {
 		return err
 	}
-	if shared, err := p.copy(ctx, into, from); err != nil || shared {
+	if shared, err := p.Copy(ctx, into, from, copiedPercent); err != nil || shared {
 		return err
 	}
 	after, err := diskdir.VersionOf(from)
@@ -163,7 +163,7 @@ func (s *fileStorage) RevertSnapshot(
 
 func (p *pool) revert(ctx context.Context, found volume, from snapshot) error {
 	name := fileName(found.id, found.format)
-	current, err := p.open(folderVolumes, name, unix.O_RDONLY)
+	current, err := p.OpenFile(folderVolumes, name, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -171,20 +171,20 @@ func (p *pool) revert(ctx context.Context, found volume, from snapshot) error {
 	if err := refuseInUse(current, "stop the machine that has it"); err != nil {
 		return err
 	}
-	if err := p.room(0); err != nil {
+	if err := p.Room(0); err != nil {
 		return err
 	}
-	content, err := p.open(folderSnapshots, from.name(), unix.O_RDONLY)
+	content, err := p.OpenFile(folderSnapshots, from.name(), unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = content.Close() }()
-	staged, err := p.dir.Stage(found.id)
+	staged, err := p.Dir.Stage(found.id)
 	if err != nil {
 		return err
 	}
 	defer staged.Discard()
-	if _, err := p.copy(ctx, staged.File(), content); err != nil {
+	if _, err := p.Copy(ctx, staged.File(), content, copiedPercent); err != nil {
 		return err
 	}
 	if err := refuseInUse(current, "stop the machine that has it"); err != nil {
@@ -205,7 +205,7 @@ func (s *fileStorage) DeleteSnapshot(
 	defer done()
 	named, err := p.findSnapshot(id, req.GetCall().GetHandle())
 	if err == nil {
-		err = p.dir.Remove(folderSnapshots, named.name())
+		err = p.Dir.Remove(folderSnapshots, named.name())
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, diskdir.Fault(err, "deleting snapshot "+id)

@@ -92,7 +92,7 @@ func (p *pool) snapshotSource(id string, handle *driverpb.Handle) (*source, erro
 	if err != nil {
 		return nil, diskdir.Fault(err, "reading snapshot")
 	}
-	file, err := p.open(folderSnapshots, found.name(), unix.O_RDONLY)
+	file, err := p.OpenFile(folderSnapshots, found.name(), unix.O_RDONLY)
 	if err != nil {
 		return nil, diskdir.Fault(err, "opening snapshot")
 	}
@@ -114,7 +114,7 @@ func parseSnapshot(name string) (snapshot, bool) {
 		return snapshot{}, false
 	}
 	id, of, ok := strings.Cut(base, "@")
-	if !ok || !isID(id) || !isID(of) {
+	if !ok || !sdk.IsID(id) || !sdk.IsID(of) {
 		return snapshot{}, false
 	}
 	return snapshot{volume: volume{id: id, format: format}, of: of}, true
@@ -129,19 +129,6 @@ func cutFormat(name string) (base, format string, ok bool) {
 	return "", "", false
 }
 
-// isID tells whether a part of a file name can be an id of ours.
-func isID(s string) bool {
-	if s == "" || len(s) > 63 || s[0] == '-' {
-		return false
-	}
-	for _, c := range s {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
 // findSnapshot finds the file of a snapshot by its handle or, without one, by its id; fs.ErrNotExist when there is
 // none.
 func (p *pool) findSnapshot(id string, handle *driverpb.Handle) (snapshot, error) {
@@ -149,13 +136,13 @@ func (p *pool) findSnapshot(id string, handle *driverpb.Handle) (snapshot, error
 	if err := readHandle(handle, &known); err != nil {
 		return snapshot{}, err
 	}
-	if isID(known.Volume) && (known.Format == formatRaw || known.Format == formatQCOW2) {
+	if sdk.IsID(known.Volume) && (known.Format == formatRaw || known.Format == formatQCOW2) {
 		named := snapshot{volume: volume{id: id, format: known.Format}, of: known.Volume}
-		if _, err := p.dir.Stat(folderSnapshots, named.name()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := p.Dir.Stat(folderSnapshots, named.name()); !errors.Is(err, fs.ErrNotExist) {
 			return named, err
 		}
 	}
-	entries, err := p.dir.List(folderSnapshots)
+	entries, err := p.Dir.List(folderSnapshots)
 	if err != nil {
 		return snapshot{}, err
 	}

@@ -58,37 +58,21 @@ func formatsToTry(known string) []string {
 
 // stat reads the size of the disk in a file of the pool.
 func (p *pool) stat(folder, name, format string) (volume, error) {
-	entry, err := p.dir.Stat(folder, name)
+	entry, err := p.Stat(folder, name)
 	if err != nil {
 		return volume{}, err
 	}
 	found := volume{format: format, bytes: entry.Bytes, allocated: entry.Allocated}
-	if !entry.Regular {
-		return volume{}, notAFileFault(name)
-	}
 	if format != formatQCOW2 {
 		return found, nil
 	}
-	file, err := p.open(folder, name, unix.O_RDONLY)
+	file, err := p.OpenFile(folder, name, unix.O_RDONLY)
 	if err != nil {
 		return volume{}, err
 	}
 	defer func() { _ = file.Close() }()
 	found.bytes, err = qcow2Bytes(file)
 	return found, err
-}
-
-// open opens a file of the pool; what is no plain file was put there by somebody else.
-func (p *pool) open(folder, name string, flags int) (*os.File, error) {
-	file, err := p.dir.OpenFile(folder, name, flags)
-	if errors.Is(err, diskdir.ErrNotRegular) {
-		return nil, notAFileFault(name)
-	}
-	return file, err
-}
-
-func notAFileFault(name string) error {
-	return sdk.Conflict("not-a-file", name+" is in the pool but no plain file", "remove it from the pool's directory")
 }
 
 // qcow2Bytes reads the size of the disk in a qcow2 of the pool, and refuses one whose header has come to refer to
@@ -124,14 +108,14 @@ func volumeFault(err error, id string) error {
 }
 
 func (p *pool) volumeReply(found volume) (*driverpb.VolumeReply, error) {
-	handle, err := writeHandle(volumeHandle{Pool: p.id, Format: found.format})
+	handle, err := writeHandle(volumeHandle{Pool: p.ID, Format: found.format})
 	if err != nil {
 		return nil, err
 	}
 	return &driverpb.VolumeReply{
 		Handle: handle, SizeBytes: uint64(found.bytes), AllocatedBytes: uint64(found.allocated),
 		Disk: &driverpb.Disk{
-			Protocol: protocolFile, Path: p.dir.Path(folderVolumes, fileName(found.id, found.format)),
+			Protocol: protocolFile, Path: p.Dir.Path(folderVolumes, fileName(found.id, found.format)),
 			Format: found.format,
 		},
 	}, nil
@@ -143,20 +127,20 @@ func (s *fileStorage) StatVolume(_ context.Context, req *driverpb.VolumeRequest)
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	return p.volumeReply(found)
 }
 
 // find opens the pool and finds the volume of a call.
 func (s *fileStorage) find(call *driverpb.Call, ref *driverpb.PoolRef) (*pool, volume, error) {
-	p, err := openPool(call, ref.GetResource().GetId(), ref.GetHandle())
+	p, err := openPool(call, ref)
 	if err != nil {
 		return nil, volume{}, err
 	}
 	id := call.GetResource().GetId()
 	found, err := p.volumeOf(id, call.GetHandle())
 	if err != nil {
-		p.close()
+		p.Close()
 		return nil, volume{}, volumeFault(err, id)
 	}
 	return p, found, nil
@@ -179,7 +163,7 @@ func (s *fileStorage) GrowVolume(ctx context.Context, req *driverpb.GrowVolumeRe
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	if found.bytes < size {
 		if err := s.grow(ctx, p, found, size); err != nil {
 			return nil, diskdir.Fault(err, "growing volume "+id)
@@ -192,7 +176,7 @@ func (s *fileStorage) GrowVolume(ctx context.Context, req *driverpb.GrowVolumeRe
 }
 
 func (s *fileStorage) grow(ctx context.Context, p *pool, found volume, size int64) error {
-	file, err := p.open(folderVolumes, fileName(found.id, found.format), unix.O_RDWR)
+	file, err := p.OpenFile(folderVolumes, fileName(found.id, found.format), unix.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -245,11 +229,11 @@ func (s *fileStorage) DeleteVolume(
 		return nil, err
 	}
 	defer done()
-	p, err := openPool(call, req.GetPool().GetResource().GetId(), req.GetPool().GetHandle())
+	p, err := openPool(call, req.GetPool())
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	for _, format := range formatsToTry("") {
 		if err := p.remove(folderVolumes, fileName(id, format)); err != nil {
 			return nil, diskdir.Fault(err, "deleting volume "+id)
@@ -260,7 +244,7 @@ func (s *fileStorage) DeleteVolume(
 
 // remove removes a disk that nobody has open. One that is gone is no error.
 func (p *pool) remove(folder, name string) error {
-	file, err := p.open(folder, name, unix.O_RDONLY)
+	file, err := p.OpenFile(folder, name, unix.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -271,7 +255,7 @@ func (p *pool) remove(folder, name string) error {
 	if err := refuseInUse(file, "stop the machine that has it, or detach it"); err != nil {
 		return err
 	}
-	return p.dir.Remove(folder, name)
+	return p.Dir.Remove(folder, name)
 }
 
 // AttachVolume implements driverpb.StorageServer. The file is there for every process of the host; nothing is
@@ -283,7 +267,7 @@ func (s *fileStorage) AttachVolume(
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	reply, err := p.volumeReply(found)
 	if err != nil {
 		return nil, err
@@ -304,7 +288,7 @@ func (s *fileStorage) DetachVolume(
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	reply, err := p.volumeReply(found)
 	return &driverpb.OutcomeReply{Handle: reply.GetHandle()}, err
 }

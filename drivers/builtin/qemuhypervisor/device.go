@@ -86,7 +86,7 @@ func (h *Hypervisor) stays(ctx context.Context, m *machine, device string) (bool
 		switch {
 		case gone:
 			return false, nil
-		case sdk.FaultOf(err) != nil: // the guest refuses, or does not care
+		case !hungUp(err) && sdk.FaultOf(err) != nil: // the guest refuses, or does not care
 			return true, nil
 		case err != nil:
 			return false, err
@@ -189,7 +189,7 @@ func waitUnplugged(ctx context.Context, m *machine, events *qmp.Subscription, na
 		case <-again.C:
 			return false, nil
 		case <-m.monitor.Done():
-			return false, fmt.Errorf("unplugging: %w", qmp.ErrClosed)
+			return false, endedFault("unplugging", qmp.ErrClosed)
 		case <-ctx.Done():
 			return false, lateFault(ctx)
 		}

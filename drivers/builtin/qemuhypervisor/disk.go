@@ -29,19 +29,23 @@ type blockNode struct {
 	} `json:"image"`
 }
 
-// findNode returns nil when there is no such node.
-func findNode(ctx context.Context, monitor *qmp.Client, name string) (*blockNode, error) {
-	var nodes []blockNode
+func blockNodes(ctx context.Context, monitor *qmp.Client) (nodes []blockNode, err error) {
 	flat := map[string]bool{"flat": true}
 	if err := execute(ctx, monitor, "query-named-block-nodes", flat, &nodes); err != nil {
 		return nil, fmt.Errorf("listing disks: %w", err)
 	}
+	return nodes, nil
+}
+
+// findNode returns nil when there is no such node.
+func findNode(ctx context.Context, monitor *qmp.Client, name string) (*blockNode, error) {
+	nodes, err := blockNodes(ctx, monitor)
 	for i := range nodes {
 		if nodes[i].Name == name {
 			return &nodes[i], nil
 		}
 	}
-	return nil, nil
+	return nil, err
 }
 
 // AttachDisk implements driverpb.HypervisorServer. QEMU gets the file opened: it needs no access to where it is.
@@ -151,7 +155,7 @@ func handOver(ctx context.Context, monitor *qmp.Client, file *os.File) (string, 
 		ID int64 `json:"fdset-id"`
 	}
 	note := map[string]string{"opaque": file.Name()}
-	if err := monitor.ExecuteWithFile(ctx, file, "add-fd", note, &set); err != nil {
+	if err := endedFault("add-fd", monitor.ExecuteWithFile(ctx, file, "add-fd", note, &set)); err != nil {
 		return "", fmt.Errorf("handing the disk over: %w", err)
 	}
 	return commandline.FDSet(set.ID), nil

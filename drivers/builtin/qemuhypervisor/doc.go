@@ -29,6 +29,12 @@
 // copying the newest half, which can lose what is printed in that instant. While no driver runs the log grows at
 // most at the speed of an emulated serial port, some 100 KiB/s, and is cut when the driver is back.
 //
+// # The power button
+//
+// StopMachine and RebootMachine press it. When the guest is not off in time, and is not cut off, the call fails and the
+// guest is to be as it was: a press that it has not noticed is taken back, and a guest that was paused before is paused
+// again. What a guest does that has noticed can't be taken back; the fault says that it may still power off later.
+//
 // # Freezing
 //
 // FreezeDisks stops all virtual processors and flushes every disk, so that the files hold the state of one instant as

@@ -88,6 +88,15 @@ func refusalFault(err error) error {
 	return sdk.Conflict("qemu-refused", err.Error(), "")
 }
 
+// endedFault says that QEMU ended while it did something: whatever that came to, the next call finds out. Other errors
+// stay as they are.
+func endedFault(doing string, err error) error {
+	if !errors.Is(err, qmp.ErrClosed) {
+		return err
+	}
+	return errors.Join(sdk.Unknown("qemu-ended", "the machine's QEMU ended during "+doing), err)
+}
+
 // noSpace is how QEMU says that a file system or quota is full.
 var noSpace = regexp.MustCompile(`No space left|quota exceeded|File too large`)
 

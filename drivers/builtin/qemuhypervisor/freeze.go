@@ -34,17 +34,28 @@ func (h *Hypervisor) FreezeDisks(
 		return nil, sdk.Invalid("freeze-invalid", "/call/max_ms", fmt.Sprintf("want a time up to %s", maxFreeze), "")
 	}
 	return h.change(ctx, request.GetCall(), func(m *machine) error {
-		until := time.Now().Add(period)
-		m.notes.FrozenUntil = until
-		if err := m.dir.write(m.notes); err != nil { // first: whoever comes after us can thaw
+		if err := h.hold(ctx, m, period); err != nil {
 			return err
-		}
-		h.freezes.arm(m.id, until)
-		if err := execute(ctx, m.monitor, "stop", nil, nil); err != nil {
-			return fmt.Errorf("freezing: %w", err)
 		}
 		return flush(ctx, m.monitor)
 	})
+}
+
+// hold stops the processors for a while, unless it is thawed before.
+func (h *Hypervisor) hold(ctx context.Context, m *machine, period time.Duration) error {
+	m.notes.FrozenUntil = time.Now().Add(period)
+	if err := m.dir.write(m.notes); err != nil { // first: whoever comes after us can thaw
+		return err
+	}
+	h.freezes.arm(m.id, m.notes.FrozenUntil)
+	err := execute(ctx, m.monitor, "stop", nil, nil)
+	if err == nil {
+		m.status, err = runState(ctx, m.monitor)
+	}
+	if err != nil {
+		return fmt.Errorf("holding the guest: %w", err)
+	}
+	return nil
 }
 
 // ThawDisks implements driverpb.HypervisorServer.
@@ -73,21 +84,16 @@ func (h *Hypervisor) thaw(ctx context.Context, m *machine) error {
 
 // flush writes out what QEMU and the host's kernel hold back of the disks.
 func flush(ctx context.Context, monitor *qmp.Client) error {
-	var nodes []struct {
-		Name     string `json:"node-name"`
-		ReadOnly bool   `json:"ro"`
-	}
-	flat := map[string]bool{"flat": true}
-	if err := execute(ctx, monitor, "query-named-block-nodes", flat, &nodes); err != nil {
-		return fmt.Errorf("listing disks: %w", err)
+	nodes, err := blockNodes(ctx, monitor)
+	if err != nil {
+		return err
 	}
 	for _, node := range nodes {
 		if node.ReadOnly || !strings.HasPrefix(node.Name, commandline.DiskNodePrefix) {
 			continue
 		}
-		var output string
-		line := map[string]string{"command-line": "qemu-io " + node.Name + " flush"}
-		if err := execute(ctx, monitor, "human-monitor-command", line, &output); err != nil {
+		output, err := humanCommand(ctx, monitor, "qemu-io "+node.Name+" flush")
+		if err != nil {
 			return fmt.Errorf("flushing disks: %w", err)
 		}
 		if output != "" {

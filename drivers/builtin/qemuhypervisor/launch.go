@@ -194,21 +194,14 @@ func copyFile(from, to string, mode os.FileMode) (err error) {
 	return nil
 }
 
-// appear waits until a launched QEMU has opened its monitor, or has ended instead.
-func (h *Hypervisor) appear(ctx context.Context, id string, sockets ...string) (*qmp.Client, error) {
+// appear waits until a launched QEMU has opened its monitor. It wraps errEnded when the unit ended instead.
+func (h *Hypervisor) appear(ctx context.Context, unit, guest string, sockets ...string) (*qmp.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, appearLimit)
 	defer cancel()
-	return h.await(ctx, unitName(id), func() (*qmp.Client, error) { return connect(ctx, id, sockets...) })
-}
-
-// await connects as soon as the unit lets it. It wraps errEnded when the unit ended instead.
-func (h *Hypervisor) await(
-	ctx context.Context, unit string, connect func() (*qmp.Client, error),
-) (*qmp.Client, error) {
 	again := time.NewTicker(appearEvery)
 	defer again.Stop()
 	for {
-		client, failed := connect()
+		client, failed := connect(ctx, guest, sockets...)
 		if failed == nil {
 			return client, nil
 		}

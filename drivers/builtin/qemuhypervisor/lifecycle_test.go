@@ -229,20 +229,6 @@ func TestPauseAndResume(t *testing.T) {
 	refused(t, err, driverpb.Class_CLASS_NOT_FOUND, "machine-not-running")
 }
 
-func TestStopOfAGuestThatDoesNotListen(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	l.openHost()
-	l.startMachine("m1", blankMachine())
-	_, err := l.client().StopMachine(l.ctx(), l.stopRequest("m1", 300*time.Millisecond, false))
-	refused(t, err, driverpb.Class_CLASS_CONFLICT, "guest-ignores-power-button")
-	l.is("m1", "running", "")
-	_, err = l.client().RebootMachine(l.ctx(), l.stopRequest("m1", 300*time.Millisecond, false))
-	refused(t, err, driverpb.Class_CLASS_CONFLICT, "guest-ignores-power-button")
-	l.must("m1")(l.client().StopMachine(l.ctx(), l.stopRequest("m1", 300*time.Millisecond, true)))
-	l.is("m1", "absent", "")
-}
-
 // TestReboot: the guest starts anew, exactly once for each token, also when a reboot is cut short at any of its
 // stages and asked for again.
 func TestReboot(t *testing.T) {

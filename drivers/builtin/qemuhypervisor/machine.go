@@ -132,7 +132,7 @@ func (h *Hypervisor) find(ctx context.Context, id string, sockets ...string) (*m
 	if hungUp(err) {
 		limit = hungUpLimit
 	}
-	if err := h.awaitEnd(ctx, m, limit); err != nil {
+	if m.unit, err = h.awaitEnd(ctx, m.unit, limit); err != nil {
 		return nil, err
 	}
 	if m.running() {
@@ -147,26 +147,28 @@ func hungUp(err error) bool {
 }
 
 // awaitEnd gives the host a while to notice that a QEMU which does not answer has ended.
-func (h *Hypervisor) awaitEnd(ctx context.Context, m *machine, limit time.Duration) error {
+func (h *Hypervisor) awaitEnd(
+	ctx context.Context, unit *driverpb.Unit, limit time.Duration,
+) (*driverpb.Unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	again := time.NewTicker(appearEvery)
 	defer again.Stop()
 	for {
-		unit, err := h.inspect(ctx, m.unit.GetName())
+		now, err := h.inspect(ctx, unit.GetName())
 		if err == nil {
-			m.unit = unit
+			unit = now
 		}
 		if err != nil && ctx.Err() == nil {
-			return err
+			return nil, err
 		}
-		if !m.running() {
-			return nil
+		if !unit.GetRunning() {
+			return unit, nil
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return nil
+			return unit, nil
 		}
 	}
 }
@@ -174,21 +176,24 @@ func (h *Hypervisor) awaitEnd(ctx context.Context, m *machine, limit time.Durati
 // forChange finds a machine for a call that changes it.
 func (h *Hypervisor) forChange(ctx context.Context, id string) (*machine, error) {
 	dir := h.directoryOf(id)
-	m, err := h.find(ctx, id, dir.control(), dir.status())
-	if errors.Is(err, errUnreachable) {
-		return nil, sdk.Transient("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", id))
-	}
-	return m, err
+	return answering(h.find(ctx, id, dir.control(), dir.status()))
 }
 
 // forQuestion finds a machine for a call that only asks, past long changes that go on.
 func (h *Hypervisor) forQuestion(ctx context.Context, id string) (*machine, error) {
 	dir := h.directoryOf(id)
-	m, err := h.find(ctx, id, dir.status(), dir.control())
+	return answering(h.find(ctx, id, dir.status(), dir.control()))
+}
+
+func answering(m *machine, err error) (*machine, error) {
 	if errors.Is(err, errUnreachable) {
-		return nil, sdk.Transient("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", id))
+		return nil, unreachable(m.id)
 	}
 	return m, err
+}
+
+func unreachable(id string) error {
+	return sdk.Transient("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", id))
 }
 
 // connect opens the first monitor that answers, and makes sure that it is the machine's.
@@ -235,7 +240,7 @@ func runState(ctx context.Context, monitor *qmp.Client) (string, error) {
 func execute(ctx context.Context, monitor *qmp.Client, name string, arguments, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
-	return monitor.Execute(ctx, name, arguments, result)
+	return endedFault(name, monitor.Execute(ctx, name, arguments, result))
 }
 
 // waitFor waits until QEMU's run state is accepted, or fails with ctx or the end of the connection. It listens to
@@ -254,7 +259,7 @@ func waitFor(ctx context.Context, monitor *qmp.Client, accepted func(status stri
 		case <-events.Events():
 		case <-again.C:
 		case <-monitor.Done():
-			return "", qmp.ErrClosed
+			return "", endedFault("waiting for the guest", qmp.ErrClosed)
 		case <-ctx.Done():
 			return status, fmt.Errorf("waiting for the machine: %w", ctx.Err())
 		}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/accelerator"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/commandline"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor/qmp"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
@@ -93,9 +93,9 @@ func layOut(dir directory, binary string, kind commandline.Accelerator) (*comman
 
 // watchProbe lets the probe's guest run and judges by how it ends.
 func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket string) (verdict, error) {
-	monitor, err := h.appearProbe(ctx, unit, socket)
+	monitor, err := h.appear(ctx, unit.GetName(), probeName, socket)
 	if errors.Is(err, errEnded) {
-		return verdict{Why: "QEMU does not start with it: " + lastWords(unit.GetLogPath())}, nil
+		return h.ended(ctx, unit, err, "QEMU does not start with it: "+lastWords(unit.GetLogPath()))
 	}
 	if err != nil {
 		return verdict{}, err
@@ -103,7 +103,7 @@ func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket
 	defer func() { _ = monitor.Close() }()
 	found := verdict{Version: monitor.Version()}
 	begun := time.Now()
-	if err := execute(ctx, monitor, "cont", nil, nil); err != nil {
+	if err := execute(ctx, monitor, "cont", nil, nil); err != nil && !hungUp(err) {
 		return verdict{}, fmt.Errorf("starting the probe's guest: %w", err)
 	}
 	patience, cancel := context.WithTimeout(ctx, accelerator.Patience)
@@ -117,7 +117,7 @@ func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket
 		found.Why = fmt.Sprintf("it executes guests too slowly: not %d million instructions in %s",
 			accelerator.Instructions/1_000_000, accelerator.Patience)
 	case err != nil:
-		found.Why = "QEMU ended while it executed a guest"
+		return h.ended(ctx, unit, err, "QEMU ended while it executed a guest")
 	case status != accelerator.Success:
 		found.Why = fmt.Sprintf("it can't execute what every operating system does (QEMU reports %q)", status)
 	default:
@@ -126,12 +126,20 @@ func (h *Hypervisor) watchProbe(ctx context.Context, unit *driverpb.Unit, socket
 	return found, nil
 }
 
-// appearProbe waits for a probe's monitor.
-func (h *Hypervisor) appearProbe(ctx context.Context, unit *driverpb.Unit, socket string) (*qmp.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, appearLimit)
-	defer cancel()
-	return h.await(ctx, unit.GetName(), func() (*qmp.Client, error) { return connect(ctx, probeName, socket) })
+// ended judges a probe whose QEMU ended. One that was killed, as for want of memory, says nothing of the accelerator.
+func (h *Hypervisor) ended(ctx context.Context, unit *driverpb.Unit, err error, why string) (verdict, error) {
+	unit, failed := h.awaitEnd(ctx, unit, hungUpLimit)
+	if failed != nil {
+		return verdict{}, errors.Join(err, failed)
+	}
+	if unit.GetExitCode() == killedCode {
+		return verdict{}, errors.Join(sdk.Transient("qemu-ended", "the QEMU that was tried out was killed"), err)
+	}
+	return verdict{Why: why}, nil
 }
+
+// killedCode is the exit code of a process that was killed.
+const killedCode = 128 + int32(syscall.SIGKILL)
 
 // probeName is what a probe's QEMU calls itself.
 const probeName = "probe"

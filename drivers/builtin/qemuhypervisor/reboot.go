@@ -2,7 +2,6 @@ package qemuhypervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -112,20 +111,9 @@ func (h *Hypervisor) reboot(ctx context.Context, m *machine, request *driverpb.S
 
 // halt gets the guest to where it runs no more: by the power button, or in the midst of what it does.
 func (h *Hypervisor) halt(ctx context.Context, m *machine, request *driverpb.StopMachineRequest) error {
-	grace := time.Duration(request.GetGraceMs()) * time.Millisecond
-	if grace > 0 && m.alive() {
-		sdk.Progress(ctx, 10, "waiting for the guest to shut down")
-		err := pressAndWait(ctx, m, grace)
-		if err == nil {
-			return nil
-		}
-		late := ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
-		if late && !request.GetForce() {
-			return sdk.Conflict("guest-ignores-power-button",
-				fmt.Sprintf("the guest did not shut down within %s", grace), "reboot it by force")
-		}
-		if !late {
-			return fmt.Errorf("shutting down: %w", err)
+	if request.GetGraceMs() > 0 {
+		if err := h.powerOff(ctx, m, request); err != nil {
+			return err
 		}
 	}
 	if err := execute(ctx, m.monitor, "stop", nil, nil); err != nil {

@@ -49,10 +49,10 @@ func (h *Hypervisor) StartMachine(
 // reach opens the monitor of a QEMU that may have been launched a moment ago.
 func (h *Hypervisor) reach(ctx context.Context, m *machine) error {
 	var err error
-	m.monitor, err = h.appear(ctx, m.id, m.dir.control(), m.dir.status())
+	m.monitor, err = h.appear(ctx, unitName(m.id), m.id, m.dir.control(), m.dir.status())
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return sdk.Transient("monitor-unreachable", fmt.Sprintf("the QEMU of %s runs but does not answer", m.id))
+		return unreachable(m.id)
 	case err != nil:
 		return err
 	}
@@ -134,7 +134,7 @@ func (h *Hypervisor) startFresh(
 		return nil, h.launchFailed(ctx, m, err)
 	}
 	sdk.Progress(ctx, 60, "waiting for QEMU")
-	if m.monitor, err = h.appear(ctx, m.id, m.dir.control(), m.dir.status()); err != nil {
+	if m.monitor, err = h.appear(ctx, unitName(m.id), m.id, m.dir.control(), m.dir.status()); err != nil {
 		return nil, h.launchFailed(ctx, m, err)
 	}
 	if err := h.release(ctx, m); err != nil {

@@ -10,9 +10,6 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-// pressEvery is how often the power button is pressed until the guest reacts: one that is still starting misses it.
-const pressEvery = 10 * time.Second
-
 // StopMachine implements driverpb.HypervisorServer.
 func (h *Hypervisor) StopMachine(
 	ctx context.Context, request *driverpb.StopMachineRequest,
@@ -28,11 +25,8 @@ func (h *Hypervisor) StopMachine(
 		return nil, err
 	}
 	defer m.close()
-	grace := time.Duration(request.GetGraceMs()) * time.Millisecond
-	if m.monitor != nil && m.alive() {
-		if err := h.powerOff(ctx, m, grace, request.GetForce()); err != nil {
-			return nil, err
-		}
+	if err := h.powerOff(ctx, m, request); err != nil {
+		return nil, err
 	}
 	if m.notes != nil && m.running() {
 		m.notes.Stopping = true
@@ -66,23 +60,57 @@ func (h *Hypervisor) forStop(ctx context.Context, id string, force bool) (*machi
 		"stop it by force")
 }
 
-// powerOff lets the guest leave. It returns when the guest is off, or may be cut off.
-func (h *Hypervisor) powerOff(ctx context.Context, m *machine, grace time.Duration, force bool) error {
-	if grace == 0 && force {
+// powerOff lets the guest leave. It returns nil when the guest is off, may be cut off, or its QEMU has ended; else the
+// guest is as it was before, as far as it has not noticed anything.
+func (h *Hypervisor) powerOff(ctx context.Context, m *machine, request *driverpb.StopMachineRequest) error {
+	grace := time.Duration(request.GetGraceMs()) * time.Millisecond
+	if !m.alive() || grace == 0 && request.GetForce() {
 		return nil
 	}
 	sdk.Progress(ctx, 10, "waiting for the guest to power off")
-	err := pressAndWait(ctx, m, grace)
-	switch {
-	case err == nil || ctx.Err() == nil && force:
-		return nil
-	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-		return sdk.Conflict("guest-ignores-power-button",
-			fmt.Sprintf("the guest did not power off within %s", grace), "stop it by force")
-	case ctx.Err() == nil && m.gone(): // it ended in another way, which is as good
+	b := &button{monitor: m.monitor}
+	err := pressAndWait(ctx, m, b, grace)
+	if err == nil || ctx.Err() == nil && (request.GetForce() || m.gone()) {
 		return nil
 	}
-	return fmt.Errorf("powering off: %w", err)
+	failed := h.takeBack(ctx, m, b)
+	if failed == nil && isOff(m.status) || ctx.Err() == nil && m.gone() { // in the last moment
+		return nil
+	}
+	return errors.Join(stillOn(ctx, b, grace, err), failed)
+}
+
+// stillOn says why a guest is not off, which was waited for until err.
+func stillOn(ctx context.Context, b *button, grace time.Duration, err error) error {
+	switch {
+	case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("powering off: %w", err)
+	case b.heard:
+		return sdk.Conflict("guest-slow-to-power-off",
+			fmt.Sprintf("the guest was asked to power off and knows it, but did not within %s; it may still do so later", grace),
+			"wait for it, or try again by force")
+	}
+	return sdk.Conflict("guest-ignores-power-button",
+		fmt.Sprintf("the guest took no notice of the power button for %s; it is no longer asked to power off", grace),
+		"try again when it has started, or by force")
+}
+
+// takeBack takes back the power button that the guest has not noticed yet, so that it does not power off when nobody
+// expects it any more; one that was paused is paused again. The guest is held meanwhile, so that it can't notice in
+// between, and whoever comes after us lets it go on. It works on when the caller does not wait any more.
+func (h *Hypervisor) takeBack(ctx context.Context, m *machine, b *button) error {
+	if m.notes == nil {
+		b.heard = true // for all we know
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyLimit)
+	defer cancel()
+	err := h.hold(ctx, m, tidyLimit)
+	if err == nil {
+		err = errors.Join(b.release(ctx), h.thaw(ctx, m))
+	}
+	b.heard = b.heard || err != nil
+	return err
 }
 
 // gone tells whether QEMU hung up.
@@ -96,7 +124,7 @@ func (m *machine) gone() bool {
 }
 
 // pressAndWait presses the power button until the guest is off. A guest that is paused is let go on, so that it can.
-func pressAndWait(ctx context.Context, m *machine, grace time.Duration) error {
+func pressAndWait(ctx context.Context, m *machine, b *button, grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	for {
@@ -105,8 +133,8 @@ func pressAndWait(ctx context.Context, m *machine, grace time.Duration) error {
 				return fmt.Errorf("resuming: %w", err)
 			}
 		}
-		if err := execute(ctx, m.monitor, "system_powerdown", nil, nil); err != nil {
-			return fmt.Errorf("pressing the power button: %w", err)
+		if err := b.press(ctx); err != nil {
+			return err
 		}
 		again, stop := context.WithTimeout(ctx, pressEvery)
 		status, err := waitFor(again, m.monitor, isOff)

@@ -22,6 +22,8 @@ type wire struct {
 
 	mutex sync.Mutex
 	next  *cut
+	// before is told of each command before QEMU is.
+	before func(command string)
 }
 
 // cut is what happens at the nth command that changes or asks something of the machine.
@@ -30,7 +32,7 @@ type cut struct {
 	left int
 	// lost is told when it happens.
 	lost func()
-	// found is set once the driver has found the machine, which nothing happens before.
+	// found is set once the driver has found the machine; commands before that do not count.
 	found bool
 	// at is the command it happened at, empty while it did not.
 	at string
@@ -55,10 +57,10 @@ func newWire(t *testing.T, own string) *wire {
 	if err := os.Rename(filepath.Join(own, "control"), w.socket); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(own, "status"), filepath.Join(own, "status.qemu")); err != nil {
+	err := os.Rename(filepath.Join(own, "status"), filepath.Join(own, "status.qemu"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a probe has none, and one that starts not yet
 		t.Fatal(err)
 	}
-	var err error
 	if w.listener, err = net.Listen("unix", filepath.Join(own, "control")); err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +87,34 @@ func (w *wire) serve() {
 	}
 }
 
-// arm makes the nth command from now on be lost.
+// arm makes the nth command from now on be lost, not counting those that find the machine.
 func (w *wire) arm(n int, how way, lost func()) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	w.next = &cut{how: how, left: n, lost: lost}
+}
+
+// armAll counts all commands.
+func (w *wire) armAll(n int, how way, lost func()) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.next = &cut{how: how, left: n, lost: lost, found: true}
+}
+
+// tell makes the wire tell of each command before QEMU hears of it.
+func (w *wire) tell(before func(command string)) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.before = before
+}
+
+func (w *wire) told(command string) {
+	w.mutex.Lock()
+	before := w.before
+	w.mutex.Unlock()
+	if before != nil {
+		before(command)
+	}
 }
 
 // disarm says at which command the wire was cut.
@@ -101,7 +126,7 @@ func (w *wire) disarm() string {
 	return at
 }
 
-// meet tells how a command fares. Those that find the machine are not counted.
+// meet tells how a command fares.
 func (w *wire) meet(command string) (how way, lost func()) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -143,6 +168,7 @@ func (w *wire) relay(driver, monitor *net.UnixConn) {
 			w.t.Errorf("the driver sent %q: %v", line, err)
 			return
 		}
+		w.told(command.Execute)
 		how, lost := w.meet(command.Execute)
 		answered := make(chan struct{})
 		if how == unsent {

@@ -193,7 +193,7 @@ func (h *hypervisor) press(ctx context.Context, key simworld.Key, r *driverpb.St
 	if r.GetForce() {
 		return nil
 	}
-	return sdk.Conflict("guest-still-running", "the guest did not react to the power button", "stop it by force")
+	return sdk.Conflict("guest-ignores-power-button", "the guest did not react to the power button", "stop it by force")
 }
 
 // StopMachine implements driverpb.HypervisorServer.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -89,8 +90,12 @@ func shapeOf(spec *driverpb.NetworkSpec) string {
 		spec.GetDhcp(), spec.GetDns())
 }
 
-// factUpstreams is where a network's name servers are noted.
-const factUpstreams = "dnsServers"
+const (
+	// factUpstreams is where a network's name servers are noted.
+	factUpstreams = "dnsServers"
+	// factSecondary is where it is noted that a nic is offered no router.
+	factSecondary = "secondary"
+)
 
 // hashName makes a kernel name of at most 15 characters from an id.
 func hashName(prefix, id string) string {
@@ -203,6 +208,9 @@ func (n *networks) AttachNic(ctx context.Context, r *driverpb.NicCallRequest) (*
 			o.Detail.Address != want.Detail.Address:
 			return nil, sdk.Conflict("nic-exists", "the nic exists with another machine, MAC or address",
 				"detach it, or ask for it as it is")
+		case o.Detail.Facts[factSecondary] != want.Detail.Facts[factSecondary]:
+			o.Detail.Facts = want.Detail.Facts
+			return answer(tx.Change("reroute", &o), func() *driverpb.NicReply { return nicReply(o) })
 		}
 		return nicReply(o), nil
 	})
@@ -230,7 +238,9 @@ func plannedNic(key simworld.Key, r *driverpb.NicCallRequest) (simworld.Object, 
 		Key: key, State: simworld.Present,
 		Detail: &simworld.Detail{
 			Of: machine, Mac: mac.String(), Address: address,
-			Facts: map[string]string{"hostname": r.GetNic().GetHostname()},
+			Facts: map[string]string{
+				"hostname": r.GetNic().GetHostname(), factSecondary: strconv.FormatBool(r.GetNic().GetSecondary()),
+			},
 		},
 	}, nil
 }

@@ -300,7 +300,7 @@ func TestTimePassesForMachines(t *testing.T) {
 		}
 		start := time.Now()
 		_, err = b.driver.Hypervisor.StopMachine(t.Context(), stop)
-		if sdk.FaultOf(err).GetCode() != "guest-still-running" || time.Since(start) != 4*time.Second {
+		if sdk.FaultOf(err).GetCode() != "guest-ignores-power-button" || time.Since(start) != 4*time.Second {
 			t.Errorf("a stubborn guest: %v after %s", err, time.Since(start))
 		}
 		stop.Force = true

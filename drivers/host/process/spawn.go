@@ -35,10 +35,7 @@ type Start struct {
 }
 
 // Refused is the stage's reason not to become the program.
-type Refused struct {
-	Reason string
-	Report sandbox.Report
-}
+type Refused struct{ Reason string }
 
 // Error implements error.
 func (r *Refused) Error() string { return r.Reason }
@@ -207,7 +204,7 @@ func readOutcome(statuses *json.Decoder) (sandbox.Report, error) {
 		case err != nil:
 			return report, fmt.Errorf("reading the stage's status: %w", err)
 		case status.Error != "":
-			return report, &Refused{Reason: status.Error, Report: report}
+			return report, &Refused{Reason: status.Error}
 		case status.Report != nil:
 			report, reported = *status.Report, true
 		}

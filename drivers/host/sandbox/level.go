@@ -36,7 +36,6 @@ const (
 	MechanismNetwork      = "namespace-net"
 	MechanismMemory       = "cgroup-memory"
 	MechanismProcesses    = "cgroup-pids"
-	MechanismKill         = "cgroup-kill"
 )
 
 var levels = []Level{LevelNone, LevelBasic, LevelGood, LevelStrong}

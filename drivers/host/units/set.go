@@ -54,7 +54,6 @@ type Set struct {
 	config Config
 	mutex  sync.Mutex
 	units  map[string]*unit
-	closed bool
 }
 
 // Open finds the units of earlier servers again.
@@ -95,7 +94,6 @@ func (s *Set) For(driver string, policy Policy) *Launcher {
 // Close stops following units. They run on.
 func (s *Set) Close() {
 	s.mutex.Lock()
-	s.closed = true
 	all := make([]*unit, 0, len(s.units))
 	for _, u := range s.units {
 		all = append(all, u)

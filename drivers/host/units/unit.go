@@ -59,7 +59,6 @@ type unit struct {
 	record   unitRecord
 	process  *process.Process // nil when it does not run
 	keeper   *logs.Keeper
-	group    *cgroup.Group
 	watching sync.WaitGroup
 	left     chan struct{} // closed to make watch leave the process alone
 }
@@ -164,7 +163,7 @@ func (u *unit) follow(p *process.Process, keeper *logs.Keeper, group *cgroup.Gro
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	left := make(chan struct{})
-	u.process, u.keeper, u.group, u.left = p, keeper, group, left
+	u.process, u.keeper, u.left = p, keeper, left
 	u.watching.Go(func() { // ends with the process or with leave
 		select {
 		case <-p.Done():

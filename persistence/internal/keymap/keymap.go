@@ -25,9 +25,6 @@ type node[V any] struct {
 // of no size may be equal.
 type owner struct{ _ byte }
 
-// Len returns the number of keys.
-func (m Map[V]) Len() int { return m.size }
-
 // Get returns the value of key.
 func (m Map[V]) Get(key []byte) (value V, ok bool) {
 	for n := m.root; n != nil; {

@@ -79,9 +79,6 @@ func (s *Reader) Next() (key, value []byte, err error) {
 	return s.key, s.value, nil
 }
 
-// Count returns how many keys were read.
-func (s *Reader) Count() uint64 { return s.count }
-
 // end reads what follows the last key.
 func (s *Reader) end() error {
 	count, err := binary.ReadUvarint(s)

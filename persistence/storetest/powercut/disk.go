@@ -96,7 +96,8 @@ func (d *Disk) start() error {
 		return err
 	}
 	d.server = exec.Command(exe)
-	d.server.Env = append(os.Environ(), serverEnv+"="+strings.Join([]string{d.image(), d.at(), d.Dir, d.flush.String()}, "\n"))
+	args := []string{d.image(), d.at(), d.Dir, d.flush.String()}
+	d.server.Env = append(os.Environ(), serverEnv+"="+strings.Join(args, "\n"))
 	d.server.Stderr = os.Stderr
 	out, err := d.server.StdoutPipe()
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 // long a flush takes.
 const serverEnv = "POWERCUT_SERVER"
 
-// Main is for TestMain, or the beginning of main: it serves a disk if this process was started for that, and answers whether it was.
+// Main is for TestMain, or the beginning of main: it serves a disk if this process was started for that, and answers
+// whether it was.
 func Main() bool {
 	args := strings.Split(os.Getenv(serverEnv), "\n")
 	if len(args) != 4 {

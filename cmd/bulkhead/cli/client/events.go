@@ -26,7 +26,8 @@ type Event struct {
 	Resource    Object    `json:"resource,omitempty"`
 }
 
-// ErrGone says that events after the position asked for are no longer kept.
+// ErrGone says that events after the position asked for are no longer kept, or that
+// it was never reached: the zone's *Problem, if there is one, says which.
 var ErrGone = errors.New("events after this position are no longer kept")
 
 var errSilent = errors.New("the event stream ends before it says anything")
@@ -90,7 +91,7 @@ func (s *subscription) once(ctx context.Context) (heard bool, err error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusGone {
-		return false, ErrGone
+		return false, fmt.Errorf("%w: %w", ErrGone, problemOf(response))
 	}
 	if response.StatusCode != http.StatusOK {
 		return false, problemOf(response)

@@ -2,11 +2,16 @@ package dnsmasq
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
 )
+
+// secondaryTag marks hosts that are offered no router.
+const secondaryTag = "secondary"
 
 // Settings is what a network wants served.
 type Settings struct {
@@ -39,6 +44,7 @@ func (s Settings) dhcp(leases string) string {
 		"dhcp-hostsdir=" + leases,
 		fmt.Sprintf("dhcp-option=option:mtu,%d", s.MTU),
 		optional("dhcp-option=option:router", s.router()),
+		optional("dhcp-option=tag:"+secondaryTag+",option:router", nil),
 		optional("dhcp-option=option:dns-server", s.nameServers()),
 	}
 	if s.Domain != "" {
@@ -95,8 +101,7 @@ func optional(option string, values []netip.Addr) string {
 }
 
 func netmask(prefix netip.Prefix) string {
-	bits := ^uint32(0) << (32 - prefix.Bits())
-	return netip.AddrFrom4([4]byte{byte(bits >> 24), byte(bits >> 16), byte(bits >> 8), byte(bits)}).String()
+	return net.IP(net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())).String()
 }
 
 func text(lines []string) string {
@@ -110,10 +115,23 @@ type Host struct {
 	MAC      string
 	Address  netip.Addr
 	Hostname string
+	// Secondary hosts have their way out elsewhere.
+	Secondary bool
 }
 
+// keywords are the names that dnsmasq would take for the length of a lease, or for the order to give none.
+var keywords = regexp.MustCompile(`^(ignore|infinite|[0-9]+[smhdwSMHDW]?)$`)
+
 func (h Host) lease() string {
-	return fmt.Sprintf("%s,%s,%s\n", h.MAC, h.Address, h.Hostname)
+	words := []string{h.MAC}
+	if h.Secondary {
+		words = append(words, "set:"+secondaryTag)
+	}
+	words = append(words, h.Address.String())
+	if !keywords.MatchString(h.Hostname) { // such a guest finds its name elsewhere
+		words = append(words, h.Hostname)
+	}
+	return strings.Join(words, ",") + "\n"
 }
 
 func (h Host) names(domain string) string {

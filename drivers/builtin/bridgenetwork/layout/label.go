@@ -9,11 +9,14 @@ import (
 )
 
 // A label is written on an interface as its alias, so that the kernel itself remembers whose it is and a driver that
-// lost everything else can still tell. Linux keeps at most 255 bytes of it; the longest label has 238.
+// lost everything else can still tell. Linux keeps at most 255 bytes of it; the longest label has 248.
 const (
 	nicMark     = "bulkhead nic"
 	networkMark = "bulkhead network"
 	machineMark = "bulkhead machine"
+
+	// secondaryMark ends the label of a secondary nic.
+	secondaryMark = "secondary"
 )
 
 var (
@@ -27,23 +30,31 @@ type Nic struct {
 	MAC         net.HardwareAddr
 	Address     netip.Addr
 	Hostname    string
+	// Secondary nics are not their machine's way out.
+	Secondary bool
 }
 
-// Equal tells whether both are the same nic in the same shape.
-func (n Nic) Equal(other Nic) bool {
+// SameShape tells whether both are the same nic in the same shape. Which nic is a machine's way out may change.
+func (n Nic) SameShape(other Nic) bool {
+	n.Secondary = other.Secondary
 	return n.Label() == other.Label()
 }
 
 // Label renders the nic for its port's alias.
 func (n Nic) Label() string {
-	return strings.Join([]string{nicMark, n.ID, n.Machine, n.MAC.String(), n.Address.String(), n.Hostname}, " ")
+	label := strings.Join([]string{nicMark, n.ID, n.Machine, n.MAC.String(), n.Address.String(), n.Hostname}, " ")
+	if n.Secondary {
+		label += " " + secondaryMark
+	}
+	return label
 }
 
 // ParseNic reads a port's label. It accepts nothing that Label does not write.
 func ParseNic(label string) (Nic, error) {
 	rest, ours := strings.CutPrefix(label, nicMark+" ")
 	fields := strings.Split(rest, " ")
-	if !ours || len(fields) != 5 {
+	secondary := len(fields) == 6 && fields[5] == secondaryMark
+	if !ours || len(fields) != 5 && !secondary {
 		return Nic{}, fmt.Errorf("reading label %q: not the label of a nic", label)
 	}
 	mac, err := net.ParseMAC(fields[2])
@@ -54,7 +65,9 @@ func ParseNic(label string) (Nic, error) {
 	if err != nil {
 		return Nic{}, fmt.Errorf("reading label %q: %w", label, err)
 	}
-	nic := Nic{ID: fields[0], Machine: fields[1], MAC: mac, Address: address, Hostname: fields[4]}
+	nic := Nic{
+		ID: fields[0], Machine: fields[1], MAC: mac, Address: address, Hostname: fields[4], Secondary: secondary,
+	}
 	if !idPattern.MatchString(nic.ID) || !idPattern.MatchString(nic.Machine) || !ValidHostname(nic.Hostname) ||
 		nic.Label() != label {
 		return Nic{}, fmt.Errorf("reading label %q: not as it is written", label)

@@ -47,19 +47,28 @@ func TestNamesNeverChange(t *testing.T) {
 
 func TestLabelsSayWhatWasWritten(t *testing.T) {
 	id := rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`)
-	hostname := rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`)
+	hostname := rapid.OneOf(rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`), rapid.Just("secondary"))
 	rapid.Check(t, func(t *rapid.T) {
 		nic := layout.Nic{
 			ID: id.Draw(t, "id"), Machine: id.Draw(t, "machine"), Hostname: hostname.Draw(t, "hostname"),
-			MAC:     net.HardwareAddr(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(t, "mac")),
-			Address: netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address"))),
+			MAC:       net.HardwareAddr(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(t, "mac")),
+			Address:   netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address"))),
+			Secondary: rapid.Bool().Draw(t, "secondary"),
 		}
 		if len(nic.Label()) > 255 {
 			t.Errorf("%q is longer than Linux keeps", nic.Label())
 		}
 		read, err := layout.ParseNic(nic.Label())
-		if err != nil || !read.Equal(nic) {
+		if err != nil || read.Label() != nic.Label() || read.Secondary != nic.Secondary {
 			t.Errorf("%q was read as %v, %v", nic.Label(), read, err)
+		}
+		read.Secondary = !read.Secondary
+		if read.Label() == nic.Label() || !read.SameShape(nic) {
+			t.Errorf("%q and %q", read.Label(), nic.Label())
+		}
+		read.Machine += "x"
+		if read.SameShape(nic) {
+			t.Errorf("%q and %q are the same", read.Label(), nic.Label())
 		}
 		network := id.Draw(t, "network")
 		if got, ok := layout.ParseNetwork(layout.NetworkLabel(network)); !ok || got != network {
@@ -105,6 +114,7 @@ func TestTransitsAreEachOfferedOnce(t *testing.T) {
 
 func FuzzParseNic(f *testing.F) {
 	f.Add("bulkhead nic nic-a mac-a 52:54:00:00:00:01 10.20.0.5 web")
+	f.Add("bulkhead nic nic-a mac-a 52:54:00:00:00:01 10.20.0.5 web secondary")
 	f.Add("bulkhead nic a b c d e")
 	f.Fuzz(func(t *testing.T, label string) {
 		nic, err := layout.ParseNic(label)

@@ -31,8 +31,10 @@ const (
 
 // Rule is one rule of a network, checked and complete.
 type Rule struct {
-	Kind  Kind
-	Allow bool
+	ID       string
+	Priority uint32
+	Kind     Kind
+	Allow    bool
 	// Protocol is ICMP, TCP, UDP or 0 for any.
 	Protocol uint8
 	// PortFrom and PortTo are the guest's side (Ingress) or the far side (Egress); 0 = all.
@@ -51,7 +53,7 @@ type Edge struct {
 	// Outer is the address towards the host; invalid when the network is isolated.
 	Outer     netip.Addr
 	DHCP, DNS bool
-	// Rules in the order in which they are asked; the first that fits decides.
+	// Rules in the order of Compare; the first that fits decides.
 	Rules []Rule
 }
 

@@ -42,6 +42,7 @@ func prefixes() *rapid.Generator[netip.Prefix] {
 func rules() *rapid.Generator[ruleset.Rule] {
 	return rapid.Custom(func(t *rapid.T) ruleset.Rule {
 		rule := ruleset.Rule{
+			ID: rapid.StringN(1, 8, 8).Draw(t, "id"), Priority: rapid.Uint32Range(0, 2).Draw(t, "priority"),
 			Kind:    rapid.SampledFrom([]ruleset.Kind{ruleset.Ingress, ruleset.Egress, ruleset.Forward}).Draw(t, "kind"),
 			Allow:   rapid.Bool().Draw(t, "allow"),
 			Remotes: rapid.SliceOfN(prefixes(), 0, 8).Draw(t, "remotes"),
@@ -75,6 +76,26 @@ func TestWhateverTheRulesNFTTakesThem(t *testing.T) {
 		again := accepted(t, ruleset.Edge{CIDR: edge.CIDR, Gateway: edge.Gateway}.Text(), edge.Text())
 		if withoutHandles(once) != withoutHandles(again) {
 			t.Errorf("it depends on what was there before:\n%s\n%s", once, again)
+		}
+	})
+}
+
+func TestRulesOfOnePriorityHaveOneOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := rapid.SliceOfNDistinct(rules(), 0, 6, func(r ruleset.Rule) string { return r.ID }).Draw(t, "rules")
+		sorted := slices.SortedFunc(slices.Values(all), ruleset.Compare)
+		shuffled := slices.SortedFunc(slices.Values(rapid.Permutation(all).Draw(t, "shuffled")), ruleset.Compare)
+		for i, rule := range sorted {
+			if rule.ID != shuffled[i].ID {
+				t.Fatalf("%v or %v, by the order in which they came", sorted, shuffled)
+			}
+			for _, later := range sorted[i+1:] {
+				tie := rule.Priority == later.Priority
+				if rule.Priority > later.Priority || tie && rule.Allow && !later.Allow ||
+					tie && rule.Kind == ruleset.Forward && later.Kind != ruleset.Forward {
+					t.Errorf("%+v is asked before %+v", rule, later)
+				}
+			}
 		}
 	})
 }

@@ -54,18 +54,12 @@ type Request struct {
 	Progress func(done, total int64)
 }
 
-// Result says how a download went.
-type Result struct {
-	Bytes int64
-	// Resumed is true when it began with content of an earlier call.
-	Resumed bool
-}
-
-// Fetch fetches a file. After a fault of class TRANSIENT, or the end of ctx, a further call takes up where it ended.
-func Fetch(ctx context.Context, request Request) (Result, error) {
+// Fetch fetches a file. After a fault of class TRANSIENT, or the end of ctx, a further call takes up where it ended:
+// resumed tells that it began with content of an earlier call.
+func Fetch(ctx context.Context, request Request) (resumed bool, err error) {
 	target, err := parseURL(request.URL)
 	if err != nil {
-		return Result{}, err
+		return false, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -73,25 +67,25 @@ func Fetch(ctx context.Context, request Request) (Result, error) {
 	defer transport.CloseIdleConnections()
 	response, err := request.ask(ctx, transport, target)
 	if err != nil {
-		return Result{}, err
+		return false, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	begin, total, err := request.read(response, target.Hostname())
 	if err != nil {
-		return Result{}, err
+		return false, err
 	}
 	body := &watched{body: response.Body}
 	stop := body.watch(request.Limits, cancel)
 	defer stop()
 	end, err := request.save(ctx, body, begin, total)
 	if err != nil {
-		return Result{}, bodyFault(ctx, target.Hostname(), err)
+		return false, bodyFault(ctx, target.Hostname(), err)
 	}
 	if total > 0 && end != total {
-		return Result{}, sdk.Transient("download-incomplete", fmt.Sprintf("%s sent %d of %d bytes", target.Hostname(), end,
-			total))
+		return false, sdk.Transient("download-incomplete",
+			fmt.Sprintf("%s sent %d of %d bytes", target.Hostname(), end, total))
 	}
-	return Result{Bytes: end, Resumed: begin > 0}, nil
+	return begin > 0, nil
 }
 
 // ask asks for the file, or the rest of it if the server vouches that it is still the same.

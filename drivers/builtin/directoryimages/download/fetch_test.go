@@ -68,7 +68,7 @@ func fetch(t testing.TB, url string) *fetching {
 	return f
 }
 
-func (f *fetching) run(t testing.TB) (download.Result, error) {
+func (f *fetching) run(t testing.TB) (resumed bool, err error) {
 	t.Helper()
 	return download.Fetch(t.Context(), f.Request)
 }
@@ -127,9 +127,9 @@ func TestFetch(t *testing.T) {
 			}
 			last = done
 		}
-		result, err := f.run(t)
-		if err != nil || result.Bytes != int64(size) || result.Resumed {
-			t.Errorf("%s: %+v, %v", name, result, err)
+		resumed, err := f.run(t)
+		if err != nil || resumed {
+			t.Errorf("%s: resumed %t, %v", name, resumed, err)
 		}
 		f.got(t, all)
 		if size > 10*mebibyte && last == 0 {
@@ -192,9 +192,9 @@ func TestBrokenDownloadIsTakenUp(t *testing.T) {
 		_, err := f.run(t)
 		expect(t, err, transient, "download-broken")
 	}
-	result, err := f.run(t)
-	if err != nil || !result.Resumed || result.Bytes != int64(len(all)) {
-		t.Errorf("taking it up: %+v, %v", result, err)
+	resumed, err := f.run(t)
+	if err != nil || !resumed {
+		t.Errorf("taking it up: resumed %t, %v", resumed, err)
 	}
 	f.got(t, all)
 	if len(f.begun) != 1 || len(requests) != 4 || requests[0] != " " || !strings.HasSuffix(requests[3], `- "one"`) {
@@ -232,9 +232,9 @@ func TestChangedFileBeginsAnew(t *testing.T) {
 			}))
 			_, err := f.run(t)
 			expect(t, err, transient, "download-broken")
-			result, err := f.run(t)
-			if err != nil || result.Resumed {
-				t.Errorf("the second time: %+v, %v", result, err)
+			resumed, err := f.run(t)
+			if err != nil || resumed {
+				t.Errorf("the second time: resumed %t, %v", resumed, err)
 			}
 			f.got(t, newer)
 		})
