@@ -28,18 +28,24 @@ func (s *server) driver(product string) map[string]any {
 	return found
 }
 
-// process returns the pid of a product's process; 0 if none runs.
-func (s *server) process(product string) int {
+// instance returns what is known of a product's process that runs; nil if none does.
+func (s *server) instance(product string) map[string]any {
 	s.t.Helper()
 	status, _ := s.driver(product)["status"].(map[string]any)
 	instances, _ := status["instances"].([]any)
 	for _, one := range instances {
-		instance, _ := one.(map[string]any)
-		if pid, ok := instance["pid"].(float64); ok && instance["state"] == "running" {
-			return int(pid)
+		if instance, _ := one.(map[string]any); instance["state"] == "running" {
+			return instance
 		}
 	}
-	return 0
+	return nil
+}
+
+// process returns the pid of a product's process; 0 if none runs.
+func (s *server) process(product string) int {
+	s.t.Helper()
+	pid, _ := s.instance(product)["pid"].(float64)
+	return int(pid)
 }
 
 // until waits for a condition.
@@ -98,7 +104,11 @@ func TestADriverIsDisabledAndEnabledAtOnce(t *testing.T) {
 	if status, op := s.change(simulator, enabled(true)); status != http.StatusAccepted {
 		t.Fatalf("enabling: %d %v", status, op)
 	}
-	s.until("a process runs", func() bool { return s.process(simulator) != 0 })
+	s.until("the driver says that it is ready", func() bool { return s.instance(simulator)["health"] == "ready" })
+	since, err := time.Parse(time.RFC3339Nano, fmt.Sprint(s.instance(simulator)["startedAt"]))
+	if err != nil || time.Since(since) > time.Minute || since.After(time.Now()) {
+		t.Errorf("it was started at %v (%v)", since, err)
+	}
 	s.create("pools", pool)
 }
 
