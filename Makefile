@@ -23,6 +23,7 @@ SEED ?= 1
 DURATION ?= 60s
 TIMES ?= 20
 KILLS ?= 10
+BENCHFLAGS ?=
 
 # Tests of real drivers need root: where we are not, each test program runs under sudo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo -exec "'sudo --preserve-env=HOME,PATH,CI,GOCACHE,GOMODCACHE'")
@@ -97,8 +98,8 @@ chaos-real: guest ## The same with real disks and guests, as root: make chaos-re
 	$(GO) run ./bench/chaos -real -seed=$(SEED) -kills=$(KILLS) -workers=3 -image=$(abspath $(GUEST))
 
 .PHONY: bench
-bench: ## Measure, one JSON object per line
-	$(GO) run ./bench/run
+bench: ## Measure, one JSON object per line: make bench BENCHFLAGS=-only=operations
+	$(GO) run ./bench/run $(BENCHFLAGS)
 
 .PHONY: guest
 guest: ## Build a small bootable guest disk: make guest GUEST=dist/guest.raw

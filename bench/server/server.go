@@ -27,8 +27,6 @@ type Server struct {
 	// Dir is its data directory, Listen the address of its API.
 	Dir, Listen string
 
-	log *os.File
-
 	mu      sync.Mutex
 	process *exec.Cmd
 	ended   chan struct{}
@@ -45,12 +43,10 @@ func New(dir string) (*Server, error) {
 	if err := free.Close(); err != nil {
 		return nil, fmt.Errorf("finding a free port: %w", err)
 	}
-	log, err := os.OpenFile(filepath.Join(dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the server's log: %w", err)
-	}
-	return &Server{Dir: dir, Listen: listen, log: log}, nil
+	return &Server{Dir: dir, Listen: listen}, nil
 }
+
+func (s *Server) logPath() string { return filepath.Join(s.Dir, "server.log") }
 
 // Start starts the process; it does not wait until it serves.
 func (s *Server) Start() error {
@@ -59,7 +55,12 @@ func (s *Server) Start() error {
 		return fmt.Errorf("finding this program: %w", err)
 	}
 	cmd := exec.Command(executable, asServer, s.Dir, s.Listen) //nolint:noctx // it lives until Kill
-	cmd.Stdout, cmd.Stderr = s.log, s.log
+	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the server's log: %w", err)
+	}
+	defer log.Close() //nolint:errcheck // the process has it
+	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the server: %w", err)
@@ -127,7 +128,7 @@ func (s *Server) Client(ctx context.Context) (*client.Client, error) {
 		case <-time.After(readyPoll):
 		}
 	}
-	return nil, fmt.Errorf("the server does not answer; see %s", s.log.Name())
+	return nil, fmt.Errorf("the server does not answer; see %s", s.logPath())
 }
 
 // Stop kills the server and its driver processes, which would outlive it.
@@ -139,7 +140,7 @@ func (s *Server) Stop(ctx context.Context, c *client.Client) error {
 	if err := s.Kill(); err != nil {
 		return err
 	}
-	errs := []error{s.log.Close()}
+	var errs []error
 	for _, pid := range DriverPIDs(answer, "") {
 		if err := KillDriver(pid); err != nil && !errors.Is(err, syscall.ESRCH) {
 			errs = append(errs, fmt.Errorf("killing driver process %d: %w", pid, err))
