@@ -59,7 +59,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the server's log: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // the process has it
+	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
