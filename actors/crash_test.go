@@ -163,3 +163,29 @@ func TestAResourceThatCrashesWithoutAnOperationIsSuspended(t *testing.T) {
 		}
 	})
 }
+
+// What is abandoned half-way holds nothing any more.
+func TestWhatIsAbandonedLetsGo(t *testing.T) {
+	inCrashingZone(t, func(t *testing.T, z *crashing, volume resources.Ref) {
+		inject(t, z.Zone, "call=GrowVolume action=error class=transient code=busy")
+		op := z.Submit(resources.Submission{
+			Action: "grow", Target: volume, Arguments: resources.Arguments{SizeBytes: 2 * gib},
+		})
+		synctest.Wait() // it holds the volume, and waits for its next attempt
+		z.broken.Store(true)
+		if now := z.Wait(op.ID); now.Phase != resources.PhaseNeedsOperator {
+			t.Fatalf("it is %s", now.Phase)
+		}
+		z.decide(t, op, resources.ResolutionAbandon)
+		z.Wait(op.ID)
+		z.broken.Store(false)
+		snapshot := z.Create(&resources.Snapshot{
+			Meta: resources.Meta{Kind: resources.KindSnapshot},
+			Spec: resources.SnapshotSpec{VolumeID: resources.VolumeID(volume.ID)},
+		})
+		if snapshot.Phase != resources.PhaseSucceeded {
+			t.Errorf("the volume is still held: %v", snapshot.Error)
+		}
+		z.CheckState()
+	})
+}

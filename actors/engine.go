@@ -46,15 +46,23 @@ func (e *Engine) newID(kind resources.Kind) string {
 
 // cancelled reports whether an operation was asked to stop.
 func (e *Engine) cancelled(id string) bool {
-	asked := false
+	return e.is(id, func(op *resources.Operation) bool { return op.Cancel })
+}
+
+// decided reports whether an operator decided about an operation.
+func (e *Engine) decided(id string) bool {
+	return e.is(id, func(op *resources.Operation) bool { return op.Resolution != "" })
+}
+
+// is reports whether something is true of an operation as far as this node knows.
+func (e *Engine) is(id string, what func(op *resources.Operation) bool) bool {
+	found := false
 	err := e.state.View(func(v *persistence.View) error {
 		op, err := v.Operation(resources.OperationID(id))
-		if err == nil {
-			asked = op.Cancel
-		}
+		found = err == nil && what(op)
 		return err
 	})
-	return err == nil && asked
+	return err == nil && found
 }
 
 // forStep is the engine as the steps of one operation see it.
@@ -119,16 +127,23 @@ func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Op
 		return nil, err
 	}
 	ended, err := e.await(ctx, resources.OperationID(child.ID), (*resources.Operation).Ended)
-	if err == nil || ctx.Err() == nil || e.stopping() || !e.cancelled(e.unit.op.ID) {
+	if err == nil || ctx.Err() == nil || e.stopping() {
 		return ended, err
 	}
-	// The operation was asked to stop: so is what it waits for, and that it ended
-	// must be known before anything is undone.
-	_, err = e.log.Propose(e.base, &persistence.Resolve{
+	unwinding, abandoned := e.unit.op.Phase == resources.PhaseUnwinding, e.decided(e.unit.op.ID)
+	if !abandoned && (unwinding || !e.cancelled(e.unit.op.ID)) {
+		return ended, err
+	}
+	// The operation was asked to stop: so is what it waits for. That it ended must
+	// be known before anything is undone.
+	_, failed := e.log.Propose(e.base, &persistence.Resolve{
 		Operation: child.ID, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: ask.Principal},
 	})
-	if err != nil && resources.ClassOf(err) != resources.ClassConflict {
-		return nil, err
+	if failed != nil && resources.ClassOf(failed) != resources.ClassConflict {
+		return nil, failed
+	}
+	if abandoned { // nothing is
+		return ended, err
 	}
 	return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
 }

@@ -110,3 +110,22 @@ func TestAMachineIsDeletedWithoutItsLostDisk(t *testing.T) {
 		z.CheckState()
 	})
 }
+
+// What a driver finds in the way is no reason to keep what is to be forgotten; that
+// somebody in the zone uses it is.
+func TestOnlyUseKeepsFromForgetting(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		pool := aPool(z)
+		volume := z.Ask(volumeIn(pool)).Target
+		ref := resources.Ref{Kind: resources.KindPool, ID: string(pool)}
+		inject(t, z, "call=ClosePool action=error class=conflict code=not-empty message=left")
+		forget := resources.Submission{Action: "delete", Target: ref, Arguments: resources.Arguments{Forget: true}}
+		if _, err := z.Engine().Submit(t.Context(), forget); resources.AsError(err).Code != "in-use" {
+			t.Errorf("forgetting a pool with a volume: %v", err)
+		}
+		z.Do(volume, "delete", resources.Arguments{})
+		if op := z.Ask(forget); op.Phase != resources.PhaseSucceeded || z.Known(ref) {
+			t.Errorf("forgetting a pool that is not empty: %s %v", op.Phase, op.Error)
+		}
+	})
+}

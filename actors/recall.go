@@ -27,23 +27,29 @@ type recaller struct {
 	progress func(percent int, message string)
 }
 
-// called is a request about a resource.
-type called interface{ GetCall() *driverpb.Call }
-
 // Invoke implements grpc.ClientConnInterface.
 func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	about, ok := args.(called)
+	about, ok := args.(sdk.Request)
 	if !ok {
 		return r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	}
-	token := about.GetCall().GetToken()
+	// What is asked for is put together anew for each attempt, and what the state says of other resources may have
+	// changed: the driver must not take it for what the step asked for before.
+	content, err := sdk.Content(about)
+	if err != nil {
+		return fmt.Errorf("calling %s: %w", method, err)
+	}
+	step := about.GetCall().GetToken()
+	token := step + "#" + content
+	about.GetCall().Token = token
+	defer func() { about.GetCall().Token = step }()
 	watched, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		r.watch(watched, token)
 	}()
-	err := r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+	err = r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	stop()
 	<-done
 	if err == nil || resources.ClassOf(operations.FromFault(err)) != resources.ClassUnknown {

@@ -113,7 +113,7 @@ func (r *resource) Receive(c actor.Context) {
 	case *woke:
 		r.woke(c, m.serial)
 	case *interrupt:
-		r.interrupt(c)
+		r.interrupt(c, m.operation)
 	case *reconsider:
 		r.reconsidered = true
 		mailbox.Of(c).Open(mailbox.Paused)
@@ -211,8 +211,11 @@ func (r *resource) woke(c actor.Context, serial int) {
 	r.again(c)
 }
 
-// interrupt stops the running step, or the wait for the next attempt.
-func (r *resource) interrupt(c actor.Context) {
+// interrupt stops the running step of an operation, or the wait for the next attempt.
+func (r *resource) interrupt(c actor.Context, operation string) {
+	if !r.system.runner.heads(r.fence.Shard, r.ref, operation) {
+		return // it has ended, and what runs now was not meant
+	}
 	if r.cancel != nil {
 		r.cancel()
 		return

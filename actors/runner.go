@@ -97,6 +97,17 @@ func (r *runner) goOn(ctx context.Context, u *unit) next {
 	return next{held: true}
 }
 
+// heads reports whether an operation is the one that is carried out on a resource now.
+func (r *runner) heads(shard persistence.Shard, ref resources.Ref, operation string) bool {
+	first := false
+	err := r.state.View(func(v *persistence.View) error {
+		op, _, err := v.Head(shard, ref)
+		first = err == nil && op != nil && op.ID == operation
+		return err
+	})
+	return first || err != nil
+}
+
 func (r *runner) load(u *unit) (found bool, err error) {
 	u.journal, u.record = nil, nil
 	err = r.state.View(func(v *persistence.View) error {
@@ -196,6 +207,7 @@ func (r *runner) resolved(ctx context.Context, u *unit) next {
 	c := change{took: true}
 	if u.op.Phase == resources.PhaseFailed {
 		c.phase, c.reason = r.undonePhase(u), u.op.Message
+		c.out = operations.LetGo(u.op.Target, u.resource)
 	}
 	return r.write(ctx, u, c).orRetry()
 }
@@ -382,7 +394,7 @@ func (r *runner) stumble(ctx context.Context, u *unit, i int, why *resources.Err
 	case journal.Retry:
 		journal.Stumble(u.op, i, why)
 		w := r.write(ctx, u, change{})
-		if w.ok {
+		if w.ok && !r.engine.decided(u.op.ID) {
 			w.after = journal.Delay(u.op.Steps[i].Attempts, r.engine.share())
 		}
 		return w.orRetry()

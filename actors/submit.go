@@ -329,7 +329,9 @@ func (e *Engine) await(
 func (e *Engine) Resolve(
 	ctx context.Context, id resources.OperationID, r resources.Resolution, o resources.Origin,
 ) (*resources.Operation, error) {
-	result, err := e.log.Propose(ctx, &persistence.Resolve{Operation: string(id), Resolution: r, Origin: o})
+	result, err := e.log.Propose(ctx, &persistence.Resolve{
+		Operation: string(id), Resolution: r, Origin: o, Unwinding: true,
+	})
 	return result.Operation, err
 }
 

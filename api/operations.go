@@ -57,7 +57,8 @@ func (a *API) operations() {
 		{resources.ResolutionUnwind, "Unwind an operation", "Has what an operation that needs an operator did undone."},
 		{
 			resources.ResolutionAbandon, "Abandon an operation",
-			"Gives up an operation that needs an operator, with nothing more done or undone: the last way out.",
+			"Gives up an operation that needs an operator or is being undone, with nothing more done or undone: " +
+				"the last way out.",
 		},
 	} {
 		register(a, route{

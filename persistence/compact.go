@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -67,16 +66,14 @@ func (c *Compact) audit(t *tx, limit int) (int, error) {
 	if c.AuditBefore.IsZero() {
 		return 0, nil
 	}
-	var failed error
-	n, err := c.sweep(t, []byte(familyAudit), limit, func(k, value []byte) bool {
+	return c.sweep(t, []byte(familyAudit), limit, func(k, value []byte) bool {
 		var line resources.Audit
-		if failed = t.codec.unmarshal("an audit line", value, &line); failed != nil || !line.At.Before(c.AuditBefore) {
-			return false
+		if err := t.codec.unmarshal("an audit line", value, &line); err != nil || !line.At.Before(c.AuditBefore) {
+			return false // one that can't be read stays
 		}
 		t.pending.remove(k)
 		return true
 	})
-	return n, errors.Join(failed, err)
 }
 
 // compactBytes bounds what one command writes: each operation that goes is told of by an event that holds it.

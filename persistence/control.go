@@ -13,6 +13,8 @@ type Resolve struct {
 	Operation  string               `json:"o"`
 	Resolution resources.Resolution `json:"r"`
 	Origin     resources.Origin     `json:"w"`
+	// Unwinding lets an operation be abandoned that is being undone: entries of before this could be are not read so.
+	Unwinding bool `json:"u,omitempty"`
 }
 
 func (*Resolve) commandName() string { return "resolve" }
@@ -78,7 +80,7 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 // has failed for good, since what it waits for may be lost.
 func (c *Resolve) open(op *resources.Operation) bool {
 	return c.Resolution == resources.ResolutionCancel || op.Phase == resources.PhaseNeedsOperator ||
-		c.Resolution == resources.ResolutionAbandon && op.Phase == resources.PhaseUnwinding
+		c.Unwinding && c.Resolution == resources.ResolutionAbandon && op.Phase == resources.PhaseUnwinding
 }
 
 // Suspend holds back work on a resource, or lets it go on.

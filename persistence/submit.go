@@ -277,6 +277,9 @@ func (s *Submit) unused(t *tx, op *resources.Operation) error {
 	return InUse(op.Target, dependents)
 }
 
+// CodeInUse is of the error that InUse makes.
+const CodeInUse = "in-use"
+
 // InUse says that others stand on a resource.
 func InUse(ref resources.Ref, dependents []resources.Ref) *resources.Error {
 	const shown = 3
@@ -289,7 +292,7 @@ func InUse(ref resources.Ref, dependents []resources.Ref) *resources.Error {
 		names += " and others"
 	}
 	return &resources.Error{
-		Class: resources.ClassConflict, Code: "in-use",
+		Class: resources.ClassConflict, Code: CodeInUse,
 		Message: fmt.Sprintf("%s %s is in use by %s", ref.Kind, ref.ID, names),
 		Remedy:  "delete or change those first", Resource: &dependents[0],
 	}

@@ -246,7 +246,7 @@ func (z *Zone) Resolve(id string, resolution resources.Resolution) {
 
 func (z *Zone) decide(id string, resolution resources.Resolution) error {
 	_, err := z.Propose(context.Background(), &persistence.Resolve{
-		Operation: id, Resolution: resolution, Origin: resources.Origin{Principal: "test"},
+		Operation: id, Resolution: resolution, Origin: resources.Origin{Principal: "test"}, Unwinding: true,
 	})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -20,7 +21,7 @@ func forgettable(s Step, lose func(c *Context)) func(*resources.Operation, resou
 	forgetting.Timeout = forgetTimeout
 	forgetting.Do = func(ctx context.Context, c *Context) error {
 		err := s.Do(ctx, c)
-		if err == nil || resources.ClassOf(err) == resources.ClassConflict || errors.Is(ctx.Err(), context.Canceled) {
+		if err == nil || resources.AsError(err).Code == persistence.CodeInUse || errors.Is(ctx.Err(), context.Canceled) {
 			return err
 		}
 		lose(c)

@@ -9,7 +9,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// machineNicOperations are those that change which nics a machine has.
+// machineNicOperations are those that change which nics a machine has. Step
+// "reroute" of detach-nic is there for its undo alone: undone after the nic is back
+// in its place, it tells the way out again.
 func machineNicOperations() []Definition {
 	return []Definition{
 		defineMachine("attach-nic", fixed(
@@ -20,9 +22,10 @@ func machineNicOperations() []Definition {
 			Step{Name: "check", Do: checkOwnNic, Local: true},
 			Step{Name: "unplug", Do: loosenNic, Undo: fastenNic},
 			Step{Name: "rules", Do: deleteNotedForwards, Undo: restoreForwards},
+			Step{Name: "reroute", Do: nothing, Undo: routeNics},
 			Step{Name: "leave", Do: leaveNic, Undo: rejoinNic},
-			Step{Name: "nic", Do: deleteNic},
 			Step{Name: "route", Do: routeNics},
+			Step{Name: "nic", Do: deleteNic},
 		)),
 	}
 }
@@ -145,7 +148,11 @@ func deleteNics(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range m.Status.NicIDs {
+	nics, err := c.nicsOf(m)
+	if err != nil {
+		return err
+	}
+	for _, id := range nics {
 		if err := c.askDelete(ctx, string(id), resources.Ref{Kind: resources.KindNic, ID: string(id)}); err != nil {
 			return err
 		}
@@ -153,12 +160,30 @@ func deleteNics(ctx context.Context, c *Context) error {
 	return nil
 }
 
+// nicsOf lists all nics that say they are the machine's: also one that the machine
+// does not list, since an attachment of it was abandoned.
+func (c *Context) nicsOf(m *resources.Machine) (nics []resources.NicID, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
+		return v.Each(resources.KindNic, map[string]string{"machine": m.ID}, func(r resources.Resource) bool {
+			nics = append(nics, resources.NicID(r.Metadata().ID))
+			return true
+		})
+	})
+	return nics, err
+}
+
 func deleteNic(ctx context.Context, c *Context) error {
-	return c.askDelete(ctx, "", resources.Ref{Kind: resources.KindNic, ID: string(c.Operation.Arguments.NicID)})
+	ref := resources.Ref{Kind: resources.KindNic, ID: string(c.Operation.Arguments.NicID)}
+	if err := c.askDelete(ctx, "", ref); err != nil {
+		return err
+	}
+	Change(c, func(m *resources.Machine) { m.Status.Detaching = nil })
+	return nil
 }
 
 // loosenNic takes the nic from the running guest, and then notes what it is to the
-// machine: what comes to lead to it from here on keeps it from being deleted.
+// machine: a forward that is not in force yet, or comes to lead to it from here on,
+// keeps it from being deleted.
 func loosenNic(ctx context.Context, c *Context) error {
 	if err := unplugNic(ctx, c); err != nil {
 		return err
@@ -172,6 +197,7 @@ func loosenNic(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
+	forwards = slices.DeleteFunc(forwards, func(r resources.Rule) bool { return !r.Status.InForce })
 	noted := &resources.DetachingNic{Place: max(0, slices.Index(m.Status.NicIDs, id)), Forwards: forwards}
 	Change(c, func(m *resources.Machine) { m.Status.Detaching = noted })
 	return nil
@@ -188,7 +214,11 @@ func deleteForwards(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	forwards, err := c.forwardsTo(m.Status.NicIDs)
+	nics, err := c.nicsOf(m)
+	if err != nil {
+		return err
+	}
+	forwards, err := c.forwardsTo(nics)
 	if err != nil {
 		return err
 	}
@@ -239,10 +269,8 @@ func restoreForwards(ctx context.Context, c *Context) error {
 	if err != nil || m.Status.Detaching == nil {
 		return err
 	}
-	for _, noted := range m.Status.Detaching.Forwards {
-		if !noted.Status.InForce { // it led nowhere
-			continue
-		}
+	for i := range m.Status.Detaching.Forwards {
+		noted := &m.Status.Detaching.Forwards[i]
 		_, err := Find[*resources.Nic](c, resources.KindNic, string(noted.Spec.NicID))
 		if resources.ClassOf(err) == resources.ClassNotFound {
 			continue
@@ -250,32 +278,50 @@ func restoreForwards(ctx context.Context, c *Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = Find[*resources.Rule](c, resources.KindRule, noted.ID)
-		if resources.ClassOf(err) != resources.ClassNotFound {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		meta := resources.Meta{Kind: resources.KindRule, ID: noted.ID, Name: noted.Name, Labels: noted.Labels}
-		again := &resources.Rule{Meta: meta, Spec: noted.Spec}
-		if _, err := c.ask(ctx, noted.ID, Ask{Action: "create", Resource: again}); err != nil {
+		if err := c.restoreForward(ctx, noted); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// routeNics has the machine's way out told that it is: the nic that was may have
-// gone.
+// restoreForward makes a forward again that is gone or could not be made again
+// before, and waits for what is under way on it.
+func (c *Context) restoreForward(ctx context.Context, noted *resources.Rule) error {
+	now, err := Find[*resources.Rule](c, resources.KindRule, noted.ID)
+	switch {
+	case resources.ClassOf(err) == resources.ClassNotFound:
+	case err != nil:
+		return err
+	case now.Phase == resources.PhaseDeleting:
+		return &resources.Error{
+			Class: resources.ClassUnavailable, Code: "not-yet", Message: "rule " + noted.ID + " is being deleted",
+		}
+	case now.Phase == resources.PhaseFailed:
+		if err := c.askDelete(ctx, "drop/"+noted.ID, noted.Ref()); err != nil {
+			return err
+		}
+	case now.Phase != resources.PhasePending && now.Phase != resources.PhaseCreating:
+		return nil
+	}
+	meta := resources.Meta{Kind: resources.KindRule, ID: noted.ID, Name: noted.Name, Labels: noted.Labels}
+	_, err = c.ask(ctx, noted.ID, Ask{Action: "create", Resource: &resources.Rule{Meta: meta, Spec: noted.Spec}})
+	return err
+}
+
+// routeNics tells the machine's nics which of them is its way out now.
 func routeNics(ctx context.Context, c *Context) error {
-	Change(c, func(m *resources.Machine) { m.Status.Detaching = nil })
-	first, err := c.wayOut(resources.MachineID(c.Operation.Target.ID))
-	if err != nil || first == nil {
+	m, err := Target[*resources.Machine](c)
+	if err != nil {
 		return err
 	}
-	_, err = c.ask(ctx, "", Ask{Action: "attach", Target: first.Ref()})
-	return err
+	for _, id := range m.Status.NicIDs {
+		ref := resources.Ref{Kind: resources.KindNic, ID: string(id)}
+		if _, err := c.ask(ctx, ref.ID, Ask{Action: "attach", Target: ref}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkOwnNic refuses a nic that is not the machine's.

@@ -57,9 +57,17 @@ func holdVolume(_ context.Context, c *Context) error {
 }
 
 func letVolumeGo(_ context.Context, c *Context) error {
-	c.Outcome.Unclaim = append(c.Outcome.Unclaim,
-		persistence.Claim{Scope: scopeVolumeHold, Value: volumeOf(c.Resource), Owner: c.Operation.Target})
+	c.Outcome.Unclaim = append(c.Outcome.Unclaim, LetGo(c.Operation.Target, c.Resource).Unclaim...)
 	return nil
+}
+
+// LetGo lets go of what an operation on a resource may hold that ends without
+// letting go of it itself.
+func LetGo(ref resources.Ref, r resources.Resource) Outcome {
+	if r == nil || ref.Kind != resources.KindVolume && ref.Kind != resources.KindSnapshot {
+		return Outcome{}
+	}
+	return Outcome{Unclaim: []persistence.Claim{{Scope: scopeVolumeHold, Value: volumeOf(r), Owner: ref}}}
 }
 
 func volumeOf(r resources.Resource) string {

@@ -435,8 +435,10 @@ func (x *Ref) GetId() string {
 // Call travels in every request about a resource.
 type Call struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identifies the step ("operation/step"). Asked twice with one token a
-	// driver does the thing once and answers twice.
+	// Identifies the step and what it asks for ("operation/step#content"). Asked
+	// twice with one token a driver does the thing once and answers twice. A step
+	// that is tried again may ask for something else, if what it depends on has
+	// changed meanwhile: then with another token, and repeat.
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// An earlier call with this token may have taken effect: look at the world
 	// before acting, then complete what is missing.

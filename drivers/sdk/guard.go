@@ -40,7 +40,7 @@ func (g *guard) unary(
 	if err := checkToken(ctx, g.token); err != nil {
 		return nil, err
 	}
-	about, ok := request.(about)
+	about, ok := request.(Request)
 	if !ok {
 		secrets := map[string]string(nil)
 		if holder, ok := request.(interface{ GetSecrets() map[string]string }); ok {
@@ -72,7 +72,7 @@ func (g *guard) stream(
 }
 
 // admit checks names and fence of a call about a resource.
-func (g *guard) admit(method string, request about) error {
+func (g *guard) admit(method string, request Request) error {
 	if err := g.driver.checkRequest(method, request); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (g *guard) admit(method string, request about) error {
 }
 
 // once executes a mutating call, or joins the execution with the same token, or answers from memory.
-func (g *guard) once(ctx context.Context, request about, method string, handler grpc.UnaryHandler) (any, error) {
+func (g *guard) once(ctx context.Context, request Request, method string, handler grpc.UnaryHandler) (any, error) {
 	shape, err := fingerprint(request)
 	if err != nil {
 		return nil, Internal("fingerprint", err)
@@ -120,7 +120,7 @@ func (g *guard) once(ctx context.Context, request about, method string, handler 
 }
 
 // execute waits for the resource's turn and calls the driver.
-func (g *guard) execute(ctx context.Context, work *work, request about, handler grpc.UnaryHandler) (any, error) {
+func (g *guard) execute(ctx context.Context, work *work, request Request, handler grpc.UnaryHandler) (any, error) {
 	call := request.GetCall()
 	g.memory.progress(work, 0, "waiting for another call on this resource")
 	leave, err := g.turns.Take(ctx, work.key.resource)

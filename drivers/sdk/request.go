@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path"
 	"regexp"
@@ -24,8 +25,8 @@ var (
 // IsID tells whether s has the syntax of ids: a driver that makes names of them knows its own again by that.
 func IsID(s string) bool { return idSyntax.MatchString(s) }
 
-// about is any request about a resource.
-type about interface {
+// Request is any request Request a resource.
+type Request interface {
 	proto.Message
 	GetCall() *driverpb.Call
 }
@@ -38,7 +39,7 @@ func isRead(method string) bool {
 }
 
 // checkRequest refuses a request whose names could not be trusted in file names, or whose handle can't be read.
-func (d *Driver) checkRequest(method string, request about) error {
+func (d *Driver) checkRequest(method string, request Request) error {
 	if err := checkRefs(request.ProtoReflect(), ""); err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func checkRef(ref *driverpb.Ref, pointer string) error {
 
 // fingerprint identifies what a request asks for. What may differ between two askings of the same thing (repeat,
 // epoch, handles, properties, secrets) is left out.
-func fingerprint(request about) ([sha256.Size]byte, error) {
+func fingerprint(request Request) ([sha256.Size]byte, error) {
 	bare := proto.Clone(request)
 	strip(bare.ProtoReflect())
 	wire, err := proto.MarshalOptions{Deterministic: true}.Marshal(bare)
@@ -113,6 +114,13 @@ func fingerprint(request about) ([sha256.Size]byte, error) {
 		return [sha256.Size]byte{}, fmt.Errorf("encoding request: %w", err)
 	}
 	return sha256.Sum256(wire), nil
+}
+
+// Content is a short text that tells what a request asks for, for the end of a token: asked for something else, even if
+// by the same step, it is another request.
+func Content(request Request) (string, error) {
+	sum, err := fingerprint(request)
+	return hex.EncodeToString(sum[:6]), err
 }
 
 func strip(message protoreflect.Message) {
