@@ -108,7 +108,7 @@ func (w *worker) acts() []act {
 	volume := func() map[string]any { return map[string]any{"volumeId": w.stock.pick(w.random, "volume")} }
 	return []act{
 		w.createVolume, w.createVolume, w.createVolume, w.createMachine, w.createMachine, w.createSnapshot, w.createRule,
-		w.changeRule,
+		w.changeRule, w.changeNetwork, w.renameMachine,
 		w.remove("volume", "volumes"), w.remove("volume", "volumes"), w.remove("machine", "machines"),
 		w.remove("snapshot", "snapshots"), w.remove("snapshot", "snapshots"), w.remove("rule", "rules"),
 		on("volume", "volumes", "grow", size),
@@ -164,6 +164,19 @@ func (w *worker) changeRule(ctx context.Context) {
 	if id := w.stock.pick(w.random, "rule"); id != "" {
 		port := 1 + w.random.IntN(60000)
 		w.ask(ctx, http.MethodPatch, "/v1/rules/"+id, map[string]any{"spec": map[string]any{"ports": fmt.Sprint(port)}})
+	}
+}
+
+func (w *worker) changeNetwork(ctx context.Context) {
+	if id := w.stock.pick(w.random, "network"); id != "" {
+		server := fmt.Sprintf("192.0.2.%d", 1+w.random.IntN(200))
+		w.ask(ctx, http.MethodPatch, "/v1/networks/"+id, map[string]any{"spec": map[string]any{"dnsServers": []any{server}}})
+	}
+}
+
+func (w *worker) renameMachine(ctx context.Context) {
+	if id := w.stock.pick(w.random, "machine"); id != "" {
+		w.ask(ctx, http.MethodPatch, "/v1/machines/"+id, map[string]any{"name": "m-" + client.NewKey()[:12]})
 	}
 }
 
