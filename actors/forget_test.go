@@ -129,3 +129,45 @@ func TestOnlyUseKeepsFromForgetting(t *testing.T) {
 		}
 	})
 }
+
+// A machine lives on without a volume whose storage is lost.
+func TestALostVolumeIsTakenFromItsMachine(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		machine, _ := aMachineWithNic(z)
+		volume := z.Ask(volumeIn(theMachine(z, machine).Spec.Root.PoolID)).Target
+		which := resources.Arguments{VolumeID: resources.VolumeID(volume.ID)}
+		if op := z.Do(machine, "attach-volume", which); op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("attaching: %v", op.Error)
+		}
+		lose(t, z)
+		which.Forget = true
+		if op := z.Do(machine, "detach-volume", which); op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("taking it from the machine: %s %v", op.Phase, op.Error)
+		}
+		if op := z.Do(volume, "delete", resources.Arguments{Forget: true}); op.Phase != resources.PhaseSucceeded {
+			t.Errorf("forgetting it: %s %v", op.Phase, op.Error)
+		}
+		if m := theMachine(z, machine); m.Phase != resources.PhaseRunning || len(m.Spec.Volumes) != 0 {
+			t.Errorf("the machine is %s with %v", m.Phase, m.Spec.Volumes)
+		}
+		z.CheckState()
+	})
+}
+
+// What has the name is what failed in the attempt before: that must not be said.
+func TestASnapshotThatFailsSaysWhy(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		machine, _ := aMachineWithNic(z)
+		pool := actorstest.Get[*resources.Pool](z, resources.KindPool, string(theMachine(z, machine).Spec.Root.PoolID))
+		rest := volumeIn(resources.PoolID(pool.ID))
+		rest.Resource.(*resources.Volume).Spec.SizeBytes = pool.Status.TotalBytes - 3<<29
+		if filled := z.Ask(rest); filled.Phase != resources.PhaseSucceeded {
+			t.Fatalf("filling the pool: %v", filled.Error)
+		}
+		op := z.Do(machine, "snapshot", resources.Arguments{Name: "before"})
+		if op.Phase != resources.PhaseFailed || op.Error == nil || op.Error.Class != resources.ClassExhausted {
+			t.Errorf("it ended as %s: %v", op.Phase, op.Error)
+		}
+		z.CheckTruth()
+	})
+}

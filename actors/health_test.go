@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
@@ -236,6 +237,39 @@ func TestADriverStartedAnewAdoptsAllItServes(t *testing.T) {
 		})
 		if told[actors.CareDegraded] != 1 || told[actors.CareFailed] != 0 {
 			t.Errorf("was told %v", told)
+		}
+	})
+}
+
+// What the driver can't be given the way to any more is not well, whoever notices
+// that: nobody is to put anything there.
+func TestWhatCantBeReachedIsDegraded(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		pool := z.Must(&resources.Pool{
+			Meta: resources.Meta{Kind: resources.KindPool, Name: "pool"},
+			Spec: resources.PoolSpec{Driver: "bulkhead/sim", Properties: map[string]any{"path": "/lost"}},
+		})
+		volume := z.Ask(volumeIn(resources.PoolID(pool))).Target.ID
+		z.Refuse = func(properties map[string]any) error {
+			if properties["path"] == "/lost" {
+				return &resources.Error{
+					Class: resources.ClassNotFound, Code: "path-missing", Message: "/lost is not there",
+				}
+			}
+			return nil
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		for kind, id := range map[resources.Kind]string{resources.KindPool: pool, resources.KindVolume: volume} {
+			if m := get(z, kind, id); m.Phase != resources.PhaseDegraded || m.Reason != "/lost is not there" {
+				t.Errorf("%s is %s: %q", kind, m.Phase, m.Reason)
+			}
+		}
+		z.Refuse = nil
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if m := get(z, resources.KindPool, pool); m.Phase != resources.PhaseReady || m.Reason != "" {
+			t.Errorf("the pool is back and %s: %q", m.Phase, m.Reason)
 		}
 	})
 }

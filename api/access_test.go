@@ -22,7 +22,7 @@ func allowedFor(op operation) string {
 	case op.method == http.MethodGet:
 		return reader
 	}
-	if strings.HasSuffix(op.path, "/forget") {
+	if strings.HasSuffix(op.path, "/forget") || strings.HasSuffix(op.path, "/forget-volume") {
 		return admin
 	}
 	return operator

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"reflect"
@@ -236,7 +237,8 @@ func addSuspend[R any, P resourceOf[R]](a *API, n noun) {
 
 // action describes one thing that can be done to a resource of a kind.
 type action struct {
-	name    string // as in resources.Action
+	name    string // as in resources.Action, unless asks is set
+	asks    string
 	id      string // of the API's operation
 	summary string
 	about   string
@@ -275,6 +277,6 @@ func addActionWith[B arguments](a *API, n noun, x action) {
 		if err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
 			return nil, err
 		}
-		return a.act(ctx, g, in, x.name, (*b).arguments())
+		return a.act(ctx, g, in, cmp.Or(x.asks, x.name), (*b).arguments())
 	})
 }

@@ -290,6 +290,12 @@ func TestActions(t *testing.T) {
 	if got := all[len(all)-1]; got.Action != "delete" || !got.Arguments.Forget {
 		t.Errorf("forgetting: submitted %s %+v", got.Action, got.Arguments)
 	}
+	s.post(machine+"forget-volume", `{"volumeId":"`+volume+`"}`).want(202)
+	all = s.zone.Submissions()
+	got, want := all[len(all)-1], resources.Arguments{VolumeID: resources.VolumeID(volume), Forget: true}
+	if got.Action != "detach-volume" || !reflect.DeepEqual(got.Arguments, want) {
+		t.Errorf("forgetting a volume: submitted %s %+v", got.Action, got.Arguments)
+	}
 	s.post(machine+"attach-nic", `{"nic":{"networkId":"`+w[resources.KindNetwork]+`"}}`).want(202)
 	s.post(machine+"attach-volume", `{"volumeId":"vol`+tailOfNothing+`"}`).
 		problem(422, "validation-failed").

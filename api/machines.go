@@ -1,6 +1,9 @@
 package api
 
-import "github.com/bulkhead-cloud/bulkhead/resources"
+import (
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
 
 type machineList struct {
 	ListParams
@@ -35,6 +38,13 @@ type machineVolume struct {
 
 func (b machineVolume) arguments() resources.Arguments {
 	return resources.Arguments{VolumeID: b.VolumeID}
+}
+
+// machineVolumeForget is a volume in storage that is lost.
+type machineVolumeForget machineVolume
+
+func (b machineVolumeForget) arguments() resources.Arguments {
+	return resources.Arguments{VolumeID: b.VolumeID, Forget: true}
 }
 
 type machineVolumeGrow struct {
@@ -112,6 +122,12 @@ func (a *API) machineParts(n noun) {
 	addActionWith[machineVolume](a, n, action{
 		name: "detach-volume", id: "detach-volume-from-machine",
 		summary: "Detach a volume from a machine", about: "Takes a volume from the machine, also while it runs.",
+	})
+	addActionWith[machineVolumeForget](a, n, action{
+		name: door.VerbForgetVolume, asks: "detach-volume", id: "forget-volume-of-machine",
+		summary: "Detach a volume from a machine that is lost",
+		about: "Takes a volume from the machine like detach-volume, and asks the driver of its storage once: what that " +
+			"does not manage is left behind. For administrators.",
 	})
 	addActionWith[machineVolumeGrow](a, n, action{
 		name: "grow-volume", id: "grow-machine-volume",

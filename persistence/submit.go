@@ -318,7 +318,7 @@ func (s *Submit) audit(t *tx, op *resources.Operation) error {
 		return nil // the parent's line stands for it
 	}
 	return t.audit(resources.Audit{
-		Principal: op.Principal, Source: s.Source, RequestID: op.RequestID, Action: op.Action, Target: op.Target,
+		Principal: op.Principal, Source: s.Source, RequestID: op.RequestID, Action: op.Asked(), Target: op.Target,
 		Decision: "accepted", Digest: s.Digest,
 	})
 }

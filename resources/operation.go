@@ -59,6 +59,15 @@ type Arguments struct {
 	Upload string `json:"upload,omitempty" doc:"Spooled upload."`
 }
 
+// Asked is the action as it was asked for, for people: an administrator who has
+// something forgotten does not only delete it.
+func (o *Operation) Asked() string {
+	if o.Arguments.Forget {
+		return "forget (" + o.Action + ")"
+	}
+	return o.Action
+}
+
 // Step is one line of an operation's journal.
 type Step struct {
 	Name  string    `json:"name" doc:"Name of the step."`

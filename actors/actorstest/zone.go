@@ -44,6 +44,9 @@ type Zone struct {
 	State actors.State
 	// BeforeStart is called with a system that was made and not started.
 	BeforeStart func(*actors.System)
+	// Refuse, if set, says why no connection to a driver with these properties can be
+	// had; it may change while nobody is at work.
+	Refuse func(properties map[string]any) error
 
 	mu     sync.Mutex
 	index  uint64
@@ -161,7 +164,12 @@ func (z *Zone) Propose(_ context.Context, cmd persistence.Command) (persistence.
 }
 
 // Conn implements actors.Drivers.
-func (z *Zone) Conn(context.Context, string, map[string]any) (grpc.ClientConnInterface, string, error) {
+func (z *Zone) Conn(_ context.Context, _ string, properties map[string]any) (grpc.ClientConnInterface, string, error) {
+	if z.Refuse != nil {
+		if err := z.Refuse(properties); err != nil {
+			return nil, "", err
+		}
+	}
 	return z.driver.conn, sim.Version, nil
 }
 

@@ -180,11 +180,24 @@ func (c *Context) made() ([]resources.Resource, error) {
 
 // unmake deletes what children of this step's doing created.
 func (c *Context) unmake(ctx context.Context) error {
+	return c.unmakeThose(ctx, func(resources.Resource) bool { return true })
+}
+
+// unmakeFailed deletes those whose creation failed, before an attempt to make them
+// again.
+func (c *Context) unmakeFailed(ctx context.Context) error {
+	return c.unmakeThose(ctx, func(r resources.Resource) bool { return r.Metadata().Phase == resources.PhaseFailed })
+}
+
+func (c *Context) unmakeThose(ctx context.Context, which func(r resources.Resource) bool) error {
 	made, err := c.made()
 	if err != nil {
 		return err
 	}
 	for _, r := range made {
+		if !which(r) {
+			continue
+		}
 		ref := r.Metadata().Ref()
 		if err := c.askDelete(ctx, ref.ID, ref); err != nil {
 			return err

@@ -61,6 +61,9 @@ func snapshotVolumeAt(ctx context.Context, c *Context, n int) error {
 	if c.Operation.Arguments.Name != "" {
 		name = fmt.Sprintf("%s-%d", c.Operation.Arguments.Name, n)
 	}
+	if err := c.unmakeFailed(ctx); err != nil { // they have the name
+		return err
+	}
 	_, err = c.ask(ctx, "", Ask{Action: "create", Resource: &resources.Snapshot{
 		Meta: resources.Meta{Kind: resources.KindSnapshot, Name: name, Labels: map[string]string{"machine": m.Name}},
 		Spec: resources.SnapshotSpec{VolumeID: volumes[n], Group: c.Operation.ID},

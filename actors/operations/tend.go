@@ -39,6 +39,10 @@ func MayBeTended(r resources.Resource) bool {
 // nobody knows: then nothing is noted.
 func Tend(ctx context.Context, c *Context, started map[string]bool) (well bool, err error) {
 	d, err := c.server(ctx)
+	if why := FromFault(err); err != nil && unreached(why) == nil {
+		c.noteHealth(health{reason: resources.AsError(why).Message}) // the way to it is gone
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

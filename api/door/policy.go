@@ -89,7 +89,7 @@ func (d *Door) allows(role resources.Role, p Permission) bool {
 	switch {
 	case p.reads():
 		least = n.read
-	case p.Verb == VerbForget: // what is left behind nobody knows of
+	case p.Verb == VerbForget, p.Verb == VerbForgetVolume: // what is left behind nobody knows of
 		least = resources.RoleAdmin
 	}
 	return rank(role) >= rank(least)

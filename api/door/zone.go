@@ -81,8 +81,12 @@ func (d *Door) AuditLog(
 // the action "create", which its creation put off.
 const verbUpload = "upload"
 
-// VerbForget is the permission to delete what can't be removed from where it is.
-const VerbForget = "forget"
+// VerbForget is the permission to delete what can't be removed from where it is,
+// VerbForgetVolume that to detach it.
+const (
+	VerbForget       = "forget"
+	VerbForgetVolume = "forget-volume"
+)
 
 func (g Grant) submits(s resources.Submission) bool {
 	if !g.covers(s.Target.Kind) {
@@ -93,6 +97,8 @@ func (g Grant) submits(s resources.Submission) bool {
 		return s.Action == "create"
 	case VerbForget:
 		return s.Action == "delete" && s.Arguments.Forget
+	case VerbForgetVolume:
+		return s.Action == "detach-volume" && s.Arguments.Forget
 	}
 	return g.permission.Verb == s.Action && !s.Arguments.Forget
 }

@@ -75,10 +75,14 @@ func exactly(n int, what string) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
+		help := "run '" + cmd.CommandPath() + " --help'"
 		if n == 0 {
-			return usage(fmt.Sprintf("'%s' takes no arguments", cmd.CommandPath()), "run '"+cmd.CommandPath()+" --help'")
+			return usage(fmt.Sprintf("'%s' takes no arguments", cmd.CommandPath()), help)
 		}
-		return usage(fmt.Sprintf("'%s' needs %s", cmd.CommandPath(), what), "run '"+cmd.CommandPath()+" --help'")
+		if len(args) > n {
+			return usage(fmt.Sprintf("'%s' takes only %s, not %q", cmd.CommandPath(), what, args[n]), help)
+		}
+		return usage(fmt.Sprintf("'%s' needs %s", cmd.CommandPath(), what), help)
 	}
 }
 

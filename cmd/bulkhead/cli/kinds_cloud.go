@@ -277,6 +277,10 @@ func machineActions() []action {
 		{name: "attach-volume", short: "Give a volume to a machine", fields: []field{volume}, required: []string{"volume"}},
 		{name: "detach-volume", short: "Take a volume from a machine", fields: []field{volume}, required: []string{"volume"}},
 		{
+			name: "forget-volume", short: "Take a volume from a machine whose storage is lost",
+			fields: []field{volume}, required: []string{"volume"},
+		},
+		{
 			name:     "grow-volume",
 			short:    "Make a volume of a machine larger",
 			required: []string{"volume", "size"},

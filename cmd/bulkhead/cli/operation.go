@@ -28,7 +28,7 @@ func (a *app) operationCommands() []*cobra.Command {
 		"cancel":  "Ask an operation to stop; what it did is undone",
 		"retry":   "Let an operation that needs an operator try again",
 		"unwind":  "Have what an operation that needs an operator did undone",
-		"abandon": "Give up an operation that needs an operator, with nothing more done or undone",
+		"abandon": "Give up an operation that needs an operator or is being undone, with nothing more done",
 	} {
 		cmd := a.oneTarget(k, verb, short)
 		cmd.Use = verb + " <id>"

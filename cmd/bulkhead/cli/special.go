@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -35,9 +36,12 @@ func (a *app) completeRule(cmd *cobra.Command, body map[string]any) error {
 	if len(nics) == 0 {
 		return usage("machine "+name+" has no nic", "give it one with 'bulkhead machine attach-nic'")
 	}
-	nic, err := a.find(cmd.Context(), "nic", show(nics[0]))
+	nic, err := a.nicIn(cmd.Context(), nics, text(body, "spec.networkId"))
 	if err != nil {
 		return err
+	}
+	if nic == nil {
+		return usage("machine "+name+" has no nic in that network", "name one of its networks, or leave --network out")
 	}
 	if at(body, "spec.nicId") == nil && text(body, "spec.type") == "port-forward" {
 		put(body, "spec.nicId", text(nic, "id"))
@@ -46,6 +50,18 @@ func (a *app) completeRule(cmd *cobra.Command, body map[string]any) error {
 		put(body, "spec.networkId", text(nic, "spec.networkId"))
 	}
 	return nil
+}
+
+// nicIn finds the first of the nics that is in a network, or the first of all; nil
+// if there is none.
+func (a *app) nicIn(ctx context.Context, nics []any, network string) (client.Object, error) {
+	for _, id := range nics {
+		nic, err := a.find(ctx, "nic", show(id))
+		if err != nil || network == "" || text(nic, "spec.networkId") == network {
+			return nic, err
+		}
+	}
+	return nil, nil //nolint:nilnil // none is
 }
 
 // createToken shows a token's secret, which can be had this once.
