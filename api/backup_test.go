@@ -27,8 +27,8 @@ func (brokenBackups) Backup(_ context.Context, w io.Writer) error {
 	return errors.New("the disk broke")
 }
 
-// download asks a real server for a backup.
-func download(t *testing.T, s *site) (string, error) {
+// ask asks a real server for a backup, and answers when that has begun.
+func ask(t *testing.T, s *site) (*http.Response, error) {
 	t.Helper()
 	server := httptest.NewServer(s.api.Handler())
 	t.Cleanup(server.Close)
@@ -37,7 +37,13 @@ func download(t *testing.T, s *site) (string, error) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+s.token("backup", resources.RoleAdmin, noTime))
-	answer, err := http.DefaultClient.Do(request)
+	return http.DefaultClient.Do(request)
+}
+
+// download reads all of a backup.
+func download(t *testing.T, s *site) (string, error) {
+	t.Helper()
+	answer, err := ask(t, s)
 	if err != nil {
 		return "", err
 	}
@@ -74,14 +80,7 @@ func TestABackupNobodyReadsIsGivenUp(t *testing.T) {
 	s := newSite(t, func(o *api.Options, _ *apitest.Zone) {
 		o.Backups, o.Streams.Stalled = backups, 200*time.Millisecond
 	})
-	server := httptest.NewServer(s.api.Handler())
-	t.Cleanup(server.Close)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/backup", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+s.token("backup", resources.RoleAdmin, noTime))
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := ask(t, s)
 	if err != nil {
 		t.Fatal(err)
 	}

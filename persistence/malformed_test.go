@@ -127,7 +127,7 @@ func TestForgettingLongOperationsTakesSeveralCommands(t *testing.T) {
 }
 
 // TestTooMuchAtOnceIsPutOff: small commands may write much, each a long record again. What one update of the store
-// can't take is written by several, and what one entry can't take is refused for now.
+// can't take is written by several, and what one entry can't take is refused as something to be tried again.
 func TestTooMuchAtOnceIsPutOff(t *testing.T) {
 	const pools, length = 80, 900_000 // 72 MB, and as much again in events
 	z := newZone(t)

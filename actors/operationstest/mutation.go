@@ -19,42 +19,18 @@ type Mutation struct {
 // Mutations lists them.
 func Mutations() []Mutation {
 	return []Mutation{
-		{"undo-of-create-volume-removed", "volume.create", func(t operations.Table) {
-			alter(t, resources.KindVolume, "create", "create", func(s operations.Step) operations.Step {
-				s.Undo = nil
-				return s
-			})
-		}},
-		{"undo-of-place-machine-removed", "machine.create", func(t operations.Table) {
-			alter(t, resources.KindMachine, "create", "place", func(s operations.Step) operations.Step {
-				s.Undo = nil
-				return s
-			})
-		}},
-		{"undo-of-claim-volume-removed", "machine.attach-volume", func(t operations.Table) {
-			alter(t, resources.KindMachine, "attach-volume", "claim", func(s operations.Step) operations.Step {
-				s.Undo = nil
-				return s
-			})
-		}},
-		{"undo-of-change-rule-removed", "rule.update", func(t operations.Table) {
-			alter(t, resources.KindRule, "update", "restore", func(s operations.Step) operations.Step {
-				s.Undo = nil
-				return s
-			})
-		}},
-		{"undo-of-change-network-removed", "network.update", func(t operations.Table) {
-			alter(t, resources.KindNetwork, "update", "change", func(s operations.Step) operations.Step {
-				s.Undo = nil
-				return s
-			})
-		}},
-		{"undo-of-delete-forwards-removed", "machine.detach-nic/with-forward", func(t operations.Table) {
-			alter(t, resources.KindMachine, "detach-nic", "rules", func(s operations.Step) operations.Step {
-				s.Undo = nil
-				return s
-			})
-		}},
+		{"undo-of-create-volume-removed", "volume.create", withoutUndo(resources.KindVolume, "create", "create")},
+		{"undo-of-place-machine-removed", "machine.create", withoutUndo(resources.KindMachine, "create", "place")},
+		{
+			"undo-of-claim-volume-removed", "machine.attach-volume",
+			withoutUndo(resources.KindMachine, "attach-volume", "claim"),
+		},
+		{"undo-of-change-rule-removed", "rule.update", withoutUndo(resources.KindRule, "update", "restore")},
+		{"undo-of-change-network-removed", "network.update", withoutUndo(resources.KindNetwork, "update", "change")},
+		{
+			"undo-of-delete-forwards-removed", "machine.detach-nic/with-forward",
+			withoutUndo(resources.KindMachine, "detach-nic", "rules"),
+		},
 		{"way-out-of-a-machine-forgotten", "machine.detach-nic/with-forward", func(t operations.Table) {
 			alter(t, resources.KindMachine, "detach-nic", "route", func(s operations.Step) operations.Step {
 				s.Do = func(context.Context, *operations.Context) error { return nil }
@@ -64,6 +40,16 @@ func Mutations() []Mutation {
 		{"new-token-at-each-attempt", "machine.reboot", func(t operations.Table) {
 			alter(t, resources.KindMachine, "reboot", "reboot", forgetToken)
 		}},
+	}
+}
+
+// withoutUndo takes the undo of a step away.
+func withoutUndo(kind resources.Kind, action, step string) func(operations.Table) {
+	return func(t operations.Table) {
+		alter(t, kind, action, step, func(s operations.Step) operations.Step {
+			s.Undo = nil
+			return s
+		})
 	}
 }
 

@@ -121,9 +121,9 @@ func TestDiskRefusals(t *testing.T) {
 	l.must("m1")(l.client().AttachDisk(l.ctx(), l.diskRequest("m1", taken))) // free now
 }
 
-// TestUnplugNeedsTheGuest: without one that agrees it fails in words, and can be done later.
-func TestUnplugNeedsTheGuest(t *testing.T) {
-	t.Parallel()
+// withDiskHeld is a lab with a machine m1 whose guest was asked to let go of a disk, and does not.
+func withDiskHeld(t *testing.T) (*lab, *driverpb.MachineDisk) {
+	t.Helper()
 	l := newLab(t)
 	if _, err := driverpb.NewBaseClient(l.served).Configure(l.ctx(), &driverpb.ConfigureRequest{
 		Properties: l.structOf(map[string]any{"unplug_seconds": 1}),
@@ -136,8 +136,15 @@ func TestUnplugNeedsTheGuest(t *testing.T) {
 	l.must("m1")(l.client().AttachDisk(l.ctx(), l.diskRequest("m1", disk)))
 	_, err := l.client().DetachDisk(l.ctx(), l.diskRequest("m1", disk))
 	refused(t, err, driverpb.Class_CLASS_TRANSIENT, "guest-did-not-let-go")
+	return l, disk
+}
+
+// TestUnplugNeedsTheGuest: without one that agrees it fails in words, and can be done later.
+func TestUnplugNeedsTheGuest(t *testing.T) {
+	t.Parallel()
+	l, disk := withDiskHeld(t)
 	l.must("m1")(l.client().PauseMachine(l.ctx(), l.request("m1")))
-	_, err = l.client().DetachDisk(l.ctx(), l.diskRequest("m1", disk))
+	_, err := l.client().DetachDisk(l.ctx(), l.diskRequest("m1", disk))
 	refused(t, err, driverpb.Class_CLASS_TRANSIENT, "guest-not-running")
 }
 

@@ -154,18 +154,7 @@ func kill(t *testing.T, pid int) {
 // what came of it.
 func TestCutWhileADeviceLeaves(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
-	if _, err := driverpb.NewBaseClient(l.served).Configure(l.ctx(), &driverpb.ConfigureRequest{
-		Properties: l.structOf(map[string]any{"unplug_seconds": 1}),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	l.openHost()
-	l.startMachine("m1", blankMachine())
-	disk := l.newDisk("vol-data", 1<<20)
-	l.must("m1")(l.client().AttachDisk(l.ctx(), l.diskRequest("m1", disk)))
-	_, err := l.client().DetachDisk(l.ctx(), l.diskRequest("m1", disk))
-	refused(t, err, driverpb.Class_CLASS_TRANSIENT, "guest-did-not-let-go")
+	l, disk := withDiskHeld(t)
 	own, _ := filepath.Glob(filepath.Join(l.work(), "m", "*", "q"))
 	w := newWire(t, own[0])
 	leaving := func() bool {
@@ -174,7 +163,7 @@ func TestCutWhileADeviceLeaves(t *testing.T) {
 	}
 	for n := range 2 { // looking for it, and waiting for it to go
 		w.arm(n, unsent, func() {})
-		_, err = l.client().AttachDisk(l.ctx(), l.diskRequest("m1", disk))
+		_, err := l.client().AttachDisk(l.ctx(), l.diskRequest("m1", disk))
 		refused(t, err, driverpb.Class_CLASS_UNKNOWN, "qemu-ended")
 		if at := w.disarm(); at != "qom-list" || !leaving() {
 			t.Errorf("cut at %s, it is forgotten that the disk may go: %t", at, !leaving())
