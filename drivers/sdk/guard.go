@@ -92,6 +92,14 @@ func (g *guard) once(ctx context.Context, request Request, method string, handle
 	key := callKey{token: call.GetToken(), method: method, resource: keyOf(call.GetResource())}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	work, first, again, err := g.memory.begin(key, shape, cancel)
+	for errors.Is(err, errAbandoned) {
+		select {
+		case <-work.done:
+			work, first, again, err = g.memory.begin(key, shape, cancel)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
 	if err != nil {
 		cancel()
 		return nil, err

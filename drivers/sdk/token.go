@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ const (
 	rememberedBytes = 16 << 20
 	runningCalls    = 4096
 )
+
+// errAbandoned says that the execution was cancelled and has not ended yet.
+var errAbandoned = errors.New("cancelled, because nobody waited for it")
 
 // callKey identifies one thing to be done once.
 type callKey struct {
@@ -32,15 +36,16 @@ type work struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	callers int
-	percent uint32
-	message string
-	ended   bool
-	reply   proto.Message
-	fault   *driverpb.Fault
-	bytes   int
-	element *list.Element
-	ghosts  []*time.Timer
+	callers   int
+	abandoned bool // cancelled because its last caller left
+	percent   uint32
+	message   string
+	ended     bool
+	reply     proto.Message
+	fault     *driverpb.Fault
+	bytes     int
+	element   *list.Element
+	ghosts    []*time.Timer
 }
 
 // tokenMemory joins calls to the execution they belong to and remembers how executions ended, bounded by count and
@@ -65,6 +70,9 @@ func newTokenMemory(maxCount, maxBytes int) *tokenMemory {
 
 // begin finds the execution a call belongs to. First is true when the caller has to start it, with the context that
 // cancel ends. Again is true when an earlier execution of it failed, so that the driver must look at the world first.
+//
+// An execution that was cancelled because nobody waited for it is not joined: its error is not this call's. Begin then
+// returns it with errAbandoned, to be called again when that one is done.
 func (m *tokenMemory) begin(
 	key callKey, shape [sha256.Size]byte, cancel context.CancelFunc,
 ) (w *work, first, again bool, err error) {
@@ -74,6 +82,9 @@ func (m *tokenMemory) begin(
 	if ok && known.shape != shape {
 		return nil, false, false, Invalid("token-reused", "/call/token",
 			"this token came with another request before", "")
+	}
+	if ok && !known.ended && known.abandoned {
+		return known, false, false, errAbandoned
 	}
 	if ok && (!known.ended || known.fault == nil) {
 		known.callers++
@@ -136,6 +147,7 @@ func (m *tokenMemory) leave(w *work) {
 	m.mutex.Lock()
 	w.callers--
 	last := w.callers == 0 && !w.ended
+	w.abandoned = w.abandoned || last
 	m.mutex.Unlock()
 	if last {
 		w.cancel()

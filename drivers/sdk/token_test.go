@@ -69,6 +69,58 @@ func (c *sentCount) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.C
 
 func (c *sentCount) HandleConn(context.Context, stats.ConnStats) {}
 
+func TestACallDoesNotInheritTheCancelOfAnother(t *testing.T) {
+	began, finish := make(chan context.Context, 2), make(chan struct{})
+	b := &backend{create: func(ctx context.Context, r *driverpb.CreateVolumeRequest) (*driverpb.VolumeReply, error) {
+		began <- ctx
+		<-finish
+		if ctx.Err() != nil {
+			return nil, sdk.Transient("cut-short", "the caller left")
+		}
+		return &driverpb.VolumeReply{SizeBytes: 42}, nil
+	}}
+	s := serve(t, b.driver(), nil)
+	sent := &sentCount{}
+	conn := dial(t, s.socket, grpc.WithStatsHandler(sent))
+	defer func() { _ = conn.Close() }()
+	storage := driverpb.NewStorageClient(conn)
+
+	impatient, leave := context.WithCancel(bounded(t))
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		_, _ = storage.CreateVolume(impatient, &driverpb.CreateVolumeRequest{Call: call("op/1", "v", 1)})
+	}()
+	first := <-began
+	leave()
+	<-left
+	<-first.Done() // the driver was told, and still works on it
+
+	type answer struct {
+		reply *driverpb.VolumeReply
+		err   error
+	}
+	answers := make(chan answer)
+	go func() {
+		reply, err := storage.CreateVolume(bounded(t), &driverpb.CreateVolumeRequest{Call: call("op/1", "v", 1)})
+		answers <- answer{reply, err}
+	}()
+	for sent.payloads.Load() < 2 {
+		runtime.Gosched()
+	}
+	if _, err := driverpb.NewBaseClient(conn).Recall(bounded(t), &driverpb.RecallRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	close(finish)
+	got := <-answers
+	if got.err != nil || got.reply.GetSizeBytes() != 42 {
+		t.Errorf("the patient caller got %v, %v; want an execution of its own", got.reply, got.err)
+	}
+	if executions := b.executions(); len(executions) != 2 || !executions[1].GetCall().GetRepeat() {
+		t.Errorf("executions %v, want a second one that repeats", executions)
+	}
+}
+
 func TestSuccessIsRememberedAndFailureIsTriedAgainWithRepeat(t *testing.T) {
 	failures := 1
 	b := &backend{}
