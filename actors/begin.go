@@ -51,6 +51,9 @@ func (r *runner) beginLocal(ctx context.Context, u *unit, names []string, now ti
 		Engine: &localEngine{stepEngine: r.engine.forStep(u)},
 	}
 	if err := run(ctx, step, c); err != nil {
+		if r.fenced(ctx, u) {
+			return next{fenced: true}, true
+		}
 		return next{held: true}, r.engine.stopping()
 	}
 	journal.Finish(&op, 0, now)
@@ -72,9 +75,7 @@ type localEngine struct{ *stepEngine }
 var errNotLocal = errors.New("a local step asks for more than the state")
 
 // Conn implements operations.Engine.
-func (*localEngine) Conn(
-	context.Context, string, map[string]any,
-) (grpc.ClientConnInterface, string, error) {
+func (*localEngine) Conn(context.Context, operations.Place) (grpc.ClientConnInterface, string, error) {
 	return nil, "", errNotLocal
 }
 

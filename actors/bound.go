@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
@@ -17,10 +18,71 @@ func bindable() []resources.Kind {
 	}
 }
 
+// nodeOf is the field that says which node drives a resource; nil for kinds that have none.
+func nodeOf(r resources.Resource) *string {
+	switch x := r.(type) {
+	case *resources.Host:
+		return &x.Spec.Node
+	case *resources.Pool:
+		return &x.Spec.Node
+	case *resources.ImageStore:
+		return &x.Spec.Node
+	case *resources.Network:
+		return &x.Spec.Node
+	}
+	return nil
+}
+
+// chooseNode fills in which node drives a new resource that names none: that of the
+// one host that a pool is for, else this one. A node that nobody knows is refused.
+func (e *Engine) chooseNode(r resources.Resource) error {
+	node := nodeOf(r)
+	if node == nil {
+		return nil
+	}
+	names := e.drivers.Nodes()
+	if *node == "" {
+		*node = e.drivers.Node()
+		host, err := e.nodeOfHost(r)
+		if slices.Contains(names, host) {
+			*node = host
+		}
+		return err
+	}
+	if slices.Contains(names, *node) {
+		return nil
+	}
+	known := strings.Join(names, ", ")
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "unknown-node",
+		Message: fmt.Sprintf("the zone has no node %q; its nodes are %s", *node, known),
+		Remedy:  "name one of them, or none for the one that is asked",
+		Fields: []resources.FieldError{{
+			Pointer: "/spec/node", Code: "unknown-node", Message: "is not among the zone's nodes: " + known,
+		}},
+	}
+}
+
+// nodeOfHost is the node of the one host that reaches a pool; "" if all do.
+func (e *Engine) nodeOfHost(r resources.Resource) (string, error) {
+	p, ok := r.(*resources.Pool)
+	if !ok || p.Spec.HostID == "" {
+		return "", nil
+	}
+	found, err := e.current(resources.Ref{Kind: resources.KindHost, ID: string(p.Spec.HostID)})
+	if resources.ClassOf(err) == resources.ClassNotFound {
+		return "", nil // the state refuses it
+	}
+	if h, ok := found.(*resources.Host); ok {
+		return h.Spec.Node, err
+	}
+	return "", err
+}
+
 // checkEnabled refuses a new resource that names a disabled driver: nothing would
 // ever be done for it.
 func (e *Engine) checkEnabled(r resources.Resource) error {
-	product, _ := operations.DriverOf(r)
+	product := operations.PlaceOf(r).Product
 	if product == "" {
 		return nil
 	}
@@ -89,4 +151,24 @@ func (e *Engine) checkDisabling(current, next resources.Resource) error {
 		Message: fmt.Sprintf("%d resources are bound to driver %s: %s", count, was.Spec.Product, strings.Join(names, ", ")),
 		Remedy:  "delete them first; to hold work on single ones back, suspend them", Resource: &ref,
 	}
+}
+
+// checkUpload refuses what was uploaded to this node for a store whose driver is on
+// another: it can't read it there.
+func (e *Engine) checkUpload(op *resources.Operation) error {
+	if op.Arguments.Upload == "" {
+		return nil
+	}
+	return e.state.View(func(v *persistence.View) error {
+		apart, node, err := operations.UploadApart(v, op.Target, e.drivers.Node())
+		if err != nil || !apart {
+			return err
+		}
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "on-another-node",
+			Message: "the image store of this template is on node " + node +
+				", and this was uploaded to node " + e.drivers.Node(),
+			Remedy:  "upload it to node " + node + ": point the client at that node's API",
+		}
+	})
 }

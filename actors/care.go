@@ -66,9 +66,10 @@ func (r *runner) note(ctx context.Context, u *unit, out operations.Outcome) {
 // Adopt has the driver take responsibility for all resources bound to it: at once
 // for those that name it themselves (hosts, pools, image stores, networks), in the
 // next round of care for what lives in or on them. To be called when a process of
-// the driver was started; before Start it is remembered and done then.
-func (s *System) Adopt(product string) error {
-	if s.remember(product) {
+// the driver was started on a node, this one or another; before Start it is
+// remembered and done then.
+func (s *System) Adopt(product, node string) error {
+	if s.remember(product, node) {
 		return nil
 	}
 	s.health.restarted(product)
@@ -78,7 +79,9 @@ func (s *System) Adopt(product string) error {
 			resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork,
 		} {
 			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
-				if p := r.Metadata().Phase; p == resources.PhaseReady || p == resources.PhaseDegraded {
+				here := operations.PlaceOf(r).Node
+				p := r.Metadata().Phase
+				if (here == "" || here == node) && (p == resources.PhaseReady || p == resources.PhaseDegraded) {
 					bound = append(bound, r.Metadata().Ref())
 				}
 				return true
@@ -95,13 +98,13 @@ func (s *System) Adopt(product string) error {
 	return err
 }
 
-func (s *System) remember(product string) bool {
+func (s *System) remember(product, node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.total > 0 {
 		return false
 	}
-	s.early = append(s.early, product)
+	s.early = append(s.early, started{product, node})
 	return true
 }
 
@@ -110,9 +113,9 @@ func (s *System) adoptEarly() error {
 	early := s.early
 	s.early = nil
 	s.mu.Unlock()
-	for _, product := range early {
-		if err := s.Adopt(product); err != nil {
-			return fmt.Errorf("giving %s its resources back: %w", product, err)
+	for _, e := range early {
+		if err := s.Adopt(e.product, e.node); err != nil {
+			return fmt.Errorf("giving %s its resources back: %w", e.product, err)
 		}
 	}
 	return nil
@@ -184,29 +187,41 @@ func (s *System) watchHosts(busy *sync.Map) {
 	})
 }
 
-// watchHost compares what runs on a host with what should.
+// watchHost compares what runs on a host with what should, for the machines that
+// this node acts for: the host's own actor may be another node's.
 func (s *System) watchHost(h *resources.Host) {
+	machines, err := s.machinesOn(h)
+	if err != nil {
+		s.config.Logger.Warn("reading the machines of a host failed", slog.String("host", h.ID), slog.Any("error", err))
+	}
+	if len(machines) == 0 {
+		return
+	}
 	states, err := s.observe(h)
 	if err != nil {
 		s.config.Logger.Debug("observing a host failed", slog.String("host", h.ID), slog.Any("error", err))
 		return
 	}
-	var differ []resources.Ref
-	err = s.config.State.View(func(v *persistence.View) error {
+	for ref, phase := range machines {
+		if differs(phase, states[ref.ID]) {
+			s.send(ref, &care{name: ref.String(), do: operations.Observe})
+		}
+	}
+}
+
+// machinesOn returns the phases of the machines on a host that this node acts for.
+func (s *System) machinesOn(h *resources.Host) (map[resources.Ref]resources.Phase, error) {
+	phases := map[resources.Ref]resources.Phase{}
+	err := s.config.State.View(func(v *persistence.View) error {
 		return v.Each(resources.KindMachine, map[string]string{"host": h.ID}, func(r resources.Resource) bool {
 			m := r.Metadata()
-			if differs(m.Phase, states[m.ID]) {
-				differ = append(differ, m.Ref())
+			if _, mine := s.fence(m.Ref()); mine {
+				phases[m.Ref()] = m.Phase
 			}
 			return true
 		})
 	})
-	if err != nil {
-		s.config.Logger.Warn("reading the machines of a host failed", slog.String("host", h.ID), slog.Any("error", err))
-	}
-	for _, ref := range differ {
-		s.send(ref, &care{name: ref.String(), do: operations.Observe})
-	}
+	return phases, err
 }
 
 func differs(p resources.Phase, observed string) bool {
@@ -224,19 +239,21 @@ func differs(p resources.Phase, observed string) bool {
 func (s *System) observe(h *resources.Host) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(s.base, careTimeout)
 	defer cancel()
-	fence, ok := s.fence(h.Ref())
-	if !ok {
-		return nil, fmt.Errorf("observing %s: another node acts for it", h.Ref())
-	}
-	u := &unit{ref: h.Ref(), fence: fence}
-	conn, _, err := s.engine.forStep(u).Conn(ctx, h.Spec.Driver, nil)
+	conn, _, err := s.config.Drivers.Conn(ctx, operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node})
 	if err != nil {
 		return nil, err
 	}
 	call := &driverpb.Call{Resource: &driverpb.Ref{Kind: string(h.Kind), Id: h.ID}}
 	err = s.config.State.View(func(v *persistence.View) error {
 		b, _, err := v.Binding(h.Ref())
-		call.Epoch, call.Handle = fence.Epoch, &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
+		if err != nil {
+			return err
+		}
+		call.Handle = &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
+		owners, err := v.Owners()
+		if err == nil && len(owners) > 0 {
+			call.Epoch = owners[persistence.ShardOf(h.Ref(), len(owners))].Epoch
+		}
 		return err
 	})
 	if err != nil {

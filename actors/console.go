@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/grpc"
+
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -29,6 +31,17 @@ func collect(stream driverpb.Base_ObserveClient) (map[string]string, error) {
 	}
 }
 
+// consoleEngine lets any node ask for a console: it changes nothing, so whoever acts
+// for the machine need not hear of it.
+type consoleEngine struct{ *stepEngine }
+
+// Conn implements operations.Engine.
+func (e *consoleEngine) Conn(
+	ctx context.Context, place operations.Place,
+) (grpc.ClientConnInterface, string, error) {
+	return e.drivers.Conn(ctx, place)
+}
+
 // Console opens a machine's console: "serial" or "vnc". The caller closes it.
 func (e *Engine) Console(ctx context.Context, id resources.MachineID, kind string) (io.ReadWriteCloser, error) {
 	ref := resources.Ref{Kind: resources.KindMachine, ID: string(id)}
@@ -48,13 +61,14 @@ func (e *Engine) Console(ctx context.Context, id resources.MachineID, kind strin
 		return nil, err
 	}
 	c := &operations.Context{
-		Operation: u.op, Resource: u.resource, StepName: "console", Epoch: u.fence.Epoch, Engine: e.forStep(u),
+		Operation: u.op, Resource: u.resource, StepName: "console", Epoch: u.fence.Epoch,
+		Engine: &consoleEngine{stepEngine: e.forStep(u)},
 	}
-	product, socket, err := operations.ConsoleSocket(ctx, c, kind)
+	place, socket, err := operations.ConsoleSocket(ctx, c, kind)
 	if err != nil {
 		return nil, err
 	}
-	console, err := e.drivers.Console(ctx, product, socket)
+	console, err := e.drivers.Console(ctx, place, socket)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console of machine %s: %w", id, operations.FromFault(err))
 	}

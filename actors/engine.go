@@ -27,6 +27,10 @@ type Engine struct {
 	waiting    *waiters
 	logger     *slog.Logger
 	base       context.Context //nolint:containedctx // ends when the node stops
+	// fresh returns when the state has all that was answered before, by any node.
+	fresh func(ctx context.Context) error
+	// holds reports whether this node may still act by a fence.
+	holds func(persistence.Fence) bool
 }
 
 // Now is the node's clock.
@@ -78,16 +82,23 @@ type stepEngine struct {
 func (e *stepEngine) View(fn func(v *persistence.View) error) error { return e.state.View(fn) }
 
 // GuestUID implements operations.Engine.
-func (e *stepEngine) GuestUID() uint32 { return e.drivers.GuestUID() }
+func (e *stepEngine) GuestUID(ctx context.Context, node string) (uint32, error) {
+	return e.drivers.GuestUID(ctx, node)
+}
 
 // Overlap implements operations.Engine.
-func (e *stepEngine) Overlap(a, b operations.Place) string { return e.drivers.Overlap(a, b) }
+func (e *stepEngine) Overlap(ctx context.Context, a, b operations.Place) (string, error) {
+	return e.drivers.Overlap(ctx, a, b)
+}
 
 // Conn implements operations.Engine.
 func (e *stepEngine) Conn(
-	ctx context.Context, product string, properties map[string]any,
+	ctx context.Context, place operations.Place,
 ) (grpc.ClientConnInterface, string, error) {
-	conn, version, err := e.drivers.Conn(ctx, product, properties)
+	if !e.holds(e.unit.fence) { // however late a timer is, nothing is asked for after the lease
+		return nil, "", errFenced
+	}
+	conn, version, err := e.drivers.Conn(ctx, place)
 	if err != nil {
 		return nil, "", err
 	}
@@ -177,16 +188,22 @@ func (e *stepEngine) child(ctx context.Context, ask operations.Ask) (*resources.
 	return e.propose(ctx, cmd)
 }
 
-// propose submits until the outcome is known: a repetition is recognised.
-func (e *stepEngine) propose(ctx context.Context, cmd *persistence.Submit) (*resources.Operation, error) {
+// propose submits until the outcome is known: a repetition is recognised by the operation's id.
+func (e *Engine) propose(ctx context.Context, cmd *persistence.Submit) (*resources.Operation, error) {
+	var unknown error
 	for {
 		result, err := e.log.Propose(ctx, cmd)
 		if err == nil {
 			return result.Operation, nil
 		}
-		if resources.ClassOf(err) != resources.ClassUnknown || ctx.Err() != nil {
+		class := resources.ClassOf(err)
+		if class == resources.ClassUnavailable && unknown != nil {
+			return nil, unknown // not taken in this time, but perhaps before
+		}
+		if class != resources.ClassUnknown || ctx.Err() != nil || e.stopping() {
 			return nil, err
 		}
+		unknown = err
 		select {
 		case <-ctx.Done():
 		case <-time.After(unknownDelay):

@@ -207,7 +207,7 @@ func TestADriverStartedAnewAdoptsAllItServes(t *testing.T) {
 			told[what]++
 		}
 		z.Restart() // a higher epoch: adopting leaves a trace
-		if err := z.System.Adopt("bulkhead/sim"); err != nil {
+		if err := z.System.Adopt("bulkhead/sim", "node-1"); err != nil {
 			t.Fatal(err)
 		}
 		adopted := func() map[string]bool {
@@ -250,14 +250,14 @@ func TestWhatCantBeReachedIsDegraded(t *testing.T) {
 			Spec: resources.PoolSpec{Driver: "bulkhead/sim", Properties: map[string]any{"path": "/lost"}},
 		})
 		volume := z.Ask(volumeIn(resources.PoolID(pool))).Target.ID
-		z.Refuse = func(properties map[string]any) error {
+		z.Refuse(func(properties map[string]any) error {
 			if properties["path"] == "/lost" {
 				return &resources.Error{
 					Class: resources.ClassNotFound, Code: "path-missing", Message: "/lost is not there",
 				}
 			}
 			return nil
-		}
+		})
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		for kind, id := range map[resources.Kind]string{resources.KindPool: pool, resources.KindVolume: volume} {
@@ -265,7 +265,7 @@ func TestWhatCantBeReachedIsDegraded(t *testing.T) {
 				t.Errorf("%s is %s: %q", kind, m.Phase, m.Reason)
 			}
 		}
-		z.Refuse = nil
+		z.Refuse(nil)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if m := get(z, resources.KindPool, pool); m.Phase != resources.PhaseReady || m.Reason != "" {

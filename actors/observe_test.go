@@ -20,7 +20,7 @@ func TestAGuestThatEndsIsNoticed(t *testing.T) {
 				for range restarts {
 					z.Restart()
 					z.Do(host, "update", resources.Arguments{})
-					if err := z.System.Adopt("bulkhead/sim"); err != nil {
+					if err := z.System.Adopt("bulkhead/sim", "node-1"); err != nil {
 						t.Error(err)
 					}
 					time.Sleep(time.Second)

@@ -21,21 +21,27 @@ type Log interface {
 // State is the zone's state on this node.
 type State interface {
 	View(fn func(v *persistence.View) error) error
+	// Placements counts the changes of the shard table.
+	Placements() uint64
 }
 
 // Drivers connects to driver processes.
 type Drivers interface {
-	// Conn returns the connection to the instance of a product, and the version it
-	// runs. Where a property names a path on the host, the instance is given
+	// Node is the name of this node, and Nodes are the sorted names of those that a
+	// resource can be driven by, this one among them.
+	Node() string
+	Nodes() []string
+	// Conn returns the connection to the instance of a product on the node of the place,
+	// and the version it runs. Where a property names a path, the instance is given
 	// access to it first. It fails with class unavailable while there is none.
-	Conn(ctx context.Context, product string, properties map[string]any) (
-		conn grpc.ClientConnInterface, version string, err error)
+	Conn(ctx context.Context, place operations.Place) (conn grpc.ClientConnInterface, version string, err error)
 	// Console connects to the unix socket that a driver named as the one a console is
 	// reached by. It is refused unless the driver, or the guest's own process, serves it.
-	Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error)
-	// GuestUID is the user guests run as on this host.
-	GuestUID() uint32
+	Console(ctx context.Context, place operations.Place, socket string) (io.ReadWriteCloser, error)
+	// GuestUID is the user guests run as on a node.
+	GuestUID(ctx context.Context, node string) (uint32, error)
 	// Overlap names the property of a that leads to a directory which b may write to,
-	// into one or around one, whatever names it goes by; "" = none does.
-	Overlap(a, b operations.Place) (property string)
+	// into one or around one, whatever names it goes by; "" = none does. Places on
+	// different nodes never overlap.
+	Overlap(ctx context.Context, a, b operations.Place) (property string, err error)
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -89,7 +90,7 @@ type slot struct {
 	// reconsidered is set when somebody decided something during the turn: what the turn found may be of before.
 	reconsidered bool
 	since        time.Time
-	cancel       context.CancelFunc
+	cancel       context.CancelCauseFunc
 	last         next // fresh and unit of the turn before
 	timer        *time.Timer
 	serial       int
@@ -129,6 +130,11 @@ func (r *resource) Receive(c actor.Context) {
 	}
 }
 
+// errFenced ends what runs when this node may not act for its resource any more.
+var errFenced = errors.New("this node may not act for the resource any more")
+
+const fencedDelay = 200 * time.Millisecond
+
 // begin starts a turn: the next step of the queue or, if do is set, that.
 func (r *resource) begin(c actor.Context, do func(context.Context, *operations.Context) error) {
 	if r.working {
@@ -136,13 +142,13 @@ func (r *resource) begin(c actor.Context, do func(context.Context, *operations.C
 	}
 	box := mailbox.Of(c)
 	box.Close(mailbox.Busy)
-	ctx, cancel := context.WithCancel(r.system.base)
+	ctx, cancel := context.WithCancelCause(r.system.base)
 	r.working, r.reconsidered, r.since, r.cancel = true, false, time.Now(), cancel
 	self, root, last := c.Self(), c.ActorSystem().Root, r.last
 	r.last = next{}
 	s := r.slot
-	started := s.system.work(func() {
-		defer cancel()
+	started := s.system.turn(s.fence, func() {
+		defer cancel(nil)
 		defer func() {
 			if cause := recover(); cause != nil {
 				root.Send(self, &turned{panicked: fmt.Sprintf("%v\n%s", cause, debug.Stack())})
@@ -157,8 +163,8 @@ func (r *resource) begin(c actor.Context, do func(context.Context, *operations.C
 		}
 		root.Send(self, &turned{next: n})
 	})
-	if !started { // the node stops
-		cancel()
+	if !started { // the node stops, or gives the shard away
+		cancel(errFenced)
 		r.working = false
 	}
 }
@@ -177,13 +183,16 @@ func (r *resource) turned(c actor.Context, m *turned) {
 	if n.held {
 		box.Close(mailbox.Paused)
 	}
+	if n.fenced { // and the lease may be back by now, or the shard about to go
+		n.after = fencedDelay
+	}
 	if n.after > 0 {
 		r.sleep(c, n.after)
 		return
 	}
 	box.Open(mailbox.Busy)
 	switch {
-	case n.idle, n.fenced:
+	case n.idle:
 		shard.Idle(c)
 	case !n.held:
 		r.again(c)
@@ -217,7 +226,7 @@ func (r *resource) interrupt(c actor.Context, operation string) {
 		return // it has ended, and what runs now was not meant
 	}
 	if r.cancel != nil {
-		r.cancel()
+		r.cancel(nil)
 		return
 	}
 	if r.timer != nil {
@@ -230,7 +239,7 @@ func (r *resource) interrupt(c actor.Context, operation string) {
 
 func (r *resource) stopWork() {
 	if r.cancel != nil {
-		r.cancel()
+		r.cancel(errFenced)
 	}
 	if r.timer != nil {
 		r.timer.Stop()

@@ -270,9 +270,17 @@ func (r *runner) attempt(ctx context.Context, u *unit, i int) next {
 		if r.engine.stopping() {
 			return next{held: true} // the journal says what was under way
 		}
+		if r.fenced(ctx, u) {
+			return next{fenced: true} // the same
+		}
 		return r.stumble(ctx, u, i, operations.Classify(err))
 	}
 	return r.finish(ctx, u, i, c.Outcome)
+}
+
+// fenced reports whether this node may not act for a unit any more, or could not for a while.
+func (r *runner) fenced(ctx context.Context, u *unit) bool {
+	return errors.Is(context.Cause(ctx), errFenced) || !r.engine.holds(u.fence)
 }
 
 func (u *unit) step(name string) (operations.Step, bool) {

@@ -17,6 +17,10 @@ import (
 // Submit accepts an operation. When it returns, the operation is in the log and
 // will end. For "create" its target names the new resource.
 func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
+	// What was answered by another node is not to be missing here.
+	if err := e.fresh(ctx); err != nil {
+		return nil, err
+	}
 	// What the first request stood on may be gone: a repetition is not checked again.
 	if op, err := e.Repeated(s); op != nil || err != nil {
 		return op, err
@@ -26,9 +30,9 @@ func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources
 		if err != nil {
 			return nil, err
 		}
-		result, err := e.log.Propose(ctx, cmd)
+		op, err := e.propose(ctx, cmd)
 		if err == nil {
-			return result.Operation, nil
+			return op, nil
 		}
 		// An address chosen here may be taken by the time it is claimed.
 		if e := resources.AsError(err); e.Code != "taken" || attempt == maxChoices {
@@ -72,6 +76,9 @@ func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
 	}
 	definition, defined := e.table.Find(s.Target.Kind, s.Action)
 	cmd.Instant = !defined
+	if err := e.checkUpload(op); err != nil {
+		return nil, err
+	}
 	if err := e.carry(s, op, cmd); err != nil {
 		return nil, err
 	}
@@ -178,6 +185,9 @@ func (e *Engine) complete(r resources.Resource, op *resources.Operation, cmd *pe
 			cmd.Instant, cmd.Pending = true, true
 		}
 		return e.chooseStore(x)
+	}
+	if err := e.chooseNode(r); err != nil {
+		return err
 	}
 	return e.checkEnabled(r)
 }

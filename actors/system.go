@@ -32,6 +32,12 @@ type Config struct {
 	IdleAfter time.Duration
 	// Ended, if set, is told of every operation that ended. It must be quick.
 	Ended func(op *resources.Operation)
+	// Lease says whether this node may act now, by the clock: see Hold. nil = it is the
+	// only node, and always may.
+	Lease func() bool
+	// Fresh returns when State has all that was answered before it was called, by any
+	// node. nil = it always has: this is the only node.
+	Fresh func(ctx context.Context) error
 	// CareEvery is the time from one look at the health of all resources to the next;
 	// 0 = a minute.
 	CareEvery time.Duration
@@ -54,17 +60,15 @@ type System struct {
 	mu      sync.RWMutex
 	shards  map[persistence.Shard]*running
 	total   int
-	early   []string // drivers to be given their resources once there are shards
+	holding bool      // see Hold
+	early   []started // to be given their resources once there are shards
 	works   sync.WaitGroup
 	stopped bool
 	health  *health
 }
 
-type running struct {
-	shard *shard.Shard
-	pid   *actor.PID
-	fence persistence.Fence
-}
+// started is a process of a driver that was started on a node.
+type started struct{ product, node string }
 
 // New makes a system; Start sets it going.
 func New(c Config) *System {
@@ -82,12 +86,17 @@ func New(c Config) *System {
 	}
 	s := &System{
 		config: c, engine: engine, base: base, stop: stop, shards: map[persistence.Shard]*running{},
+		holding: c.Lease == nil,
 		runner: &runner{
 			log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: engine.table,
 			engine: engine, logger: c.Logger,
 		},
 	}
 	s.health = newHealth(s)
+	engine.holds = s.holds
+	if engine.fresh = c.Fresh; c.Fresh == nil {
+		engine.fresh = func(context.Context) error { return nil }
+	}
 	return s
 }
 
@@ -104,36 +113,19 @@ func (s *System) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := s.config.Log.Propose(ctx, &persistence.Place{Node: s.config.Node})
-	if err != nil {
-		return fmt.Errorf("taking the shards: %w", err)
-	}
 	s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return s.config.Logger // says already what part of the node it is
 	}))
-	if err := s.takeAll(result.Owners); err != nil {
+	placements := s.config.State.Placements()
+	if err := s.own(ctx); err != nil {
 		return err
 	}
 	s.works.Go(func() { s.dispatch(from) })
+	s.works.Go(func() { s.followPlacement(placements) })
 	s.works.Go(s.compact)
 	s.works.Go(s.watch)
 	s.works.Go(s.health.run)
 	return errors.Join(s.resume(), s.adoptEarly())
-}
-
-func (s *System) takeAll(owners []persistence.Owner) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total = len(owners)
-	for i, owner := range owners {
-		if owner.Node != s.config.Node {
-			continue
-		}
-		if err := s.take(persistence.Shard(i), owner.Epoch); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *System) position() (resources.Position, error) {
@@ -146,51 +138,9 @@ func (s *System) position() (resources.Position, error) {
 	return p, err
 }
 
-func (s *System) take(id persistence.Shard, epoch uint64) error {
-	fence := persistence.Fence{Shard: id, Node: s.config.Node, Epoch: epoch}
-	sh, err := shard.New(shard.Settings{
-		ID: uint32(id), Epoch: epoch, IdleAfter: s.config.IdleAfter, Log: s.config.Logger,
-		Crashed: func(c shard.Crash) { s.crashed(c, fence) },
-		Activate: func(a shard.Activation) actor.Producer {
-			ref := parseRef(a.Resource)
-			kept := &slot{system: s, ref: ref, fence: fence}
-			return func() actor.Actor { return &resource{slot: kept} }
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("making shard %d: %w", id, err)
-	}
-	pid, err := s.actors.Root.SpawnNamed(sh.Props(), sh.Name())
-	if err != nil {
-		return fmt.Errorf("starting shard %d: %w", id, err)
-	}
-	s.shards[id] = &running{shard: sh, pid: pid, fence: fence}
-	return nil
-}
-
 func parseRef(name string) resources.Ref {
 	kind, id, _ := strings.Cut(name, "/")
 	return resources.Ref{Kind: resources.Kind(kind), ID: id}
-}
-
-// resume nudges every resource that has an operation in its queue.
-func (s *System) resume() error {
-	for id := range s.shards {
-		var waiting []resources.Ref
-		err := s.config.State.View(func(v *persistence.View) error {
-			return v.Waiting(id, func(ref resources.Ref) bool {
-				waiting = append(waiting, ref)
-				return true
-			})
-		})
-		if err != nil {
-			return fmt.Errorf("reading the queue of shard %d: %w", id, err)
-		}
-		for _, ref := range waiting {
-			s.send(ref, &nudge{name: ref.String()})
-		}
-	}
-	return nil
 }
 
 // send gives a message to a resource's actor, if this node runs it.
@@ -331,7 +281,7 @@ func (s *System) compact() {
 			return
 		case <-tick.C:
 		}
-		for s.base.Err() == nil {
+		for s.base.Err() == nil && s.first() {
 			removed, err := s.compactOnce()
 			if err != nil {
 				s.config.Logger.Warn("compacting the state failed", slog.Any("error", err))

@@ -120,7 +120,7 @@ func TestAdoptBeforeStartIsDoneAtStart(t *testing.T) {
 	})
 	z.Kill()
 	z.BeforeStart = func(s *actors.System) {
-		if err := s.Adopt("bulkhead/sim"); err != nil {
+		if err := s.Adopt("bulkhead/sim", "node-1"); err != nil {
 			t.Error(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -15,7 +16,8 @@ import (
 // method alone: what the policy table must come to.
 func allowedFor(op operation) string {
 	switch {
-	case strings.HasPrefix(op.path, "/v1/tokens"), strings.HasPrefix(op.path, "/v1/audit"), op.path == "/v1/backup":
+	case strings.HasPrefix(op.path, "/v1/tokens"), strings.HasPrefix(op.path, "/v1/audit"), op.path == "/v1/backup",
+		strings.HasPrefix(op.path, "/v1/join-tokens"), op.id() == "remove-node":
 		return admin
 	case (op.path == "/v1/zone" || op.path == "/v1/drivers/{id}") && op.method != http.MethodGet:
 		return admin
@@ -44,6 +46,13 @@ func kindOf(op operation) resources.Kind {
 	for _, d := range resources.Definitions() {
 		if strings.HasPrefix(op.path+"/", "/v1/"+d.Plural+"/") {
 			return d.Kind
+		}
+	}
+	for kind, path := range map[resources.Kind]string{
+		door.KindNode: "/v1/nodes/", door.KindJoinToken: "/v1/join-tokens/",
+	} {
+		if strings.HasPrefix(op.path+"/", path) {
+			return kind
 		}
 	}
 	return ""
@@ -93,7 +102,7 @@ func (s *site) cell(op operation, w world, who string, rank int) {
 		if strings.HasSuffix(op.path, "/content") {
 			header["Content-Type"] = "application/octet-stream"
 		}
-		path := strings.Replace(op.path, "{id}", id, 1)
+		path := strings.NewReplacer("{id}", id, "{name}", id).Replace(op.path)
 		return s.do(request{method: op.method, path: path, as: who, body: body, header: header})
 	}
 	there, absent := ask(w[kind]), ask(nothing)
@@ -102,7 +111,7 @@ func (s *site) cell(op operation, w world, who string, rank int) {
 	case rank == 0:
 		there.problem(http.StatusUnauthorized, "unauthenticated")
 		absent.problem(http.StatusUnauthorized, "unauthenticated")
-	case rank < needed && strings.HasPrefix(op.path, "/v1/tokens/"):
+	case rank < needed && (strings.HasPrefix(op.path, "/v1/tokens/") || strings.HasPrefix(op.path, "/v1/join-tokens/")):
 		there.problem(http.StatusNotFound, "not-found")
 		absent.problem(http.StatusNotFound, "not-found")
 		sameBut(s.t, there, absent, w[kind], nothing)
@@ -113,7 +122,7 @@ func (s *site) cell(op operation, w world, who string, rank int) {
 		if there.status == http.StatusUnauthorized || there.status == http.StatusForbidden {
 			s.t.Errorf("%s as %q: got %d, want it allowed", op.id(), who, there.status)
 		}
-		if strings.Contains(op.path, "{id}") && there.status == http.StatusNotFound && op.method == http.MethodGet {
+		if strings.Contains(op.path, "{") && there.status == http.StatusNotFound && op.method == http.MethodGet {
 			s.t.Errorf("%s as %q: got 404 for what is there", op.id(), who)
 		}
 	}
@@ -169,7 +178,7 @@ func TestTokensThatNoLongerHold(t *testing.T) {
 	} {
 		bearer := s.token("t", resources.RoleAdmin, noTime)
 		id := strings.Split(bearer, "_")[1]
-		r, err := s.zone.Get(t.Context(), resources.Ref{Kind: resources.KindToken, ID: id})
+		r, _, err := s.zone.Get(t.Context(), resources.Ref{Kind: resources.KindToken, ID: id})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,7 @@ type Options struct {
 	Health  Health
 	Uploads Uploads
 	Backups Backups
+	Cluster Cluster
 	// Metrics is served at /metrics to readers; nil = not at all.
 	Metrics http.Handler
 	Log     *slog.Logger
@@ -70,7 +71,7 @@ func New(o Options) (*API, error) {
 	}
 	limits := o.Limits.withDefaults()
 	a := &API{
-		door:       door.New(o.Reader, o.Engine, o.Now),
+		door:       door.New(o.Reader, o.Engine, o.Cluster, o.Now),
 		drivers:    o.Drivers,
 		health:     o.Health,
 		uploads:    o.Uploads,
@@ -144,12 +145,16 @@ func (a *API) describe(mux *http.ServeMux, version string) {
 
 const about = "Everything a zone can do. Changes are accepted as operations, durably: 202 and the operation, which " +
 	"can be waited for, watched and cancelled. Failures are problem+json and name the field and what to do next. " +
+	"Any node of the zone answers. What is read holds all that any node answered before, unless consistency=stale asks " +
+	"for what the node has; each answer tells its Bulkhead-Revision. " +
 	"Lists are paged; every change is an event that can be followed from any revision that is kept."
 
 func tags() []*huma.Tag {
 	tag := func(name, about string) *huma.Tag { return &huma.Tag{Name: name, Description: about} }
 	return []*huma.Tag{
 		tag("Zone", "One failure and upgrade domain, and its settings."),
+		tag("Nodes", "What manages the zone together."),
+		tag("Join tokens", "What lets nodes and hosts in."),
 		tag("Tokens", "Credentials of this API."),
 		tag("Drivers", "What drives hypervisors, storage, images and networks."),
 		tag("Clusters", "Hosts that share storage and stand in for each other."),
@@ -172,6 +177,8 @@ func tags() []*huma.Tag {
 
 func (a *API) routes() {
 	a.zone()
+	a.nodes()
+	a.joinTokens()
 	a.tokens()
 	a.driverRoutes()
 	a.clusters()
@@ -195,6 +202,7 @@ func (a *API) routes() {
 // finish closes the document.
 func (a *API) finish() error {
 	doc := a.huma.OpenAPI()
+	a.tellRevisions()
 	if err := a.registry.Finish(doc); err != nil {
 		return fmt.Errorf("describing the API: %w", err)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,11 +13,21 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // Backups writes the zone's whole state as it is now, while it goes on.
 type Backups interface {
-	Backup(ctx context.Context, w io.Writer) error
+	// CheckRecipients fails if a backup can't be encrypted to these public keys, with a *resources.Error of class
+	// invalid, whose fields' pointers are relative to the list ("/0").
+	CheckRecipients(recipients []string) error
+	// Backup writes the state to w, encrypted to recipients that were checked; in the clear if there are none. What it
+	// wrote is whole only if the error is nil.
+	Backup(ctx context.Context, w io.Writer, recipients []string) error
+}
+
+type backupParams struct {
+	Recipients []string `query:"recipient" maxItems:"16" doc:"Public keys that the backup is encrypted to, separated by commas: age1..., ssh-ed25519 or ssh-rsa. Absent means that it is not encrypted."`
 }
 
 // backupType is what a backup is: bytes that "bulkhead restore" reads.
@@ -26,8 +37,10 @@ func (a *API) backup() {
 	r := route{
 		id: "create-backup", method: http.MethodGet, path: "/v1/backup", tag: "Zone", summary: "Back the zone up",
 		about: "Streams the whole state of the zone as it is now: one file that a new server can be made from. It " +
-			"holds everything, digests of tokens included: keep it where the server's own data may be kept. A stream " +
-			"that ends early is broken off, and its content is no backup.",
+			"holds everything, secrets of drivers, user data of machines and digests of tokens included. With recipients " +
+			"the server encrypts it while it writes it (age-encryption.org/v1), so that only they can read it; without, " +
+			"keep it where the server's own data may be kept. A stream that ends early is broken off, and its content " +
+			"is no backup.",
 		permission: door.To(door.VerbGet, door.KindBackup),
 	}
 	op := r.operation()
@@ -36,16 +49,47 @@ func (a *API) backup() {
 			backupType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
 		},
 	}}
-	registerOperation(a, op, func(context.Context, door.Grant, *struct{}) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: a.writeBackup}, nil
+	registerOperation(a, op, func(ctx context.Context, _ door.Grant, in *backupParams) (*huma.StreamResponse, error) {
+		if err := a.checkRecipients(ctx, in.Recipients); err != nil {
+			return nil, err
+		}
+		return &huma.StreamResponse{Body: func(hc huma.Context) { a.writeBackup(hc, in.Recipients) }}, nil
 	})
 }
 
-func (a *API) writeBackup(hc huma.Context) {
+// checkRecipients refuses what can't be encrypted to while it can still be said. A
+// parameter without a value is a mistake too: who meant somebody by it must not be
+// answered in the clear.
+func (a *API) checkRecipients(ctx context.Context, recipients []string) error {
+	if len(recipients) == 0 {
+		if r := callFrom(ctx).request; r == nil || !r.URL.Query().Has("recipient") {
+			return nil
+		}
+		recipients = []string{""}
+	}
+	err := a.backups.CheckRecipients(recipients)
+	wrong, ok := errors.AsType[*resources.Error](err)
+	if !ok {
+		return err
+	}
+	placed := *wrong
+	placed.Fields = slices.Clone(wrong.Fields)
+	for i, f := range placed.Fields {
+		placed.Fields[i].Pointer = "query:/recipient" + f.Pointer
+	}
+	return &placed
+}
+
+func (a *API) writeBackup(hc huma.Context, recipients []string) {
+	name := "zone.bulkhead"
+	if len(recipients) > 0 {
+		name += ".age"
+	}
 	_, w := humago.Unwrap(hc)
 	w.Header().Set("Content-Type", backupType)
-	w.Header().Set("Content-Disposition", `attachment; filename="zone.bulkhead"`)
-	if err := a.backups.Backup(hc.Context(), &patientWriter{w: w, stalled: a.streams.Stalled}); err != nil {
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	patient := &patientWriter{w: w, stalled: a.streams.Stalled}
+	if err := a.backups.Backup(hc.Context(), patient, recipients); err != nil {
 		a.log.ErrorContext(hc.Context(), "backing up failed", slog.Any("error", err))
 		panic(http.ErrAbortHandler) //nolint:forbidigo // the only way to say so once bytes were sent
 	}

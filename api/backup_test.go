@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,9 +17,14 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-type brokenBackups struct{}
+// anyone is who backups may be for.
+type anyone struct{}
 
-func (brokenBackups) Backup(_ context.Context, w io.Writer) error {
+func (anyone) CheckRecipients([]string) error { return nil }
+
+type brokenBackups struct{ anyone }
+
+func (brokenBackups) Backup(_ context.Context, w io.Writer, _ []string) error {
 	if _, err := w.Write([]byte("the first half")); err != nil {
 		return err
 	}
@@ -64,9 +71,12 @@ func TestABackupIsWholeOrBrokenOff(t *testing.T) {
 }
 
 // endlessBackups write until they can't any more, and say why.
-type endlessBackups struct{ ended chan error }
+type endlessBackups struct {
+	anyone
+	ended chan error
+}
 
-func (b endlessBackups) Backup(_ context.Context, w io.Writer) error {
+func (b endlessBackups) Backup(_ context.Context, w io.Writer, _ []string) error {
 	for {
 		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 			b.ended <- err
@@ -76,7 +86,7 @@ func (b endlessBackups) Backup(_ context.Context, w io.Writer) error {
 }
 
 func TestABackupNobodyReadsIsGivenUp(t *testing.T) {
-	backups := endlessBackups{make(chan error, 1)}
+	backups := endlessBackups{ended: make(chan error, 1)}
 	s := newSite(t, func(o *api.Options, _ *apitest.Zone) {
 		o.Backups, o.Streams.Stalled = backups, 200*time.Millisecond
 	})
@@ -98,5 +108,40 @@ func TestABackupNobodyReadsIsGivenUp(t *testing.T) {
 		}
 	case <-t.Context().Done():
 		t.Error("a backup nobody reads goes on")
+	}
+}
+
+// Who is to read a backup is checked before any of it is sent.
+func TestABackupIsForItsRecipients(t *testing.T) {
+	s := newSite(t)
+	get := func(query string) *answer {
+		t.Helper()
+		return s.do(request{method: http.MethodGet, path: "/v1/backup" + query, as: admin})
+	}
+	const shell = "ssh-ed25519 AAAA+/=="
+	a := get("?recipient=age1a," + url.QueryEscape(shell)).want(http.StatusOK)
+	if string(a.raw) != apitest.SealedFor+"age1a,"+shell {
+		t.Errorf("it is %q", a.raw)
+	}
+	if name := a.header.Get("Content-Disposition"); !strings.Contains(name, `"zone.bulkhead.age"`) {
+		t.Errorf("it is called %s", name)
+	}
+	if a = get("").want(http.StatusOK); string(a.raw) != apitest.BackupContent {
+		t.Errorf("without recipients it is %q", a.raw)
+	}
+	for query, c := range map[string]struct{ pointer, code string }{
+		"?recipient=age1a,somebody,age1b": {"/recipient/1", "bad-recipient"},
+		"?recipient=age1a,":               {"/recipient/1", "bad-recipient"},
+		// A variable of a script that is not set: never a backup in the clear.
+		"?recipient=": {"/recipient/0", "bad-recipient"},
+		"?recipient":  {"/recipient/0", "bad-recipient"},
+		"?recipient=" + strings.Repeat("age1a,", 16) + "age1a": {"/recipient", "too-many"},
+		"?recipient=age1a&recipient=age1b":                     {"/recipient", "duplicate"},
+		"?recipients=age1a":                                    {"/recipients", "unknown-parameter"},
+	} {
+		a := get(query).problem(http.StatusUnprocessableEntity, "validation-failed").field("query", c.pointer, c.code)
+		if strings.Contains(string(a.raw), apitest.BackupContent) || a.body["help"] == "" {
+			t.Errorf("%s: %s", query, a.raw)
+		}
 	}
 }

@@ -23,9 +23,11 @@ type call struct {
 	method    string
 	source    string
 	principal string
-	digest    []byte
-	request   *http.Request
-	writer    http.ResponseWriter
+	// consistency that the request was let in with.
+	consistency Consistency
+	digest      []byte
+	request     *http.Request
+	writer      http.ResponseWriter
 }
 
 type callKey struct{}

@@ -93,7 +93,7 @@ func (a *API) events() {
 		Description: "Stream of events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
 	}}
 	registerOperation(a, op, func(ctx context.Context, g door.Grant, in *eventParams) (*huma.StreamResponse, error) {
-		from, err := a.startOf(ctx, g, in)
+		from, err := startOf(ctx, g, in)
 		if err != nil {
 			return nil, err
 		}
@@ -106,20 +106,23 @@ func (a *API) events() {
 }
 
 // startOf tells the position that a stream goes on after.
-func (a *API) startOf(ctx context.Context, g door.Grant, in *eventParams) (resources.Position, error) {
+func startOf(ctx context.Context, g door.Grant, in *eventParams) (resources.Position, error) {
 	text, where, name := in.LastEventID, "header", "Last-Event-ID"
 	if text == "" {
 		text, where, name = in.Since, "query", "since"
 	}
-	revision, err := a.door.Revision(ctx, g)
-	if err != nil || text == "" {
-		return resources.Position{Revision: revision, Index: ^uint32(0)}, err
+	revision := g.Revision()
+	if text == "" {
+		return resources.Position{Revision: revision, Index: ^uint32(0)}, nil
 	}
 	at, err := resources.ParsePosition(text)
 	if err != nil {
 		return at, invalid(
 			inParameter(where, name, "bad-format", "must be a position such as 42.0 or a revision such as 42"),
 		)
+	}
+	if at.Revision > revision && callFrom(ctx).consistency.Stale {
+		return at, door.NotReached(at.Revision, revision) // other nodes may be further
 	}
 	if at.Revision > revision {
 		return at, &resources.Error{

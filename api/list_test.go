@@ -108,6 +108,7 @@ func TestEveryFilterSelects(t *testing.T) {
 	_, operations := document(t, s.api.Document())
 	general := map[string]bool{
 		"name": true, "phase": true, "labelSelector": true, "order": true, "pageSize": true, "pageToken": true,
+		"consistency": true, "minRevision": true,
 	}
 	for _, op := range operations {
 		if op.method != http.MethodGet || len(op.path) < 5 || op.id()[:5] != "list-" {

@@ -117,37 +117,54 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 type grantKey struct{}
 
 // admit is what every operation passes first: it recognises the caller, limits
-// how fast it is, and gets the grant for the operation's permission. Without a
-// permission nothing passes.
+// how fast it is, waits for a state as fresh as the caller wants it, and gets the
+// grant for the operation's permission. Without a permission nothing passes.
 func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	permission, _ := ctx.Operation().Metadata[permissionKey].(door.Permission)
-	g, err := a.enter(r, permission, ctx.Param("id"))
+	e := door.Entry{ID: ctx.Param("id")}
+	e.Permission, _ = ctx.Operation().Metadata[permissionKey].(door.Permission)
+	var wrong error
+	if reads(r.Method) {
+		e.Consistency, wrong = takeConsistency(r.URL)
+	}
+	if wrong == nil {
+		wrong = checkQuery(r.URL.RawQuery)
+	}
+	g, err := a.enter(r, e)
 	if err == nil {
-		err = checkQuery(r.URL.RawQuery)
+		err = wrong // who is not let in is not told what else is wrong
 	}
 	if err != nil {
 		a.refuse(w, r, err)
 		return
 	}
+	callFrom(r.Context()).consistency = e.Consistency
 	next(huma.WithValue(ctx, grantKey{}, g))
 }
 
-// enter recognises the caller of a request and asks the door for a grant.
-func (a *API) enter(r *http.Request, permission door.Permission, id string) (door.Grant, error) {
+// enter recognises the caller of a request and asks the door for a grant. Who this
+// node does not know may have a token that was made on another just now.
+func (a *API) enter(r *http.Request, e door.Entry) (door.Grant, error) {
 	c := callFrom(r.Context())
-	p, err := a.door.Authenticate(r.Context(), r.Header.Get("Authorization"))
-	if err != nil && !a.strangers.take(neighbourhood(c.source)) {
+	e.Authorization = r.Header.Get("Authorization")
+	var err error
+	e.Principal, err = a.door.Authenticate(r.Context(), e.Authorization)
+	switch {
+	case err == nil:
+		c.principal = e.Principal.String()
+		if !a.principals.take(e.Principal.ID()) {
+			return door.Grant{}, throttled()
+		}
+	case !a.strangers.take(neighbourhood(c.source)):
 		return door.Grant{}, throttled() // those behind the same proxy who are known go on
-	}
-	if err != nil {
+	case resources.ClassOf(err) != resources.ClassUnauthenticated:
 		return door.Grant{}, err
 	}
-	c.principal = p.String()
-	if !a.principals.take(p.ID()) {
-		return door.Grant{}, throttled()
+	g, err := a.door.Enter(r.Context(), e)
+	if err == nil {
+		c.principal = g.Principal().String()
 	}
-	return a.door.Grant(p, permission, id)
+	return g, err
 }
 
 func throttled() error {

@@ -14,6 +14,14 @@ type Reader = door.Reader
 // Engine changes the zone; see door.Engine for what each method promises.
 type Engine = door.Engine
 
+// Consistency says how fresh the state must be that a request is answered from; see
+// door.Consistency.
+type Consistency = door.Consistency
+
+// Cluster knows and changes the nodes of the zone; see door.Cluster for what each
+// method promises.
+type Cluster = door.Cluster
+
 // Drivers knows what the installed drivers understand.
 type Drivers interface {
 	// Validate checks the properties given to a driver for a resource of a scope:

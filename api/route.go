@@ -32,7 +32,12 @@ func (r route) operation() huma.Operation {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	var parameters []*huma.Param
+	if reads(r.method) {
+		parameters = consistencyParams()
+	}
 	return huma.Operation{
+		Parameters:  parameters,
 		OperationID: r.id, Method: r.method, Path: r.path, Tags: []string{r.tag},
 		Summary: r.summary, Description: r.about, DefaultStatus: status,
 		Security:   []map[string][]string{{"bearer": {}}},
@@ -79,6 +84,7 @@ func registerOperation[I, O any](a *API, op huma.Operation, serve handler[I, O])
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		g, _ := ctx.Value(grantKey{}).(door.Grant)
 		out, err := serve(ctx, g, in)
+		callFrom(ctx).showRevision(g.Revision())
 		if err != nil {
 			return nil, a.newProblem(ctx, err)
 		}

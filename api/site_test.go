@@ -26,6 +26,7 @@ import (
 type site struct {
 	t      *testing.T
 	zone   *apitest.Zone
+	nodes  *apitest.Cluster
 	api    *api.API
 	log    *bytes.Buffer
 	logMu  *sync.Mutex
@@ -54,14 +55,16 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 
 func newSite(t *testing.T, change ...func(*api.Options, *apitest.Zone)) *site {
 	t.Helper()
-	zone := apitest.New(nil)
+	zone, nodes := apitest.New(nil), apitest.NewCluster(nil, "node-1", "node-3", "node-2")
 	s := &site{
-		t: t, zone: zone, log: &bytes.Buffer{}, logMu: &sync.Mutex{}, tokens: map[string]string{}, client: "192.0.2.7:4711",
+		t: t, zone: zone, nodes: nodes, log: &bytes.Buffer{}, logMu: &sync.Mutex{}, tokens: map[string]string{},
+		client: "192.0.2.7:4711",
 	}
 	log := slog.New(slog.NewTextHandler(lockedWriter{s.logMu, s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := api.Options{
 		Version: "test", Reader: zone, Engine: zone, Drivers: zone, Health: zone, Uploads: zone, Backups: zone, Log: log,
-		Limits: api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
+		Cluster: nodes,
+		Limits:  api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
 	}
 	for _, c := range change {
 		c(&o, zone)
@@ -219,6 +222,7 @@ var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 		Health:  zone,
 		Uploads: zone,
 		Backups: zone,
+		Cluster: apitest.NewCluster(nil, "node-1"),
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -292,6 +296,9 @@ func template(path string) string {
 	parts := strings.Split(path, "/")
 	if len(parts) > 3 && parts[3] != "actions" {
 		parts[3] = "{id}"
+		if parts[2] == "nodes" {
+			parts[3] = "{name}"
+		}
 	}
 	return strings.Join(parts, "/")
 }

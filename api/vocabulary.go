@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/api/schema"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -72,7 +73,7 @@ func kinds() []string {
 	for _, d := range resources.Definitions() {
 		all = append(all, string(d.Kind))
 	}
-	return all
+	return append(all, string(door.KindNode), string(door.KindJoinToken)) // what else failures and the log are about
 }
 
 // phases are all that occur in a table, in the order in which they first do.

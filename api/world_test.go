@@ -1,6 +1,9 @@
 package api_test
 
 import (
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -107,5 +110,12 @@ func (s *site) build() world {
 		Arguments: resources.Arguments{Upload: canaryUploadPath},
 		Steps:     []resources.Step{{Name: "prepare", State: resources.StepRunning}},
 	})
+	w[door.KindNode] = "node-2"
+	s.nodes.Join(w[door.KindNode])
+	i, err := s.nodes.CreateJoinToken(s.t.Context(), door.JoinNode, time.Minute, resources.Origin{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	w[door.KindJoinToken] = i.JoinToken.ID
 	return w
 }

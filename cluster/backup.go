@@ -76,8 +76,8 @@ type RestoreTarget struct {
 const restoringFile = "RESTORING"
 
 // RestoreBackup makes target.Dir the directory of a node that is the only one of a new cluster and has the state of a
-// backup, which the node's state machine is given when it is opened. No node may have the directory open. If the backup
-// is not whole nothing is left in the directory. Errors: ErrCorrupt, ErrVersion, ErrNotEmpty, ErrForeign.
+// backup, which the node's state machine is given when it is opened. No node may have the directory open. If the
+// backup is not whole nothing is left in the directory. Errors: ErrCorrupt, ErrVersion, ErrNotEmpty, ErrForeign.
 func RestoreBackup(r io.Reader, target RestoreTarget) (Manifest, error) {
 	m, err := restoreBackup(r, target)
 	if err != nil {

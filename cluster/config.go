@@ -5,11 +5,16 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"google.golang.org/grpc"
 )
+
+// EntryFormat is the newest format of log entries that this program reads and writes.
+const EntryFormat = taggedVersion
 
 const (
 	// MaxCommandBytes is the longest command that can be proposed.
-	MaxCommandBytes = maxFrameBytes - frameOverhead - 5
+	MaxCommandBytes = maxFrameBytes - frameOverhead - 5 - tagOverhead
 
 	maxFrameBytes     = 512 << 10
 	maxFrameCommands  = 4096
@@ -33,6 +38,15 @@ type Config struct {
 	Log *slog.Logger
 	// Metrics is told what happens.
 	Metrics Metrics
+	// Network connects the node to others; nil means that it stays the only one.
+	Network Network
+	// Join says that Dir, if it is new, is of a node that an existing cluster takes in: see Node.Add. It waits to be
+	// reached. Without it, it becomes the only voter of a new cluster.
+	Join bool
+	// Register adds services to the gRPC server that the other nodes reach: see Node.Conn and PeerOf.
+	Register func(grpc.ServiceRegistrar)
+	// Version of the program, for the others to know.
+	Version string
 	// InMemory keeps log and snapshots in memory, for tests. Such a node works in a synctest bubble.
 	InMemory bool
 
@@ -51,6 +65,14 @@ type Config struct {
 	// DiskLowBytes is how much of the file system of Dir must be free for Propose; default 256 MiB or a hundredth of the
 	// file system, whichever is more. DiskFloorBytes is the same for ProposeReserved; default half of DiskLowBytes.
 	DiskLowBytes, DiskFloorBytes uint64
+	// ElectionTimeout is how long a node with a Network hears nothing of a leader until it wants to lead; default 250 ms.
+	ElectionTimeout time.Duration
+	// LeaderPatience is how long questions wait for a node to lead; default 5 s.
+	LeaderPatience time.Duration
+	// Silence is how long a node may be silent and count as well; default 2 s.
+	Silence time.Duration
+	// RemoveSilentAfter is how long a node may be silent until it is removed, if that leaves enough; default 72 h.
+	RemoveSilentAfter time.Duration
 	// StopTimeout is how long Close waits for commands under way; default 5 s.
 	StopTimeout time.Duration
 }
@@ -61,6 +83,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("opening a node: no node id given")
 	case c.Machine == nil:
 		return c, errors.New("opening a node: no state machine given")
+	case c.Join && c.Network == nil:
+		return c, errors.New("opening a node: one that joins a cluster needs a network")
 	case c.Dir == "" && !c.InMemory:
 		return c, errors.New("opening a node: no directory given")
 	}
@@ -73,6 +97,10 @@ func (c Config) withDefaults() (Config, error) {
 	c.SnapshotEntries = orElse(c.SnapshotEntries, 1_000_000)
 	c.TrailingBytes = orElse(c.TrailingBytes, 8<<20)
 	c.SegmentBytes = orElse(c.SegmentBytes, 16<<20)
+	c.ElectionTimeout = orElse(c.ElectionTimeout, 250*time.Millisecond)
+	c.LeaderPatience = orElse(c.LeaderPatience, 5*time.Second)
+	c.Silence = orElse(c.Silence, 2*time.Second)
+	c.RemoveSilentAfter = orElse(c.RemoveSilentAfter, 72*time.Hour)
 	c.StopTimeout = orElse(c.StopTimeout, 5*time.Second)
 	if c.InFlight < 1 || c.QueueBytes < 2*maxFrameBytes {
 		return c, fmt.Errorf("opening a node: %d frames in flight and a queue of %d bytes are too little",

@@ -9,9 +9,10 @@
 // # Failing
 //
 // An error of the log, of the state machine, or an entry that cannot be read, is the end of the node: it reports the
-// error on Failed, refuses everything after, and must be closed and opened again, usually by ending the process. There
-// is no way to go on with a log whose end is not known. A disk that is getting full is not such an error: proposals are
-// refused before it is full, and those that free space or finish work are refused later than the others.
+// error on Failed, refuses everything after, and must be closed and opened again, usually by ending the process.
+// There is no way to go on with a log whose end is not known. A disk that is getting full is not such an error:
+// proposals are refused before it is full, and those that free space or finish work are refused later than the
+// others.
 //
 // # Directory
 //

@@ -26,6 +26,10 @@ var (
 	ErrVersion = errors.New("cluster: version not known")
 	// ErrForeign says that a directory, a state or a snapshot belongs to another node or cluster.
 	ErrForeign = errors.New("cluster: belongs to another node or cluster")
+	// ErrQuorum says that a change would leave too few nodes that are well to agree on anything.
+	ErrQuorum = errors.New("cluster: too few would be left to agree")
+	// ErrNotMember says that a node is not one of the cluster.
+	ErrNotMember = errors.New("cluster: no such node")
 	// ErrLocked says that another process has the directory open.
 	ErrLocked = errors.New("cluster: directory in use")
 	// ErrNotEmpty says that a backup cannot be restored into a directory that holds something.

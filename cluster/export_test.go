@@ -9,7 +9,7 @@ import (
 
 // OpenPeer opens one node of several.
 func OpenPeer(cfg Config, transport raft.Transport, servers raft.Configuration) (*Node, error) {
-	return open(cfg, peers{transport: transport, servers: servers})
+	return open(cfg, founding{transport: transport, servers: servers})
 }
 
 // SetClock replaces the clock that frames are stamped with.
@@ -32,7 +32,30 @@ func DecodeFrame(data []byte) (at time.Time, commands [][]byte, err error) {
 }
 
 // EncodeFrame encodes a frame.
-func EncodeFrame(at time.Time, commands [][]byte) []byte { return encodeFrame(at, commands) }
+func EncodeFrame(at time.Time, commands [][]byte) []byte {
+	return encodeFrame(frame{at: at, commands: commands})
+}
+
+// Tag says who proposed a command.
+type Tag struct{ Origin, Number uint64 }
+
+// EncodeTaggedFrame encodes a frame of the second version.
+func EncodeTaggedFrame(at time.Time, commands [][]byte, tags []Tag) []byte {
+	f := frame{at: at, commands: commands, tags: []tag{}}
+	for _, t := range tags {
+		f.tags = append(f.tags, tag{t.Origin, t.Number})
+	}
+	return encodeFrame(f)
+}
+
+// DecodeTaggedFrame decodes a frame of the second version.
+func DecodeTaggedFrame(data []byte) (commands [][]byte, tags []Tag, err error) {
+	f, err := decodeFrame(data)
+	for _, t := range f.tags {
+		tags = append(tags, Tag{t.origin, t.number})
+	}
+	return f.commands, tags, err
+}
 
 // WriteEnvelope writes an envelope with content.
 func WriteEnvelope(w io.Writer, m Manifest, content []byte) error {

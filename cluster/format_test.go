@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,12 +44,37 @@ func TestEveryDamageOfAFrameIsFound(t *testing.T) {
 		}
 	}
 	newer := bytes.Clone(good)
-	newer[0]++
+	newer[0] = 3
 	_, _, err := cluster.DecodeFrame(newer)
 	want(t, "a frame of a newer version", err, cluster.ErrVersion)
 }
 
+func TestTaggedFrameRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		commands := rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "commands")
+		tags := make([]cluster.Tag, len(commands))
+		for i := range tags {
+			tags[i] = cluster.Tag{Origin: rapid.Uint64().Draw(t, "origin"), Number: rapid.Uint64().Draw(t, "number")}
+			if tags[i].Origin == 0 {
+				tags[i].Number = 0
+			}
+		}
+		data := cluster.EncodeTaggedFrame(time.Unix(1, 2), commands, tags)
+		got, gotTags, err := cluster.DecodeTaggedFrame(data)
+		if err != nil || !slices.EqualFunc(got, commands, bytes.Equal) || !slices.Equal(gotTags, tags) {
+			t.Fatalf("decoding gives %x, %v, %v, want %x, %v", got, gotTags, err, commands, tags)
+		}
+		bit := rapid.IntRange(0, len(data)*8-1).Draw(t, "bit")
+		data[bit/8] ^= 1 << (bit % 8)
+		if _, _, err := cluster.DecodeTaggedFrame(data); err == nil {
+			t.Fatalf("bit %d flipped is not noticed", bit)
+		}
+	})
+}
+
 func FuzzFrame(f *testing.F) {
+	tags := []cluster.Tag{{Origin: 1, Number: 7}, {}}
+	f.Add(cluster.EncodeTaggedFrame(time.Unix(1, 2), [][]byte{[]byte("one"), {}}, tags))
 	f.Add(cluster.EncodeFrame(time.Unix(1, 2), [][]byte{[]byte("one"), {}, []byte("three")}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {

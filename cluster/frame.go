@@ -8,38 +8,77 @@ import (
 	"time"
 )
 
-// A frame is what one log entry holds: one byte version, the CRC-32C of what follows (4 bytes, big endian), the time in
-// nanoseconds since 1970, the count of commands, then for each its length and its bytes. Numbers are unsigned varints.
-// The log itself does not check entries when it reads them.
+// A frame is what one log entry holds: one byte version, the CRC-32C of what follows (4 bytes, big endian), the time
+// in nanoseconds since 1970, the count of commands, then for each its length and its bytes. Numbers are unsigned
+// varints. The log itself does not check entries when it reads them.
+//
+// Version 2 says who proposed a command besides: before its length stand the origin (8 bytes, 0 = the leader itself)
+// and, unless that is 0, the number the origin gave it. Version 1 is written when the leader proposed all of them.
 const (
 	frameVersion   = 1
+	taggedVersion  = 2
 	frameHeader    = 1 + 4
 	frameOverhead  = frameHeader + 2*binary.MaxVarintLen64
+	originBytes    = 8
+	tagOverhead    = originBytes + binary.MaxVarintLen64
 	commandMinimum = 1 // the length of an empty command
 )
 
 type frame struct {
 	at       time.Time
 	commands [][]byte
+	tags     []tag // of the commands, or nil if the leader proposed all
 }
 
-// commandBytes is what a command takes in a frame, at most.
-func commandBytes(command []byte) int { return len(command) + binary.MaxVarintLen32 }
+// tag says who proposed a command. The zero tag is the leader's.
+type tag struct{ origin, number uint64 }
 
-func encodeFrame(at time.Time, commands [][]byte) []byte {
+// commandBytes is what a command takes in a frame, at most.
+func commandBytes(command []byte) int { return len(command) + binary.MaxVarintLen32 + tagOverhead }
+
+func encodeFrame(f frame) []byte {
 	size := frameOverhead
-	for _, c := range commands {
+	for _, c := range f.commands {
 		size += commandBytes(c)
 	}
 	b := make([]byte, frameHeader, size)
-	b = binary.AppendUvarint(b, uint64(at.UnixNano()))
-	b = binary.AppendUvarint(b, uint64(len(commands)))
-	for _, c := range commands {
+	b = binary.AppendUvarint(b, uint64(f.at.UnixNano()))
+	b = binary.AppendUvarint(b, uint64(len(f.commands)))
+	b[0] = frameVersion
+	if f.tags != nil {
+		b[0] = taggedVersion
+	}
+	for i, c := range f.commands {
+		if f.tags != nil {
+			b = appendTag(b, f.tags[i])
+		}
 		b = append(binary.AppendUvarint(b, uint64(len(c))), c...)
 	}
-	b[0] = frameVersion
-	binary.BigEndian.PutUint32(b[1:], checksum(b[frameHeader:]))
+	binary.BigEndian.PutUint32(b[1:], frameChecksum(b))
 	return b
+}
+
+// frameChecksum is of all behind it and, but for the first version, of the version.
+func frameChecksum(b []byte) uint32 { return checksum(b[frameHeader:]) ^ uint32(b[0]-frameVersion) }
+
+func appendTag(b []byte, t tag) []byte {
+	b = binary.BigEndian.AppendUint64(b, t.origin)
+	if t.origin == 0 {
+		return b
+	}
+	return binary.AppendUvarint(b, t.number)
+}
+
+func readTag(b []byte) (t tag, rest []byte, ok bool) {
+	if len(b) < originBytes {
+		return t, b, false
+	}
+	t.origin, b = binary.BigEndian.Uint64(b), b[originBytes:]
+	if t.origin == 0 {
+		return t, b, true
+	}
+	t.number, b, ok = uvarint(b)
+	return t, b, ok
 }
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
@@ -49,11 +88,11 @@ func decodeFrame(data []byte) (frame, error) {
 	if len(data) < frameHeader {
 		return frame{}, fmt.Errorf("%w: a frame of %d bytes", ErrCorrupt, len(data))
 	}
-	if data[0] != frameVersion {
-		return frame{}, fmt.Errorf("a frame of version %d, this program knows %d: %w", data[0], frameVersion, ErrVersion)
+	if data[0] != frameVersion && data[0] != taggedVersion {
+		return frame{}, fmt.Errorf("a frame of version %d, this program knows %d: %w", data[0], taggedVersion, ErrVersion)
 	}
 	body := data[frameHeader:]
-	if got, want := checksum(body), binary.BigEndian.Uint32(data[1:]); got != want {
+	if got, want := frameChecksum(data), binary.BigEndian.Uint32(data[1:]); got != want {
 		return frame{}, fmt.Errorf("%w: a frame with checksum %08x that says %08x", ErrCorrupt, got, want)
 	}
 	nanos, body, ok1 := uvarint(body)
@@ -62,19 +101,36 @@ func decodeFrame(data []byte) (frame, error) {
 		return frame{}, fmt.Errorf("%w: a frame that says %d commands in %d bytes", ErrCorrupt, count, len(body))
 	}
 	f := frame{at: time.Unix(0, int64(nanos)).UTC(), commands: make([][]byte, 0, count)}
+	if data[0] == taggedVersion {
+		f.tags = make([]tag, 0, count)
+	}
 	for range count {
-		var size uint64
 		var ok bool
-		if size, body, ok = uvarint(body); !ok || size > uint64(len(body)) {
+		if body, ok = f.readCommand(body); !ok {
 			return frame{}, fmt.Errorf("%w: a frame ends in command %d of %d", ErrCorrupt, len(f.commands), count)
 		}
-		f.commands = append(f.commands, slices.Clip(body[:size]))
-		body = body[size:]
 	}
 	if len(body) > 0 {
 		return frame{}, fmt.Errorf("%w: a frame with %d bytes behind its end", ErrCorrupt, len(body))
 	}
 	return f, nil
+}
+
+// readCommand adds the command that body begins with.
+func (f *frame) readCommand(body []byte) (rest []byte, ok bool) {
+	if f.tags != nil {
+		var t tag
+		if t, body, ok = readTag(body); !ok {
+			return body, false
+		}
+		f.tags = append(f.tags, t)
+	}
+	size, body, ok := uvarint(body)
+	if !ok || size > uint64(len(body)) {
+		return body, false
+	}
+	f.commands = append(f.commands, slices.Clip(body[:size]))
+	return body[size:], true
 }
 
 func uvarint(b []byte) (n uint64, rest []byte, ok bool) {

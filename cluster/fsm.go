@@ -20,6 +20,10 @@ type fsm struct {
 	usage   *logUsage
 	persist func(frozen) raft.FSMSnapshot
 	accept  func(m Manifest) error // says whether a snapshot may be restored
+	// deliver is told the result of each command that a node sent to its leader, before applied says so.
+	deliver func(t tag, r Result)
+	// replaced is told how far the state is after it was replaced by a snapshot.
+	replaced func(applied uint64)
 
 	applied atomic.Uint64 // of the machine
 	mu      sync.Mutex    // held while the machine is called; guards what follows
@@ -42,11 +46,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	responses := make([]any, len(logs))
-	entries, places, err := f.decode(logs)
-	for len(entries) > 0 && err == nil {
-		n := chunk(entries)
-		if err = f.apply(entries[:n], places[:n], responses); err == nil {
-			entries, places = entries[n:], places[n:]
+	batch, err := f.decode(logs)
+	for len(batch) > 0 && err == nil {
+		n := chunk(batch)
+		if err = f.apply(batch[:n], responses); err == nil {
+			batch = batch[n:]
 		}
 	}
 	if err != nil {
@@ -60,10 +64,17 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	return responses
 }
 
-// decode returns the entries that the machine does not have yet, and which of logs they are.
-func (f *fsm) decode(logs []*raft.Log) (entries []Entry, places []int, err error) {
+// due is an entry that the machine does not have yet.
+type due struct {
+	Entry
+	place int // among what raft handed over
+	tags  []tag
+}
+
+// decode returns the entries that the machine does not have yet.
+func (f *fsm) decode(logs []*raft.Log) (batch []due, err error) {
 	if f.broken != nil {
-		return nil, nil, f.broken
+		return nil, f.broken
 	}
 	for i, log := range logs {
 		if log.Type != raft.LogCommand {
@@ -71,7 +82,7 @@ func (f *fsm) decode(logs []*raft.Log) (entries []Entry, places []int, err error
 		}
 		frame, err := decodeFrame(log.Data)
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading entry %d: %w", log.Index, err)
+			return nil, fmt.Errorf("reading entry %d: %w", log.Index, err)
 		}
 		if frame.at.After(f.last) {
 			f.last = frame.at
@@ -80,26 +91,30 @@ func (f *fsm) decode(logs []*raft.Log) (entries []Entry, places []int, err error
 		if log.Index <= f.applied.Load() {
 			continue
 		}
-		entries = append(entries, Entry{Index: log.Index, AppendedAt: f.last, Data: log.Data})
-		places = append(places, i)
+		e := Entry{Index: log.Index, Term: log.Term, AppendedAt: f.last, Data: log.Data}
+		batch = append(batch, due{Entry: e, place: i, tags: frame.tags})
 	}
-	return entries, places, nil
+	return batch, nil
 }
 
-// chunk returns how many of entries go into one Apply.
-func chunk(entries []Entry) int {
+// chunk returns how many of batch go into one Apply.
+func chunk(batch []due) int {
 	bytes := 0
-	for i, e := range entries {
+	for i, e := range batch {
 		if bytes += len(e.Data); bytes > maxApplyBytes && i > 0 {
 			return i
 		}
 	}
-	return len(entries)
+	return len(batch)
 }
 
 // apply hands entries to the machine and puts their results into responses.
-func (f *fsm) apply(entries []Entry, places []int, responses []any) error {
+func (f *fsm) apply(batch []due, responses []any) error {
 	start := time.Now()
+	entries := make([]Entry, len(batch))
+	for i, e := range batch {
+		entries[i] = e.Entry
+	}
 	results, err := f.call(entries)
 	first, last := entries[0].Index, entries[len(entries)-1].Index
 	if err != nil {
@@ -111,12 +126,25 @@ func (f *fsm) apply(entries []Entry, places []int, responses []any) error {
 	commands := 0
 	for i, r := range results {
 		commands += len(r)
-		responses[places[i]] = outcome{results: r}
+		responses[batch[i].place] = outcome{results: r}
+		f.answer(batch[i], r)
 	}
 	f.applied.Store(last)
 	f.metrics.applied(len(entries), commands, start)
 	f.watch.advance(last)
 	return nil
+}
+
+// answer hands out the results of what was sent to a leader.
+func (f *fsm) answer(e due, results Results) {
+	if len(e.tags) != len(results) {
+		return
+	}
+	for i, t := range e.tags {
+		if t != (tag{}) {
+			f.deliver(t, results[i])
+		}
+	}
 }
 
 // call calls the machine. A machine that panics is not to be called again.
@@ -197,6 +225,7 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	f.last = m.LastTime
 	f.applied.Store(f.machine.AppliedIndex())
 	f.watch.advance(f.applied.Load())
+	f.replaced(f.applied.Load())
 	return nil
 }
 

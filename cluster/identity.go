@@ -115,3 +115,17 @@ func syncFile(path string) error {
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
+
+// ReadIdentity says which node of which cluster the directory of a node belongs to. The error is fs.ErrNotExist if it
+// belongs to none.
+func ReadIdentity(dir string) (clusterID, nodeID string, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, identityFile))
+	if err != nil {
+		return "", "", err
+	}
+	var id identity
+	if err := json.Unmarshal(text, &id); err != nil {
+		return "", "", fmt.Errorf("%w: reading %s: %w", ErrCorrupt, identityFile, err)
+	}
+	return id.ClusterID, id.NodeID, nil
+}

@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,6 +17,8 @@ type leadership struct {
 
 	mu      sync.Mutex
 	term    uint64        // in which the node is ready to lead, or 0
+	before  uint64        // the end of the log when the term began
+	applied uint64        // covers all commands up to before
 	changed chan struct{} // closed and replaced when term changes
 }
 
@@ -22,10 +26,10 @@ func newLeadership(r *raft.Raft) *leadership {
 	return &leadership{node: func() *raft.Raft { return r }, changed: make(chan struct{})}
 }
 
-func (l *leadership) set(term uint64) {
+func (l *leadership) set(term, before, applied uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.term = term
+	l.term, l.before, l.applied = term, before, applied
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -41,16 +45,94 @@ func (l *leadership) current() (term uint64, err error) {
 	return l.term, nil
 }
 
+// wake has those look again who wait for a leader.
+func (l *leadership) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *leadership) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+// someoneLeads returns ErrNotLeader unless this node leads or knows who does.
+func (n *Node) someoneLeads() error {
+	_, err := n.leadership.current()
+	if err == nil || n.peers == nil {
+		return err
+	}
+	if _, leader := n.raft.LeaderWithID(); leader == "" {
+		return fmt.Errorf("%w, and nobody is known to be", ErrNotLeader)
+	}
+	return nil
+}
+
+// A question that found no leader is asked again when another one is known, or after a pause that doubles.
+const (
+	firstPause = 2 * time.Millisecond
+	mostPause  = 50 * time.Millisecond
+)
+
+// withLeader asks until the answer is not ErrNotLeader, or nobody led for LeaderPatience.
+func (n *Node) withLeader(ctx context.Context, ask func() error) error {
+	began := time.Now()
+	changed := n.leadership.next()
+	err := ask()
+	for pause := firstPause; n.peers != nil && errors.Is(err, ErrNotLeader); pause = min(2*pause, mostPause) {
+		if time.Since(began) > n.cfg.LeaderPatience {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-n.stopping:
+		}
+		timer.Stop()
+		if stopped := errors.Join(n.stoppedError(), ctx.Err()); stopped != nil {
+			return fmt.Errorf("%w: %w", stopped, err)
+		}
+		changed = n.leadership.next()
+		err = ask()
+	}
+	return err
+}
+
+// beginning returns the end of the log when the term began, and an index of commands that covers all up to there.
+func (l *leadership) beginning() (before, applied uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.before, l.applied
+}
+
 // watchLeadership follows raft: when it is elected, it waits until everything before is applied.
 func (n *Node) watchLeadership() {
+	others := make(chan raft.Observation, 16)
+	observer := raft.NewObserver(others, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	n.raft.RegisterObserver(observer)
+	defer n.raft.DeregisterObserver(observer)
 	for {
 		select {
+		case <-others:
+			if n.peers != nil {
+				_, leader := n.raft.LeaderWithID()
+				n.peers.follow(string(leader))
+			}
+			n.leadership.wake()
 		case leads := <-n.raft.LeaderCh():
 			if leads {
 				n.lead()
 				continue
 			}
-			n.leadership.set(0)
+			n.leadership.set(0, 0, 0)
 			n.cfg.Metrics.led(false)
 			n.log.Info("node does not lead any more")
 		case <-n.stopping:
@@ -60,7 +142,7 @@ func (n *Node) watchLeadership() {
 }
 
 func (n *Node) lead() {
-	term := n.raft.CurrentTerm()
+	term, before := n.raft.CurrentTerm(), n.raft.LastIndex()
 	if err := n.raft.Barrier(0).Error(); err != nil {
 		n.log.Debug("leadership ended before it began", slog.Any("error", err))
 		return
@@ -69,14 +151,38 @@ func (n *Node) lead() {
 		return // a node that failed never leads; of another term there will be another notice
 	}
 	n.clock.advance(n.fsm.lastTime())
-	n.leadership.set(term)
+	n.heard.begin(n.memberIDs(), time.Now())
+	n.leadership.set(term, before, n.AppliedIndex())
 	n.cfg.Metrics.led(true)
 	n.log.Info("node leads", slog.Uint64("term", term), slog.Uint64("applied", n.AppliedIndex()))
 }
 
-// Ready returns when the node leads and has applied all that was agreed before, so that it can take proposals. A node
-// that is the only voter gets there by itself. Errors: that of ctx, ErrStopped.
+func (n *Node) memberIDs() []string {
+	var ids []string
+	for _, s := range n.servers() {
+		ids = append(ids, string(s.ID))
+	}
+	return ids
+}
+
+// Ready returns when proposals are taken and all that was agreed before is applied here: when the node leads, or knows
+// who does and has caught up. A node that is the only voter gets there by itself. Errors: that of ctx, ErrStopped.
 func (n *Node) Ready(ctx context.Context) error {
+	if n.peers == nil {
+		return n.readyToLead(ctx)
+	}
+	for {
+		index, err := n.ReadIndex(ctx)
+		if err == nil {
+			return n.WaitApplied(ctx, index)
+		}
+		if ctx.Err() != nil || n.stoppedError() != nil {
+			return fmt.Errorf("waiting for a leader: %w", errors.Join(n.stoppedError(), ctx.Err(), err))
+		}
+	}
+}
+
+func (n *Node) readyToLead(ctx context.Context) error {
 	for {
 		if err := n.stoppedError(); err != nil {
 			return fmt.Errorf("waiting to lead: %w", err)

@@ -19,7 +19,8 @@ type ledger struct {
 	// before is called before each Apply, and may fail.
 	before func(entries []cluster.Entry) error
 	synced uint64 // the greatest index of a snapshot that was synced
-	sizes  []int  // of the entries of each Apply
+	held   chan struct{}
+	sizes  []int // of the entries of each Apply
 }
 
 type ledgerState struct {
@@ -42,6 +43,12 @@ func (l *ledger) Apply(entries []cluster.Entry) ([]cluster.Results, error) {
 		if err := l.before(entries); err != nil {
 			return nil, err
 		}
+	}
+	l.mu.Lock()
+	held := l.held
+	l.mu.Unlock()
+	if held != nil {
+		<-held
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,6 +103,20 @@ func (l *ledger) copy() ledgerState {
 	s := l.state
 	s.Commands, s.Times, s.Indexes = slices.Clone(s.Commands), slices.Clone(s.Times), slices.Clone(s.Indexes)
 	return s
+}
+
+// hold has Apply wait until release.
+func (l *ledger) hold() (release func()) {
+	held := make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = held
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.held = nil
+		close(held)
+	}
 }
 
 func (l *ledger) commands() []string { return l.copy().Commands }

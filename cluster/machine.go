@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// StateMachine is what the log is applied to. It keeps its state, together with the index of the last entry it applied,
-// on storage that survives a restart, or starts from nothing. Apply, Snapshot and Restore are never called at the same
-// time; what Snapshot returned is used while Apply goes on.
+// StateMachine is what the log is applied to. It keeps its state, together with the index of the last entry it
+// applied, on storage that survives a restart, or starts from nothing. Apply, Snapshot and Restore are never called
+// at the same time; what Snapshot returned is used while Apply goes on.
 type StateMachine interface {
 	// Apply applies committed entries, in order, in one atomic write together with the index of the last. It returns for
 	// each entry the results of its commands, in order. A command that is refused has a result that says so: an error
@@ -39,6 +39,8 @@ type Snapshot interface {
 type Entry struct {
 	// Index is its place in the log, counted from 1. Indexes of entries ascend; some are not handed to a state machine.
 	Index uint64
+	// Term is that of the leader which took the commands in; 0 in those made by NewEntry.
+	Term uint64
 	// AppendedAt is when the leader took the commands in, in UTC. It is the same on every node and never goes back from
 	// one entry to the next, whatever the clocks of the nodes do.
 	AppendedAt time.Time
@@ -63,7 +65,7 @@ func (e Entry) Commands() iter.Seq[[]byte] {
 
 // NewEntry makes an entry that holds commands, as the log would, for tests of a state machine.
 func NewEntry(index uint64, at time.Time, commands ...[]byte) Entry {
-	return Entry{Index: index, AppendedAt: at.UTC(), Data: encodeFrame(at, commands)}
+	return Entry{Index: index, AppendedAt: at.UTC(), Data: encodeFrame(frame{at: at, commands: commands})}
 }
 
 // Result is what became of one command, for its caller alone. It stays on the node that proposed.

@@ -14,6 +14,9 @@ import (
 
 	"github.com/hashicorp/raft"
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 )
 
 // Node is this process's part of a cluster. Its methods may be called by many goroutines.
@@ -33,6 +36,10 @@ type Node struct {
 	usage      *logUsage
 	leadership *leadership
 	reads      *reads
+	heard      *heard
+	links      *links       // to other nodes, nil without a network
+	peers      *forwarder   // nil without a network
+	answers    *grpc.Server // to what other nodes ask, nil without a network
 
 	clock    *clock
 	queue    *queue
@@ -40,7 +47,10 @@ type Node struct {
 	slots    chan struct{}       // frames under way
 	inFlight sync.WaitGroup      // goroutines that wait for a frame
 	loops    sync.WaitGroup
+	serving  sync.WaitGroup
 
+	leaving  atomic.Bool
+	alone    bool // the only node, and no other can reach it
 	failure  atomic.Pointer[error]
 	failed   chan error
 	stopping chan struct{} // closed when the node takes nothing more
@@ -51,27 +61,38 @@ type Node struct {
 	closeErr error
 }
 
-// peers are the other nodes, for clusters of more than one.
-type peers struct {
+// founding is how a node reaches others, and which nodes there are in the beginning.
+type founding struct {
 	transport raft.Transport
 	servers   raft.Configuration
+	alone     bool
 }
 
-// Open opens the node in cfg.Dir. A directory that is new becomes the only voter of a new cluster. The node is not
-// ready at once, see Ready. Errors: ErrForeign, ErrLocked, ErrCorrupt, ErrVersion, ErrDiskLow.
+// Open opens the node in cfg.Dir. A directory that is new becomes the only voter of a new cluster, unless cfg.Join.
+// The node is not ready at once, see Ready. Errors: ErrForeign, ErrLocked, ErrCorrupt, ErrVersion, ErrDiskLow.
 func Open(cfg Config) (*Node, error) {
-	_, transport := raft.NewInmemTransport(raft.ServerAddress(cfg.NodeID))
-	return open(cfg, peers{transport: transport, servers: soleVoter(cfg.NodeID, transport.LocalAddr())})
+	if cfg.Network == nil {
+		_, transport := raft.NewInmemTransport(raft.ServerAddress(cfg.NodeID))
+		return open(cfg, founding{
+			transport: transport, servers: soleVoter(cfg.NodeID, transport.LocalAddr()), alone: true,
+		})
+	}
+	f := founding{}
+	if !cfg.Join {
+		f.servers = soleVoter(cfg.NodeID, raft.ServerAddress(cfg.Network.Address()))
+	}
+	return open(cfg, f)
 }
 
-func open(cfg Config, p peers) (*Node, error) {
+func open(cfg Config, p founding) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log.With(slog.String("node_id", cfg.NodeID)), transport: p.transport, disk: &diskGuard{},
-		clock: &clock{now: time.Now}, queue: newQueue(), reads: newReads(),
+		cfg: cfg, log: cfg.Log.With(slog.String("node_id", cfg.NodeID)),
+		transport: p.transport, alone: p.alone, disk: &diskGuard{},
+		clock: &clock{now: time.Now}, queue: newQueue(), reads: newReads(), heard: newHeard(),
 		room: semaphore.NewWeighted(cfg.QueueBytes), slots: make(chan struct{}, cfg.InFlight),
 		usage:  newLogUsage(cfg.SnapshotBytes, cfg.SnapshotEntries),
 		failed: make(chan error, 1), stopping: make(chan struct{}), dead: make(chan struct{}),
@@ -131,10 +152,17 @@ func (n *Node) start(servers raft.Configuration) error {
 		return err
 	}
 	n.watch = newWatch(applied)
+	if err := n.openPeers(); err != nil {
+		return err
+	}
 	n.fsm = &fsm{
 		machine: n.cfg.Machine, metrics: n.cfg.Metrics, fail: n.fail, watch: n.watch, usage: n.usage,
 		accept: n.acceptSnapshot, last: h.manifest.LastTime,
 		persist: func(f frozen) raft.FSMSnapshot { return &pinned{node: n, frozen: f} },
+		deliver: func(tag, Result) {}, replaced: func(uint64) {},
+	}
+	if n.peers != nil {
+		n.fsm.deliver, n.fsm.replaced = n.peers.deliver, n.peers.skipped
 	}
 	n.fsm.applied.Store(applied)
 	n.usage.covered(usageMark{}, snapshotSize(h.snapshot))
@@ -149,6 +177,52 @@ func (n *Node) start(servers raft.Configuration) error {
 	for _, loop := range []func(){n.proposeLoop, n.readLoop, n.snapshotLoop, n.watchLeadership} {
 		n.loops.Go(loop)
 	}
+	if n.peers == nil {
+		return nil
+	}
+	n.loops.Go(n.careLoop)
+	return n.serve()
+}
+
+// openPeers makes what reaches the other nodes.
+func (n *Node) openPeers() error {
+	network := n.cfg.Network
+	if network == nil {
+		return nil
+	}
+	listener, err := network.Listener(PurposeRaft)
+	if err != nil {
+		return fmt.Errorf("listening for other nodes: %w", err)
+	}
+	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  &raftLayer{Listener: listener, network: network, name: n.nameOf},
+		Logger:  newRaftLogger(n.log),
+		MaxPool: 3, Timeout: raftTimeout,
+	})
+	n.links = newLinks(network)
+	n.peers = newForwarder(n.leader)
+	return nil
+}
+
+// raftTimeout bounds one message of Raft; snapshots get more, by their size.
+const raftTimeout = 10 * time.Second
+
+// serve answers the other nodes.
+func (n *Node) serve() error {
+	listener, err := n.cfg.Network.Listener(PurposePeer)
+	if err != nil {
+		return fmt.Errorf("listening for other nodes: %w", err)
+	}
+	n.answers = grpc.NewServer(serverOptions()...)
+	clusterpb.RegisterPeerServer(n.answers, &service{node: n})
+	if n.cfg.Register != nil {
+		n.cfg.Register(n.answers)
+	}
+	n.serving.Go(func() {
+		if err := n.answers.Serve(listener); err != nil && n.stoppedError() == nil {
+			n.fail(fmt.Errorf("answering other nodes: %w", err))
+		}
+	})
 	return nil
 }
 
@@ -166,10 +240,10 @@ func (n *Node) newRaft(servers raft.Configuration, bootstrap, restore bool) (r *
 			err = fmt.Errorf("%w: starting raft: %v", ErrCorrupt, p)
 		}
 	}()
-	cfg := raftConfig(n.id.NodeID, len(servers.Servers))
+	cfg := raftConfig(n.id.NodeID, n.patience(servers))
 	cfg.Logger = newRaftLogger(n.log)
 	cfg.NoSnapshotRestoreOnStart = !restore
-	if bootstrap {
+	if bootstrap && len(servers.Servers) > 0 {
 		err := raft.BootstrapCluster(cfg, n.store, n.store, n.storage.snapshots, n.transport, servers)
 		if err != nil {
 			return nil, fmt.Errorf("beginning a cluster: %w", err)
@@ -181,17 +255,20 @@ func (n *Node) newRaft(servers raft.Configuration, bootstrap, restore bool) (r *
 	return r, nil
 }
 
-// raftConfig returns raft's configuration for a cluster of so many voters. One voter waits for nobody.
-func raftConfig(nodeID string, voters int) *raft.Config {
+// patience is how long the node waits for a leader before it wants to lead. One that is alone waits for nobody.
+func (n *Node) patience(servers raft.Configuration) time.Duration {
+	if n.cfg.Network == nil && len(servers.Servers) == 1 {
+		return 20 * time.Millisecond
+	}
+	return n.cfg.ElectionTimeout
+}
+
+func raftConfig(nodeID string, patience time.Duration) *raft.Config {
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = raft.ServerID(nodeID)
 	cfg.MaxAppendEntries = raftBatchEntries
 	cfg.BatchApplyCh = false // raft never answers what is left in that channel when it stops
-	patience := 500 * time.Millisecond
-	if voters == 1 {
-		patience = 20 * time.Millisecond
-	}
-	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = patience, patience, patience/2
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = patience, patience, patience*3/5
 	cfg.SnapshotInterval, cfg.SnapshotThreshold = 365*24*time.Hour, math.MaxUint64 // the node says when
 	return cfg
 }
@@ -210,8 +287,8 @@ func (n *Node) ClusterID() string { return n.id.ClusterID }
 // NodeID names the node in the cluster.
 func (n *Node) NodeID() string { return n.id.NodeID }
 
-// Failed gives the error that ended the node, if one did, and is then closed. A node that failed refuses everything and
-// must be closed. See the package comment.
+// Failed gives the error that ended the node, if one did, and is then closed. A node that failed refuses everything
+// and must be closed. See the package comment.
 func (n *Node) Failed() <-chan error { return n.failed }
 
 // Status is what a node says of itself.
@@ -221,6 +298,8 @@ type Status struct {
 	// Leading says that the node takes proposals. Term is the one it knows of.
 	Leading bool
 	Term    uint64
+	// Leader names the node that leads, as far as this one knows; empty if it knows of none.
+	Leader string
 	// AppliedIndex is how far the state machine is, LastIndex how far the log is.
 	AppliedIndex, LastIndex uint64
 	// LogBytes is the log since the last snapshot, SnapshotBytes the size of that one.
@@ -232,8 +311,9 @@ type Status struct {
 // Status says how the node is.
 func (n *Node) Status() Status {
 	_, err := n.leadership.current()
+	_, leader := n.raft.LeaderWithID()
 	s := Status{
-		ClusterID: n.id.ClusterID, NodeID: n.id.NodeID, Leading: err == nil,
+		Leader: string(leader), ClusterID: n.id.ClusterID, NodeID: n.id.NodeID, Leading: err == nil,
 		Term: n.raft.CurrentTerm(), AppliedIndex: n.AppliedIndex(), LastIndex: n.raft.LastIndex(),
 		SnapshotBytes: n.usage.lastSize(), LogBytes: n.usage.bytes(),
 	}
@@ -285,6 +365,11 @@ func (n *Node) stopRaft() {
 		case <-idle:
 		case <-timeout.C:
 		}
+		if n.peers != nil {
+			n.peers.close()
+			n.answers.Stop()
+			n.serving.Wait()
+		}
 		if err := n.raft.Shutdown().Error(); err != nil {
 			n.log.Warn("raft did not stop cleanly", slog.Any("error", err))
 		}
@@ -306,6 +391,9 @@ func (n *Node) Close() error {
 // release closes files.
 func (n *Node) release() error {
 	var errs []error
+	if n.links != nil {
+		errs = append(errs, n.links.close())
+	}
 	if c, ok := n.transport.(io.Closer); ok {
 		errs = append(errs, c.Close())
 	}

@@ -34,30 +34,43 @@ func (n *Node) measure(ctx context.Context, command []byte, reserved bool) (Resu
 	return result, err
 }
 
+// propose tries until the command is taken in by whoever leads, or it is refused, or nobody leads for too long.
 func (n *Node) propose(ctx context.Context, command []byte, reserved bool) (Result, error) {
 	if len(command) > MaxCommandBytes {
 		return nil, fmt.Errorf("%d bytes, the most is %d: %w", len(command), MaxCommandBytes, ErrCommandTooLarge)
 	}
+	var result Result
+	err := n.withLeader(ctx, func() (err error) {
+		result, err = n.try(ctx, command, reserved)
+		return err
+	})
+	return result, err
+}
+
+// try puts the command into the queue and waits for what becomes of it.
+func (n *Node) try(ctx context.Context, command []byte, reserved bool) (Result, error) {
 	if err := errors.Join(n.stoppedError(), ctx.Err()); err != nil {
 		return nil, err
 	}
-	if _, err := n.leadership.current(); err != nil {
+	if err := n.someoneLeads(); err != nil {
 		return nil, err
 	}
 	if err := n.disk.check(reserved); err != nil {
 		return nil, err
 	}
-	cost := int64(len(command)) + commandQueueCost
+	cost := queueCost(command)
 	if err := n.room.Acquire(ctx, cost); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOverloaded, err)
 	}
 	defer n.room.Release(cost)
-	p := newProposal(command)
+	p := newProposal(command, reserved)
 	if !n.queue.put(p) {
 		return nil, n.stoppedError()
 	}
 	return n.await(ctx, p)
 }
+
+func queueCost(command []byte) int64 { return int64(len(command)) + commandQueueCost }
 
 // await waits for the answer to p.
 func (n *Node) await(ctx context.Context, p *proposal) (Result, error) {
@@ -86,7 +99,7 @@ func (n *Node) proposeLoop() {
 	defer func() {
 		for _, p := range n.queue.close() {
 			if p.take() {
-				p.done <- answer{err: n.stoppedError()}
+				p.answer(answer{err: n.stoppedError()})
 			}
 		}
 	}()
@@ -109,37 +122,65 @@ func (n *Node) proposeLoop() {
 	}
 }
 
-// submit puts a frame into the log; the slot it needs is given back when it is through. It answers false, and keeps the
-// slot, if there is nothing to do.
+// submit puts a frame into the log, or sends what it would hold to the leader; the slot it needs is given back when
+// it is through. It answers false, and keeps the slot, if there is nothing to do.
 func (n *Node) submit(batch []*proposal) bool {
 	if len(batch) == 0 {
 		return false
 	}
 	if _, err := n.leadership.current(); err != nil {
-		<-n.slots
-		answerAll(batch, nil, err)
+		n.pass(batch)
 		return true
 	}
-	commands := make([][]byte, len(batch))
+	f := frame{at: n.clock.stamp(), commands: make([][]byte, len(batch))}
 	for i, p := range batch {
-		commands[i] = p.command
+		f.commands[i] = p.command
+		if p.tag != (tag{}) && f.tags == nil {
+			f.tags = make([]tag, len(batch))
+		}
 	}
-	data := encodeFrame(n.clock.stamp(), commands)
-	n.cfg.Metrics.framed(len(commands), len(data))
+	for i := range f.tags {
+		f.tags[i] = batch[i].tag
+	}
+	data := encodeFrame(f)
+	n.cfg.Metrics.framed(len(f.commands), len(data))
 	future := n.raft.Apply(data, 0)
 	n.inFlight.Go(func() {
 		results, err := settle(future, len(batch))
 		<-n.slots
-		answerAll(batch, results, err)
+		answerAll(batch, results, future.Index(), err)
 	})
 	return true
+}
+
+// pass sends what this node proposed to the leader, and answers what other nodes sent here, which is not for this node
+// to pass on: they know better who leads, or will.
+func (n *Node) pass(batch []*proposal) {
+	own := make([]*proposal, 0, len(batch))
+	for _, p := range batch {
+		if p.reply != nil {
+			p.answer(answer{err: ErrNotLeader})
+			continue
+		}
+		own = append(own, p)
+	}
+	if n.peers == nil || len(own) == 0 {
+		<-n.slots
+		answerAll(own, nil, 0, ErrNotLeader)
+		return
+	}
+	n.inFlight.Add(1)
+	n.peers.forward(own, func() {
+		<-n.slots
+		n.inFlight.Done()
+	})
 }
 
 // settle waits for a frame and returns the results of its commands.
 func settle(future raft.ApplyFuture, commands int) (Results, error) {
 	switch err := future.Error(); {
 	case err == nil:
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+	case isLost(err):
 		return nil, ErrNotLeader // raft answers so before it appends
 	default:
 		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
@@ -156,12 +197,17 @@ func settle(future raft.ApplyFuture, commands int) (Results, error) {
 	return o.results, nil
 }
 
-func answerAll(batch []*proposal, results Results, err error) {
+// isLost reports whether raft took nothing in, since it does not lead.
+func isLost(err error) bool {
+	return errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipTransferInProgress)
+}
+
+func answerAll(batch []*proposal, results Results, index uint64, err error) {
 	for i, p := range batch {
 		a := answer{err: err}
 		if err == nil {
-			a.result = results[i]
+			a.result, a.index = results[i], index
 		}
-		p.done <- a
+		p.answer(a)
 	}
 }

@@ -8,14 +8,26 @@ import (
 
 // proposal is a command on its way to the log.
 type proposal struct {
-	command []byte
-	state   atomic.Int32
-	done    chan answer // takes one answer
+	command  []byte
+	tag      tag // of the node that sent it here, zero for one of this node
+	reserved bool
+	state    atomic.Int32
+	done     chan answer  // takes one answer
+	reply    func(answer) // gets the answer of one that another node sent; quick
 }
 
 type answer struct {
 	result Result
+	index  uint64 // of the entry that holds the command, if it is known
 	err    error
+}
+
+func (p *proposal) answer(a answer) {
+	if p.reply != nil {
+		p.reply(a)
+		return
+	}
+	p.done <- a
 }
 
 // States of a proposal. It leaves waiting once, either into a frame or because its caller gave up.
@@ -25,8 +37,8 @@ const (
 	proposalAbandoned
 )
 
-func newProposal(command []byte) *proposal {
-	return &proposal{command: command, done: make(chan answer, 1)}
+func newProposal(command []byte, reserved bool) *proposal {
+	return &proposal{command: command, reserved: reserved, done: make(chan answer, 1)}
 }
 
 func (p *proposal) take() bool    { return p.state.CompareAndSwap(proposalWaiting, proposalTaken) }

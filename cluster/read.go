@@ -4,12 +4,23 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 )
 
 // ReadIndex returns an index that covers everything that was answered before it was called, on any node. A state
-// machine that has applied it, as this node's has, may be read: nothing older is seen. Nothing is written to the log.
+// machine that has applied it may be read: nothing older is seen. See WaitApplied. Nothing is written to the log.
 // Many callers share one question to the other nodes. Errors: ErrNotLeader, ErrStopped, that of ctx.
-func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
+func (n *Node) ReadIndex(ctx context.Context) (index uint64, err error) {
+	err = n.withLeader(ctx, func() error {
+		index, err = n.joinRound(ctx)
+		return err
+	})
+	return index, err
+}
+
+// joinRound waits for the next question to the leader, or of the leader to the others.
+func (n *Node) joinRound(ctx context.Context) (uint64, error) {
 	r := n.reads.join()
 	select {
 	case <-r.done:
@@ -87,17 +98,20 @@ func (n *Node) readLoop() {
 	}
 }
 
-// verify makes sure that this node still leads. What was answered before has been applied here: by this leader before
-// it answered, by those before it until this one was ready.
+// verify makes sure that this node still leads, or asks the one that does. What was answered or read before, on any
+// node, was agreed on before: it is covered by how far this leader knows that, which no other node is ahead of.
 func (n *Node) verify() (uint64, error) {
 	if err := n.stoppedError(); err != nil {
 		return 0, err
 	}
 	term, err := n.leadership.current()
 	if err != nil {
-		return 0, err
+		return n.askReadIndex()
 	}
-	index := n.AppliedIndex()
+	if n.alone {
+		return n.AppliedIndex(), nil // who else would lead?
+	}
+	index := n.agreed()
 	if err := n.raft.VerifyLeader().Error(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
@@ -105,4 +119,33 @@ func (n *Node) verify() (uint64, error) {
 		return 0, ErrNotLeader
 	}
 	return index, nil
+}
+
+// agreed returns the last entry with commands that is known here to be agreed on. Others are not handed to a state
+// machine: nobody could wait for them.
+func (n *Node) agreed() uint64 {
+	commit := n.raft.CommitIndex()
+	before, applied := n.leadership.beginning()
+	if last, above := n.store.lastCommand(commit, before); above {
+		return last
+	}
+	return applied
+}
+
+// askReadIndex asks the leader.
+func (n *Node) askReadIndex() (uint64, error) {
+	if n.peers == nil {
+		return 0, ErrNotLeader
+	}
+	_, conn, err := n.leader()
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.LeaderPatience)
+	defer cancel()
+	reply, err := clusterpb.NewPeerClient(conn).ReadIndex(ctx, &clusterpb.ReadIndexRequest{})
+	if err != nil {
+		return 0, leaderError(err)
+	}
+	return reply.GetIndex(), nil
 }

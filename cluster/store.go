@@ -3,15 +3,16 @@ package cluster
 import (
 	"errors"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// guardedStore is raft's log and stable store. Any error of them is the end of the node: raft would go on as a follower
-// after an error of the log, and end the process after one of the stable store, and the log library is known to keep
-// failing after one.
+// guardedStore is raft's log and stable store. Any error of them is the end of the node: raft would go on as a
+// follower after an error of the log, and end the process after one of the stable store, and the log library is known
+// to keep failing after one.
 type guardedStore struct {
 	logs    raft.LogStore
 	stable  raft.StableStore
@@ -22,6 +23,37 @@ type guardedStore struct {
 	// then: raft's own clean-up runs, and nothing is sent or answered any more.
 	running atomic.Bool
 	broken  atomic.Pointer[error]
+
+	mu sync.Mutex
+	// others are the indexes of entries that hold no commands, of those appended by this process: elections and changes of
+	// members, so few.
+	others map[uint64]bool
+}
+
+// note takes down which entries hold no commands.
+func (s *guardedStore) note(logs []*raft.Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range logs {
+		if l.Type == raft.LogCommand {
+			delete(s.others, l.Index)
+			continue
+		}
+		if s.others == nil {
+			s.others = map[uint64]bool{}
+		}
+		s.others[l.Index] = true
+	}
+}
+
+// lastCommand returns the last entry up to index that holds commands; above says that there is one behind floor.
+func (s *guardedStore) lastCommand(index, floor uint64) (last uint64, above bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for index > floor && s.others[index] {
+		index--
+	}
+	return index, index > floor
 }
 
 // FirstIndex implements raft.LogStore.
@@ -47,6 +79,7 @@ func (s *guardedStore) StoreLogs(logs []*raft.Log) error {
 	start := time.Now()
 	err := s.check("appending to the log", func() error { return s.logs.StoreLogs(logs) })
 	if err == nil {
+		s.note(logs)
 		s.metrics.stored(len(logs), start)
 	}
 	return err

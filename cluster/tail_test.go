@@ -159,8 +159,8 @@ func endOfSegment(t *testing.T) (before, after image, have entries) {
 	}
 }
 
-// A node can go on that is stopped, in whatever way, between the last entry of a segment and the beginning of the next,
-// or that loses power while it writes that entry. The log library alone can't.
+// A node can go on that is stopped, in whatever way, between the last entry of a segment and the beginning of the
+// next, or that loses power while it writes that entry. The log library alone can't.
 func TestLogStoppedAtEndOfSegment(t *testing.T) {
 	before, after, have := endOfSegment(t)
 	sectors := 0
@@ -207,8 +207,8 @@ func refused(t *testing.T, dir string, have entries) {
 	}
 }
 
-// A follower removes what its leader does not have by ending the segment there first. It is the same when it is stopped
-// behind that.
+// A follower removes what its leader does not have by ending the segment there first. It is the same when it is
+// stopped behind that.
 func TestLogStoppedWhileTruncating(t *testing.T) {
 	dir := t.TempDir()
 	have, logs := entries{}.batch(5, 100)
@@ -225,8 +225,8 @@ func TestLogStoppedWhileTruncating(t *testing.T) {
 	appendTo(t, dir, have[:99])
 }
 
-// Whatever a power loss leaves of the batch that was being written, the log holds all before it, and it whole or not at
-// all, and can be appended to, also when that happens again and again.
+// Whatever a power loss leaves of the batch that was being written, the log holds all before it, and it whole or not
+// at all, and can be appended to, also when that happens again and again.
 func TestLogPowerLoss(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := t.TempDir()

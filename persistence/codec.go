@@ -138,6 +138,12 @@ func newCommand(name string) Command {
 		return &Place{}
 	case "compact":
 		return &Compact{}
+	case "invite":
+		return &Invite{}
+	case "admit":
+		return &Admit{}
+	case "expel":
+		return &Expel{}
 	}
 	return nil
 }

@@ -268,7 +268,7 @@ func (t *tx) checkFence(f Fence) error {
 	if err != nil {
 		return err
 	}
-	if int(f.Shard) < len(owners) && owners[f.Shard] == (Owner{Node: f.Node, Epoch: f.Epoch}) {
+	if int(f.Shard) < len(owners) && owners[f.Shard].Node == f.Node && owners[f.Shard].Epoch == f.Epoch {
 		return nil
 	}
 	return &resources.Error{

@@ -30,6 +30,8 @@ const (
 	familyExpiry      = "t/" // time, idempotency key
 	familyPlacement   = "s/" // the shard table
 	familyEnded       = "f/" // time an operation ended, id
+	familyInvitation  = "j/" // id -> invitation
+	familyMember      = "p/" // role, name -> member
 )
 
 // Facets every kind has beside its own. Labels are facets named "label.KEY".

@@ -15,7 +15,9 @@ import (
 
 // Entry is a committed entry of the log: commands that were proposed together.
 type Entry struct {
-	Index    uint64
+	Index uint64
+	// Term of the leader that took the commands in.
+	Term     uint64
 	At       time.Time
 	Commands [][]byte
 }
@@ -28,6 +30,8 @@ type Machine struct {
 	applied atomic.Uint64
 	memory  *memory // of Apply alone, which never runs twice at a time, nor beside Load
 	changes map[resources.Kind]*atomic.Uint64
+	// placements counts changes of the shard table.
+	placements atomic.Uint64
 }
 
 // Open takes up a store where it was left.
@@ -44,6 +48,7 @@ func (m *Machine) resume() error {
 	for _, n := range m.changes {
 		n.Add(1)
 	}
+	m.placements.Add(1)
 	return m.View(func(v *View) error {
 		index, err := v.Applied()
 		m.applied.Store(index)
@@ -112,7 +117,14 @@ func (m *Machine) count() {
 		}
 	}
 	clear(m.memory.changed)
+	if m.memory.placed {
+		m.placements.Add(1)
+		m.memory.placed = false
+	}
 }
+
+// Placements counts the changes of the shard table since this machine was opened: see Changes.
+func (m *Machine) Placements() uint64 { return m.placements.Load() }
 
 // Changes counts what was done to the resources of a kind since this machine was
 // opened: what was read of them after one count holds as long as it stays.
@@ -137,7 +149,7 @@ func (m *Machine) applyEntry(w Writer, e Entry) ([]Result, error) {
 			continue
 		}
 		before := event
-		t := newTx(w, m.codec, m.memory, e.Index, e.At.UTC(), &event)
+		t := newTx(w, m.codec, m.memory, e, &event)
 		if results[i], err = perform(cmd, t); err == nil {
 			written, err = t.fits(written)
 		}

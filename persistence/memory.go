@@ -17,6 +17,8 @@ type memory struct {
 	young, old map[string]resources.Resource
 	zone       *resources.Zone
 	owners     []Owner
+	// placed says that the Apply that runs changed the shard table.
+	placed bool
 	// changed are the kinds of resources written by the Apply that runs.
 	changed map[resources.Kind]bool
 }
@@ -57,7 +59,7 @@ func (m *memory) wrote(writes map[string][]byte, made map[string]resources.Resou
 		case strings.HasPrefix(k, familyResource):
 			m.replace(k, made[k])
 		case k == familyPlacement:
-			m.owners = nil
+			m.owners, m.placed = nil, true
 		}
 	}
 }

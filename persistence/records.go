@@ -43,6 +43,8 @@ type Fence struct {
 type Owner struct {
 	Node  string `json:"n"`
 	Epoch uint64 `json:"e"`
+	// Next is the node that the owner is to give the shard to, once nothing of it runs any more; "" = it keeps it.
+	Next string `json:"x,omitempty"`
 }
 
 // idempotency is what is kept of a request with an Idempotency-Key.

@@ -70,8 +70,13 @@ func (s *Submit) apply(t *tx) (Result, error) {
 	return Result{Operation: op}, nil
 }
 
-// repeated finds the operation that an equal request became before.
+// repeated finds the operation that an equal request became before: the same command, of which its proposer did not
+// learn what became of it, or one of the same parent or key.
 func (s *Submit) repeated(t *tx, op *resources.Operation) (*resources.Operation, error) {
+	same, err := t.Operation(resources.OperationID(op.ID))
+	if err == nil || resources.ClassOf(err) != resources.ClassNotFound {
+		return same, err
+	}
 	if op.ParentID != "" {
 		children, err := t.Children(op.ParentID, op.ParentStep)
 		if err != nil || len(children) == 0 {

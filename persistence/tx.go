@@ -19,8 +19,9 @@ type tx struct {
 	memory  *memory
 	// made are the resources in pending, by key.
 	made map[string]resources.Resource
-	// index and at are those of the entry; event counts within the entry.
+	// index, term and at are those of the entry; event counts within the entry.
 	index uint64
+	term  uint64
 	at    time.Time
 	event *uint32
 	// principal and operation go into the events of this command.
@@ -58,11 +59,11 @@ func (p *pending) put(k, value []byte) {
 
 func (p *pending) remove(k []byte) { p.writes[string(k)] = nil }
 
-func newTx(under Reader, codec *Codec, known *memory, index uint64, at time.Time, event *uint32) *tx {
+func newTx(under Reader, codec *Codec, known *memory, e Entry, event *uint32) *tx {
 	p := &pending{under: under, writes: map[string][]byte{}}
 	return &tx{
 		View: View{r: p, codec: codec}, pending: p, memory: known, made: map[string]resources.Resource{},
-		index: index, at: at, event: event,
+		index: e.Index, term: e.Term, at: e.At.UTC(), event: event,
 	}
 }
 

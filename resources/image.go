@@ -15,6 +15,8 @@ type ImageStore struct {
 
 // ImageStoreSpec is what is asked of an image store.
 type ImageStoreSpec struct {
+	// Node whose driver host acts for it; empty = the one that accepts.
+	Node       string         `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
 	Driver     string         `json:"driver" doc:"Image driver, vendor/name." example:"bulkhead/directoryimages"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this store."`
 }
@@ -36,7 +38,11 @@ func (s *ImageStore) Validate(p *Problems) {
 func (s *ImageStore) References() []Ref { return nil }
 
 // Facets implements Resource.
-func (s *ImageStore) Facets() map[string]string { return map[string]string{"driver": s.Spec.Driver} }
+func (s *ImageStore) Facets() map[string]string {
+	m := map[string]string{"driver": s.Spec.Driver}
+	facet(m, "node", s.Spec.Node)
+	return m
+}
 
 func imageStoreDefinition() Definition {
 	return Definition{

@@ -17,6 +17,8 @@ type Network struct {
 
 // NetworkSpec is what is asked of a network.
 type NetworkSpec struct {
+	// Node whose driver host acts for it; empty = the one that accepts.
+	Node       string         `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
 	Driver     string         `json:"driver" doc:"Network driver, vendor/name." example:"bulkhead/bridgenetwork"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this network."`
 	Mode       string         `json:"mode,omitempty" doc:"nat: guests reach out, forwards reach in. isolated: guests reach each other only. Absent means nat."`
@@ -111,7 +113,11 @@ func LastAddress(p netip.Prefix) netip.Addr {
 func (n *Network) References() []Ref { return nil }
 
 // Facets implements Resource.
-func (n *Network) Facets() map[string]string { return map[string]string{"driver": n.Spec.Driver} }
+func (n *Network) Facets() map[string]string {
+	m := map[string]string{"driver": n.Spec.Driver}
+	facet(m, "node", n.Spec.Node)
+	return m
+}
 
 func networkDefinition() Definition {
 	return Definition{

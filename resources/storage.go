@@ -11,6 +11,8 @@ type Pool struct {
 
 // PoolSpec is what is asked of a pool.
 type PoolSpec struct {
+	// Node whose driver host acts for it; empty = the one that accepts.
+	Node       string         `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
 	Driver     string         `json:"driver" doc:"Storage driver, vendor/name." example:"bulkhead/filestorage"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this pool."`
 	// HostID for pools that only one host reaches.
@@ -77,6 +79,7 @@ func (l *Pool) References() []Ref {
 func (l *Pool) Facets() map[string]string {
 	m := map[string]string{}
 	facet(m, "driver", l.Spec.Driver)
+	facet(m, "node", l.Spec.Node)
 	facet(m, "host", string(l.Spec.HostID))
 	facet(m, "cluster", string(l.Spec.ClusterID))
 	return m

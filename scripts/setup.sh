@@ -26,7 +26,12 @@ test|race        isoinfo             genisoimage          reads seeds as a secon
 test|race        socat               socat                speaks to consoles
 test|race        mmdebstrap          mmdebstrap           makes a disk of the distribution with cloud-init
 test|race        ssh                 openssh-client       logs in to a machine
+test|race        ssh-keygen          openssh-client       makes keys that backups are encrypted to
+test|race        age                 age                  reads encrypted backups as a second opinion
 test|race        git                 git                  fetches modules that have no proxy
+test|race        ipmitool            ipmitool             speaks to controllers of hosts
+test|race        ipmi_sim            openipmi             is a controller that speaks IPMI
+test|race        pip3                python3-pip          fetches a controller that speaks Redfish (from PyPI)
 race             gcc                 gcc                  links the race detector
 race             ld                  binutils             links the race detector
 generate         protoc              protobuf-compiler    reads the driver contract

@@ -2,9 +2,6 @@ package actorstest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -44,16 +41,14 @@ type Zone struct {
 	State actors.State
 	// BeforeStart is called with a system that was made and not started.
 	BeforeStart func(*actors.System)
-	// Refuse, if set, says why no connection to a driver with these properties can be
-	// had; it may change while nobody is at work.
-	Refuse func(properties map[string]any) error
-
-	mu     sync.Mutex
-	index  uint64
-	System *actors.System
+	mu          sync.Mutex
+	index       uint64
+	System      *actors.System
 	// engine is that of the last system: it reads the state also after a kill.
 	engine *actors.Engine
 	driver *driver
+	refuse func(properties map[string]any) error
+	called func(node, method string)
 }
 
 // New sets a zone up and starts it.
@@ -114,7 +109,7 @@ func (z *Zone) Start() {
 		state = z.State
 	}
 	system := actors.New(actors.Config{
-		Node: "node-1", Log: z, State: state, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
+		Node: ownNode, Log: z, State: state, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
 		Logger: slog.New(slog.DiscardHandler), Table: z.Table, Cared: z.Cared, Crashed: z.Crashed,
 	})
 	z.mu.Lock()
@@ -161,33 +156,6 @@ func (z *Zone) Propose(_ context.Context, cmd persistence.Command) (persistence.
 		system.Applied()
 	}
 	return results[0][0], results[0][0].Err
-}
-
-// Conn implements actors.Drivers.
-func (z *Zone) Conn(_ context.Context, _ string, properties map[string]any) (grpc.ClientConnInterface, string, error) {
-	if z.Refuse != nil {
-		if err := z.Refuse(properties); err != nil {
-			return nil, "", err
-		}
-	}
-	return z.driver.conn, sim.Version, nil
-}
-
-// Console implements actors.Drivers. The simulator in this process offers none.
-func (z *Zone) Console(_ context.Context, _, socket string) (io.ReadWriteCloser, error) {
-	return nil, fmt.Errorf("connecting to %q: %w", socket, errors.ErrUnsupported)
-}
-
-// GuestUID implements actors.Drivers.
-func (z *Zone) GuestUID() uint32 { return 0 }
-
-// Overlap implements actors.Drivers: the simulator keeps nothing in directories, so
-// the labels it is given by tests stand for them.
-func (z *Zone) Overlap(a, b operations.Place) string {
-	if path, ok := a.Properties["path"].(string); ok && path == b.Properties["path"] {
-		return "path"
-	}
-	return ""
 }
 
 // Engine is what can be asked of the zone.

@@ -42,26 +42,9 @@ func (c *Context) server(ctx context.Context) (d driver, err error) {
 	case *resources.Machine:
 		_, _, d, _, err = c.hypervisor(ctx)
 	default:
-		product, properties := DriverOf(r)
-		d, err = c.driver(ctx, product, r.Metadata().Ref(), properties)
+		d, err = c.driver(ctx, r, r.Metadata().Ref())
 	}
 	return d, err
-}
-
-// DriverOf returns the driver a resource names itself, and its properties; ""
-// for kinds that are realised by the driver of something above them.
-func DriverOf(r resources.Resource) (product string, properties map[string]any) {
-	switch x := r.(type) {
-	case *resources.Host:
-		return x.Spec.Driver, x.Spec.Properties
-	case *resources.Pool:
-		return x.Spec.Driver, x.Spec.Properties
-	case *resources.ImageStore:
-		return x.Spec.Driver, x.Spec.Properties
-	case *resources.Network:
-		return x.Spec.Driver, x.Spec.Properties
-	}
-	return "", nil
 }
 
 // Observe looks at a resource as it is in the world and notes what differs from
@@ -81,7 +64,7 @@ func observePool(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, p.Spec.Driver, p.Ref(), p.Spec.Properties)
+	d, err := c.driver(ctx, p, p.Ref())
 	if err != nil {
 		return err
 	}

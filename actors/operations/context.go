@@ -18,15 +18,14 @@ type Engine interface {
 	// Ask submits an operation on a resource below and waits until it has ended.
 	// Asked again for the same parent and step it waits for the same one.
 	Ask(ctx context.Context, ask Ask) (*resources.Operation, error)
-	// Conn connects to the driver with a product name. The version is what the
-	// resource gets bound to. Properties may name paths that the driver needs.
-	Conn(ctx context.Context, product string, properties map[string]any) (
-		conn grpc.ClientConnInterface, version string, err error)
-	// GuestUID is the user guests run as on the host.
-	GuestUID() uint32
+	// Conn connects to the driver of a place. The version is what the resource gets
+	// bound to. Properties may name paths that the driver needs.
+	Conn(ctx context.Context, place Place) (conn grpc.ClientConnInterface, version string, err error)
+	// GuestUID is the user guests run as on a node.
+	GuestUID(ctx context.Context, node string) (uint32, error)
 	// Overlap names the property of a that leads to a directory of b, into one or
-	// around one; "" = none does.
-	Overlap(a, b Place) (property string)
+	// around one; "" = none does. Places on different nodes never overlap.
+	Overlap(ctx context.Context, a, b Place) (property string, err error)
 	Now() time.Time
 }
 

@@ -19,20 +19,27 @@ import (
 type driver struct {
 	conn    grpc.ClientConnInterface
 	call    *driverpb.Call
-	product string
+	place   Place
 	version string
 }
 
-// driver connects to a product for calls about ref. The properties of all scopes
-// are merged, the narrowest last.
+// driver connects to the driver of owner, on its node, for calls about ref: the owner
+// itself or what is in or on it. Properties that ref has of its own go over the owner's.
 func (c *Context) driver(
-	ctx context.Context, product string, ref resources.Ref, scopes ...map[string]any,
+	ctx context.Context, owner resources.Resource, ref resources.Ref, own ...map[string]any,
+) (driver, error) {
+	return c.driverAt(ctx, PlaceOf(owner), ref, own...)
+}
+
+func (c *Context) driverAt(
+	ctx context.Context, place Place, ref resources.Ref, own ...map[string]any,
 ) (driver, error) {
 	properties := map[string]any{}
-	for _, s := range scopes {
-		maps.Copy(properties, s)
+	for _, scope := range append([]map[string]any{place.Properties}, own...) {
+		maps.Copy(properties, scope)
 	}
-	conn, version, err := c.Engine.Conn(ctx, product, properties)
+	place.Properties = properties
+	conn, version, err := c.Engine.Conn(ctx, place)
 	if err != nil {
 		return driver{}, err
 	}
@@ -44,7 +51,7 @@ func (c *Context) driver(
 	if err != nil {
 		return driver{}, fmt.Errorf("passing properties of %s: %w", ref, err)
 	}
-	return driver{conn: conn, product: product, version: version, call: &driverpb.Call{
+	return driver{conn: conn, place: place, version: version, call: &driverpb.Call{
 		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(ref), Epoch: c.Epoch, Handle: handle, Properties: values,
 	}}, nil
 }
@@ -81,7 +88,7 @@ func (c *Context) handle(ref resources.Ref) (*driverpb.Handle, error) {
 func (c *Context) bind(d driver, h *driverpb.Handle) {
 	c.Outcome.Unbind = false
 	c.Outcome.Binding = &persistence.Binding{
-		Ref: c.Operation.Target, Product: d.product, Version: d.version,
+		Ref: c.Operation.Target, Product: d.place.Product, Version: d.version,
 		Handle: h.GetData(), HandleVersion: h.GetVersion(),
 	}
 }

@@ -23,7 +23,7 @@ func openHost(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, h.Spec.Driver, h.Ref(), h.Spec.Properties)
+	d, err := c.driver(ctx, h, h.Ref())
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func closeHost(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, h.Spec.Driver, h.Ref(), h.Spec.Properties)
+	d, err := c.driver(ctx, h, h.Ref())
 	if err != nil {
 		return unreached(err)
 	}

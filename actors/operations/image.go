@@ -43,7 +43,7 @@ func openStore(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, s.Spec.Driver, s.Ref(), s.Spec.Properties)
+	d, err := c.driver(ctx, s, s.Ref())
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func closeStore(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, s.Spec.Driver, s.Ref(), s.Spec.Properties)
+	d, err := c.driver(ctx, s, s.Ref())
 	if err != nil {
 		return unreached(err)
 	}
@@ -82,7 +82,7 @@ func (c *Context) inStore(ctx context.Context, t *resources.Template) (driver, *
 	if err != nil {
 		return driver{}, nil, err
 	}
-	d, err := c.driver(ctx, s.Spec.Driver, t.Ref(), s.Spec.Properties)
+	d, err := c.driver(ctx, s, t.Ref())
 	return d, &driverpb.StoreRef{Resource: protoRef(s.Ref()), Handle: handle}, err
 }
 

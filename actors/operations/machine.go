@@ -152,7 +152,11 @@ func ChooseHost(v *persistence.View, m *resources.Machine) (resources.Choice, er
 	if err != nil {
 		return resources.Choice{}, err
 	}
-	choice := planner.Hosts(m, candidates)
+	ties, err := tiesOf(v, m)
+	if err != nil {
+		return resources.Choice{}, err
+	}
+	choice := planner.Hosts(m, ties, candidates)
 	choice.Refused = append(choice.Refused, unreachable...)
 	return choice, nil
 }

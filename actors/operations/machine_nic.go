@@ -13,11 +13,13 @@ import (
 // "reroute" of detach-nic is there for its undo alone: undone after the nic is back
 // in its place, it tells the way out again.
 func machineNicOperations() []Definition {
+	attach := defineMachine("attach-nic", fixed(
+		Step{Name: "nic", Do: addNic, Undo: removeAddedNic},
+		Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
+	))
+	attach.Check = checkNicNear
 	return []Definition{
-		defineMachine("attach-nic", fixed(
-			Step{Name: "nic", Do: addNic, Undo: removeAddedNic},
-			Step{Name: "plug", Do: plugAddedNic, Undo: unplugAddedNic},
-		)),
+		attach,
 		defineMachine("detach-nic", fixed(
 			Step{Name: "check", Do: checkOwnNic, Local: true},
 			Step{Name: "unplug", Do: loosenNic, Undo: fastenNic},
@@ -58,6 +60,10 @@ func addNic(ctx context.Context, c *Context) error {
 }
 
 func (c *Context) addNic(ctx context.Context, m *resources.Machine, want resources.MachineNic) error {
+	err := c.Engine.View(func(v *persistence.View) error { return networkNear(v, m, want.NetworkID) })
+	if err != nil {
+		return err
+	}
 	op, err := c.ask(ctx, "", Ask{Action: "create", Resource: &resources.Nic{
 		Meta: resources.Meta{Kind: resources.KindNic, Labels: map[string]string{"machine": m.Name}},
 		Spec: resources.NicSpec{

@@ -30,7 +30,7 @@ func (c *Context) hypervisor(ctx context.Context) (
 	if err != nil {
 		return nil, nil, driver{}, nil, err
 	}
-	d, err = c.driver(ctx, h.Spec.Driver, m.Ref(), h.Spec.Properties, m.Spec.Properties)
+	d, err = c.driver(ctx, h, m.Ref(), m.Spec.Properties)
 	if err != nil {
 		return nil, nil, driver{}, nil, err
 	}
@@ -317,26 +317,26 @@ func (c *Context) unplug(ctx context.Context, id resources.NicID) error {
 
 // ConsoleSocket returns the unix socket on the host that a running machine's
 // console is reached by, in the words of the driver it names.
-func ConsoleSocket(ctx context.Context, c *Context, kind string) (product, socket string, err error) {
+func ConsoleSocket(ctx context.Context, c *Context, kind string) (place Place, socket string, err error) {
 	m, client, d, host, err := c.hypervisor(ctx)
 	if err != nil {
-		return "", "", err
+		return Place{}, "", err
 	}
 	if m.Phase != resources.PhaseRunning && m.Phase != resources.PhasePaused && m.Phase != resources.PhaseUpdating {
-		return "", "", &resources.Error{
+		return Place{}, "", &resources.Error{
 			Class: resources.ClassConflict, Code: "not-running",
 			Message: fmt.Sprintf("machine %s is %s", m.ID, m.Phase), Remedy: "start it first",
 		}
 	}
 	reply, err := client.OpenConsole(ctx, &driverpb.ConsoleRequest{Call: d.call, Host: host, Type: kind})
 	if err != nil {
-		return "", "", FromFault(err)
+		return Place{}, "", FromFault(err)
 	}
 	if reply.GetSocket() == "" {
-		return "", "", &resources.Error{
+		return Place{}, "", &resources.Error{
 			Class: resources.ClassUnavailable, Code: "no-console",
 			Message: fmt.Sprintf("the %s console of machine %s can't be reached now", kind, m.ID),
 		}
 	}
-	return d.product, reply.GetSocket(), nil
+	return d.place, reply.GetSocket(), nil
 }

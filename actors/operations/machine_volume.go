@@ -5,18 +5,21 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // machineVolumeOperations are those that change which volumes a machine has, or their size.
 func machineVolumeOperations() []Definition {
+	attach := defineMachine("attach-volume", fixed(
+		Step{Name: "check", Do: checkNewVolume, Local: true},
+		Step{Name: "enter", Do: enterVolume, Undo: leaveVolume},
+		Step{Name: "claim", Do: claimOne, Undo: unclaimOne},
+		Step{Name: "plug", Do: plugDisk, Undo: unplugDisk},
+	))
+	attach.Check = checkVolumeNear
 	return []Definition{
-		defineMachine("attach-volume", fixed(
-			Step{Name: "check", Do: checkNewVolume, Local: true},
-			Step{Name: "enter", Do: enterVolume, Undo: leaveVolume},
-			Step{Name: "claim", Do: claimOne, Undo: unclaimOne},
-			Step{Name: "plug", Do: plugDisk, Undo: unplugDisk},
-		)),
+		attach,
 		defineMachine("detach-volume", fixed(
 			Step{Name: "check", Do: checkDetachable},
 			Step{Name: "unplug", Do: unplugDisk, Undo: plugDisk},
@@ -185,7 +188,8 @@ func checkDetachable(ctx context.Context, c *Context) error {
 	}
 }
 
-// checkNewVolume refuses a volume that is not there or that a machine has.
+// checkNewVolume refuses a volume that is not there, that a machine has or that is on
+// another node.
 func checkNewVolume(_ context.Context, c *Context) error {
 	m, err := Target[*resources.Machine](c)
 	if err != nil {
@@ -204,7 +208,7 @@ func checkNewVolume(_ context.Context, c *Context) error {
 	if vol.Phase != resources.PhaseReady {
 		return notReady(vol)
 	}
-	return nil
+	return c.Engine.View(func(v *persistence.View) error { return checkVolumeNear(v, c.Operation, m) })
 }
 
 func growOne(ctx context.Context, c *Context) error {

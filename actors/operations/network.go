@@ -61,7 +61,7 @@ func (c *Context) network(ctx context.Context) (*resources.Network, driver, erro
 	if err != nil {
 		return nil, driver{}, err
 	}
-	d, err := c.driver(ctx, n.Spec.Driver, n.Ref(), n.Spec.Properties)
+	d, err := c.driver(ctx, n, n.Ref())
 	return n, d, err
 }
 

@@ -173,7 +173,8 @@ func macOf(id string) string {
 	return fmt.Sprintf("52:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
 }
 
-// nicCall prepares a call about a nic to the driver of its network.
+// nicCall prepares a call about a nic to the driver of its network, on the node that
+// the machine is on.
 func (c *Context) nicCall(ctx context.Context) (driver, *driverpb.NicCallRequest, error) {
 	nic, err := Target[*resources.Nic](c)
 	if err != nil {
@@ -187,13 +188,21 @@ func (c *Context) nicCall(ctx context.Context) (driver, *driverpb.NicCallRequest
 	if err != nil {
 		return driver{}, nil, err
 	}
-	d, err := c.driver(ctx, n.Spec.Driver, nic.Ref(), n.Spec.Properties)
+	place := PlaceOf(n)
+	if place.Node, err = c.nodeOfNic(nic, n); err != nil {
+		return driver{}, nil, err
+	}
+	uid, err := c.Engine.GuestUID(ctx, place.Node)
+	if err != nil {
+		return driver{}, nil, err
+	}
+	d, err := c.driverAt(ctx, place, nic.Ref())
 	return d, &driverpb.NicCallRequest{
 		Call: d.call, Network: &driverpb.NetworkRef{Resource: protoRef(n.Ref()), Handle: handle}, Spec: networkSpec(n),
 		Nic: &driverpb.NicSpec{
 			Machine: &driverpb.Ref{Kind: string(resources.KindMachine), Id: string(nic.Spec.MachineID)},
 			Mac:     nic.Status.MAC, Address: nic.Status.Address, Hostname: nic.Spec.Hostname,
-			OwnerUid: c.Engine.GuestUID(),
+			OwnerUid: uid,
 		},
 	}, err
 }

@@ -9,21 +9,34 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// Place is where a driver was told to keep things.
+// Place is where a driver acts, and what it was told to act by.
 type Place struct {
-	Product    string
+	Product string
+	// Node whose process of the driver it is; "" if a zone of an older version says none.
+	Node       string
 	Properties map[string]any
 }
 
-func placeOf(r resources.Resource) Place {
-	product, properties := DriverOf(r)
-	return Place{Product: product, Properties: properties}
+// PlaceOf returns the place of the driver that a resource names itself; the zero
+// Place for kinds that are realised by the driver of something above them.
+func PlaceOf(r resources.Resource) Place {
+	switch x := r.(type) {
+	case *resources.Host:
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+	case *resources.Pool:
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+	case *resources.ImageStore:
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+	case *resources.Network:
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+	}
+	return Place{}
 }
 
 // checkPlace refuses a pool or an image store whose directory is that of another
 // one, inside of it or around it: each would take the other's files for its own.
 // Of two that are made at the same time the one that was asked for first is let through.
-func checkPlace(_ context.Context, c *Context) error {
+func checkPlace(ctx context.Context, c *Context) error {
 	var others []resources.Resource
 	err := c.Engine.View(func(v *persistence.View) error {
 		for _, kind := range []resources.Kind{resources.KindPool, resources.KindImageStore} {
@@ -44,9 +57,13 @@ func checkPlace(_ context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	mine := placeOf(c.Resource)
+	mine := PlaceOf(c.Resource)
 	for _, other := range others { // not in the view: a file system may be slow
-		if property := c.Engine.Overlap(mine, placeOf(other)); property != "" {
+		property, err := c.Engine.Overlap(ctx, mine, PlaceOf(other))
+		if err != nil {
+			return err
+		}
+		if property != "" {
 			return placeTaken(c.Resource, other, property)
 		}
 	}

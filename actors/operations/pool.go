@@ -9,7 +9,7 @@ import (
 
 func poolOperations() []Definition {
 	return []Definition{
-		{Kind: resources.KindPool, Action: "create", Steps: steps(
+		{Kind: resources.KindPool, Action: "create", Check: checkPoolHost, Steps: steps(
 			Step{Name: "check", Do: checkPlace},
 			Step{Name: "open", Do: openPool, Undo: closePool},
 		)},
@@ -24,7 +24,7 @@ func openPool(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, p.Spec.Driver, p.Ref(), p.Spec.Properties)
+	d, err := c.driver(ctx, p, p.Ref())
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func closePool(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.driver(ctx, p.Spec.Driver, p.Ref(), p.Spec.Properties)
+	d, err := c.driver(ctx, p, p.Ref())
 	if err != nil {
 		return unreached(err)
 	}

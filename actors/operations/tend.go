@@ -53,7 +53,7 @@ func Tend(ctx context.Context, c *Context, started map[string]bool) (well bool, 
 	if _, machine := c.Resource.(*resources.Machine); machine && found.absent {
 		return true, observeMachine(ctx, c) // it ended: that is no illness
 	}
-	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || started[d.product]) {
+	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || started[d.place.Product]) {
 		if found, err = c.repair(ctx, d, found); err != nil {
 			return false, err
 		}

@@ -16,7 +16,7 @@ func volumeOperations() []Definition {
 	exclusive := Step{Name: "hold", Do: holdVolume, Undo: letVolumeGo, Local: true}
 	release := Step{Name: "let-go", Do: letVolumeGo}
 	return []Definition{
-		{Kind: resources.KindVolume, Action: "create", Steps: steps(
+		{Kind: resources.KindVolume, Action: "create", Check: checkTemplateNear, Steps: steps(
 			Step{Name: "place", Do: placeVolume, Undo: unplaceVolume, Local: true},
 			Step{Name: "create", Do: createVolume, Undo: removeVolume, Timeout: copyTimeout},
 		)},
@@ -89,7 +89,7 @@ func (c *Context) inPool(
 	if err != nil {
 		return driver{}, nil, err
 	}
-	d, err := c.driver(ctx, p.Spec.Driver, ref, p.Spec.Properties, own)
+	d, err := c.driver(ctx, p, ref, own)
 	return d, &driverpb.PoolRef{Resource: protoRef(p.Ref()), Handle: handle}, err
 }
 

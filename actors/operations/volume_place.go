@@ -3,6 +3,7 @@ package operations
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/planner"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -108,26 +109,12 @@ func notReady(r resources.Resource) error {
 // ChoosePool asks the planner for a pool. A copy of a snapshot goes where the
 // snapshot is.
 func ChoosePool(v *persistence.View, vol *resources.Volume, bytes uint64) (resources.Choice, error) {
-	want := planner.Want{Bytes: bytes, Pool: vol.Spec.PoolID, Tags: vol.Spec.PoolTags}
-	if vol.Status.PoolID != "" {
-		want.Pool = vol.Status.PoolID
-	}
-	if vol.Spec.SnapshotID != "" {
-		s, err := persistence.Find[*resources.Snapshot](v, resources.KindSnapshot, string(vol.Spec.SnapshotID))
-		if err != nil {
-			return resources.Choice{}, err
-		}
-		want.Pool = s.Status.PoolID
-	}
-	if vol.Spec.HostID != "" {
-		h, err := persistence.Find[*resources.Host](v, resources.KindHost, string(vol.Spec.HostID))
-		if err != nil {
-			return resources.Choice{}, err
-		}
-		want.Host = h
+	want, err := wantOf(v, vol, bytes)
+	if err != nil {
+		return resources.Choice{}, err
 	}
 	var pools []*resources.Pool
-	err := v.Each(resources.KindPool, nil, func(r resources.Resource) bool {
+	err = v.Each(resources.KindPool, nil, func(r resources.Resource) bool {
 		if p, ok := r.(*resources.Pool); ok {
 			pools = append(pools, p)
 		}
@@ -136,12 +123,51 @@ func ChoosePool(v *persistence.View, vol *resources.Volume, bytes uint64) (resou
 	return planner.Pools(want, pools), err
 }
 
+// wantOf is what a volume needs of its pool.
+func wantOf(v *persistence.View, vol *resources.Volume, bytes uint64) (want planner.Want, err error) {
+	want = planner.Want{Bytes: bytes, Pool: vol.Spec.PoolID, Tags: vol.Spec.PoolTags}
+	if vol.Status.PoolID != "" {
+		want.Pool = vol.Status.PoolID
+	}
+	if vol.Spec.SnapshotID != "" {
+		s, err := persistence.Find[*resources.Snapshot](v, resources.KindSnapshot, string(vol.Spec.SnapshotID))
+		if err != nil {
+			return want, err
+		}
+		want.Pool = s.Status.PoolID
+	}
+	if vol.Spec.TemplateID == "" && vol.Spec.HostID == "" {
+		return want, nil // any node will do
+	}
+	if want.Nodes, err = nodesOf(v); err != nil {
+		return want, err
+	}
+	if vol.Spec.TemplateID != "" && !want.Nodes.Alone {
+		if _, want.Store, err = templateStore(v, vol.Spec.TemplateID); err != nil {
+			return want, err
+		}
+	}
+	if vol.Spec.HostID != "" {
+		want.Host, err = persistence.Find[*resources.Host](v, resources.KindHost, string(vol.Spec.HostID))
+	}
+	return want, err
+}
+
 // NothingFits says why no candidate does.
 func NothingFits(candidate, what string, choice resources.Choice) *resources.Error {
 	e := &resources.Error{
 		Class: resources.ClassExhausted, Code: "nothing-fits",
 		Message: fmt.Sprintf("no %s fits the %s", candidate, what),
 		Remedy:  "see the reasons; add capacity or ask for less", Reasons: choice.Refused,
+	}
+	why := func(check string) bool {
+		return slices.ContainsFunc(choice.Refused, func(r resources.Reason) bool { return r.Check == check })
+	}
+	switch {
+	case why(planner.CheckTemplateNode):
+		e.Remedy = "see the reasons; give the template to an image store on the pool's node, add capacity or ask for less"
+	case why(planner.CheckNode):
+		e.Remedy = "see the reasons; use hosts, pools and networks of one node, add capacity or ask for less"
 	}
 	if len(choice.Refused) == 0 {
 		e.Message = fmt.Sprintf("there is no %s", candidate)

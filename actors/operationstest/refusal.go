@@ -21,7 +21,7 @@ func Refusals() []Scenario {
 	foreign := func(z *actorstest.Zone, _ *resources.Machine) resources.Arguments {
 		return resources.Arguments{VolumeID: resources.VolumeID(z.Must(volume("foreign"))), SizeBytes: 2 * gib}
 	}
-	return []Scenario{
+	return append([]Scenario{
 		{Kind: resources.KindRule, Action: "create", Variant: "foreign-nic", Prepare: foreignForward(false)},
 		{Kind: resources.KindRule, Action: "update", Variant: "foreign-nic", Prepare: foreignForward(true)},
 		on("detach-volume", "foreign", foreign),
@@ -64,12 +64,12 @@ func Refusals() []Scenario {
 				return create(volume("data"))
 			},
 		},
-	}
+	}, fitsNowhere()...)
 }
 
 // NotAccepted lists requests that can be seen to fail: they leave nothing behind, not even an operation.
 func NotAccepted() []Scenario {
-	return []Scenario{
+	return append([]Scenario{
 		{
 			Kind: resources.KindSnapshot, Action: "create", Variant: "running-machine",
 			Prepare: func(z *actorstest.Zone) resources.Submission {
@@ -119,7 +119,7 @@ func NotAccepted() []Scenario {
 				return do(resources.KindVolume, vol, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(snap)})
 			},
 		},
-	}
+	}, ofTwoNodes()...)
 }
 
 // foreignForward asks for a forward to a nic of another network, at once or by

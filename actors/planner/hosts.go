@@ -24,11 +24,12 @@ type check struct {
 	test func(m *resources.Machine, h Host) *resources.Reason
 }
 
-func hostChecks(group map[resources.HostID]bool) []check {
+func hostChecks(group map[resources.HostID]bool, ties []Tie) []check {
 	return []check{
 		{"phase", hostReady},
 		{"schedulable", hostSchedulable},
 		{"placement", hostPlacement},
+		{CheckNode, func(_ *resources.Machine, h Host) *resources.Reason { return hostNode(ties, h) }},
 		{"tags", hostTags},
 		{"anti-affinity", hostAntiAffinity},
 		{"affinity", func(m *resources.Machine, h Host) *resources.Reason { return hostAffinity(m, h, group) }},
@@ -37,10 +38,10 @@ func hostChecks(group map[resources.HostID]bool) []check {
 	}
 }
 
-// Hosts chooses a host for a machine among candidates.
-func Hosts(m *resources.Machine, candidates []Host) resources.Choice {
+// Hosts chooses a host for a machine among candidates, on the node that ties keep it to.
+func Hosts(m *resources.Machine, ties []Tie, candidates []Host) resources.Choice {
 	choice := resources.Choice{For: "host", Refused: []resources.Reason{}}
-	checks := hostChecks(affinityHosts(m, candidates))
+	checks := hostChecks(affinityHosts(m, candidates), ties)
 	var best *Host
 	for i, h := range candidates {
 		if why := refuse(m, h, checks); why != nil {

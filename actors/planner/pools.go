@@ -16,6 +16,9 @@ type Want struct {
 	Tags []string
 	// Host, if not nil, must reach the pool.
 	Host *resources.Host
+	// Store, if not nil, has the template that the volume begins as a copy of.
+	Store *resources.ImageStore
+	Nodes Nodes
 }
 
 // Pools chooses a pool for a volume among candidates.
@@ -39,7 +42,7 @@ func Pools(w Want, candidates []*resources.Pool) resources.Choice {
 
 func refusePool(w Want, p *resources.Pool) *resources.Reason {
 	for _, test := range []func(Want, *resources.Pool) *resources.Reason{
-		poolAsked, poolReady, poolReach, poolTags, poolThreshold, poolSpace,
+		poolAsked, poolReady, poolNode, poolReach, poolTags, poolThreshold, poolSpace,
 	} {
 		if why := test(w, p); why != nil {
 			return why

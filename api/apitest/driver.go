@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -100,7 +102,7 @@ func (z *Zone) Spooled() map[string][]byte {
 
 // Console implements door.Engine: what is typed comes back behind "> ".
 func (z *Zone) Console(_ context.Context, id resources.MachineID, kind string) (io.ReadWriteCloser, error) {
-	if _, err := z.Get(context.Background(), resources.Ref{Kind: resources.KindMachine, ID: string(id)}); err != nil {
+	if _, _, err := z.Get(context.Background(), resources.Ref{Kind: resources.KindMachine, ID: string(id)}); err != nil {
 		return nil, err
 	}
 	near, far := net.Pipe()
@@ -143,8 +145,30 @@ func echo(c net.Conn, kind string, done func()) {
 // BackupContent is what the zone's backup holds.
 const BackupContent = "a backup of the zone"
 
-// Backup implements api.Backups.
-func (z *Zone) Backup(_ context.Context, w io.Writer) error {
-	_, err := io.WriteString(w, BackupContent)
+// SealedFor begins a backup that was asked for with recipients, whom it names.
+const SealedFor = "sealed for "
+
+// CheckRecipients implements api.Backups. Recipients begin with "age1" or "ssh-" here.
+func (z *Zone) CheckRecipients(recipients []string) error {
+	for i, r := range recipients {
+		if !strings.HasPrefix(r, "age1") && !strings.HasPrefix(r, "ssh-") {
+			return &resources.Error{
+				Class: resources.ClassInvalid, Code: "validation-failed", Message: "not these recipients",
+				Remedy: "give public keys", Fields: []resources.FieldError{
+					{Pointer: "/" + strconv.Itoa(i), Code: "bad-recipient", Message: "is of no known kind"},
+				},
+			}
+		}
+	}
+	return nil
+}
+
+// Backup implements api.Backups. It encrypts nothing.
+func (z *Zone) Backup(_ context.Context, w io.Writer, recipients []string) error {
+	content := BackupContent
+	if len(recipients) > 0 {
+		content = SealedFor + strings.Join(recipients, ",")
+	}
+	_, err := io.WriteString(w, content)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -147,14 +148,31 @@ func (z *Zone) inOrder() []resources.Ref {
 	)
 }
 
+// Consistent implements door.Reader: this node has all there is.
+func (z *Zone) Consistent(ctx context.Context, c door.Consistency) (uint64, error) {
+	for {
+		z.mu.Lock()
+		revision, changed := z.revision, z.changed
+		z.mu.Unlock()
+		if revision >= c.AtLeast {
+			return revision, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return revision, ctx.Err()
+		}
+	}
+}
+
 // Get implements door.Reader.
-func (z *Zone) Get(_ context.Context, ref resources.Ref) (resources.Resource, error) {
+func (z *Zone) Get(_ context.Context, ref resources.Ref) (resources.Resource, uint64, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if r, ok := z.state[ref]; ok {
-		return r, nil
+		return r, z.revision, nil
 	}
-	return nil, resources.NotFound(ref)
+	return nil, z.revision, resources.NotFound(ref)
 }
 
 // List implements door.Reader.
@@ -207,17 +225,10 @@ func contains(have, want map[string]string) bool {
 	return true
 }
 
-// Revision implements door.Reader.
-func (z *Zone) Revision(context.Context) (uint64, error) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return z.revision, nil
-}
-
 // AuditLog implements door.Reader.
 func (z *Zone) AuditLog(
 	_ context.Context, after resources.Position, order resources.Order, limit int,
-) ([]resources.Audit, error) {
+) ([]resources.Audit, uint64, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	all, first := slices.Clone(z.audit), after == resources.Position{}
@@ -234,7 +245,7 @@ func (z *Zone) AuditLog(
 			lines = append(lines, l)
 		}
 	}
-	return lines, nil
+	return lines, z.revision, nil
 }
 
 // Events implements door.Reader.

@@ -11,27 +11,77 @@ import (
 
 // Door lets callers in. It is safe for concurrent use.
 type Door struct {
-	reader Reader
-	engine Engine
-	policy map[resources.Kind]needed
-	now    func() time.Time
+	reader  Reader
+	engine  Engine
+	cluster Cluster
+	policy  map[resources.Kind]needed
+	now     func() time.Time
 }
 
 // New makes a door to a zone. Now is the clock that expiry is judged by.
-func New(reader Reader, engine Engine, now func() time.Time) *Door {
-	return &Door{reader: reader, engine: engine, policy: policy(), now: now}
+func New(reader Reader, engine Engine, cluster Cluster, now func() time.Time) *Door {
+	return &Door{reader: reader, engine: engine, cluster: cluster, policy: policy(), now: now}
 }
 
-// Authenticate recognises the caller by the value of an Authorization header.
-// Absent, malformed, unknown, wrong, suspended, deleted and expired tokens are
-// answered identically, with class unauthenticated.
-func (d *Door) Authenticate(ctx context.Context, authorization string) (Principal, error) {
+// Entry is what a caller comes with.
+type Entry struct {
+	// Authorization is the value of the header that says who the caller is.
+	Authorization string
+	// Principal is the caller as Authenticate recognised it a moment ago, which need
+	// not be done again if nothing changed since; the zero value if it did not.
+	Principal Principal
+	// Consistency is how fresh the state must be.
+	Consistency Consistency
+	// Permission is what the caller wants to do.
+	Permission Permission
+	// ID of the resource it is asked for, "" for a collection: where a principal may
+	// not even read the kind, a resource is answered as if it was not there.
+	ID string
+}
+
+// Enter lets a caller in: it waits until the state of this node is as fresh as asked
+// for, recognises the caller by that state, and makes a grant. Since nothing can be
+// read without a grant, nothing is read from a state that is older. Beside the
+// failures of Authenticate and class denied, it fails with class unavailable if the
+// state is not that fresh in time.
+func (d *Door) Enter(ctx context.Context, e Entry) (Grant, error) {
+	if _, _, ok := credentials(e.Authorization); !ok {
+		return Grant{}, unauthenticated() // no state would recognise it
+	}
+	revision, err := d.consistent(ctx, e)
+	if err != nil {
+		return Grant{}, err
+	}
+	p := e.Principal
+	if p.id == "" || p.at != revision {
+		if p, err = d.Authenticate(ctx, e.Authorization); err != nil {
+			return Grant{}, err
+		}
+	}
+	g, err := d.grant(p, e.Permission, e.ID)
+	if err != nil {
+		return Grant{}, err
+	}
+	g.seen = newSeen(revision)
+	return g, nil
+}
+
+// credentials takes the value of an Authorization header apart.
+func credentials(authorization string) (id string, s Secret, ok bool) {
 	scheme, bearer, _ := strings.Cut(authorization, " ")
-	id, secret, ok := ParseBearer(strings.TrimSpace(bearer))
-	if !ok || !strings.EqualFold(scheme, "bearer") {
+	id, s, ok = ParseBearer(strings.TrimSpace(bearer))
+	return id, s, ok && strings.EqualFold(scheme, "bearer")
+}
+
+// Authenticate recognises the caller by the value of an Authorization header, by the
+// state as this node has it. Absent, malformed, unknown, wrong, suspended, deleted
+// and expired tokens are answered identically, with class unauthenticated.
+func (d *Door) Authenticate(ctx context.Context, authorization string) (Principal, error) {
+	id, secret, ok := credentials(authorization)
+	if !ok {
 		return Principal{}, unauthenticated()
 	}
-	token, err := d.token(ctx, id)
+	token, revision, err := d.token(ctx, id)
 	if err != nil {
 		return Principal{}, err
 	}
@@ -47,13 +97,13 @@ func (d *Door) Authenticate(ctx context.Context, authorization string) (Principa
 	if !same || token == nil || !d.valid(token) {
 		return Principal{}, unauthenticated()
 	}
-	return Principal{id: token.ID, name: token.Name, role: token.Spec.Role}, nil
+	return Principal{id: token.ID, name: token.Name, role: token.Spec.Role, at: revision}, nil
 }
 
 // Renew reports whether what a grant rests on still holds: long streams ask now
-// and then. It fails as Authenticate and Grant do.
+// and then. It fails as Authenticate and Enter do.
 func (d *Door) Renew(ctx context.Context, g Grant) error {
-	token, err := d.token(ctx, g.principal.id)
+	token, _, err := d.token(ctx, g.principal.id)
 	if err != nil {
 		return err
 	}
@@ -66,17 +116,17 @@ func (d *Door) Renew(ctx context.Context, g Grant) error {
 	return nil
 }
 
-// token loads a token; nil if there is none.
-func (d *Door) token(ctx context.Context, id string) (*resources.Token, error) {
-	r, err := d.reader.Get(ctx, resources.Ref{Kind: resources.KindToken, ID: id})
+// token loads a token, nil if there is none, with the revision of the state.
+func (d *Door) token(ctx context.Context, id string) (*resources.Token, uint64, error) {
+	r, revision, err := d.reader.Get(ctx, resources.Ref{Kind: resources.KindToken, ID: id})
 	if resources.ClassOf(err) == resources.ClassNotFound {
-		return nil, nil
+		return nil, revision, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	token, _ := r.(*resources.Token)
-	return token, nil
+	return token, revision, nil
 }
 
 func (d *Door) valid(t *resources.Token) bool {
@@ -86,10 +136,8 @@ func (d *Door) valid(t *resources.Token) bool {
 	return t.Spec.ExpiresAt.IsZero() || d.now().Before(t.Spec.ExpiresAt)
 }
 
-// Grant allows a principal one sort of thing. The id is that of the resource it
-// is asked for, "" for a collection: where a principal may not even read the
-// kind, a resource is answered as if it was not there.
-func (d *Door) Grant(p Principal, permission Permission, id string) (Grant, error) {
+// grant allows a principal one sort of thing: see Entry.
+func (d *Door) grant(p Principal, permission Permission, id string) (Grant, error) {
 	if p.id == "" {
 		return Grant{}, unauthenticated()
 	}
@@ -102,9 +150,12 @@ func (d *Door) Grant(p Principal, permission Permission, id string) (Grant, erro
 	return Grant{}, denied(permission)
 }
 
-// Also allows the holder of a grant a further thing, by the same policy.
+// Also allows the holder of a grant a further thing, by the same policy and from the
+// same state.
 func (d *Door) Also(g Grant, permission Permission, id string) (Grant, error) {
-	return d.Grant(g.principal, permission, id)
+	more, err := d.grant(g.principal, permission, id)
+	more.seen = g.seen
+	return more, err
 }
 
 func unauthenticated() error {

@@ -19,19 +19,29 @@ func token(z *apitest.Zone, role resources.Role, expires time.Time) string {
 	}))
 }
 
-func principal(t *testing.T, z *apitest.Zone, d *door.Door, role resources.Role) door.Principal {
-	t.Helper()
-	p, err := d.Authenticate(t.Context(), "Bearer "+token(z, role, time.Time{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+func newDoor(z *apitest.Zone) *door.Door {
+	return door.New(z, z, apitest.NewCluster(nil, "a"), time.Now)
+}
+
+// caller is somebody with a role, who wants to enter.
+type caller struct {
+	door   *door.Door
+	bearer string
+}
+
+func newCaller(z *apitest.Zone, d *door.Door, role resources.Role) caller {
+	return caller{d, "Bearer " + token(z, role, time.Time{})}
+}
+
+// grant enters for a permission.
+func (c caller) grant(ctx context.Context, p door.Permission, id string) (door.Grant, error) {
+	return c.door.Enter(ctx, door.Entry{Authorization: c.bearer, Permission: p, ID: id})
 }
 
 func TestATokenIsRecognisedOnlyWhole(t *testing.T) {
 	z := apitest.New(nil)
 	now := time.Now()
-	d := door.New(z, z, func() time.Time { return now })
+	d := door.New(z, z, apitest.NewCluster(nil, "a"), func() time.Time { return now })
 	good := token(z, resources.RoleReader, now.Add(time.Minute))
 	p, err := d.Authenticate(t.Context(), "bearer  "+good)
 	if err != nil || p.Role() != resources.RoleReader || !strings.HasPrefix(p.String(), "t/tok-") {
@@ -57,10 +67,10 @@ func TestATokenIsRecognisedOnlyWhole(t *testing.T) {
 // what it is for and nothing else.
 func TestNothingPassesWithoutItsGrant(t *testing.T) {
 	z := apitest.New(nil)
-	d := door.New(z, z, time.Now)
+	d := newDoor(z)
 	pool := z.Add(&resources.Pool{Meta: resources.Meta{Kind: resources.KindPool, Name: "p"}})
-	p := principal(t, z, d, resources.RoleAdmin)
-	hosts, err := d.Grant(p, door.To("get", resources.KindHost), "")
+	p := newCaller(z, d, resources.RoleAdmin)
+	hosts, err := p.grant(t.Context(), door.To("get", resources.KindHost), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,10 +85,16 @@ func TestNothingPassesWithoutItsGrant(t *testing.T) {
 		_, resolve := d.Resolve(ctx, g, "op-1", resources.ResolutionCancel, resources.Origin{})
 		_, audit := d.AuditLog(ctx, g, resources.Position{}, "", 1)
 		_, console := d.Console(ctx, g, "mach-1", "serial")
+		_, nodes := d.Nodes(ctx, g)
+		_, node := d.ChangeNode(ctx, g, "a", false, resources.Origin{})
+		_, joins := d.JoinTokens(ctx, g)
+		_, invite := d.CreateJoinToken(ctx, g, door.JoinNode, time.Minute, resources.Origin{})
+		_, revoke := d.DeleteJoinToken(ctx, g, "x", resources.Origin{})
 		events := d.Events(ctx, g, resources.Position{}, func(resources.Event) bool { return false })
 		for what, err := range map[string]error{
 			"list": list, "submit": submit, "plan": plan, "suspend": suspend, "resolve": resolve, "audit": audit,
-			"console": console, "events": events,
+			"console": console, "events": events, "nodes": nodes, "node": node, "joins": joins, "invite": invite,
+			"revoke": revoke,
 		} {
 			if resources.ClassOf(err) != resources.ClassInternal {
 				t.Errorf("%s grant: %s got %v", name, what, err)
@@ -89,8 +105,8 @@ func TestNothingPassesWithoutItsGrant(t *testing.T) {
 		}
 	}
 	_, wait := d.Wait(t.Context(), door.Grant{}, "op-1")
-	_, revision := d.Revision(t.Context(), door.Grant{})
-	if wait == nil || revision == nil {
+	_, repeated := d.Repeated(t.Context(), door.Grant{}, "k", nil)
+	if wait == nil || repeated == nil {
 		t.Error("a forged grant reads")
 	}
 	if n := len(z.Submissions()); n != 0 {
@@ -100,10 +116,10 @@ func TestNothingPassesWithoutItsGrant(t *testing.T) {
 
 func TestAGrantIsForOneAction(t *testing.T) {
 	z := apitest.New(nil)
-	d := door.New(z, z, time.Now)
+	d := newDoor(z)
 	pool := z.Add(&resources.Pool{Meta: resources.Meta{Kind: resources.KindPool, Name: "p"}})
-	p := principal(t, z, d, resources.RoleOperator)
-	g, err := d.Grant(p, door.To("update", resources.KindPool), pool)
+	p := newCaller(z, d, resources.RoleOperator)
+	g, err := p.grant(t.Context(), door.To("update", resources.KindPool), pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +135,7 @@ func TestAGrantIsForOneAction(t *testing.T) {
 	if _, err := d.Submit(t.Context(), more, s); err != nil {
 		t.Fatal(err)
 	}
-	if got := z.Submissions()[0].Origin.Principal; got != p.String() {
+	if got := z.Submissions()[0].Origin.Principal; got != g.Principal().String() {
 		t.Errorf("written down is %q, want the holder of the grant", got)
 	}
 	if _, err := d.Also(g, door.To("create", resources.KindToken), ""); resources.ClassOf(err) != resources.ClassDenied {
@@ -129,10 +145,10 @@ func TestAGrantIsForOneAction(t *testing.T) {
 
 func TestThePolicy(t *testing.T) {
 	z := apitest.New(nil)
-	d := door.New(z, z, time.Now)
-	who := map[resources.Role]door.Principal{}
+	d := newDoor(z)
+	who := map[resources.Role]caller{}
 	for _, r := range []resources.Role{resources.RoleReader, resources.RoleOperator, resources.RoleAdmin, "made-up", ""} {
-		who[r] = principal(t, z, d, r)
+		who[r] = newCaller(z, d, r)
 	}
 	for _, c := range []struct {
 		permission door.Permission
@@ -155,21 +171,24 @@ func TestThePolicy(t *testing.T) {
 		{door.To("list", "audit"), "", resources.RoleOperator, resources.ClassDenied},
 		{door.To("get", "metrics"), "", resources.RoleReader, ""},
 		{door.To("get", "unheard-of"), "", resources.RoleAdmin, resources.ClassDenied},
+		{door.To("list", door.KindNode), "", resources.RoleReader, ""},
+		{door.To("drain", door.KindNode), "", resources.RoleReader, resources.ClassDenied},
+		{door.To("drain", door.KindNode), "", resources.RoleOperator, ""},
+		{door.To("remove", door.KindNode), "", resources.RoleOperator, resources.ClassDenied},
+		{door.To("remove", door.KindNode), "", resources.RoleAdmin, ""},
+		{door.To("create", door.KindJoinToken), "", resources.RoleOperator, resources.ClassDenied},
+		{door.To("list", door.KindJoinToken), "", resources.RoleAdmin, ""},
 		{door.To("get", "machine"), "x", "made-up", resources.ClassNotFound},
 		{door.To("get", "machine"), "x", "", resources.ClassNotFound},
 	} {
-		_, err := d.Grant(who[c.role], c.permission, c.id)
+		_, err := who[c.role].grant(t.Context(), c.permission, c.id)
 		if got := resources.ClassOf(err); got != c.want {
 			t.Errorf("%s as %q: got %q, want %q", c.permission, c.role, got, c.want)
 		}
 	}
-	if _, err := d.Grant(
-		door.Principal{},
-		door.To("get", resources.KindMachine),
-		"",
-	); resources.ClassOf(
-		err,
-	) != resources.ClassUnauthenticated {
+	nobody := caller{door: d}
+	_, err := nobody.grant(t.Context(), door.To("get", resources.KindMachine), "")
+	if resources.ClassOf(err) != resources.ClassUnauthenticated {
 		t.Errorf("nobody gets a grant: %v", err)
 	}
 }
@@ -177,13 +196,13 @@ func TestThePolicy(t *testing.T) {
 // Each role has all rights of the next: what the lower may, the higher may.
 func TestRolesAreOrdered(t *testing.T) {
 	z := apitest.New(nil)
-	d := door.New(z, z, time.Now)
+	d := newDoor(z)
 	roles := []resources.Role{resources.RoleReader, resources.RoleOperator, resources.RoleAdmin}
 	for _, def := range resources.Definitions() {
 		for _, verb := range []string{"get", "list", "create", "update", "delete", "suspend-work"} {
 			before := false
 			for _, r := range roles {
-				_, err := d.Grant(principal(t, z, d, r), door.To(verb, def.Kind), "")
+				_, err := newCaller(z, d, r).grant(t.Context(), door.To(verb, def.Kind), "")
 				if before && err != nil {
 					t.Errorf("%s may not %s a %s, but the role below may", r, verb, def.Kind)
 				}
@@ -199,19 +218,16 @@ func TestRolesAreOrdered(t *testing.T) {
 func TestRenewing(t *testing.T) {
 	z := apitest.New(nil)
 	now := time.Now()
-	d := door.New(z, z, func() time.Time { return now })
-	p, err := d.Authenticate(t.Context(), "Bearer "+token(z, resources.RoleOperator, now.Add(time.Hour)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := d.Grant(p, door.To("console", resources.KindMachine), "")
+	d := door.New(z, z, apitest.NewCluster(nil, "a"), func() time.Time { return now })
+	p := caller{d, "Bearer " + token(z, resources.RoleOperator, now.Add(time.Hour))}
+	g, err := p.grant(t.Context(), door.To("console", resources.KindMachine), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Renew(t.Context(), g); err != nil {
 		t.Errorf("while it holds: %v", err)
 	}
-	r, err := z.Get(t.Context(), resources.Ref{Kind: resources.KindToken, ID: p.ID()})
+	r, _, err := z.Get(t.Context(), resources.Ref{Kind: resources.KindToken, ID: g.Principal().ID()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,13 +246,13 @@ func TestRenewing(t *testing.T) {
 // away is a zone that can't be read now.
 type away struct{ *apitest.Zone }
 
-func (away) Get(context.Context, resources.Ref) (resources.Resource, error) {
-	return nil, &resources.Error{Class: resources.ClassUnavailable, Code: "no-leader", Message: "no leader"}
+func (away) Get(context.Context, resources.Ref) (resources.Resource, uint64, error) {
+	return nil, 0, &resources.Error{Class: resources.ClassUnavailable, Code: "no-leader", Message: "no leader"}
 }
 
 func TestAZoneThatIsAwayIsNotAWrongToken(t *testing.T) {
 	z := apitest.New(nil)
-	d := door.New(away{z}, z, time.Now)
+	d := door.New(away{z}, z, apitest.NewCluster(nil, "a"), time.Now)
 	_, err := d.Authenticate(t.Context(), "Bearer "+token(z, resources.RoleReader, time.Time{}))
 	if resources.ClassOf(err) != resources.ClassUnavailable {
 		t.Errorf("got %v, want that the zone can't tell now", err)

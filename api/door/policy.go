@@ -10,6 +10,9 @@ const (
 	KindAudit   resources.Kind = "audit"
 	KindMetrics resources.Kind = "metrics"
 	KindBackup  resources.Kind = "backup"
+	// KindNode and KindJoinToken are also what audit lines are about.
+	KindNode      resources.Kind = "node"
+	KindJoinToken resources.Kind = "join-token"
 )
 
 // The verbs that only read. All others change something.
@@ -62,6 +65,8 @@ func policy() map[resources.Kind]needed {
 		KindAudit:                {admin, admin},
 		KindMetrics:              {reader, admin},
 		KindBackup:               {admin, admin},
+		KindNode:                 {reader, operator},
+		KindJoinToken:            {admin, admin},
 	}
 }
 
@@ -89,7 +94,8 @@ func (d *Door) allows(role resources.Role, p Permission) bool {
 	switch {
 	case p.reads():
 		least = n.read
-	case p.Verb == VerbForget, p.Verb == VerbForgetVolume: // what is left behind nobody knows of
+	case p.Verb == VerbForget, p.Verb == VerbForgetVolume, // what is left behind nobody knows of
+		p == To(string(NodeRemove), KindNode):
 		least = resources.RoleAdmin
 	}
 	return rank(role) >= rank(least)

@@ -7,11 +7,27 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// Reader reads the agreed state of a zone. What it returns is shared and must
-// not be changed. All methods may be called concurrently.
+// Consistency says how fresh the state must be that a request is answered from. The
+// zero value asks for everything that any node has answered before.
+type Consistency struct {
+	// Stale says that what the node has will do: no other node is asked.
+	Stale bool
+	// AtLeast is a revision that the node must have; 0 = any.
+	AtLeast uint64
+}
+
+// Reader reads the agreed state of a zone, as this node has it. What it returns is
+// shared and must not be changed. All methods may be called concurrently.
 type Reader interface {
-	// Get returns one resource, or a *resources.Error of class not-found.
-	Get(ctx context.Context, ref resources.Ref) (resources.Resource, error)
+	// Consistent returns once the state of this node is as fresh as asked for, with
+	// the revision it has then: reads that begin afterwards find that or more. Unless
+	// c is stale it asks a majority of the nodes; a node that is the only one has
+	// nobody to ask and answers at once. It waits until ctx ends, or fails before with
+	// class unavailable if nobody can tell. The revision is returned with an error too.
+	Consistent(ctx context.Context, c Consistency) (revision uint64, err error)
+	// Get returns one resource and the revision of the state it was read from, or a
+	// *resources.Error of class not-found, with the revision too.
+	Get(ctx context.Context, ref resources.Ref) (r resources.Resource, revision uint64, err error)
 	// List returns one page of resources of a kind, in the order of their ids or
 	// against it.
 	List(ctx context.Context, q resources.Query) (resources.Page, error)
@@ -20,13 +36,12 @@ type Reader interface {
 	// events after the position are no longer kept, it fails at once with class
 	// gone.
 	Events(ctx context.Context, from resources.Position, yield func(resources.Event) bool) error
-	// Revision returns the revision of the state now.
-	Revision(ctx context.Context) (uint64, error)
-	// AuditLog returns at most limit lines that come after a position in an order;
-	// the zero position is before all.
+	// AuditLog returns at most limit lines that come after a position in an order,
+	// and the revision of the state they were read from; the zero position is before
+	// all.
 	AuditLog(
 		ctx context.Context, after resources.Position, order resources.Order, limit int,
-	) ([]resources.Audit, error)
+	) (lines []resources.Audit, revision uint64, err error)
 	// Repeated returns the operation that a request of a principal with an
 	// idempotency key became before, or nil. It fails as Engine.Submit does when the
 	// key was used for another request.

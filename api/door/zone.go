@@ -14,7 +14,8 @@ func (d *Door) Get(ctx context.Context, g Grant, id string) (resources.Resource,
 	if !g.covers(ref.Kind) {
 		return nil, ungranted(g)
 	}
-	r, err := d.reader.Get(ctx, ref)
+	r, revision, err := d.reader.Get(ctx, ref)
+	g.first(revision)
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +36,7 @@ func (d *Door) List(ctx context.Context, g Grant, q resources.Query) (resources.
 	if err != nil {
 		return resources.Page{}, err
 	}
+	g.first(page.Revision)
 	page.Items = slices.DeleteFunc(slices.Clone(page.Items), func(r resources.Resource) bool {
 		return !d.visible(g.principal.role, r)
 	})
@@ -59,14 +61,6 @@ func (d *Door) Events(
 	})
 }
 
-// Revision of the state now.
-func (d *Door) Revision(ctx context.Context, g Grant) (uint64, error) {
-	if g.principal.id == "" {
-		return 0, ungranted(g)
-	}
-	return d.reader.Revision(ctx)
-}
-
 // AuditLog returns at most limit lines that come after a position in an order.
 func (d *Door) AuditLog(
 	ctx context.Context, g Grant, after resources.Position, order resources.Order, limit int,
@@ -74,7 +68,9 @@ func (d *Door) AuditLog(
 	if !g.covers(KindAudit, VerbList) {
 		return nil, ungranted(g)
 	}
-	return d.reader.AuditLog(ctx, after, order, limit)
+	lines, revision, err := d.reader.AuditLog(ctx, after, order, limit)
+	g.first(revision)
+	return lines, err
 }
 
 // verbUpload is the permission to bring the content of a template: it ends in
@@ -110,7 +106,9 @@ func (d *Door) Submit(ctx context.Context, g Grant, s resources.Submission) (*re
 		return nil, ungranted(g)
 	}
 	s.Origin.Principal = g.principal.String()
-	return d.engine.Submit(ctx, s)
+	o, err := d.engine.Submit(ctx, s)
+	g.later(o, err)
+	return o, err
 }
 
 // Repeated returns the operation that an equal request of the holder became
@@ -149,6 +147,7 @@ func (d *Door) Wait(ctx context.Context, g Grant, id resources.OperationID) (*re
 	if !d.visible(g.principal.role, o) {
 		return nil, resources.NotFound(resources.Ref{Kind: resources.KindOperation, ID: string(id)})
 	}
+	g.later(o, nil)
 	return o, nil
 }
 
@@ -163,7 +162,9 @@ func (d *Door) Resolve(
 		return nil, err
 	}
 	o.Principal = g.principal.String()
-	return d.engine.Resolve(ctx, id, r, o)
+	op, err := d.engine.Resolve(ctx, id, r, o)
+	g.later(op, err)
+	return op, err
 }
 
 // The verbs of Suspend.
@@ -179,7 +180,9 @@ func (d *Door) Suspend(ctx context.Context, g Grant, id string, o resources.Orig
 	}
 	o.Principal = g.principal.String()
 	ref := resources.Ref{Kind: g.permission.Kind, ID: id}
-	return d.engine.Suspend(ctx, ref, g.permission.Verb == VerbSuspend, o)
+	r, err := d.engine.Suspend(ctx, ref, g.permission.Verb == VerbSuspend, o)
+	g.later(r, err)
+	return r, err
 }
 
 // Console connects to a machine's console. The caller closes it.

@@ -26,7 +26,7 @@ func main() {
 	for _, group := range root.Commands() {
 		switch group.Name() {
 		case "backup":
-			group.AddCommand(restoreCommand())
+			group.AddCommand(restoreCommand(), verifyCommand())
 		case "driver":
 			group.AddCommand(stopAllCommand())
 		case "token":

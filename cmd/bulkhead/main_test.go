@@ -137,26 +137,7 @@ func serving(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data")
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := exec.Command(path, "server", "--data-dir", data, "--listen", "0.0.0.0:0")
-	server.Stdout, server.Stderr = log, log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = server.Wait() // how it ends is told by what it did
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		<-ended
-		_ = exec.Command(path, "driver", "stop-all", "--data-dir", data).Run() // also after a failure
-	})
-	said := waitFor(t, log.Name(), "Next: export BULKHEAD_URL=http://127.0.0.1:", ended)
+	server, said, ended := startServer(t, path, data, "0.0.0.0:0")
 	for _, part := range []string{"WARNING", "served unencrypted", "remedy="} {
 		if !strings.Contains(said, part) {
 			t.Errorf("it does not warn (%s):\n%s", part, said)
@@ -171,6 +152,9 @@ func serving(t *testing.T, path string) {
 		t.Errorf("a second server: exit %d: %s", r.code, r.err)
 	}
 	untilDriversRun(t, data, len(node.BuiltIns()))
+	logIn(t, said, data)
+	restored := filepath.Join(dir, "restored")
+	backingUp(t, path, restored)
 	if err := server.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +168,51 @@ func serving(t *testing.T, path string) {
 	if left := driverProcesses(t, data); len(left) > 0 {
 		t.Errorf("processes %v run on", left)
 	}
+	_, said, _ = startServer(t, path, restored, "127.0.0.1:0")
+	untilDriversRun(t, restored, len(node.BuiltIns()))            // what is started later is not found afterwards
+	t.Setenv("BULKHEAD_URL", address.FindStringSubmatch(said)[1]) // the token is that of the zone backed up
+	if r := run(t, path, "cluster", "show", canary); r.code != 0 {
+		t.Errorf("the restored zone: exit %d: %s", r.code, r.err)
+	}
+}
+
+// startServer starts a server that is ended, with its drivers, after the test. It returns what it said when it served.
+func startServer(t *testing.T, path, data, listen string) (server *exec.Cmd, said string, ended <-chan struct{}) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = exec.Command(path, "server", "--data-dir", data, "--listen", listen)
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = server.Wait() // how it ends is told by what it did
+		close(done)
+	}()
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		<-done
+		_ = exec.Command(path, "driver", "stop-all", "--data-dir", data).Run() // also after a failure
+		_ = log.Close()
+	})
+	return server, waitFor(t, log.Name(), "Next: export BULKHEAD_URL=http://127.0.0.1:", done), done
+}
+
+var address = regexp.MustCompile(`BULKHEAD_URL=(\S+)`)
+
+// logIn makes the command line speak to a server as its first administrator.
+func logIn(t *testing.T, said, data string) {
+	t.Helper()
+	token, err := os.ReadFile(filepath.Join(data, "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BULKHEAD_URL", address.FindStringSubmatch(said)[1])
+	t.Setenv("BULKHEAD_TOKEN", strings.TrimSpace(string(token)))
 }
 
 // waitFor waits until a file has a text, and returns what it has then.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
@@ -26,14 +24,20 @@ func restoreCommand() *cobra.Command {
 		Long: "Make a new data directory from a file that \"bulkhead backup create\" wrote. The directory must be empty\n" +
 			"or missing; nothing is changed if the file is damaged. Start a server on it afterwards.",
 		Args: cli.Exactly(1, "FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := restore(cmd.Context(), args[0], dataDir, name); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Restored %s into %s\nNext: bulkhead server --data-dir %s\n",
-				filepath.Base(args[0]), dataDir, dataDir)
-			return nil
-		},
+	}
+	identities := identityFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		b, err := openBackup(cmd, args[0], *identities)
+		if err != nil {
+			return err
+		}
+		defer b.file.Close()
+		if err := restore(cmd.Context(), b, dataDir, name); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "Restored %s into %s\nNext: bulkhead server --data-dir %s\n",
+			filepath.Base(args[0]), dataDir, dataDir)
+		return nil
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "directory to make")
 	cmd.Flags().StringVar(&name, "name", "node-1", "name of the node")
@@ -41,17 +45,9 @@ func restoreCommand() *cobra.Command {
 }
 
 // restore reads the whole backup before it makes anything.
-func restore(ctx context.Context, path, dataDir, name string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return cli.Usage("reading the backup: "+err.Error(), "name a file that \"bulkhead backup create\" wrote")
-	}
-	defer file.Close()
-	if _, err := cluster.ReadBackup(file); err != nil {
-		return unusable(path, err)
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("reading the backup: %w", err)
+func restore(ctx context.Context, b *backup, dataDir, name string) error {
+	if _, err := b.verify(); err != nil {
+		return err
 	}
 	entries, err := os.ReadDir(dataDir)
 	made := errors.Is(err, fs.ErrNotExist)
@@ -61,7 +57,11 @@ func restore(ctx context.Context, path, dataDir, name string) error {
 	case len(entries) > 0:
 		return cli.Conflict(dataDir+" is not empty", "restore into a new directory: choose another --data-dir")
 	}
-	err = node.Restore(ctx, dataDir, name, file)
+	content, err := b.content()
+	if err != nil {
+		return err
+	}
+	err = node.Restore(ctx, dataDir, name, content)
 	if err != nil && made {
 		os.Remove(dataDir) //nolint:errcheck // it was not there before; what is in it by now stays
 	}
@@ -69,17 +69,4 @@ func restore(ctx context.Context, path, dataDir, name string) error {
 		return cli.Failed(err.Error(), "run this as the user of the server, or choose another --data-dir")
 	}
 	return err
-}
-
-// unusable says what is wrong with a file, and nothing of what is in it: it may
-// be any file.
-func unusable(path string, err error) error {
-	switch {
-	case errors.Is(err, cluster.ErrVersion):
-		return cli.Usage(path+" was written by a newer version of this program", "restore it with that version")
-	case errors.Is(err, cluster.ErrCorrupt):
-		return cli.Usage(path+" is no backup of a zone, or is damaged or cut off",
-			"name a file that \"bulkhead backup create\" wrote, or an older one")
-	}
-	return cli.Failed("reading "+path+" failed", "see that it is a file you may read")
 }

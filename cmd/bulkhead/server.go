@@ -95,6 +95,7 @@ func serverCommand() *cobra.Command {
 		},
 	}
 	flags.register(cmd, defaultDataDir)
+	cmd.AddCommand(initCommand(), joinCommand())
 	return cmd
 }
 

@@ -43,6 +43,7 @@ func Bulkhead() Rules {
 			"drivers/sdk/...":       {"resources/...", "drivers/driverpb"},
 			"persistence/...":       {"resources/..."},
 			"cluster/...":           {},
+			"cluster/clusterpb":     {},
 			"actors/...":            {"resources/...", "persistence", "drivers/driverpb", "drivers/sdk"},
 			"actors/mailbox":        {},
 			"actors/shard":          {"actors/mailbox"},
@@ -61,7 +62,7 @@ func Bulkhead() Rules {
 		Strangers: []string{"drivers/builtin", "services"},
 		Kits: []string{
 			"drivers/drivertest/...", "drivers/diskdir/diskdirtest", "drivers/builtin/sim/...",
-			"persistence/storetest/...", "persistence/memstore",
+			"cluster/clustertest", "persistence/storetest/...", "persistence/memstore", "cluster/gossip/gossiptest",
 			"actors/actorstest/...", "actors/operationstest/...", "api/apitest/...",
 		},
 		Owner: owners(),
@@ -74,16 +75,17 @@ func Bulkhead() Rules {
 			// The end-to-end test of real drivers makes a network namespace of its own.
 			"internal/node": {"github.com/vishvananda/netlink"},
 		},
-		Generated:   []string{"drivers/driverpb"},
+		Generated:   []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb"},
 		BannedNames: []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc", "shared"},
 		BannedWords: []string{"Manager", "Helper", "Helpers", "Util", "Utils", "Common", "Impl"},
-		MayInit:     []string{"drivers/driverpb"},
+		MayInit:     []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb"},
 	}
 }
 
 // owners says which folders may import each outside library. Each has a line in docs/dependencies.md.
 func owners() map[string][]string {
 	return map[string][]string{
+		"filippo.io/age":                           {"internal/node/sealing"},
 		"github.com/asynkron/protoactor-go":        {"actors/..."},
 		"github.com/coder/websocket":               {"api/...", "cmd/..."},
 		"github.com/danielgtaylor/huma/v2":         {"api/..."},
@@ -91,8 +93,9 @@ func owners() map[string][]string {
 		"github.com/dgraph-io/ristretto/v2":        {"persistence/badgerstore"},
 		"github.com/diskfs/go-diskfs":              {"drivers/builtin/qemuhypervisor/..."},
 		"github.com/fxamacker/cbor/v2":             {"persistence/..."},
-		"github.com/google/renameio/v2":            {"cmd/..."},
+		"github.com/google/renameio/v2":            {"cluster/membership", "cmd/..."},
 		"github.com/hashicorp/go-hclog":            {"cluster"},
+		"github.com/hashicorp/memberlist":          {"cluster/gossip"},
 		"github.com/hashicorp/raft":                {"cluster"},
 		"github.com/hashicorp/raft-wal":            {"cluster"},
 		"github.com/prometheus/client_golang":      {"internal/metrics/..."},
@@ -104,7 +107,7 @@ func owners() map[string][]string {
 		"golang.org/x/sys":                         {"..."},
 		"golang.org/x/term":                        {"cmd/..."},
 		"golang.org/x/time":                        {"api/...", "drivers/..."},
-		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster", "internal/node/..."},
-		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "internal/node/..."},
+		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster/...", "internal/node/..."},
+		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "cluster/...", "internal/node/..."},
 	}
 }

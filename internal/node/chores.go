@@ -25,9 +25,18 @@ type chores struct {
 	failed chan error
 }
 
-func (n *Node) startChores() {
+func (n *Node) startChores() error {
 	ctx, stop := context.WithCancel(context.Background())
 	n.chores.stop, n.chores.failed = stop, make(chan error, 2)
+	if n.network != nil {
+		n.chores.done.Go(func() { n.network.lease.Keep(ctx) })
+		n.chores.done.Go(func() { n.placeShards(ctx) })
+		n.chores.done.Go(func() { n.renewRegularly(ctx) })
+		n.chores.done.Go(func() { n.recheckRegularly(ctx) })
+		if err := n.admitOthers(ctx); err != nil {
+			return err
+		}
+	}
 	n.chores.done.Go(func() { n.verifyRegularly(ctx) })
 	n.chores.done.Go(func() { n.drivers.follow(ctx, n.system.Engine().Events) })
 	n.chores.done.Go(func() { tidy(ctx, allocatedBytes, debug.FreeOSMemory) })
@@ -38,6 +47,7 @@ func (n *Node) startChores() {
 		case <-ctx.Done():
 		}
 	})
+	return nil
 }
 
 func (c *chores) end() {

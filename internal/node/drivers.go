@@ -26,6 +26,7 @@ import (
 // drivers connects the zone's drivers to their processes on this node.
 type drivers struct {
 	node     string
+	alone    bool // no other node can be reached
 	host     *host.Host
 	state    *persistence.Machine
 	guestUID uint32
@@ -152,18 +153,27 @@ func (d *drivers) instance(product string) (*host.Instance, error) {
 	return i, nil
 }
 
-// Conn implements actors.Drivers.
-func (d *drivers) Conn(
-	ctx context.Context, product string, properties map[string]any,
-) (grpc.ClientConnInterface, string, error) {
-	i, err := d.instance(product)
+// Node implements actors.Drivers.
+func (d *drivers) Node() string { return d.node }
+
+// Nodes implements actors.Drivers.
+func (d *drivers) Nodes() []string { return []string{d.node} }
+
+// here reports whether what a resource names as its node is this one. A node that is
+// alone is all of them: a zone may have been restored under another name. One that
+// names none is of a zone of an older version.
+func (d *drivers) here(node string) bool { return d.alone || node == "" || node == d.node }
+
+// Conn implements actors.Drivers, for places on this node.
+func (d *drivers) Conn(ctx context.Context, place operations.Place) (grpc.ClientConnInterface, string, error) {
+	i, err := d.instance(place.Product)
 	if err != nil {
 		return nil, "", err
 	}
-	grants := append(d.grantsOf(product, properties), present(d.sharedGrants(i.Manifest()))...)
+	grants := append(d.grantsOf(place.Product, place.Properties), present(d.sharedGrants(i.Manifest()))...)
 	if len(grants) > 0 {
 		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
-			return nil, "", d.blame(product, properties, err)
+			return nil, "", d.blame(place.Product, place.Properties, err)
 		}
 	}
 	return i.Conn(), i.Manifest().Version, nil
@@ -178,8 +188,8 @@ func present(grants []host.Grant) []host.Grant {
 }
 
 // Console implements actors.Drivers.
-func (d *drivers) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
-	i, err := d.instance(product)
+func (d *drivers) Console(ctx context.Context, place operations.Place, socket string) (io.ReadWriteCloser, error) {
+	i, err := d.instance(place.Product)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +215,7 @@ func (d *drivers) blame(product string, properties map[string]any, err error) er
 }
 
 // GuestUID implements actors.Drivers.
-func (d *drivers) GuestUID() uint32 { return d.guestUID }
+func (d *drivers) GuestUID(context.Context, string) (uint32, error) { return d.guestUID, nil }
 
 // grantsOf lists the paths that properties name.
 func (d *drivers) grantsOf(product string, properties map[string]any) []host.Grant {
@@ -234,8 +244,11 @@ const (
 func (d *drivers) knownGrants(product string) []host.Grant {
 	var grants []host.Grant
 	own := func(r resources.Resource) []host.Grant {
-		_, properties := operations.DriverOf(r)
-		return d.grantsOf(product, properties)
+		place := operations.PlaceOf(r)
+		if !d.here(place.Node) {
+			return nil
+		}
+		return d.grantsOf(product, place.Properties)
 	}
 	bound := []resources.Kind{resources.KindPool, resources.KindImageStore, resources.KindHost, resources.KindNetwork}
 	err := d.state.View(func(v *persistence.View) error {
@@ -308,8 +321,11 @@ func (d *drivers) pathsOf(kind resources.Kind, readWrite bool) []host.Grant {
 func (d *drivers) readPaths(kind resources.Kind, readWrite bool) (grants []host.Grant, err error) {
 	err = d.state.View(func(v *persistence.View) error {
 		return v.Each(kind, map[string]string{"phase": string(resources.PhaseReady)}, func(r resources.Resource) bool {
-			product, properties := operations.DriverOf(r)
-			for _, g := range d.grantsOf(product, properties) {
+			place := operations.PlaceOf(r)
+			if !d.here(place.Node) {
+				return true
+			}
+			for _, g := range d.grantsOf(place.Product, place.Properties) {
 				if g.ReadWrite {
 					grants = append(grants, host.Grant{Path: g.Path, ReadWrite: readWrite})
 				}

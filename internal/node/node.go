@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,9 +11,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/actors/placement"
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
@@ -48,6 +51,9 @@ type Config struct {
 	// VerifyEvery is how often all of the state on disk is read and checked while the
 	// node runs; default once a day. At each start it is checked anyway.
 	VerifyEvery time.Duration
+	// Lease is how long a node of several may act for its resources after it last
+	// heard from the leader; default 5 s. The others wait a fifth longer.
+	Lease time.Duration
 	// Limits of the API.
 	Limits api.Limits
 	Log    *slog.Logger
@@ -63,6 +69,7 @@ const (
 	tokenFile     = "token"
 	startTimeout  = time.Minute
 	verifyEvery   = 24 * time.Hour
+	defaultLease  = 5 * time.Second
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -89,6 +96,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.VerifyEvery == 0 {
 		c.VerifyEvery = verifyEvery
 	}
+	c.Lease = cmp.Or(c.Lease, defaultLease)
 	if c.BuiltIns == nil {
 		c.BuiltIns = BuiltIns()
 	}
@@ -105,20 +113,23 @@ func (c Config) withDefaults() (Config, error) {
 
 // Node is one running node.
 type Node struct {
-	config  Config
-	store   *badgerstore.Store
-	machine *persistence.Machine
-	cluster *cluster.Node
-	log     *proposer
-	system  *actors.System
-	host    *host.Host
-	drivers *drivers
-	spool   *spool
-	server  *http.Server
-	address net.Addr
-	served  chan error
-	metrics *metrics.Registry
-	chores  chores
+	config           Config
+	store            *badgerstore.Store
+	machine          *persistence.Machine
+	cluster          *cluster.Node
+	log              *proposer
+	network          *network // nil while the node is alone
+	offered          offered
+	started, closing atomic.Bool
+	system           *actors.System
+	host             *host.Host
+	drivers          *drivers
+	spool            *spool
+	server           *http.Server
+	address          net.Addr
+	served           chan error
+	metrics          *metrics.Registry
+	chores           chores
 	// token is set when this start made the first one.
 	token string
 }
@@ -143,7 +154,9 @@ func (n *Node) start(ctx context.Context) error {
 		return fmt.Errorf("listening on %s: %w; is another server running?", n.config.Listen, err)
 	}
 	n.address = listener.Addr()
-	for _, step := range []func(context.Context) error{n.openState, n.openLog, n.bootstrap, n.openHost, n.openActors} {
+	for _, step := range []func(context.Context) error{
+		n.openState, n.openNetwork, n.openLog, n.bootstrap, n.openHost, n.openActors,
+	} {
 		if err := step(ctx); err != nil {
 			listener.Close()
 			return err
@@ -152,8 +165,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.serve(listener); err != nil {
 		return err
 	}
-	n.startChores()
-	return nil
+	return n.startChores()
 }
 
 // openState opens what this node has of the zone's state.
@@ -176,23 +188,42 @@ func (n *Node) openState(context.Context) error {
 	return err
 }
 
-// openLog joins the cluster: for now, of one.
+// openLog joins the cluster: the one it was let into, or one of its own.
 func (n *Node) openLog(ctx context.Context) error {
-	node, err := cluster.Open(cluster.Config{
+	config := cluster.Config{
 		Dir: filepath.Join(n.config.DataDir, "raft"), NodeID: n.config.Name, Machine: stateMachine{n.machine},
 		Log: n.config.Log.With(slog.String("component", "cluster")), Metrics: clusterMetrics(n.metrics),
-	})
+		Version: n.config.Version,
+	}
+	if w := n.network; w != nil {
+		config.Network, config.Register = w.wire, n.register
+		config.ClusterID, config.Join = w.member.ClusterID, !w.member.Founded
+	}
+	node, err := cluster.Open(config)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	n.cluster = node
 	n.log = &proposer{node: node, codec: n.machine.Codec()}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := node.Ready(ctx); err != nil {
-		return fmt.Errorf("waiting for the log: %w", err)
+	return n.awaitCluster(ctx)
+}
+
+// awaitCluster waits until things can be agreed on. A node that is alone gets there
+// by itself; one of several waits for a majority, however long that takes.
+func (n *Node) awaitCluster(ctx context.Context) error {
+	for {
+		patience, cancel := context.WithTimeout(ctx, startTimeout)
+		err := n.cluster.Ready(patience)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		failed := n.cluster.Status().Err
+		if n.network == nil || ctx.Err() != nil || failed != nil {
+			return fmt.Errorf("waiting for the log: %w", errors.Join(err, failed))
+		}
+		n.config.Log.Warn("waiting for a majority of the nodes", slog.Any("error", err))
 	}
-	return nil
 }
 
 // bootstrap makes the zone, its first token and the drivers that ship with the
@@ -291,7 +322,7 @@ func (n *Node) openHost(ctx context.Context) error {
 	}
 	n.drivers = &drivers{
 		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: n.spool.dir, log: n.config.Log,
-		propose:   n.log.Propose,
+		propose: n.log.Propose, alone: n.network == nil,
 		manifests: map[string]host.Manifest{}, inForce: map[string]resources.DriverSpec{},
 		described: map[string]description{},
 		learned:   make(chan struct{}), paths: map[pathsAsked]pathsFound{},
@@ -313,6 +344,7 @@ func (n *Node) openHost(ctx context.Context) error {
 		return err
 	}
 	n.drivers.host = n.host
+	n.offered.drivers.Store(n.drivers)
 	return nil
 }
 
@@ -332,26 +364,43 @@ func (n *Node) driverStarted(ctx context.Context, i *host.Instance) {
 		}
 		log.Warn("a driver can't be given its paths", slog.Any("error", err))
 	}
-	if err := n.system.Adopt(i.Manifest().Name); err != nil {
+	if err := n.system.Adopt(i.Manifest().Name, n.config.Name); err != nil {
 		log.Warn("giving a driver its resources back failed", slog.Any("error", err))
 	}
+	n.tellStarted(ctx, i.Manifest().Name)
 }
 
 // openActors takes up the zone's work.
 func (n *Node) openActors(ctx context.Context) error {
+	drivers, lease := actors.Drivers(n.drivers), (func() bool)(nil)
+	if n.network != nil {
+		drivers = &fleet{drivers: n.drivers, cluster: n.cluster}
+		n.network.lease = placement.NewLease(n.terms(), n.cluster.Renew, n.hold)
+		lease = n.network.lease.Holds
+	}
 	n.system = actors.New(actors.Config{
+		Lease: lease, Fresh: n.fresh,
 		Node: n.config.Name, Log: n.log, State: n.machine, Codec: n.machine.Codec(),
-		Vocabulary: resources.NewVocabulary(), Drivers: n.drivers, IdleAfter: idleAfter,
+		Vocabulary: resources.NewVocabulary(), Drivers: drivers, IdleAfter: idleAfter,
 		Logger: n.config.Log.With(slog.String("component", "actors")), Ended: n.operationEnded,
 		CareEvery: n.config.CareEvery,
 		Crashed:   func(kind resources.Kind) { n.metrics.Crashed(string(kind)) },
 		Cared:     func(kind resources.Kind, what actors.Care) { n.metrics.Cared(string(kind), string(what)) },
 	})
 	n.cluster.OnApplied(func(uint64) { n.system.Applied() })
+	n.started.Store(true)
 	if err := n.drivers.start(ctx); err != nil {
 		return err
 	}
 	return n.system.Start(ctx)
+}
+
+// hold is told when this node's lease begins and ends.
+func (n *Node) hold(may bool) {
+	if !may && !n.closing.Load() {
+		n.config.Log.Warn("this node may not act: it has not reached the leader for too long")
+	}
+	n.system.Hold(may)
 }
 
 func (n *Node) operationEnded(op *resources.Operation) {

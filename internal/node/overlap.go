@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,7 +14,7 @@ import (
 )
 
 // Overlap implements actors.Drivers.
-func (d *drivers) Overlap(a, b operations.Place) (property string) {
+func (d *drivers) Overlap(_ context.Context, a, b operations.Place) (property string, err error) {
 	theirs := d.placesOf(b)
 	for key, places := range d.placesOf(a) {
 		for _, mine := range places {
@@ -24,7 +25,7 @@ func (d *drivers) Overlap(a, b operations.Place) (property string) {
 			}
 		}
 	}
-	return property
+	return property, nil
 }
 
 // placesOf finds the directories that properties give a driver to write to.

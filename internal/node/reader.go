@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -11,20 +13,38 @@ import (
 // reader is the zone's state as the API reads it.
 type reader struct {
 	machine *persistence.Machine
+	cluster *cluster.Node
 	engine  *actors.Engine
 	drivers *drivers
 }
 
+// Consistent implements door.Reader.
+func (r *reader) Consistent(ctx context.Context, c door.Consistency) (uint64, error) {
+	need := c.AtLeast
+	if !c.Stale {
+		index, err := r.cluster.ReadIndex(ctx)
+		if err != nil {
+			return r.machine.AppliedIndex(), clusterError(err)
+		}
+		need = max(need, index)
+	}
+	err := r.cluster.WaitApplied(ctx, need)
+	return r.machine.AppliedIndex(), clusterError(err)
+}
+
 // Get implements door.Reader.
-func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Resource, err error) {
+func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Resource, revision uint64, err error) {
 	err = r.machine.View(func(v *persistence.View) error {
+		if revision, err = v.Applied(); err != nil {
+			return err
+		}
 		found, err = v.Get(ref)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, revision, err
 	}
-	return r.drivers.describe(found), nil
+	return r.drivers.describe(found), revision, nil
 }
 
 // List implements door.Reader.
@@ -44,24 +64,18 @@ func (r *reader) Events(ctx context.Context, after resources.Position, yield fun
 	return r.engine.Events(ctx, after, yield)
 }
 
-// Revision implements door.Reader.
-func (r *reader) Revision(context.Context) (revision uint64, err error) {
-	err = r.machine.View(func(v *persistence.View) error {
-		revision, err = v.Applied()
-		return err
-	})
-	return revision, err
-}
-
 // AuditLog implements door.Reader.
 func (r *reader) AuditLog(
 	_ context.Context, after resources.Position, order resources.Order, limit int,
-) (lines []resources.Audit, err error) {
+) (lines []resources.Audit, revision uint64, err error) {
 	err = r.machine.View(func(v *persistence.View) error {
+		if revision, err = v.Applied(); err != nil {
+			return err
+		}
 		lines, err = v.AuditLog(after, order, limit)
 		return err
 	})
-	return lines, err
+	return lines, revision, err
 }
 
 // Repeated implements door.Reader.

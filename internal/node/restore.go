@@ -8,12 +8,25 @@ import (
 	"path/filepath"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/internal/node/sealing"
 )
 
-// Backup writes the zone's state as it is now, while the node goes on.
-func (n *Node) Backup(_ context.Context, w io.Writer) error {
-	_, err := n.cluster.Backup(w)
+// CheckRecipients implements api.Backups.
+func (n *Node) CheckRecipients(recipients []string) error {
+	_, err := sealing.ParseRecipients(recipients)
 	return err
+}
+
+// Backup writes the zone's state as it is now, while the node goes on, encrypted to recipients if there are any.
+func (n *Node) Backup(_ context.Context, w io.Writer, recipients []string) error {
+	to, err := sealing.ParseRecipients(recipients)
+	if err != nil {
+		return err
+	}
+	return sealing.Write(w, to, func(plain io.Writer) error {
+		_, err := n.cluster.Backup(plain)
+		return err
+	})
 }
 
 // Restore makes a new data directory from a backup. The directory must be empty

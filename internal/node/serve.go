@@ -17,7 +17,8 @@ func (n *Node) serve(listener net.Listener) error {
 	log := n.config.Log.With(slog.String("component", "api"))
 	a, err := api.New(api.Options{
 		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: n.spool, Backups: n,
-		Reader:  &reader{machine: n.machine, engine: n.system.Engine(), drivers: n.drivers},
+		Cluster: &nodes{n},
+		Reader:  &reader{machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})
 	if err != nil {
@@ -43,6 +44,8 @@ func (n *Node) Ready(ctx context.Context) error {
 // Drivers and guests run on.
 func (n *Node) Close(ctx context.Context) error {
 	var errs []error
+	n.handOver(ctx)
+	n.closing.Store(true)
 	n.chores.end()
 	if n.server != nil {
 		errs = append(errs, n.stopServing(ctx))
@@ -55,6 +58,9 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 	if n.cluster != nil {
 		errs = append(errs, n.cluster.Close())
+	}
+	if n.network != nil {
+		errs = append(errs, n.network.wire.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

@@ -20,7 +20,7 @@ type stateMachine struct{ *persistence.Machine }
 func (m stateMachine) Apply(entries []cluster.Entry) ([]cluster.Results, error) {
 	in := make([]persistence.Entry, len(entries))
 	for i, e := range entries {
-		in[i] = persistence.Entry{Index: e.Index, At: e.AppendedAt, Commands: slices.Collect(e.Commands())}
+		in[i] = persistence.Entry{Index: e.Index, Term: e.Term, At: e.AppendedAt, Commands: slices.Collect(e.Commands())}
 	}
 	applied, err := m.Machine.Apply(in)
 	if err != nil {
@@ -101,8 +101,11 @@ func (p *proposer) Propose(ctx context.Context, cmd persistence.Command) (persis
 func finishes(cmd persistence.Command) bool {
 	switch c := cmd.(type) {
 	case *persistence.Commit, *persistence.Resolve, *persistence.Compact, *persistence.Place, *persistence.Suspend,
+		*persistence.Expel,     // who is gone writes no more
 		*persistence.Bootstrap: // a server that can't start finishes nothing
 		return true
+	case *persistence.Invite, *persistence.Admit:
+		return false
 	case *persistence.Submit:
 		return c.Fence != nil // asked for by an operation that was taken in before
 	}

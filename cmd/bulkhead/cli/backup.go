@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -21,16 +23,27 @@ func (a *app) backupCommand() *cobra.Command {
 		Use:   "create <file>",
 		Short: "Write the whole state of the zone to a file, while it goes on",
 		Long: "Write the whole state of the zone to a file, while it goes on. The file appears once it is whole.\n" +
-			"It holds what the server's own data directory holds: keep it as safe.",
+			"It holds secrets. With recipients the server encrypts it, so that only they can read it (with\n" +
+			"'bulkhead backup restore --identity' or the age program); without, keep it as safe as the server's own\n" +
+			"data directory.",
 		Args: exactly(1, "<file>"),
 	}
 	create.Flags().Bool("force", false, "write over a file that is there")
+	// Not GetStringArray, for which one that is empty is none: that would be a backup in the clear.
+	var keys, files []string
+	create.Flags().StringArrayVar(&keys, "recipient", nil,
+		"public key to encrypt to: age1..., ssh-ed25519 or ssh-rsa; repeatable")
+	create.Flags().StringArrayVar(&files, "recipients-file", nil, "file with a recipient on each line; repeatable")
 	create.RunE = func(cmd *cobra.Command, args []string) error {
 		force, _ := cmd.Flags().GetBool("force")
 		if err := vacant(args[0], force); err != nil {
 			return err
 		}
-		return a.createBackup(cmd, args[0])
+		to, err := recipients(keys, files)
+		if err != nil {
+			return err
+		}
+		return a.createBackup(cmd, args[0], to)
 	}
 	cmd.AddCommand(create)
 	return cmd
@@ -56,7 +69,7 @@ func vacant(path string, force bool) error {
 // privately is the mode of a backup: it holds digests of tokens and user data.
 const privately = 0o600
 
-func (a *app) createBackup(cmd *cobra.Command, path string) error {
+func (a *app) createBackup(cmd *cobra.Command, path string, to []string) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -66,7 +79,11 @@ func (a *app) createBackup(cmd *cobra.Command, path string) error {
 		return backupFailure(err)
 	}
 	defer file.Cleanup() //nolint:errcheck // removes what was not finished
-	n, err := c.Download(cmd.Context(), "/v1/backup", file)
+	query := url.Values{}
+	if len(to) > 0 {
+		query.Set("recipient", strings.Join(to, ","))
+	}
+	n, err := c.Download(cmd.Context(), "/v1/backup", query, file)
 	if exitCode(err) == exitGeneric && !isProblem(err) {
 		return backupFailure(err)
 	}
@@ -76,13 +93,13 @@ func (a *app) createBackup(cmd *cobra.Command, path string) error {
 	if err := file.CloseAtomicallyReplace(); err != nil {
 		return backupFailure(err)
 	}
-	_, err = fmt.Fprintf(
-		cmd.OutOrStdout(),
-		"Wrote %d bytes to %s\nTo make a server of it: bulkhead backup restore %s --data-dir <new directory>\n",
-		n,
-		path,
-		path,
-	)
+	how, identity := "It is not encrypted and holds secrets: keep it safe, or use --recipient", ""
+	if len(to) > 0 {
+		how, identity = fmt.Sprintf("It is encrypted; recipients: %d", len(to)), " --identity <file>"
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(),
+		"Wrote %d bytes to %s\n%s\nTo make a server of it: bulkhead backup restore %s%s --data-dir <new directory>\n",
+		n, path, how, path, identity)
 	return err
 }
 

@@ -28,6 +28,7 @@ type app struct {
 	output     string
 	now        func() time.Time
 	vocabulary resources.Vocabulary
+	stale      bool
 	client     *client.Client
 	names      map[string]string
 }
@@ -59,6 +60,8 @@ func New(version string) *cobra.Command {
 	}
 	root.AddCommand(
 		a.zoneCommand(),
+		a.nodeCommand(),
+		a.joinTokenCommand(),
 		a.eventCommand(),
 		a.auditCommand(),
 		a.backupCommand(),
@@ -107,6 +110,9 @@ func (a *app) connect() (*client.Client, error) {
 	a.client, err = client.New(z.URL, z.Token, "bulkhead/"+a.version)
 	if err != nil {
 		return nil, usage(err.Error(), "log in again with 'bulkhead login <url>'")
+	}
+	if a.stale {
+		a.client = a.client.Stale()
 	}
 	return a.client, nil
 }

@@ -28,17 +28,19 @@ var rewrite = flag.Bool("rewrite", false, "write golden files instead of compari
 type site struct {
 	t     *testing.T
 	zone  *apitest.Zone
+	nodes *apitest.Cluster
 	url   string
 	admin string
 }
 
 func newSite(t *testing.T, hold bool) *site {
 	t.Helper()
-	z := apitest.New(nil)
+	z, nodes := apitest.New(nil), apitest.NewCluster(nil, "node-1", "node-2", "node-3")
 	z.Hold = hold
 	log := slog.New(slog.DiscardHandler)
 	a, err := api.New(api.Options{
 		Version: "test", Reader: z, Engine: z, Drivers: z, Health: z, Uploads: z, Backups: z, Log: log,
+		Cluster: nodes,
 		Streams: api.Streams{Heartbeat: 50 * time.Millisecond},
 	})
 	if err != nil {
@@ -51,7 +53,7 @@ func newSite(t *testing.T, hold bool) *site {
 		_ = server.Config.Shutdown(context.WithoutCancel(t.Context())) // ends streams
 		server.Close()
 	})
-	s := &site{t: t, zone: z, url: server.URL}
+	s := &site{t: t, zone: z, nodes: nodes, url: server.URL}
 	s.admin = s.token("admin", resources.RoleAdmin)
 	t.Setenv("BULKHEAD_URL", s.url)
 	t.Setenv("BULKHEAD_TOKEN", s.admin)

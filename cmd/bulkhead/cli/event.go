@@ -106,6 +106,7 @@ func (a *app) auditCommand() *cobra.Command {
 	list := &cobra.Command{Use: "list", Short: "List the audit log", Args: exactly(0, "")}
 	newestFirst(list)
 	list.RunE = func(cmd *cobra.Command, _ []string) error { return a.listAudit(cmd) }
+	a.reading(list)
 	cmd.AddCommand(list)
 	return cmd
 }

@@ -236,6 +236,55 @@ func TestBackups(t *testing.T) {
 	}
 }
 
+func TestBackupsAreForTheirRecipients(t *testing.T) {
+	s := newSite(t, false)
+	const (
+		one   = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+		two   = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
+		shell = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINl5j10kNTvcxN7dqfJ7Wt1HPq1mpH+NoTeGFUXpLXKs"
+	)
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	path := filepath.Join(dir, "zone.backup")
+	team := file("team", "# the team\n"+two+"\n\n"+shell+" me, at home\n")
+	r := s.run("backup", "create", path, "--recipient", one, "--recipients-file", team)
+	if r.code != 0 || !strings.Contains(r.out, "encrypted; recipients: 3") || !strings.Contains(r.out, "--identity") {
+		t.Errorf("exit %d %s%s", r.code, r.out, r.err)
+	}
+	if held, _ := os.ReadFile(path); string(held) != apitest.SealedFor+one+","+two+","+shell {
+		t.Errorf("the file has %q", held)
+	}
+	bad := file("bad", one+"\n# x\nsomebody\n")
+	const secret = "AGE-SECRET-KEY-1QQPQR0EVZMAJWR3TEXXVA9CDXHKVTNZZPW6TQ0EHNYK7GK4H2Q5SSQ9Q"
+	for want, args := range map[string][]string{
+		"--recipient is of no known kind":             {"--recipient", "somebody"},
+		"--recipient is empty":                        {"--recipient", ""},
+		"--recipient number 2 is no whole public":     {"--recipient", one, "--recipient", one[:50]},
+		"--recipient is a secret key":                 {"--recipient", secret},
+		bad + " line 3 is of no known kind":           {"--recipient", one, "--recipients-file", bad},
+		"names no recipient":                          {"--recipients-file", file("none", "# nobody\n")},
+		"--recipients-file: open : no such":           {"--recipients-file", ""},
+		"--recipients-file: open " + dir + "/nothing": {"--recipients-file", filepath.Join(dir, "nothing")},
+		"--recipients-file " + dir + ": reading reci": {"--recipients-file", dir},
+	} {
+		other := filepath.Join(t.TempDir(), "b")
+		r := s.run(append([]string{"backup", "create", other}, args...)...)
+		if r.code != 2 || !strings.Contains(r.err, want) || !strings.Contains(r.err, "To do: ") ||
+			strings.Contains(r.err, secret) {
+			t.Errorf("%v: exit %d %s", args, r.code, r.err)
+		}
+		if _, err := os.Stat(other); err == nil {
+			t.Errorf("%v: a file was made", args)
+		}
+	}
+}
+
 func TestTokensDoNotCrossNetworksInTheOpen(t *testing.T) {
 	s := newSite(t, false)
 	t.Setenv("BULKHEAD_URL", "http://192.0.2.1:1")

@@ -83,7 +83,7 @@ func (s *site) untilDecided(id string) {
 	s.t.Helper()
 	end := time.Now().Add(20 * time.Second)
 	for time.Now().Before(end) {
-		r, err := s.zone.Get(s.t.Context(), resources.Ref{Kind: resources.KindOperation, ID: id})
+		r, _, err := s.zone.Get(s.t.Context(), resources.Ref{Kind: resources.KindOperation, ID: id})
 		if err != nil {
 			s.t.Fatal(err)
 		}

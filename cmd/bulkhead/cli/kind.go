@@ -128,6 +128,10 @@ func driverField() field {
 	return field{flag: "driver", path: "spec.driver", as: asDriver, kind: "driver", usage: "driver: its product or name"}
 }
 
+func nodeField() field {
+	return field{flag: "node", path: "spec.node", usage: "node that drives it; the one that is asked if not given"}
+}
+
 func nameColumn(head, path, kind string) column {
 	return column{head: head, path: path, as: asReference, kind: kind}
 }

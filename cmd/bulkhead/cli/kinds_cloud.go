@@ -12,7 +12,7 @@ func networkKind() kind {
 		},
 		filters: []field{driverFilter("only networks of this driver")},
 		create: []field{
-			driverField(),
+			driverField(), nodeField(),
 			{flag: "cidr", path: "spec.cidr", usage: "address range, such as 10.20.0.0/24"},
 			{flag: "mode", path: "spec.mode", choices: modes, usage: "nat or isolated; bridged where the driver can"},
 			{flag: "gateway", path: "spec.gateway", usage: "gateway; the first address if not given"},

@@ -44,7 +44,7 @@ func hostKind() kind {
 		},
 		create: []field{
 			driverField(), reference("cluster", "spec.clusterId", "cluster", "cluster it belongs to"),
-			{flag: "node", path: "spec.node", usage: "node that drives it"},
+			nodeField(),
 			tags, closed, reserved, properties(),
 		},
 		required: []string{"driver"},
@@ -86,7 +86,7 @@ func poolKind() kind {
 			reference("cluster", "clusterId", "cluster", "only pools of this cluster"),
 		},
 		create: []field{
-			driverField(), properties(), reference("host", "spec.hostId", "host", "the one host that reaches it"),
+			driverField(), nodeField(), properties(), reference("host", "spec.hostId", "host", "the one host that reaches it"),
 			reference("cluster", "spec.clusterId", "cluster", "the one cluster that reaches it"), tags, closed, over, threshold,
 		},
 		required: []string{"driver"},
@@ -102,7 +102,7 @@ func imageStoreKind() kind {
 			textColumn("DRIVER", "spec.driver"), sizeColumn("USED", "status.usedBytes"), sizeColumn("SIZE", "status.totalBytes"),
 		},
 		filters:  []field{driverFilter("only stores of this driver")},
-		create:   []field{driverField(), properties()},
+		create:   []field{driverField(), nodeField(), properties()},
 		required: []string{"driver"},
 	}
 }

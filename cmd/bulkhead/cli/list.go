@@ -34,6 +34,7 @@ func (a *app) listCommand(k kind) *cobra.Command {
 		}
 		return a.list(cmd, k, query)
 	}
+	a.reading(cmd)
 	return cmd
 }
 
@@ -197,13 +198,25 @@ func (a *app) showCommand(k kind) *cobra.Command {
 		}
 		return a.print(cmd.OutOrStdout(), o)
 	}
+	a.reading(cmd)
 	return cmd
 }
 
 // print shows one resource.
-func (a *app) print(w io.Writer, o client.Object) error {
-	if a.output != formatTable {
-		return encode(w, a.output, o)
+func (a *app) print(w io.Writer, o client.Object) error { return present(w, a.output, o) }
+
+// Show prints an object the way that the command's --output asks for.
+func Show(cmd *cobra.Command, o map[string]any) error {
+	format, err := cmd.Flags().GetString("output")
+	if err != nil {
+		return err
+	}
+	return present(cmd.OutOrStdout(), format, o)
+}
+
+func present(w io.Writer, format string, o client.Object) error {
+	if format != formatTable {
+		return encode(w, format, o)
 	}
 	p := printer{w: w, style: styleOf(w)}
 	first := []string{"name", "id", "phase", "reason", "suspended", "labels", "revision", "createdAt", "updatedAt"}

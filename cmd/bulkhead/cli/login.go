@@ -75,30 +75,35 @@ func checkTransport(address string, plain bool, allow string) error {
 	return usage("http:// would send the token unencrypted", "use https://; or, on a network you trust, "+allow)
 }
 
-// askToken asks at a terminal without showing what is typed.
 func askToken(cmd *cobra.Command) (string, error) {
 	if token := os.Getenv(envToken); token != "" {
 		return token, nil
 	}
-	var line string
-	if f, ok := cmd.InOrStdin().(*os.File); ok && terminal(f) {
-		fmt.Fprint(cmd.ErrOrStderr(), "Token: ")
-		raw, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
-		if err != nil {
-			return "", fmt.Errorf("reading the token: %w", err)
-		}
-		line = string(raw)
-	} else {
-		scanner := bufio.NewScanner(cmd.InOrStdin())
-		scanner.Scan()
-		line = scanner.Text()
+	token, err := AskSecret(cmd, "Token")
+	if err != nil {
+		return "", err
 	}
-	token := strings.TrimSpace(line)
 	if token == "" {
 		return "", usage("no token was given", "create one with 'bulkhead token create', or ask an admin for one")
 	}
 	return token, nil
+}
+
+// AskSecret asks for one line: at a terminal without showing what is typed, and else
+// on standard input. It may be empty.
+func AskSecret(cmd *cobra.Command, what string) (string, error) {
+	if f, ok := cmd.InOrStdin().(*os.File); ok && terminal(f) {
+		fmt.Fprint(cmd.ErrOrStderr(), what+": ")
+		raw, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err != nil {
+			return "", fmt.Errorf("reading from the terminal: %w", err)
+		}
+		return strings.TrimSpace(string(raw)), nil
+	}
+	scanner := bufio.NewScanner(cmd.InOrStdin())
+	scanner.Scan()
+	return strings.TrimSpace(scanner.Text()), nil
 }
 
 func (a *app) contextCommand() *cobra.Command {

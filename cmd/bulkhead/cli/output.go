@@ -66,12 +66,15 @@ func (s style) dim(text string) string  { return s.paint("2", text) }
 // phase paints a phase by what it means.
 func (s style) phase(text string) string {
 	switch text {
-	case "ready", "running", "succeeded", "done":
+	case "ready", "running", "succeeded", "done", "well":
 		return s.good(text)
 	case "failed", "degraded", "needs-operator", "expired":
 		return s.bad(text)
 	case "stopped", "paused", "cancelled", "deleted", "skipped", "waiting", "undone":
 		return s.dim(text)
+	}
+	if strings.HasPrefix(text, "silent") {
+		return s.bad(text)
 	}
 	return s.busy(text)
 }
@@ -162,6 +165,12 @@ func plain(v any) any {
 			m[k] = plain(inner)
 		}
 		return m
+	case []map[string]any:
+		list := make([]any, len(v))
+		for i, inner := range v {
+			list[i] = plain(inner)
+		}
+		return list
 	case []any:
 		list := make([]any, len(v))
 		for i, inner := range v {

@@ -185,6 +185,7 @@ func (a *app) zoneCommand() *cobra.Command {
 		}
 		return a.print(cmd.OutOrStdout(), z)
 	}
+	a.reading(showIt)
 	fields := []field{
 		{
 			flag:  "cpu-overcommit",

@@ -12,7 +12,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +29,9 @@ type Client struct {
 	http  *http.Client
 	agent string
 	pause time.Duration
+	stale bool
+	// revision of the first answer; 0 = none yet.
+	revision *atomic.Uint64
 }
 
 const (
@@ -49,13 +54,28 @@ func New(address, token, agent string) (*Client, error) {
 		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4,
 	}
 	return &Client{
-		base: u, token: token, agent: agent, pause: 200 * time.Millisecond,
+		base: u, token: token, agent: agent, pause: 200 * time.Millisecond, revision: &atomic.Uint64{},
 		// A redirect would carry the token elsewhere.
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		}},
 	}, nil
 }
+
+// Stale is the same client, but for its reads, which are answered with what the node
+// has that is asked, also while that is cut off from the others.
+func (c *Client) Stale() *Client {
+	s := *c
+	s.stale, s.revision = true, &atomic.Uint64{}
+	return &s
+}
+
+// Revision is that of the state which the first answer was made from; 0 while there
+// is none.
+func (c *Client) Revision() uint64 { return c.revision.Load() }
+
+// revisionHeader tells the revision of an answer.
+const revisionHeader = "Bulkhead-Revision"
 
 // Call is one request.
 type Call struct {
@@ -138,7 +158,12 @@ func (c *Client) once(ctx context.Context, call Call, data []byte, key string, o
 func (c *Client) request(ctx context.Context, call Call, body io.Reader) (*http.Request, error) {
 	u := *c.base
 	u.Path = strings.TrimSuffix(u.Path, "/") + call.Path
-	u.RawQuery = call.Query.Encode()
+	query := call.Query
+	if c.stale && call.Method == http.MethodGet {
+		query = url.Values{"consistency": {"stale"}}
+		maps.Copy(query, call.Query)
+	}
+	u.RawQuery = query.Encode()
 	r, err := http.NewRequestWithContext(ctx, call.Method, u.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
@@ -161,6 +186,9 @@ func (c *Client) send(r *http.Request, out any) error {
 	defer response.Body.Close()
 	if response.StatusCode >= http.StatusMultipleChoices {
 		return problemOf(response)
+	}
+	if n, err := strconv.ParseUint(response.Header.Get(revisionHeader), 10, 64); err == nil {
+		c.revision.CompareAndSwap(0, n)
 	}
 	if out == nil {
 		return nil

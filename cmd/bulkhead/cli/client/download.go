@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 )
 
 // Download writes an answer that is no JSON to w and returns its size. If it
 // fails, what was written is not whole.
-func (c *Client) Download(ctx context.Context, path string, w io.Writer) (int64, error) {
-	r, err := c.request(ctx, Call{Method: http.MethodGet, Path: path}, nil)
+func (c *Client) Download(ctx context.Context, path string, query url.Values, w io.Writer) (int64, error) {
+	r, err := c.request(ctx, Call{Method: http.MethodGet, Path: path, Query: query}, nil)
 	if err != nil {
 		return 0, err
 	}

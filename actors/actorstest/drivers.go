@@ -1,0 +1,141 @@
+package actorstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+)
+
+// ownNode is the node that the zone's systems run on.
+const ownNode = "node-1"
+
+// AddNode lets another node into the zone. It owns no shards; the simulator in this
+// process is its driver too.
+func (z *Zone) AddNode(name string) {
+	z.t.Helper()
+	draining := false
+	cmd := &persistence.Expel{Role: "node", Name: name, Drain: &draining} // leaves a record of it
+	if _, err := z.Propose(context.Background(), cmd); err != nil {
+		z.t.Fatalf("adding node %s: %v", name, err)
+	}
+}
+
+// Node implements actors.Drivers.
+func (z *Zone) Node() string { return ownNode }
+
+// Nodes implements actors.Drivers.
+func (z *Zone) Nodes() []string {
+	names := []string{ownNode}
+	err := z.Machine.View(func(v *persistence.View) error {
+		members, err := v.Members()
+		for _, m := range members {
+			names = append(names, m.Name)
+		}
+		return err
+	})
+	if err != nil {
+		z.t.Errorf("reading the nodes: %v", err)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Refuse sets what says why no connection to a driver with these properties can be
+// had; nil = none is refused.
+func (z *Zone) Refuse(why func(properties map[string]any) error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.refuse = why
+}
+
+// Trace sets what is told of each call to a driver, each question for the user of
+// guests and for directories in each other, with the node that it is for. It may be
+// called by many at once.
+func (z *Zone) Trace(called func(node, method string)) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.called = called
+}
+
+func (z *Zone) tell(node, method string) {
+	z.mu.Lock()
+	called := z.called
+	z.mu.Unlock()
+	if called != nil {
+		called(node, path.Base(method))
+	}
+}
+
+// Conn implements actors.Drivers.
+func (z *Zone) Conn(_ context.Context, place operations.Place) (grpc.ClientConnInterface, string, error) {
+	z.mu.Lock()
+	refuse, traced := z.refuse, z.called != nil
+	z.mu.Unlock()
+	if refuse != nil {
+		if err := refuse(place.Properties); err != nil {
+			return nil, "", err
+		}
+	}
+	if !traced {
+		return z.driver.conn, sim.Version, nil
+	}
+	return &tracedConn{ClientConnInterface: z.driver.conn, zone: z, node: place.Node}, sim.Version, nil
+}
+
+// tracedConn tells of each call. It names a socket for every console, since the
+// simulator has none here; it leads nowhere.
+type tracedConn struct {
+	grpc.ClientConnInterface
+	zone *Zone
+	node string
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c *tracedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	c.zone.tell(c.node, method)
+	if console, ok := reply.(*driverpb.ConsoleReply); ok {
+		console.Socket = "nowhere"
+		return nil
+	}
+	return c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c *tracedConn) NewStream(
+	ctx context.Context, about *grpc.StreamDesc, method string, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	c.zone.tell(c.node, method)
+	return c.ClientConnInterface.NewStream(ctx, about, method, opts...)
+}
+
+// Console implements actors.Drivers. The simulator in this process offers none.
+func (z *Zone) Console(_ context.Context, place operations.Place, socket string) (io.ReadWriteCloser, error) {
+	z.tell(place.Node, "Console")
+	return nil, fmt.Errorf("connecting to %q: %w", socket, errors.ErrUnsupported)
+}
+
+// GuestUID implements actors.Drivers.
+func (z *Zone) GuestUID(_ context.Context, node string) (uint32, error) {
+	z.tell(node, "GuestUID")
+	return 0, nil
+}
+
+// Overlap implements actors.Drivers: the simulator keeps nothing in directories, so
+// the labels it is given by tests stand for them.
+func (z *Zone) Overlap(_ context.Context, a, b operations.Place) (string, error) {
+	z.tell(a.Node, "Overlap")
+	if dir, ok := a.Properties["path"].(string); ok && dir == b.Properties["path"] && a.Node == b.Node {
+		return "path", nil
+	}
+	return "", nil
+}

@@ -1,0 +1,140 @@
+package door
+
+import (
+	"context"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Cluster knows the nodes that the zone is managed by, and changes them. Whatever
+// changes something writes the audit line of it into the same entry, with the
+// origin it is given; the kinds of targets are KindNode and KindJoinToken. Errors
+// are or wrap a *resources.Error: see NoSuchNode, NoSuchJoinToken, QuorumLost and
+// NoCluster, and class unavailable while nobody leads. All methods may be called
+// concurrently and on any node.
+type Cluster interface {
+	// Nodes returns the nodes, in any order: at least this one. It answers also while
+	// nobody leads, from what this node knows.
+	Nodes(ctx context.Context) ([]NodeView, error)
+	// ChangeNode has a node drain, resume or lead, or removes it, and returns it as it
+	// is then; as it was last, if it was removed. It returns once the change is agreed
+	// on: a drained node may still hold shards. What is so already is no error.
+	ChangeNode(ctx context.Context, name string, c NodeChange, o resources.Origin) (NodeView, error)
+	// JoinTokens returns those that were not used yet, in the order of their ids.
+	JoinTokens(ctx context.Context) ([]JoinToken, error)
+	// CreateJoinToken makes a token for one node or host, which is good for as long as
+	// is said.
+	CreateJoinToken(
+		ctx context.Context, role JoinRole, lasting time.Duration, o resources.Origin,
+	) (Invitation, error)
+	// DeleteJoinToken takes a token back that was not used yet, and returns it.
+	DeleteJoinToken(ctx context.Context, id string, o resources.Origin) (JoinToken, error)
+}
+
+// NodeRole is a node's part in what the nodes agree on.
+type NodeRole string
+
+// The roles of nodes.
+const (
+	// NodeLeader leads: it is a voter too.
+	NodeLeader NodeRole = "leader"
+	// NodeVoter counts for the majority.
+	NodeVoter NodeRole = "voter"
+	// NodeLearner does not count yet: it becomes a voter once it has caught up.
+	NodeLearner NodeRole = "learner"
+)
+
+// NodeView is a node, as the node knows it that was asked.
+type NodeView struct {
+	Name      string    `json:"name" doc:"Name, unique among the nodes of the zone." example:"node-1"`
+	Address   string    `json:"address,omitempty" doc:"Where other nodes reach it, host and port; absent if the zone has only this node and no address was given to it." example:"192.0.2.1:8740"`
+	Role      NodeRole  `json:"role" enum:"leader,voter,learner" doc:"Its part in what the nodes agree on. leader: a voter that leads now. learner: does not count yet, until it has caught up."`
+	Well      bool      `json:"well" doc:"Whether it was heard from lately."`
+	LastHeard time.Time `json:"lastHeard,omitzero" doc:"When it was last heard from; absent if that is not known here."`
+	Draining  bool      `json:"draining" doc:"Whether it is to do no work: its shards go to other nodes."`
+	Shards    int       `json:"shards" minimum:"0" doc:"Number of shards whose resources it works for."`
+	Revision  uint64    `json:"revision,omitempty" doc:"Revision its state had when it was last heard from; absent if that is not known here."`
+	Version   string    `json:"version,omitempty" doc:"Version of the program it runs; absent if that is not known here."`
+}
+
+// NodeAction is what can be asked of a node.
+type NodeAction string
+
+// The actions on nodes, which are the verbs of their permissions too.
+const (
+	// NodeDrain gives the node's shards and the lead to others, and none to it.
+	NodeDrain NodeAction = "drain"
+	// NodeResume ends NodeDrain.
+	NodeResume NodeAction = "resume"
+	// NodeLead has the node lead.
+	NodeLead NodeAction = "lead"
+	// NodeRemove takes the node out of the zone for good.
+	NodeRemove NodeAction = "remove"
+)
+
+// NodeChange asks for something of a node.
+type NodeChange struct {
+	Action NodeAction
+	// Force removes a node also if those that remain may be too few to agree.
+	Force bool
+}
+
+// JoinRole is what a join token lets in.
+type JoinRole string
+
+// What can join.
+const (
+	JoinNode JoinRole = "node"
+	JoinHost JoinRole = "host"
+)
+
+// JoinToken lets one node or host in, once. Its secret is not part of it.
+type JoinToken struct {
+	ID        string    `json:"id" doc:"Id of the join token." example:"k3v8x5m9q2r7"`
+	Role      JoinRole  `json:"role" enum:"node,host" doc:"What it lets in."`
+	ExpiresAt time.Time `json:"expiresAt" doc:"When it ends if it was not used."`
+	CreatedBy string    `json:"createdBy,omitempty" doc:"Who made it: name and id of a token of the API." example:"ci/tok-01jd3v8x5m9k2q7r4t6w8y0z1a"`
+}
+
+// Invitation is a join token that was made just now, with what is shown this once.
+type Invitation struct {
+	JoinToken JoinToken `json:"joinToken" doc:"The join token."`
+	Text      string    `json:"text" doc:"What to give to who joins. It holds the secret and is shown this once." example:"bulkhead-join-v1.node.k3v8x5m9q2r7.c2VjcmV0.70696e.c3Vt"`
+	Addresses []string  `json:"addresses" doc:"Where to join: addresses of nodes, host and port."`
+}
+
+// NoSuchNode says that the zone has no node of a name.
+func NoSuchNode(name string) error {
+	return resources.NotFound(resources.Ref{Kind: KindNode, ID: name})
+}
+
+// NoSuchJoinToken says that there is no join token of an id, any more or at all.
+func NoSuchJoinToken(id string) error {
+	return &resources.Error{
+		Class: resources.ClassNotFound, Code: "no-such-join-token",
+		Message:  "there is no join token " + id + ": it was used or taken back, or never was",
+		Remedy:   "list the join tokens to see what there is",
+		Resource: &resources.Ref{Kind: KindJoinToken, ID: id},
+	}
+}
+
+// QuorumLost says that a change would leave too few nodes that are well to agree on
+// anything. Why tells which, in words.
+func QuorumLost(why string) error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "quorum-lost",
+		Message: "too few nodes would be left to agree on anything: " + why,
+		Remedy: "bring silent nodes back or add another first; force removes it all the same, and nothing may work " +
+			"afterwards",
+	}
+}
+
+// NoCluster says that the zone has one node, which others can't reach.
+func NoCluster() error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "no-cluster",
+		Message: "the zone has only this node, and no address where others could reach it",
+		Remedy:  "give it one with 'bulkhead server init', then try again",
+	}
+}

@@ -1,0 +1,87 @@
+package wire
+
+import (
+	"crypto/tls"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+)
+
+// Conn is a connection whose other end is known. It implements cluster.Conn.
+type Conn struct {
+	*tls.Conn
+	name    pki.Name
+	purpose string
+	network *Network
+	once    sync.Once
+}
+
+// Name says who is at the other end; the zero Name if it is somebody who wants to join.
+func (c *Conn) Name() pki.Name { return c.name }
+
+// Peer implements cluster.Conn: a host agent is no node.
+func (c *Conn) Peer() string {
+	if c.name.Role == pki.RoleNode {
+		return c.name.Name
+	}
+	return c.name.String()
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.once.Do(func() {
+		c.network.mu.Lock()
+		delete(c.network.conns, c)
+		c.network.mu.Unlock()
+	})
+	return c.NetConn().Close() // at once: a TLS alert to who does not read would wait
+}
+
+// Protocols have a version: what one means may change.
+const (
+	protocolPrefix = "bulkhead-"
+	protocolSuffix = "/1"
+)
+
+// ProtocolOf is the ALPN protocol of connections for a purpose.
+func ProtocolOf(purpose string) string { return protocolPrefix + purpose + protocolSuffix }
+
+func purposeOf(protocol string) (string, bool) {
+	rest, ok := strings.CutPrefix(protocol, protocolPrefix)
+	purpose, known := strings.CutSuffix(rest, protocolSuffix)
+	return purpose, ok && known
+}
+
+// listener gives out the connections of one purpose.
+type listener struct {
+	address net.Addr
+	waiting chan net.Conn
+	ended   chan struct{}
+	once    sync.Once
+	taken   bool
+}
+
+func newListener(address net.Addr) *listener {
+	return &listener{address: address, waiting: make(chan net.Conn, waiting), ended: make(chan struct{})}
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.waiting:
+		return c, nil
+	case <-l.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.ended) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *listener) Addr() net.Addr { return l.address }

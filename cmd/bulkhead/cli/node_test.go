@@ -1,0 +1,115 @@
+package cli_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+func TestNodeTranscript(t *testing.T) {
+	s := newSite(t, false)
+	s.nodes.Set("node-3", func(n *door.NodeView) {
+		n.Well, n.Revision, n.LastHeard = false, 40, time.Now().Add(-3*time.Hour-time.Minute)
+	})
+	s.transcript("nodes")
+}
+
+func TestNodesAndJoinTokensAreForThoseWhoMay(t *testing.T) {
+	s := newSite(t, false)
+	t.Setenv("BULKHEAD_TOKEN", s.token("op", resources.RoleOperator))
+	for args, code := range map[string]int{
+		"node list": 0, "node drain node-3": 0, "node remove node-3": 5, "join-token create": 5, "join-token list": 5,
+	} {
+		if r := s.run(strings.Fields(args)...); r.code != code {
+			t.Errorf("%s: got exit %d, want %d: %s%s", args, r.code, code, r.out, r.err)
+		}
+	}
+}
+
+// shards has a node hold a number of shards from now on.
+func (s *site) shards(node string, left int) {
+	s.nodes.Set(node, func(n *door.NodeView) { n.Shards = left })
+}
+
+// A drain is done when others do the work; what it takes is shown.
+func TestADrainIsWaitedFor(t *testing.T) {
+	s := newSite(t, false)
+	s.nodes.Hold = true
+	for name, c := range map[string]struct {
+		args []string
+		then func(cancel context.CancelFunc)
+		out  string
+		err  string
+		code int
+	}{
+		"to its end":  {nil, func(context.CancelFunc) { s.shards("node-2", 0) }, "drained", "16 shards left", 0},
+		"not at all":  {[]string{"--no-wait"}, nil, "node node-2: draining", "", 0},
+		"not so long": {[]string{"--timeout", "1s"}, nil, "", "not drained in 1s; it goes on", 7},
+		"until Ctrl-C": {
+			nil, func(cancel context.CancelFunc) { cancel() }, "", "Detached: the drain goes on", 130,
+		},
+		"for nothing": {nil, func(context.CancelFunc) {
+			s.nodes.Set("node-2", func(n *door.NodeView) { n.Draining = false })
+		}, "", "was resumed by somebody", 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.nodes.Set("node-2", func(n *door.NodeView) { n.Draining, n.Shards = false, 16 })
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			var out, errs output
+			done := make(chan int, 1)
+			go func() {
+				done <- s.start(ctx, "", &out, &errs, append([]string{"node", "drain", "node-2"}, c.args...)...)
+			}()
+			if c.then != nil {
+				until(t, &errs, "16 shards left")
+				c.then(cancel)
+			}
+			if code := <-done; code != c.code {
+				t.Errorf("got exit %d, want %d", code, c.code)
+			}
+			if !strings.Contains(out.String(), c.out) || !strings.Contains(errs.String(), c.err) {
+				t.Errorf("got %s%s", out.String(), errs.String())
+			}
+		})
+	}
+}
+
+// until waits for a text to be printed.
+func until(t *testing.T, o *output, text string) {
+	t.Helper()
+	for {
+		said, more := o.next()
+		if strings.Contains(said, text) {
+			return
+		}
+		select {
+		case <-more:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%q was never printed, but %q", text, said)
+		}
+	}
+}
+
+func TestStaleReadsSayHowOldTheyAre(t *testing.T) {
+	s := newSite(t, false)
+	s.furnish()
+	for _, args := range []string{
+		"machine list --stale", "pool show fast --stale", "zone show --stale", "audit list --stale",
+	} {
+		r := s.run(strings.Fields(args)...)
+		if r.code != 0 || !strings.Contains(r.err, "As of revision ") || r.out == "" {
+			t.Errorf("%s: got exit %d %s%s", args, r.code, r.out, r.err)
+		}
+		if plain := s.run(strings.Fields(strings.TrimSuffix(args, " --stale"))...); strings.Contains(plain.err, "revision") {
+			t.Errorf("%s: says it also without --stale: %s", args, plain.err)
+		}
+	}
+	if r := s.run("machine", "start", "db", "--stale"); r.code != 2 {
+		t.Errorf("a change takes --stale: exit %d", r.code)
+	}
+}

@@ -1,0 +1,117 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+)
+
+// TestWhatIsAboutTheProcessIsRefused asks for each method of the contract.
+func TestWhatIsAboutTheProcessIsRefused(t *testing.T) {
+	refused := []string{
+		"/bulkhead.driver.v1.Base/Hello", "/bulkhead.driver.v1.Base/Configure", "/bulkhead.driver.v1.Base/Attend",
+		"/bulkhead.driver.v1.Base/Shutdown",
+	}
+	n, l := pair(t, &backend{})
+	spy := &reached{}
+	n.conn = spy
+	conn := open(t, l)
+	methods := []string{"/grpc.health.v1.Health/Check", "/bulkhead.driver.v1.Base/Recall/", "", "Recall", "/"}
+	refused = append(refused, methods...)
+	for _, service := range []grpc.ServiceDesc{
+		driverpb.Base_ServiceDesc, driverpb.Storage_ServiceDesc, driverpb.Images_ServiceDesc,
+		driverpb.Hypervisor_ServiceDesc, driverpb.Networks_ServiceDesc,
+	} {
+		for _, m := range service.Methods {
+			methods = append(methods, "/"+service.ServiceName+"/"+m.MethodName)
+		}
+		for _, s := range service.Streams {
+			methods = append(methods, "/"+service.ServiceName+"/"+s.StreamName)
+		}
+	}
+	for _, method := range methods {
+		spy.methods = nil
+		err := conn.Invoke(bounded(t), method, &emptypb.Empty{}, &emptypb.Empty{})
+		if slices.Contains(refused, method) {
+			if fault := sdk.FaultOf(err); fault.GetClass() != driverpb.Class_CLASS_DENIED || spy.methods != nil ||
+				fault.GetCode() != "not-relayed" || !strings.Contains(fault.GetMessage(), method) {
+				t.Errorf("%s: got %v, and the driver got %v", method, err, spy.methods)
+			}
+		} else if !slices.Equal(spy.methods, []string{method}) {
+			t.Errorf("%s: got %v, and the driver got %v", method, err, spy.methods)
+		}
+	}
+}
+
+func TestAttendIsRefused(t *testing.T) {
+	_, l := pair(t, &backend{})
+	wire, err := driverpb.NewBaseClient(open(t, l)).Attend(bounded(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = wire.Recv()
+	wantFault(t, err, driverpb.Class_CLASS_DENIED, "not-relayed")
+}
+
+// reached is a driver that notes what it is asked for.
+type reached struct{ methods []string }
+
+func (r *reached) Invoke(_ context.Context, method string, _, _ any, _ ...grpc.CallOption) error {
+	r.methods = append(r.methods, method)
+	return nil
+}
+
+func (r *reached) NewStream(
+	_ context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	r.methods = append(r.methods, method)
+	return nil, errors.New("no streams")
+}
+
+func TestCheckIsAskedEachTime(t *testing.T) {
+	n := drive(t, &backend{})
+	asked := 0
+	l := connect(t, serve(t, listen(t), func(s *grpc.Server) {
+		relay.Register(s, n, func(ctx context.Context) error {
+			asked++
+			if member := metadata.ValueFromIncomingContext(ctx, "member"); len(member) == 1 {
+				return nil
+			}
+			return sdk.Denied("stranger", "you are no node of this zone", "")
+		})
+	}))
+	remote := relay.NewRemote(l)
+	conn, _, err := remote.Conn(metadata.AppendToOutgoingContext(bounded(t), "member", "me"), product, nil)
+	if err != nil || asked != 1 {
+		t.Fatalf("a member got %v after %d checks", err, asked)
+	}
+	refusals := map[string]error{}
+	_, _, refusals["Conn"] = remote.Conn(bounded(t), product, nil)
+	_, refusals["Console"] = remote.Console(bounded(t), product, "/s")
+	_, refusals["Overlap"] = remote.Overlap(bounded(t), relay.Place{}, relay.Place{})
+	_, refusals["GuestUID"] = remote.GuestUID(bounded(t))
+	_, refusals["call"] = driverpb.NewBaseClient(conn).Describe(bounded(t), &driverpb.DescribeRequest{})
+	all, err := driverpb.NewBaseClient(conn).Observe(bounded(t), &driverpb.ObserveRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, refusals["stream"] = all.Recv()
+	for name, err := range refusals {
+		if fault := sdk.FaultOf(err); fault.GetCode() != "stranger" {
+			t.Errorf("%s: got %v, want the refusal", name, err)
+		}
+	}
+	if asked != 7 || len(n.asked) != 1 {
+		t.Errorf("%d checks, want 7; the node was asked %d times, want once", asked, len(n.asked))
+	}
+}

@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/cluster/join"
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// admitter lets new members in.
+type admitter struct{ node *Node }
+
+// Admit implements join.Admitter.
+func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, error) {
+	n := a.node
+	if err := a.check(r); err != nil {
+		return join.Welcome{}, err
+	}
+	w := n.network
+	name := pki.Name{ClusterID: w.member.ClusterID, Role: r.Token.Role, Name: r.Name}
+	if err := a.checkName(name); err != nil {
+		return join.Welcome{}, err
+	}
+	cert, err := w.authority.Sign(r.CertificateRequest, name, time.Now(), pki.DefaultLifetime)
+	if err != nil {
+		return join.Welcome{}, &join.Refusal{
+			Code: "bad-request", Message: err.Error(), Remedy: "use a program of the same version",
+		}
+	}
+	_, err = n.log.Propose(ctx, &persistence.Admit{
+		Invitation: r.Token.ID, Digest: r.Token.Secret.Digest(), Key: digestOf(r.CertificateRequest),
+		Member: persistence.Member{Role: string(r.Token.Role), Name: r.Name, Address: r.Address},
+		Origin: resources.Origin{Principal: "join-token/" + r.Token.ID, Source: r.Address},
+	})
+	if e, ok := errors.AsType[*resources.Error](err); ok && e.Class != resources.ClassUnavailable {
+		return join.Welcome{}, &join.Refusal{Code: e.Code, Message: e.Message, Remedy: e.Remedy}
+	}
+	if err != nil {
+		return join.Welcome{}, err
+	}
+	if err := n.cluster.Add(ctx, r.Name, r.Address); err != nil {
+		return join.Welcome{}, err
+	}
+	n.config.Log.Info("a node joins", slog.String("name", r.Name), slog.String("address", r.Address))
+	return join.Welcome{
+		ClusterID: w.member.ClusterID, Certificate: cert, Trust: w.holder.Identity().Trust().MarshalPEM(),
+		Authority: w.authority.MarshalPEM(),
+	}, nil
+}
+
+// check refuses what can be seen to fail before the token is used up.
+func (a *admitter) check(r join.Request) error {
+	if r.Token.Role != pki.RoleNode {
+		return &join.Refusal{
+			Code: "role-unknown", Message: fmt.Sprintf("this server lets no %q in", r.Token.Role),
+			Remedy: "make a join token with the role node",
+		}
+	}
+	if off := time.Since(r.Clock).Abs(); off > pki.Backdate {
+		return &join.Refusal{
+			Code: "clock-wrong", Remedy: "set the clock of the machine that joins: is NTP running?",
+			Message: fmt.Sprintf("the clocks differ by %s: it is %s there and %s here", off.Round(time.Second),
+				r.Clock.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)),
+		}
+	}
+	if r.EntryFormat < cluster.EntryFormat {
+		return &join.Refusal{
+			Code: "program-too-old", Remedy: "install the version that the other nodes run",
+			Message: fmt.Sprintf("the program that joins, %s, can't read this cluster's log: it knows format %d, %d is written",
+				r.Version, r.EntryFormat, cluster.EntryFormat),
+		}
+	}
+	return nil
+}
+
+// checkName refuses the name of the node that began the cluster: the others are in
+// the state, which refuses theirs.
+func (a *admitter) checkName(name pki.Name) error {
+	admitted := false
+	err := a.node.machine.View(func(v *persistence.View) (err error) {
+		_, admitted, err = v.Member(string(name.Role), name.Name)
+		return err
+	})
+	if err != nil || admitted || !a.node.isMember(name) {
+		return err
+	}
+	return &join.Refusal{
+		Code: "name-taken", Message: fmt.Sprintf("there is a %s already", name), Remedy: "choose another name",
+	}
+}

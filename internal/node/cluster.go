@@ -1,0 +1,215 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// nodes is the cluster as the API shows and changes it.
+type nodes struct{ node *Node }
+
+// Nodes implements door.Cluster.
+func (c *nodes) Nodes(context.Context) ([]door.NodeView, error) {
+	n := c.node
+	var owners []persistence.Owner
+	known := map[string]persistence.Member{}
+	err := n.machine.View(func(v *persistence.View) (err error) {
+		if owners, err = v.Owners(); err != nil {
+			return err
+		}
+		members, err := v.Members()
+		for _, m := range members {
+			if m.Role == string(pki.RoleNode) {
+				known[m.Name] = m
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	shards := map[string]int{}
+	for _, o := range owners {
+		shards[o.Node]++
+	}
+	var list []door.NodeView
+	for _, m := range n.cluster.Members() {
+		v := door.NodeView{
+			Name: m.ID, Role: roleOf(m), LastHeard: m.Heard, Version: m.Version, Revision: m.Applied,
+			Draining: known[m.ID].Draining || m.Leaving, Shards: shards[m.ID],
+			Well: time.Since(m.Heard) < wellTime,
+		}
+		if n.network != nil {
+			v.Address = m.Address
+		}
+		if m.ID == n.config.Name {
+			v.Well, v.Version, v.Revision = true, n.config.Version, n.cluster.AppliedIndex()
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// wellTime is how long a node may be silent and be well.
+const wellTime = 5 * time.Second
+
+func roleOf(m cluster.Member) door.NodeRole {
+	switch {
+	case m.Leader:
+		return door.NodeLeader
+	case m.Voter:
+		return door.NodeVoter
+	}
+	return door.NodeLearner
+}
+
+func (c *nodes) find(ctx context.Context, name string) (door.NodeView, error) {
+	list, err := c.Nodes(ctx)
+	for _, v := range list {
+		if v.Name == name {
+			return v, nil
+		}
+	}
+	return door.NodeView{}, errors.Join(err, door.NoSuchNode(name))
+}
+
+// ChangeNode implements door.Cluster.
+func (c *nodes) ChangeNode(
+	ctx context.Context, name string, change door.NodeChange, o resources.Origin,
+) (door.NodeView, error) {
+	n := c.node
+	v, err := c.find(ctx, name)
+	if err != nil {
+		return v, err
+	}
+	if n.network == nil {
+		return v, door.NoCluster()
+	}
+	switch change.Action {
+	case door.NodeDrain, door.NodeResume:
+		drain := change.Action == door.NodeDrain
+		_, err = n.log.Propose(ctx, &persistence.Expel{Role: string(pki.RoleNode), Name: name, Drain: &drain, Origin: o})
+		if err == nil && drain && v.Role == door.NodeLeader && len(n.cluster.Members()) > 1 {
+			err = c.changed(n.cluster.Transfer(ctx, ""))
+		}
+	case door.NodeLead:
+		err = c.changed(n.cluster.Transfer(ctx, name))
+	case door.NodeRemove:
+		return v, c.remove(ctx, v, change.Force, o)
+	}
+	if err != nil {
+		return v, err
+	}
+	return c.find(ctx, name)
+}
+
+// remove takes a node out. That it is to be is written down first: afterwards it may
+// be this node that can write nothing more.
+func (c *nodes) remove(ctx context.Context, v door.NodeView, force bool, o resources.Origin) error {
+	n := c.node
+	expel := &persistence.Expel{Role: string(pki.RoleNode), Name: v.Name, Origin: o}
+	if _, err := n.log.Propose(ctx, expel); err != nil {
+		return err
+	}
+	err := n.cluster.Remove(ctx, v.Name, force)
+	if !errors.Is(err, cluster.ErrQuorum) {
+		return c.changed(err)
+	}
+	keep := &persistence.Expel{Role: expel.Role, Name: v.Name, Drain: &v.Draining, Origin: o}
+	if _, failed := n.log.Propose(ctx, keep); failed != nil {
+		n.config.Log.Warn("that a node stays was not written down", slog.Any("error", failed))
+	}
+	return c.changed(err)
+}
+
+// changed gives the errors of a change of members their class.
+func (c *nodes) changed(err error) error {
+	if errors.Is(err, cluster.ErrQuorum) {
+		return door.QuorumLost(err.Error())
+	}
+	return clusterError(err)
+}
+
+// JoinTokens implements door.Cluster.
+func (c *nodes) JoinTokens(context.Context) (list []door.JoinToken, err error) {
+	err = c.node.machine.View(func(v *persistence.View) error {
+		open, err := v.Invitations()
+		for _, i := range open {
+			list = append(list, joinToken(i))
+		}
+		return err
+	})
+	return list, err
+}
+
+func joinToken(i persistence.Invitation) door.JoinToken {
+	return door.JoinToken{ID: i.ID, Role: door.JoinRole(i.Role), ExpiresAt: i.ExpiresAt, CreatedBy: i.CreatedBy}
+}
+
+// CreateJoinToken implements door.Cluster.
+func (c *nodes) CreateJoinToken(
+	ctx context.Context, role door.JoinRole, lasting time.Duration, o resources.Origin,
+) (door.Invitation, error) {
+	n := c.node
+	if n.network == nil {
+		return door.Invitation{}, door.NoCluster()
+	}
+	if role != door.JoinNode {
+		return door.Invitation{}, &resources.Error{
+			Class: resources.ClassUnsupported, Code: "role-unsupported", Message: "this version lets only nodes join",
+			Fields: []resources.FieldError{{Pointer: "/role", Code: "unsupported", Message: "must be node"}},
+		}
+	}
+	id := strings.ToLower(rand.Text()[:12])
+	token, err := pki.NewJoinToken(id, pki.Role(role), n.network.authority.Pin())
+	if err != nil {
+		return door.Invitation{}, err
+	}
+	i := persistence.Invitation{
+		ID: id, Role: string(role), Digest: token.Secret.Digest(), CreatedBy: o.Principal,
+		ExpiresAt: time.Now().UTC().Add(lasting).Truncate(time.Second),
+	}
+	if _, err := n.log.Propose(ctx, &persistence.Invite{Invitation: i, Origin: o}); err != nil {
+		return door.Invitation{}, err
+	}
+	made := door.Invitation{JoinToken: joinToken(i), Text: token.Text()}
+	for _, m := range n.cluster.Members() {
+		made.Addresses = append(made.Addresses, m.Address)
+	}
+	return made, nil
+}
+
+// DeleteJoinToken implements door.Cluster.
+func (c *nodes) DeleteJoinToken(ctx context.Context, id string, o resources.Origin) (door.JoinToken, error) {
+	var had persistence.Invitation
+	err := c.node.machine.View(func(v *persistence.View) error {
+		i, known, err := v.Invitation(id)
+		if had = i; err == nil && !known {
+			err = door.NoSuchJoinToken(id)
+		}
+		return err
+	})
+	if err != nil {
+		return door.JoinToken{}, err
+	}
+	revoke := &persistence.Invite{Invitation: persistence.Invitation{ID: id}, Revoke: true, Origin: o}
+	_, err = c.node.log.Propose(ctx, revoke)
+	return joinToken(had), err
+}
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

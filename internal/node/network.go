@@ -1,0 +1,306 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/placement"
+	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/cluster/join"
+	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+)
+
+// network is what a node has that others can reach.
+type network struct {
+	member    membership.Membership
+	dir       string
+	holder    *pki.Holder
+	authority *pki.Authority
+	wire      *wire.Network
+	lease     *placement.Lease
+}
+
+// memberDir is where in the data directory it is said which cluster a node belongs to.
+const memberDir = "cluster"
+
+// openNetwork makes the node reachable for others, if its data directory is that of
+// a member of a cluster.
+func (n *Node) openNetwork(ctx context.Context) error {
+	dir := filepath.Join(n.config.DataDir, memberDir)
+	m, err := membership.Load(dir)
+	if errors.Is(err, membership.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if m.Role != pki.RoleNode {
+		return fmt.Errorf("%s is the directory of a %s, not of a server", n.config.DataDir, m.Role)
+	}
+	n.config.Name = m.Name
+	w := &network{member: m, dir: dir}
+	if w.authority, err = membership.Authority(dir); err != nil {
+		return err
+	}
+	identity, err := membership.Identity(dir)
+	if err != nil {
+		return err
+	}
+	log := n.config.Log.With(slog.String("component", "network"))
+	w.holder, err = pki.NewHolder(identity, pki.Rules{
+		Clock: time.Now, Allow: n.allow, Refused: func(err error) {
+			log.Warn("a connection was refused", slog.Any("error", err))
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.renewIfDue(time.Now()); err != nil {
+		return fmt.Errorf("renewing this node's certificate: %w", err)
+	}
+	nodes := []pki.Role{pki.RoleNode}
+	w.wire, err = wire.Open(ctx, wire.Config{
+		Listen: m.Listen, Advertise: m.Advertise, Holder: w.holder, Log: log,
+		Purposes: map[string][]pki.Role{cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes},
+	})
+	if err != nil {
+		return err
+	}
+	n.network = w
+	return nil
+}
+
+// renewIfDue has the node's certificate signed anew when two thirds of its time are
+// over.
+func (w *network) renewIfDue(now time.Time) error {
+	had := w.holder.Identity()
+	if now.Before(had.RenewAt()) {
+		return nil
+	}
+	identity, err := membership.Renewed(w.authority, had.Trust(), w.member)
+	if err != nil {
+		return err
+	}
+	if err := membership.SaveIdentity(w.dir, identity); err != nil {
+		return err
+	}
+	return w.holder.Set(identity)
+}
+
+// allow refuses members that were taken out of the cluster.
+func (n *Node) allow(name pki.Name) error {
+	var expelled bool
+	err := n.machine.View(func(v *persistence.View) error {
+		m, known, err := v.Member(string(name.Role), name.Name)
+		expelled = known && m.Expelled
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if expelled && !n.isMember(name) {
+		return fmt.Errorf("%s was removed from the cluster", name)
+	}
+	return nil
+}
+
+// isMember reports whether somebody belongs to the cluster still, as far as this node
+// knows: that it is to be removed is written down first.
+func (n *Node) isMember(name pki.Name) bool {
+	if n.cluster == nil || name.Role != pki.RoleNode {
+		return false
+	}
+	return slices.ContainsFunc(n.cluster.Members(), func(m cluster.Member) bool { return m.ID == name.Name })
+}
+
+// register serves what other nodes ask of this one besides agreeing.
+func (n *Node) register(s grpc.ServiceRegistrar) {
+	relay.Register(s, &n.offered, func(ctx context.Context) error {
+		_, err := cluster.PeerOf(ctx)
+		return err
+	})
+	relay.RegisterNews(s, n.heardOfStart)
+}
+
+// heardOfStart has those of this node's resources adopted that a driver serves which
+// was started on another node.
+func (n *Node) heardOfStart(ctx context.Context, product string) error {
+	from, err := cluster.PeerOf(ctx)
+	if err != nil {
+		return err
+	}
+	if !n.started.Load() {
+		return nil // all are looked at when this node is there
+	}
+	return n.system.Adopt(product, from)
+}
+
+// tellStarted tells the other nodes, whose actors act for resources on this one too.
+func (n *Node) tellStarted(ctx context.Context, product string) {
+	if n.network == nil {
+		return
+	}
+	for _, m := range n.cluster.Members() {
+		if m.ID == n.config.Name {
+			continue
+		}
+		conn, err := n.cluster.Conn(m.ID)
+		if err == nil {
+			telling, cancel := context.WithTimeout(ctx, tellTime)
+			err = relay.TellStarted(telling, conn, product)
+			cancel()
+		}
+		if err != nil { // the regular look at its resources finds out
+			n.config.Log.Info("a node was not told that a driver was started",
+				slog.String("peer", m.ID), slog.String("driver", product), slog.Any("error", err))
+		}
+	}
+}
+
+const tellTime = 2 * time.Second
+
+// admitOthers answers those that have a join token.
+func (n *Node) admitOthers(ctx context.Context) error {
+	l, err := n.network.wire.Listener(wire.PurposeJoin)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { l.Close() })
+	n.chores.done.Go(func() {
+		err := join.Serve(ctx, l, &admitter{node: n}, n.config.Log.With(slog.String("component", "join")))
+		if err != nil && ctx.Err() == nil {
+			n.config.Log.Error("nobody can join any more", slog.Any("error", err))
+		}
+	})
+	return nil
+}
+
+// renewRegularly keeps the certificate from running out.
+func (n *Node) renewRegularly(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(renewEvery - rand.N(renewEvery/4)):
+		}
+		if err := n.network.renewIfDue(time.Now()); err != nil {
+			n.config.Log.Error("renewing this node's certificate failed; it is tried again", slog.Any("error", err))
+		}
+	}
+}
+
+// recheckRegularly closes the connections of members that were taken out.
+func (n *Node) recheckRegularly(ctx context.Context) {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.network.wire.Recheck()
+		}
+	}
+}
+
+const (
+	renewEvery   = time.Hour
+	recheckEvery = 5 * time.Second
+)
+
+// terms are the times that leases go by.
+func (n *Node) terms() placement.Terms {
+	return placement.Terms{Lease: n.config.Lease, Margin: n.config.Lease / 5}
+}
+
+// placeShards has the leader give shards to nodes.
+func (n *Node) placeShards(ctx context.Context) {
+	p := placement.Placer{
+		Terms: n.terms(), Log: n.log, State: n.machine, Members: n.leading,
+		Logger: n.config.Log.With(slog.String("component", "placement")),
+	}
+	p.Run(ctx)
+}
+
+func (n *Node) leading() ([]placement.Member, uint64) {
+	members, term := n.cluster.Leading()
+	list := make([]placement.Member, len(members))
+	for i, m := range members {
+		list[i] = placement.Member{Name: m.ID, Heard: m.Heard, Silent: m.Silent, Draining: m.Leaving}
+	}
+	return list, term
+}
+
+// fresh returns when the state has everything that any node answered before.
+func (n *Node) fresh(ctx context.Context) error {
+	if n.network == nil {
+		return nil
+	}
+	index, err := n.cluster.ReadIndex(ctx)
+	if err == nil {
+		err = n.cluster.WaitApplied(ctx, index)
+	}
+	return clusterError(err)
+}
+
+// handOver gives this node's shards and the lead to others before it stops, if there
+// are any.
+func (n *Node) handOver(ctx context.Context) {
+	if n.network == nil || n.system == nil || len(n.cluster.Members()) < 2 {
+		return
+	}
+	n.cluster.Leave(true)
+	patience, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	n.giveShards(patience)
+	if n.cluster.Status().Leading {
+		if err := n.cluster.Transfer(patience, ""); err != nil {
+			n.config.Log.Info("nobody took the lead", slog.Any("error", err))
+		}
+	}
+}
+
+// giveShards waits until others have this node's shards, or nobody can take them.
+func (n *Node) giveShards(patience context.Context) {
+	tick := time.NewTicker(handOverLook)
+	defer tick.Stop()
+	for led := time.Now(); n.system.Shards() > 0 && patience.Err() == nil && time.Since(led) < leaderless; {
+		if n.cluster.Status().Leader != "" {
+			led = time.Now()
+		}
+		select {
+		case <-tick.C:
+		case <-patience.Done():
+		}
+	}
+	if left := n.system.Shards(); left > 0 {
+		n.config.Log.Warn("the node stops with shards that nobody took", slog.Int("shards", left))
+	}
+}
+
+const (
+	handOverTime = 8 * time.Second
+	handOverLook = 20 * time.Millisecond
+	// leaderless for so long, nobody will take anything.
+	leaderless = time.Second
+)
+
+func sortedWith(names []string, own string) []string {
+	if !slices.Contains(names, own) {
+		names = append(names, own)
+	}
+	slices.Sort(names)
+	return names
+}
