@@ -168,7 +168,7 @@ func (e *Engine) checkUpload(op *resources.Operation) error {
 			Class: resources.ClassConflict, Code: "on-another-node",
 			Message: "the image store of this template is on node " + node +
 				", and this was uploaded to node " + e.drivers.Node(),
-			Remedy:  "upload it to node " + node + ": point the client at that node's API",
+			Remedy: "upload it to node " + node + ": point the client at that node's API",
 		}
 	})
 }

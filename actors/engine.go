@@ -102,7 +102,8 @@ func (e *stepEngine) Conn(
 	if err != nil {
 		return nil, "", err
 	}
-	return &recaller{ClientConnInterface: conn, progress: e.progress}, version, nil
+	may := func() bool { return e.holds(e.unit.fence) }
+	return &recaller{ClientConnInterface: conn, progress: e.progress, may: may}, version, nil
 }
 
 // progressInterval is how often progress is written down.
@@ -125,7 +126,9 @@ func (e *stepEngine) progress(percent int, message string) {
 	if err != nil {
 		return
 	}
-	_, err = e.log.Propose(e.base, &persistence.Commit{Fence: e.unit.fence, Operation: doc})
+	_, err = e.log.Propose(e.base, &persistence.Commit{
+		Fence: e.unit.fence, Operation: doc, Follows: e.unit.follows,
+	})
 	if err != nil {
 		e.logger.Debug("progress was not written", slog.String("operation", op.ID), slog.Any("error", err))
 	}
@@ -133,7 +136,12 @@ func (e *stepEngine) progress(percent int, message string) {
 
 // Ask implements operations.Engine.
 func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Operation, error) {
-	child, err := e.child(ctx, ask)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	// Whether the child was accepted must be known, also when the step is stopped meanwhile: one that was is to be
+	// waited for before anything is undone.
+	child, err := e.child(e.base, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +157,7 @@ func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Op
 	// be known before anything is undone.
 	_, failed := e.log.Propose(e.base, &persistence.Resolve{
 		Operation: child.ID, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: ask.Principal},
+		Whole: !abandoned,
 	})
 	if failed != nil && resources.ClassOf(failed) != resources.ClassConflict {
 		return nil, failed

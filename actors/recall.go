@@ -25,10 +25,26 @@ const (
 type recaller struct {
 	grpc.ClientConnInterface
 	progress func(percent int, message string)
+	// may reports whether this node may act for the resource still: a step can make
+	// several calls, and each may come late.
+	may func() bool
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (r *recaller) NewStream(
+	ctx context.Context, about *grpc.StreamDesc, method string, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	if !r.may() {
+		return nil, errFenced
+	}
+	return r.ClientConnInterface.NewStream(ctx, about, method, opts...)
 }
 
 // Invoke implements grpc.ClientConnInterface.
 func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if !r.may() {
+		return errFenced
+	}
 	about, ok := args.(sdk.Request)
 	if !ok {
 		return r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)

@@ -122,7 +122,7 @@ func (r *resource) Receive(c actor.Context) {
 	case *inspect:
 		r.inspect(c)
 	case *shard.Unfenced:
-		r.again(c)
+		r.unfenced(c)
 	case *shard.Fenced, *actor.Stopping:
 		r.stopWork()
 	case *actor.Stopped:
@@ -244,6 +244,16 @@ func (r *resource) stopWork() {
 	if r.timer != nil {
 		r.timer.Stop()
 	}
+}
+
+// unfenced goes on with what waits, also with what waited for another attempt: its
+// timer was stopped.
+func (r *resource) unfenced(c actor.Context) {
+	if r.timer != nil {
+		r.woke(c, r.serial)
+		return
+	}
+	r.again(c)
 }
 
 func (r *resource) inspect(c actor.Context) {

@@ -55,6 +55,8 @@ type unit struct {
 	// journal and record are op and resource as they were written last, nil if this
 	// is not known.
 	journal, record []byte
+	// follows marks the journal that the state had when it was read or written last.
+	follows uint64
 }
 
 // turn does the next thing there is to do for a resource: take an operation up,
@@ -125,6 +127,7 @@ func (r *runner) load(u *unit) (found bool, err error) {
 	if err != nil || !found {
 		return found, err
 	}
+	u.follows = persistence.JournalMark(u.op)
 	action, ok := r.vocabulary.Action(u.ref.Kind, u.op.Action)
 	if !ok {
 		return true, errors.New("unknown action " + u.op.Action)

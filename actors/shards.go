@@ -68,26 +68,51 @@ const handGrace = 10 * time.Second
 
 // Hold says whether this node may act for its shards: not while its lease is over.
 // When Hold(false) returned, no resource takes up anything more, and what runs is
-// being cut short; the durable queue keeps what waits.
+// being cut short; the durable queue keeps what waits. Hold(true) takes effect a
+// little later: what was taken from this node meanwhile is let go of first.
 func (s *System) Hold(may bool) {
+	if may {
+		select {
+		case s.regained <- struct{}{}:
+		default: // it is to be looked at anyway
+		}
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.holding = may
+	s.holding = false
 	for _, r := range s.shards {
-		if may {
-			r.shard.Unfence()
-			continue
-		}
 		r.shard.Fence()
 	}
 }
 
+// regain has this node act for its shards again, by the shard table as it is now.
+func (s *System) regain() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.config.Lease != nil && !s.config.Lease() { // Hold(false) was called, or is about to be
+		s.mu.Unlock()
+		return nil
+	}
+	s.holding = true
+	for _, r := range s.shards {
+		r.shard.Unfence()
+	}
+	s.mu.Unlock()
+	return s.resume() // nobody was told of what was accepted meanwhile
+}
+
 // holds reports whether this node may still act by a fence.
 func (s *System) holds(f persistence.Fence) bool {
+	if s.config.Lease != nil && !s.config.Lease() {
+		return false
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r, ok := s.shards[f.Shard]
-	return ok && s.holding && r.fence == f && (s.config.Lease == nil || s.config.Lease())
+	return ok && s.holding && r.fence == f
 }
 
 // Shards counts the shards that this node acts for.
@@ -100,24 +125,31 @@ func (s *System) Shards() int {
 // followPlacement takes shards and lets go of them, as the shard table says, until
 // the node stops.
 func (s *System) followPlacement(seen uint64) {
-	for {
+	regained := false
+	for s.base.Err() == nil {
 		changed := s.engine.feed.next()
-		if now := s.config.State.Placements(); now != seen {
-			if err := s.settle(); err != nil {
-				s.config.Logger.Error("following the shard table failed", slog.Any("error", err))
-				select {
-				case <-s.base.Done():
-					return
-				case <-time.After(dispatchDelay):
-				}
-				continue
-			}
-			seen = now
+		now := s.config.State.Placements()
+		var err error
+		switch {
+		case regained:
+			err = s.regain()
+		case now != seen:
+			err = s.settle()
 		}
+		if err != nil {
+			s.config.Logger.Error("following the shard table failed", slog.Any("error", err))
+			select {
+			case <-s.base.Done():
+			case <-time.After(dispatchDelay):
+			}
+			continue
+		}
+		seen, regained = now, false
 		select {
 		case <-s.base.Done():
-			return
 		case <-changed:
+		case <-s.regained:
+			regained = true
 		}
 	}
 }
@@ -214,18 +246,30 @@ func (s *System) handOver(r *running, to string) {
 	r.leaving = true
 	none := r.turns.close()
 	s.works.Go(func() {
-		if !s.drained(r, none) {
-			return
-		}
-		_, err := s.config.Log.Propose(s.base, &persistence.Place{
-			Node: to, Shards: []persistence.Shard{r.fence.Shard}, Epochs: []uint64{r.fence.Epoch},
-		})
-		if err != nil && s.base.Err() == nil {
-			s.config.Logger.Warn("giving a shard to another node failed; it is tried again",
-				slog.Int("shard", int(r.fence.Shard)), slog.String("to", to), slog.Any("error", err))
-			s.retake(r)
+		if s.drained(r, none) {
+			s.give(r, to)
 		}
 	})
+}
+
+// give tries to give a shard away until it is no longer this node's: nothing of it
+// runs here any more.
+func (s *System) give(r *running, to string) {
+	place := &persistence.Place{
+		Node: to, Shards: []persistence.Shard{r.fence.Shard}, Epochs: []uint64{r.fence.Epoch},
+	}
+	for s.base.Err() == nil {
+		_, err := s.config.Log.Propose(s.base, place)
+		if err == nil || resources.ClassOf(err) == resources.ClassStale {
+			return
+		}
+		s.config.Logger.Warn("giving a shard to another node failed; it is tried again",
+			slog.Int("shard", int(r.fence.Shard)), slog.String("to", to), slog.Any("error", err))
+		select {
+		case <-s.base.Done():
+		case <-time.After(dispatchDelay):
+		}
+	}
 }
 
 // drained waits until nothing of a shard runs. What takes too long is cut short.
@@ -243,17 +287,6 @@ func (s *System) drained(r *running, none <-chan struct{}) bool {
 	s.config.Logger.Warn("a shard is given to another node while a call of it does not end",
 		slog.Int("shard", int(r.fence.Shard)))
 	return true // its epoch is over: what the call brings is refused
-}
-
-// retake has a shard that could not be given away start anew here, with a new epoch,
-// so that its old actors and the new ones can't be confused.
-func (s *System) retake(r *running) {
-	_, err := s.config.Log.Propose(s.base, &persistence.Place{
-		Node: s.config.Node, Shards: []persistence.Shard{r.fence.Shard}, Epochs: []uint64{r.fence.Epoch},
-	})
-	if err != nil && s.base.Err() == nil {
-		s.config.Logger.Warn("taking a shard again failed", slog.Any("error", err))
-	}
 }
 
 // turn runs fn as a turn of a resource, unless the node stops or no longer acts for

@@ -340,7 +340,7 @@ func (e *Engine) Resolve(
 	ctx context.Context, id resources.OperationID, r resources.Resolution, o resources.Origin,
 ) (*resources.Operation, error) {
 	result, err := e.log.Propose(ctx, &persistence.Resolve{
-		Operation: string(id), Resolution: r, Origin: o, Unwinding: true,
+		Operation: string(id), Resolution: r, Origin: o, Unwinding: true, Whole: true,
 	})
 	return result.Operation, err
 }

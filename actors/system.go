@@ -60,11 +60,13 @@ type System struct {
 	mu      sync.RWMutex
 	shards  map[persistence.Shard]*running
 	total   int
-	holding bool      // see Hold
-	early   []started // to be given their resources once there are shards
-	works   sync.WaitGroup
-	stopped bool
-	health  *health
+	holding bool // see Hold
+	// regained has a token when the lease is back.
+	regained chan struct{}
+	early    []started // to be given their resources once there are shards
+	works    sync.WaitGroup
+	stopped  bool
+	health   *health
 }
 
 // started is a process of a driver that was started on a node.
@@ -86,7 +88,7 @@ func New(c Config) *System {
 	}
 	s := &System{
 		config: c, engine: engine, base: base, stop: stop, shards: map[persistence.Shard]*running{},
-		holding: c.Lease == nil,
+		holding: c.Lease == nil, regained: make(chan struct{}, 1),
 		runner: &runner{
 			log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: engine.table,
 			engine: engine, logger: c.Logger,

@@ -85,6 +85,9 @@ func (r *runner) write(ctx context.Context, u *unit, c change) written {
 // wrote takes over what stands in the state now.
 func (u *unit) wrote(result persistence.Result) {
 	u.op, u.journal = result.Operation, result.Journal
+	if u.op != nil {
+		u.follows = persistence.JournalMark(u.op)
+	}
 	if result.Resource != nil {
 		u.resource, u.record = result.Resource, result.Record
 	}
@@ -109,7 +112,7 @@ func (r *runner) commit(u *unit, c change) (*persistence.Commit, error) {
 		return nil, err
 	}
 	cmd := &persistence.Commit{
-		Fence: u.fence, Operation: op, TookResolution: c.took,
+		Fence: u.fence, Operation: op, Follows: u.follows, TookResolution: c.took,
 		Binding: c.out.Binding, Unbind: c.out.Unbind,
 		Reserve: c.out.Reserve, Release: c.out.Release, Claim: c.out.Claim, Unclaim: c.out.Unclaim,
 	}

@@ -16,7 +16,7 @@ import (
 
 // patchAttempts bounds how often a change without If-Match is made again because
 // the resource changed in between.
-const patchAttempts = 5
+const patchAttempts = 20
 
 // MetaPatch changes the name and labels of any kind (RFC 7396).
 type MetaPatch struct {

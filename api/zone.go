@@ -84,7 +84,7 @@ func (a *API) theZone(ctx context.Context, g door.Grant) (resources.Resource, er
 type driverList struct {
 	ListParams
 	Product  string `query:"product" maxLength:"65" doc:"Only versions of this product, vendor/name."`
-	Category string `query:"category" enum:"network,storage,image,hypervisor" doc:"Only drivers that serve this category."`
+	Category string `query:"category" enum:"network,storage,image,hypervisor,out-of-band" doc:"Only drivers that serve this category."`
 }
 
 func (l *driverList) facets() map[string]string {

@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"errors"
 	"io"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 )
 
 // OpenPeer opens one node of several.
@@ -24,6 +27,24 @@ func (n *Node) SetDiskSpace(space func(string) (free, total uint64, err error)) 
 
 // Raft gives raft, to ask it what a Node does not say.
 func (n *Node) Raft() *raft.Raft { return n.raft }
+
+// Stall has f called before each append to the log.
+func (n *Node) Stall(f func()) { n.store.stall.Store(&f) }
+
+// AnswerAfterSnapshot has a proposal answered by the leader after the state was replaced by a snapshot that has it.
+func AnswerAfterSnapshot() (answered bool) {
+	f := newForwarder(nil)
+	p := newProposal([]byte("x"), false)
+	f.register(&stream{node: "l", cancel: func() {}}, []*proposal{p}, func() {})
+	f.skipped(100)
+	f.answered(&clusterpb.Answer{Number: 1, Index: 50})
+	select {
+	case a := <-p.done:
+		return errors.Is(a.err, ErrUnknownOutcome)
+	default:
+		return false
+	}
+}
 
 // DecodeFrame decodes and encodes again.
 func DecodeFrame(data []byte) (at time.Time, commands [][]byte, err error) {

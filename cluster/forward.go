@@ -23,8 +23,10 @@ type forwarder struct {
 	mu      sync.Mutex
 	number  uint64
 	waiting map[uint64]*sent
-	stream  *stream
-	readers sync.WaitGroup
+	// replaced is how far the state was after it was last replaced by a snapshot.
+	replaced uint64
+	stream   *stream
+	readers  sync.WaitGroup
 }
 
 // sent is a proposal on its way.
@@ -174,9 +176,16 @@ func (f *forwarder) answered(a *clusterpb.Answer) {
 		return
 	}
 	w.index = a.GetIndex()
-	if w.applied {
+	switch {
+	case w.applied:
 		f.leave(a.GetNumber(), w, answer{result: w.result, index: w.index})
+	case w.index <= f.replaced:
+		f.leave(a.GetNumber(), w, answer{err: errReplaced()})
 	}
+}
+
+func errReplaced() error {
+	return fmt.Errorf("%w: the state was replaced by a snapshot", ErrUnknownOutcome)
 }
 
 // deliver is told the result of a command by the state machine.
@@ -200,9 +209,10 @@ func (f *forwarder) deliver(t tag, r Result) {
 func (f *forwarder) skipped(applied uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.replaced = applied
 	for number, w := range f.waiting {
 		if !w.applied && w.index > 0 && w.index <= applied {
-			f.leave(number, w, answer{err: fmt.Errorf("%w: the state was replaced by a snapshot", ErrUnknownOutcome)})
+			f.leave(number, w, answer{err: errReplaced()})
 		}
 	}
 }

@@ -14,6 +14,12 @@ import (
 type heard struct {
 	mu sync.Mutex
 	by map[string]hearing
+	// began is when this node began to lead.
+	began time.Time
+	// condemned are those found to be silent for so long that what they were promised is being taken from them: they are
+	// heard again when that is settled. Trials counts how often one was condemned.
+	condemned map[string]bool
+	trials    map[string]uint64
 	// told is what another leader said of the nodes: to be shown, never to be decided on.
 	told map[string]hearing
 }
@@ -27,7 +33,9 @@ type hearing struct {
 	leaving bool
 }
 
-func newHeard() *heard { return &heard{by: map[string]hearing{}} }
+func newHeard() *heard {
+	return &heard{by: map[string]hearing{}, condemned: map[string]bool{}, trials: map[string]uint64{}}
+}
 
 func (h *heard) of(id string) (hearing, bool) {
 	h.mu.Lock()
@@ -36,10 +44,47 @@ func (h *heard) of(id string) (hearing, bool) {
 	return k, ok
 }
 
-func (h *heard) note(id string, k hearing) {
+// trial is to be asked for before what note is based on is found out.
+func (h *heard) trial(id string) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.trials[id]
+}
+
+// note takes down that a node was heard from, unless it was condemned since trial.
+func (h *heard) note(id string, k hearing, trial uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.condemned[id] || h.trials[id] != trial {
+		return false
+	}
 	h.by[id] = k
+	return true
+}
+
+// condemn finds those that were silent for longer than over, and lets none of them be heard until pardon.
+func (h *heard) condemn(over time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, k := range h.by {
+		if time.Since(k.at) > over && !h.condemned[id] {
+			h.condemned[id] = true
+			h.trials[id]++
+		}
+	}
+}
+
+func (h *heard) pardon() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.condemned)
+}
+
+// since says for how long this node has led.
+func (h *heard) since() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.began)
 }
 
 func (h *heard) forget(id string) {
@@ -74,43 +119,56 @@ func (h *heard) tell(list []*clusterpb.Hearing, now time.Time) {
 func (h *heard) begin(ids []string, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.began = now
 	clear(h.by)
+	clear(h.condemned)
 	for _, id := range ids {
 		h.by[id] = hearing{at: now}
 	}
 }
 
 // Renew tells the leader that this node is well, and returns when it asked. After it returned without an error, the
-// leader, and any leader to come, has heard from this node at that time or later: see Member.Heard. What a node is
-// promised until some time after it was last heard from can be built on that. Errors: ErrNotLeader, ErrStopped, that
-// of ctx.
+// leader, and any leader to come, has heard from this node at that time or later, see Member.Heard, and this node has
+// applied all that was agreed before. What a node is promised until some time after it was last heard from can be
+// built on that, and what was taken from it in between it knows. Errors: ErrNotLeader, ErrStopped, that of ctx.
 func (n *Node) Renew(ctx context.Context) (asked time.Time, err error) {
-	err = n.withLeader(ctx, func() error {
+	var index uint64
+	err = n.withLeader(ctx, func() (err error) {
 		asked = time.Now()
-		r := &clusterpb.RenewRequest{Applied: n.AppliedIndex(), Version: n.cfg.Version, Leaving: n.leaving.Load()}
-		if n.peers != nil {
-			r.Address = n.cfg.Network.Address()
-		}
-		if _, leads := n.leadership.current(); leads == nil {
-			return n.hear(ctx, n.id.NodeID, r)
-		}
-		if n.peers == nil {
-			return ErrNotLeader
-		}
-		_, conn, err := n.leader()
-		if err != nil {
-			return err
-		}
-		reply, err := clusterpb.NewPeerClient(conn).Renew(ctx, r)
-		if err == nil {
-			n.heard.tell(reply.GetHearings(), time.Now())
-		}
-		return leaderError(err)
+		index, err = n.renew(ctx)
+		return err
 	})
+	if err == nil {
+		err = n.watch.wait(ctx, n.stopping, index)
+	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("renewing: %w", err)
 	}
 	return asked, nil
+}
+
+// renew tells whoever leads, and returns the last entry that was agreed on before.
+func (n *Node) renew(ctx context.Context) (index uint64, err error) {
+	r := &clusterpb.RenewRequest{Applied: n.AppliedIndex(), Version: n.cfg.Version, Leaving: n.leaving.Load()}
+	if n.peers != nil {
+		r.Address = n.cfg.Network.Address()
+	}
+	if _, err := n.leadership.current(); err == nil {
+		return n.hear(ctx, n.id.NodeID, r)
+	}
+	if n.peers == nil {
+		return 0, ErrNotLeader
+	}
+	_, conn, err := n.leader()
+	if err != nil {
+		return 0, err
+	}
+	reply, err := clusterpb.NewPeerClient(conn).Renew(ctx, r)
+	if err != nil {
+		return 0, leaderError(err)
+	}
+	n.heard.tell(reply.GetHearings(), time.Now())
+	return reply.GetIndex(), nil
 }
 
 // hearings is what this node, which leads, tells others of the nodes.
@@ -129,22 +187,25 @@ func (n *Node) hearings() []*clusterpb.Hearing {
 // Leave has this node say, when it renews, that it is about to stop, or no longer.
 func (n *Node) Leave(leaving bool) { n.leaving.Store(leaving) }
 
-// hear notes that a node was heard from, if this node leads.
-func (n *Node) hear(ctx context.Context, id string, r *clusterpb.RenewRequest) error {
+// hear notes that a node was heard from, if this node leads. It returns the last entry that was agreed on before.
+func (n *Node) hear(ctx context.Context, id string, r *clusterpb.RenewRequest) (index uint64, err error) {
 	term, err := n.leadership.current()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	now := time.Now()
-	if _, err := n.joinRound(ctx); err != nil { // a majority follows this node still
-		return err
+	now, trial := time.Now(), n.heard.trial(id)
+	if index, err = n.joinRound(ctx); err != nil { // a majority follows this node still
+		return 0, err
 	}
 	if again, err := n.leadership.current(); err != nil || again != term {
-		return ErrNotLeader
+		return 0, ErrNotLeader
 	}
-	n.heard.note(id, hearing{
+	noted := n.heard.note(id, hearing{
 		at: now, renewed: true, applied: r.GetApplied(), version: r.GetVersion(), address: r.GetAddress(),
 		leaving: r.GetLeaving(),
-	})
-	return nil
+	}, trial)
+	if !noted {
+		return 0, fmt.Errorf("%w for %s now: what it was promised is being given to others", ErrNotLeader, id)
+	}
+	return index, nil
 }

@@ -33,18 +33,23 @@ type Member struct {
 }
 
 // Leading lists the nodes as this node knows them, and the term in which it leads: what Heard says of each holds in
-// that term. The term is 0 while it does not lead.
-func (n *Node) Leading() ([]Member, uint64) {
+// that term. The term is 0 while it does not lead. Those that were silent for longer than over are not heard from then
+// on, until Settled is called: what is decided on the strength of their silence holds.
+func (n *Node) Leading(over time.Duration) ([]Member, uint64) {
 	term, err := n.leadership.current()
 	if err != nil {
 		return nil, 0
 	}
+	n.heard.condemn(over)
 	members := n.Members()
 	if again, err := n.leadership.current(); err != nil || again != term {
 		return nil, 0
 	}
 	return members, term
 }
+
+// Settled says that what Leading led to was agreed on and applied, or refused: all nodes may be heard again.
+func (n *Node) Settled() { n.heard.pardon() }
 
 // Members lists the nodes of the cluster.
 func (n *Node) Members() []Member {
@@ -235,7 +240,7 @@ func (n *Node) guardQuorum(without string) error {
 		}
 		voters++
 		h, ok := n.heard.of(id)
-		if id == n.id.NodeID || ok && time.Since(h.at) < n.cfg.Silence {
+		if id == n.id.NodeID || ok && h.renewed && time.Since(h.at) < n.cfg.Silence {
 			well++
 			continue
 		}
@@ -244,7 +249,11 @@ func (n *Node) guardQuorum(without string) error {
 	if voters == 0 {
 		return fmt.Errorf("%w: %s is the only voter", ErrQuorum, without)
 	}
-	if need := voters/2 + 1; well < need {
+	need := voters/2 + 1
+	if well < need && n.heard.since() < n.cfg.Silence {
+		return fmt.Errorf("%w for long enough to know who is well", ErrNotLeader)
+	}
+	if well < need {
 		return fmt.Errorf("%w: of the %d voters that remain %d are well (not %v), and it takes %d to agree",
 			ErrQuorum, voters, well, silent, need)
 	}

@@ -115,6 +115,25 @@ func (c *council) kill(t *testing.T, name string) {
 	delete(c.nodes, name)
 }
 
+// renewing has all nodes renew all the time, as those that hold leases do, until stop.
+func (c *council) renewing(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for _, n := range c.nodes {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = n.Renew(ctx) // one that was removed, or is alone, can't
+				time.Sleep(200 * time.Millisecond)
+			}
+		})
+	}
+	return func() {
+		end()
+		all.Wait()
+	}
+}
+
 func (c *council) close(t *testing.T) {
 	t.Helper()
 	c.hub.Heal()
@@ -305,11 +324,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCouncil(t, 3)
 		defer c.close(t)
-		for _, n := range c.nodes {
-			if _, err := n.Renew(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
+		defer c.renewing(t)()
 		old := c.leader(t, "")
 		began := time.Now()
 		if err := c.nodes[old].Remove(t.Context(), old, false); err != nil {

@@ -194,11 +194,11 @@ func (n *Node) openPeers() error {
 	if err != nil {
 		return fmt.Errorf("listening for other nodes: %w", err)
 	}
-	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	n.transport = steady{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &raftLayer{Listener: listener, network: network, name: n.nameOf},
 		Logger:  newRaftLogger(n.log),
 		MaxPool: 3, Timeout: raftTimeout,
-	})
+	})}
 	n.links = newLinks(network)
 	n.peers = newForwarder(n.leader)
 	return nil

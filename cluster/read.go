@@ -112,7 +112,7 @@ func (n *Node) verify() (uint64, error) {
 		return n.AppliedIndex(), nil // who else would lead?
 	}
 	index := n.agreed()
-	if err := n.raft.VerifyLeader().Error(); err != nil {
+	if err := n.confirm(term); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
 	if now, err := n.leadership.current(); err != nil || now != term {

@@ -164,16 +164,28 @@ func (s *service) ReadIndex(ctx context.Context, _ *clusterpb.ReadIndexRequest) 
 	return &clusterpb.ReadIndexReply{Index: index}, nil
 }
 
+// Confirm implements clusterpb.PeerServer.
+func (s *service) Confirm(ctx context.Context, r *clusterpb.ConfirmRequest) (*clusterpb.ConfirmReply, error) {
+	name, err := PeerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, leader := s.node.raft.LeaderWithID()
+	leads := string(leader) == name && s.node.raft.CurrentTerm() == r.GetTerm() && s.node.stoppedError() == nil
+	return &clusterpb.ConfirmReply{Leads: leads}, nil
+}
+
 // Renew implements clusterpb.PeerServer.
 func (s *service) Renew(ctx context.Context, r *clusterpb.RenewRequest) (*clusterpb.RenewReply, error) {
 	name, err := s.member(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.node.hear(ctx, name, r); err != nil {
+	index, err := s.node.hear(ctx, name, r)
+	if err != nil {
 		return nil, wireError(err)
 	}
-	return &clusterpb.RenewReply{Hearings: s.node.hearings()}, nil
+	return &clusterpb.RenewReply{Index: index, Hearings: s.node.hearings()}, nil
 }
 
 // Change implements clusterpb.PeerServer.

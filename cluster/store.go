@@ -24,6 +24,9 @@ type guardedStore struct {
 	running atomic.Bool
 	broken  atomic.Pointer[error]
 
+	// stall, if set, is called before each append: a disk that hangs, for tests.
+	stall atomic.Pointer[func()]
+
 	mu sync.Mutex
 	// others are the indexes of entries that hold no commands, of those appended by this process: elections and changes of
 	// members, so few.
@@ -77,6 +80,9 @@ func (s *guardedStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raf
 // StoreLogs implements raft.LogStore.
 func (s *guardedStore) StoreLogs(logs []*raft.Log) error {
 	start := time.Now()
+	if stall := s.stall.Load(); stall != nil {
+		(*stall)()
+	}
 	err := s.check("appending to the log", func() error { return s.logs.StoreLogs(logs) })
 	if err == nil {
 		s.note(logs)

@@ -2,6 +2,8 @@ package persistence
 
 import (
 	"fmt"
+	"hash/fnv"
+	"strconv"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -14,6 +16,10 @@ type Commit struct {
 	// Operation is the journal; what others may write into it meanwhile (Cancel,
 	// Resolution) is kept.
 	Operation *Document `json:"o,omitempty"`
+	// Follows is JournalMark of the journal that this one was made from. If it is
+	// another one by now, a commit of before whose outcome was not known came about
+	// after all, and this one is refused as stale. 0 = unchecked.
+	Follows uint64 `json:"p,omitempty"`
 	// TookResolution says that the operator's decision was taken up.
 	TookResolution bool `json:"t,omitempty"`
 	// Resource is the next state of the resource; BaseRevision the revision it
@@ -90,6 +96,12 @@ func (c *Commit) journal(t *tx) (op, old *resources.Operation, err error) {
 			Message: fmt.Sprintf("operation %s has ended: %s", op.ID, old.Phase),
 		}
 	}
+	if c.Follows != 0 && c.Follows != JournalMark(old) {
+		return nil, nil, &resources.Error{
+			Class: resources.ClassStale, Code: "journal-changed",
+			Message: fmt.Sprintf("operation %s has gone on meanwhile", op.ID),
+		}
+	}
 	op.Cancel = old.Cancel
 	if !c.TookResolution {
 		op.Resolution = old.Resolution
@@ -97,6 +109,19 @@ func (c *Commit) journal(t *tx) (op, old *resources.Operation, err error) {
 	op.Epoch = c.Fence.Epoch
 	t.principal, t.operation = op.Principal, op.ID
 	return op, old, nil
+}
+
+// JournalMark tells journals of one operation apart by how far they are. It is never 0.
+func JournalMark(op *resources.Operation) uint64 {
+	var room [256]byte
+	b := append(append(room[:0], op.Phase...), op.Before...)
+	for _, s := range op.Steps {
+		b = append(append(append(append(b, '/'), s.Name...), '='), s.State...)
+		b = strconv.AppendInt(append(b, '*'), int64(s.Attempts), 10)
+	}
+	h := fnv.New64a()
+	h.Write(b) // a hash never fails
+	return max(h.Sum64(), 1)
 }
 
 // settle writes the journal and, once the operation ended, takes it out of the

@@ -15,6 +15,9 @@ type Resolve struct {
 	Origin     resources.Origin     `json:"w"`
 	// Unwinding lets an operation be abandoned that is being undone: entries of before this could be are not read so.
 	Unwinding bool `json:"u,omitempty"`
+	// Whole lets deletions that have begun go on to their end: what they took down is
+	// not put up again. Entries of before this could be are not read so.
+	Whole bool `json:"h,omitempty"`
 }
 
 func (*Resolve) commandName() string { return "resolve" }
@@ -57,6 +60,9 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 			Remedy:  "cancel it, or wait for it to end",
 		}
 	}
+	if err := c.mayCancel(t, old); err != nil {
+		return err
+	}
 	if c.Resolution != resources.ResolutionCancel {
 		op.Resolution = string(c.Resolution)
 		return t.update(old, op)
@@ -74,6 +80,22 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 	t.pending.remove(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence))
 	t.ended(op)
 	return t.update(old, op)
+}
+
+// mayCancel refuses to stop a deletion that has begun.
+func (c *Resolve) mayCancel(t *tx, op *resources.Operation) error {
+	if !c.Whole || c.Resolution != resources.ResolutionCancel || op.Phase == resources.PhaseQueued {
+		return nil
+	}
+	action, _ := t.codec.vocabulary.Action(op.Target.Kind, op.Action)
+	if !action.Deletes {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "deletion-begun",
+		Message: "the deletion has begun: it can't be stopped any more",
+		Remedy:  "wait for it to end",
+	}
 }
 
 // open reports whether an operation can be decided on like this: one that is being undone can be abandoned before that

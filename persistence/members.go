@@ -83,6 +83,7 @@ func (*Admit) commandName() string { return "admit" }
 type admitted struct {
 	Member
 	Invitation string `json:"v,omitempty"`
+	Digest     string `json:"g,omitempty"` // of the invitation's secret
 	Key        string `json:"k,omitempty"`
 }
 
@@ -92,19 +93,25 @@ func (c *Admit) apply(t *tx) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if known && had.Invitation == c.Invitation && had.Key == c.Key && !had.Expelled {
+	if known && !had.Expelled && c.repeats(had) {
 		return Result{}, nil
 	}
 	if err := c.check(t, known && !had.Expelled); err != nil {
 		return Result{}, err
 	}
-	next := admitted{Member: c.Member, Invitation: c.Invitation, Key: c.Key}
+	next := admitted{Member: c.Member, Invitation: c.Invitation, Digest: c.Digest, Key: c.Key}
 	next.Since = t.at
 	t.pending.remove(invitationKey(c.Invitation))
 	if err := t.putRecord(memberKey(next.Role, next.Name), "a member", next); err != nil {
 		return Result{}, err
 	}
 	return Result{}, t.auditMember(c.Origin, "join", next.Role, next.Name)
+}
+
+// repeats reports whether it is the same who asked before.
+func (c *Admit) repeats(had admitted) bool {
+	return had.Invitation == c.Invitation && had.Key == c.Key &&
+		subtle.ConstantTimeCompare([]byte(had.Digest), []byte(c.Digest)) == 1
 }
 
 // check refuses who may not join.

@@ -102,6 +102,7 @@ func TestJoinTokensWorkOnceAndInTime(t *testing.T) {
 	z.must(admit("a", "right", "node", "n2", "k")) // its answer was lost
 	z.refused(admit("a", "right", "node", "n3", "k"), "join-token-used")
 	z.refused(admit("a", "right", "node", "n2", "another"), "join-token-used")
+	z.refused(admit("a", "wrong", "node", "n2", "k"), "join-token-used")
 	z.refused(admit("b", "right", "node", "n2", "another"), "name-taken")
 	z.must(&persistence.Expel{Role: "node", Name: "n2", Origin: origin})
 	z.refused(admit("a", "right", "node", "n2", "k"), "join-token-used")

@@ -14,7 +14,7 @@ type DriverSpec struct {
 	// Product is vendor/name.
 	Product    string            `json:"product" doc:"Vendor and name." example:"bulkhead/filestorage"`
 	Version    string            `json:"version" doc:"Semantic version."`
-	Categories []string          `json:"categories" doc:"What it drives: network, storage, image, hypervisor."`
+	Categories []string          `json:"categories" doc:"What it drives: network, storage, image, hypervisor, out-of-band."`
 	BuiltIn    bool              `json:"builtIn,omitempty" doc:"Whether it ships with the server."`
 	Enabled    bool              `json:"enabled" doc:"Whether resources can be bound to it."`
 	Properties map[string]any    `json:"properties,omitempty" doc:"Driver-wide properties."`

@@ -39,6 +39,11 @@ type Zone struct {
 	Crashed func(kind resources.Kind)
 	// State is what the next system reads; nil = Machine.
 	State actors.State
+	// Wrap, if set, puts something between the next system and the log.
+	Wrap func(actors.Log) actors.Log
+	// Lease says whether the next system may act, as of a node of several; nil = it is
+	// the only one.
+	Lease func() bool
 	// BeforeStart is called with a system that was made and not started.
 	BeforeStart func(*actors.System)
 	mu          sync.Mutex
@@ -108,8 +113,12 @@ func (z *Zone) Start() {
 	if z.State != nil {
 		state = z.State
 	}
+	log := actors.Log(z)
+	if z.Wrap != nil {
+		log = z.Wrap(z)
+	}
 	system := actors.New(actors.Config{
-		Node: ownNode, Log: z, State: state, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
+		Node: ownNode, Log: log, Lease: z.Lease, State: state, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
 		Logger: slog.New(slog.DiscardHandler), Table: z.Table, Cared: z.Cared, Crashed: z.Crashed,
 	})
 	z.mu.Lock()
@@ -222,7 +231,7 @@ func (z *Zone) Resolve(id string, resolution resources.Resolution) {
 
 func (z *Zone) decide(id string, resolution resources.Resolution) error {
 	_, err := z.Propose(context.Background(), &persistence.Resolve{
-		Operation: id, Resolution: resolution, Origin: resources.Origin{Principal: "test"}, Unwinding: true,
+		Operation: id, Resolution: resolution, Whole: true, Origin: resources.Origin{Principal: "test"}, Unwinding: true,
 	})
 	return err
 }

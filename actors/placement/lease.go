@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,8 +27,9 @@ type Lease struct {
 	// held is told when the lease begins and ends, in order. It must be quick.
 	held func(bool)
 
-	mu    sync.Mutex
-	until time.Time
+	until atomic.Pointer[time.Time] // nil while it was never held, and after it was given up
+
+	mu    sync.Mutex // of who changes it, and while held is told
 	timer *time.Timer
 	holds bool
 	ended bool
@@ -38,11 +40,10 @@ func NewLease(terms Terms, renew func(context.Context) (time.Time, error), held 
 	return &Lease{terms: terms, renew: renew, held: held}
 }
 
-// Holds reports whether the lease lasts, by the clock.
+// Holds reports whether the lease lasts, by the clock. It never waits: whoever is told of the lease may ask.
 func (l *Lease) Holds() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.holds && time.Now().Before(l.until)
+	until := l.until.Load()
+	return until != nil && time.Now().Before(*until)
 }
 
 // Keep renews the lease, four times in its term, until ctx ends; then it is given up.
@@ -69,10 +70,11 @@ func (l *Lease) extend(asked time.Time) {
 	defer l.mu.Unlock()
 	until := asked.Add(l.terms.Lease)
 	left := time.Until(until)
-	if left <= 0 || !until.After(l.until) || l.ended {
+	had := l.until.Load()
+	if left <= 0 || had != nil && !until.After(*had) || l.ended {
 		return
 	}
-	l.until = until
+	l.until.Store(&until)
 	if l.timer == nil {
 		l.timer = time.AfterFunc(left, l.lapse)
 	} else {
@@ -85,8 +87,8 @@ func (l *Lease) extend(asked time.Time) {
 func (l *Lease) lapse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if left := time.Until(l.until); left > 0 && !l.ended {
-		l.timer.Reset(left) // it was renewed while this waited
+	if until := l.until.Load(); until != nil && time.Until(*until) > 0 {
+		l.timer.Reset(time.Until(*until)) // it was renewed while this waited
 		return
 	}
 	l.set(false)
@@ -96,6 +98,7 @@ func (l *Lease) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
+	l.until.Store(nil)
 	if l.timer != nil {
 		l.timer.Stop()
 	}

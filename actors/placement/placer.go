@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -36,9 +37,14 @@ type Placer struct {
 	Terms Terms
 	Log   Log
 	State State
-	// Members lists the nodes, and the term that this node leads in; 0 while it does not.
-	Members func() ([]Member, uint64)
+	// Members lists the nodes, and the term that this node leads in; 0 while it does not. The leases of those that were
+	// not heard for longer than over can't be renewed until Settled is called.
+	Members func(over time.Duration) ([]Member, uint64)
+	Settled func()
 	Logger  *slog.Logger
+
+	term    uint64
+	missing map[string]time.Time // since when an owner has not been a member, in this term
 }
 
 // every is how often the placement is looked at.
@@ -62,7 +68,7 @@ func (p *Placer) Run(ctx context.Context) {
 
 // Once makes the moves that are due now.
 func (p *Placer) Once(ctx context.Context) error {
-	members, term := p.Members()
+	members, term := p.Members(p.Terms.Over())
 	if term == 0 {
 		return nil
 	}
@@ -81,7 +87,12 @@ func (p *Placer) Once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.carryOut(ctx, term, Plan(owners, p.nodes(members, drained)))
+	nodes := append(p.nodes(members, drained), p.strangers(term, owners, members)...)
+	if err := p.carryOut(ctx, term, Plan(owners, nodes)); err != nil {
+		return err // what became of it is not known: it stands until the next look
+	}
+	p.Settled()
+	return nil
 }
 
 // RoleNode is the role of the members that have shards.
@@ -96,6 +107,35 @@ func (p *Placer) nodes(members []Member, drained map[string]bool) []Node {
 		}
 	}
 	return nodes
+}
+
+// strangers are the owners that are no members any more. One that was removed may have renewed its lease just before,
+// and is not told of anything: its shards are its own until its lease must be over.
+func (p *Placer) strangers(term uint64, owners []persistence.Owner, members []Member) []Node {
+	if p.term != term {
+		p.term, p.missing = term, map[string]time.Time{}
+	}
+	for _, m := range members {
+		delete(p.missing, m.Name)
+	}
+	isMember := func(name string) bool {
+		return slices.ContainsFunc(members, func(m Member) bool { return m.Name == name })
+	}
+	var list []Node
+	seen := map[string]bool{}
+	for _, o := range owners {
+		if o.Node == "" || seen[o.Node] || isMember(o.Node) {
+			continue
+		}
+		seen[o.Node] = true
+		since, known := p.missing[o.Node]
+		if !known {
+			since = time.Now()
+			p.missing[o.Node] = since
+		}
+		list = append(list, Node{Name: o.Node, Draining: true, Gone: time.Since(since) > p.Terms.Over()})
+	}
+	return list
 }
 
 // carryOut proposes moves, those of one kind and to one node together.

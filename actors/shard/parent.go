@@ -222,10 +222,10 @@ func (p *parent) passivate(c actor.Context, r *resource) {
 // gateChanged lets the resources know that the shard was fenced or unfenced.
 func (p *parent) gateChanged(c actor.Context) {
 	fenced := p.shard.Fenced()
-	if fenced == p.fenced {
+	if fenced && p.fenced {
 		return
 	}
-	p.fenced = fenced
+	p.fenced = fenced // whoever was not told that it was fenced in between may still have held work back
 	epoch := p.shard.settings.Epoch
 	for _, r := range p.byName {
 		if fenced {

@@ -419,6 +419,94 @@ func (x *ReadIndexReply) GetIndex() uint64 {
 	return 0
 }
 
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ConfirmRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+type ConfirmReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leads         bool                   `protobuf:"varint,1,opt,name=leads,proto3" json:"leads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmReply) Reset() {
+	*x = ConfirmReply{}
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmReply) ProtoMessage() {}
+
+func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
+func (*ConfirmReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ConfirmReply) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
 type RenewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Applied is how far the state of the asking node is.
@@ -435,7 +523,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[6]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +535,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[6]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +548,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RenewRequest) GetApplied() uint64 {
@@ -494,14 +582,16 @@ func (x *RenewRequest) GetLeaving() bool {
 type RenewReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the leader knows of the nodes.
-	Hearings      []*Hearing `protobuf:"bytes,1,rep,name=hearings,proto3" json:"hearings,omitempty"`
+	Hearings []*Hearing `protobuf:"bytes,1,rep,name=hearings,proto3" json:"hearings,omitempty"`
+	// Index of the last entry with commands that was agreed on before the answer.
+	Index         uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[7]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +603,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[7]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +616,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RenewReply) GetHearings() []*Hearing {
@@ -534,6 +624,13 @@ func (x *RenewReply) GetHearings() []*Hearing {
 		return x.Hearings
 	}
 	return nil
+}
+
+func (x *RenewReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 type Hearing struct {
@@ -550,7 +647,7 @@ type Hearing struct {
 
 func (x *Hearing) Reset() {
 	*x = Hearing{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[8]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +659,7 @@ func (x *Hearing) String() string {
 func (*Hearing) ProtoMessage() {}
 
 func (x *Hearing) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[8]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +672,7 @@ func (x *Hearing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hearing.ProtoReflect.Descriptor instead.
 func (*Hearing) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Hearing) GetNodeId() string {
@@ -627,7 +724,7 @@ type ChangeRequest struct {
 
 func (x *ChangeRequest) Reset() {
 	*x = ChangeRequest{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[9]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +736,7 @@ func (x *ChangeRequest) String() string {
 func (*ChangeRequest) ProtoMessage() {}
 
 func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[9]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +749,7 @@ func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest.ProtoReflect.Descriptor instead.
 func (*ChangeRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ChangeRequest) GetChange() isChangeRequest_Change {
@@ -719,7 +816,7 @@ type ChangeReply struct {
 
 func (x *ChangeReply) Reset() {
 	*x = ChangeReply{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[10]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +828,7 @@ func (x *ChangeReply) String() string {
 func (*ChangeReply) ProtoMessage() {}
 
 func (x *ChangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[10]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +841,7 @@ func (x *ChangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeReply.ProtoReflect.Descriptor instead.
 func (*ChangeReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 type ChangeRequest_Add struct {
@@ -757,7 +854,7 @@ type ChangeRequest_Add struct {
 
 func (x *ChangeRequest_Add) Reset() {
 	*x = ChangeRequest_Add{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[11]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +866,7 @@ func (x *ChangeRequest_Add) String() string {
 func (*ChangeRequest_Add) ProtoMessage() {}
 
 func (x *ChangeRequest_Add) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[11]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +879,7 @@ func (x *ChangeRequest_Add) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest_Add.ProtoReflect.Descriptor instead.
 func (*ChangeRequest_Add) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{9, 0}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{11, 0}
 }
 
 func (x *ChangeRequest_Add) GetNodeId() string {
@@ -810,7 +907,7 @@ type ChangeRequest_Remove struct {
 
 func (x *ChangeRequest_Remove) Reset() {
 	*x = ChangeRequest_Remove{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[12]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +919,7 @@ func (x *ChangeRequest_Remove) String() string {
 func (*ChangeRequest_Remove) ProtoMessage() {}
 
 func (x *ChangeRequest_Remove) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[12]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +932,7 @@ func (x *ChangeRequest_Remove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest_Remove.ProtoReflect.Descriptor instead.
 func (*ChangeRequest_Remove) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{9, 1}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{11, 1}
 }
 
 func (x *ChangeRequest_Remove) GetNodeId() string {
@@ -862,7 +959,7 @@ type ChangeRequest_Transfer struct {
 
 func (x *ChangeRequest_Transfer) Reset() {
 	*x = ChangeRequest_Transfer{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +971,7 @@ func (x *ChangeRequest_Transfer) String() string {
 func (*ChangeRequest_Transfer) ProtoMessage() {}
 
 func (x *ChangeRequest_Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +984,7 @@ func (x *ChangeRequest_Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest_Transfer.ProtoReflect.Descriptor instead.
 func (*ChangeRequest_Transfer) Descriptor() ([]byte, []int) {
-	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{9, 2}
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{11, 2}
 }
 
 func (x *ChangeRequest_Transfer) GetNodeId() string {
@@ -921,15 +1018,20 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\x06needed\x18\a \x01(\x04R\x06needed\"\x12\n" +
 	"\x10ReadIndexRequest\"&\n" +
 	"\x0eReadIndexReply\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"v\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"$\n" +
+	"\x0eConfirmRequest\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\"$\n" +
+	"\fConfirmReply\x12\x14\n" +
+	"\x05leads\x18\x01 \x01(\bR\x05leads\"v\n" +
 	"\fRenewRequest\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
-	"\aleaving\x18\x04 \x01(\bR\aleaving\"F\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\"\\\n" +
 	"\n" +
 	"RenewReply\x128\n" +
-	"\bhearings\x18\x01 \x03(\v2\x1c.bulkhead.cluster.v1.HearingR\bhearings\"\x88\x01\n" +
+	"\bhearings\x18\x01 \x03(\v2\x1c.bulkhead.cluster.v1.HearingR\bhearings\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"\x88\x01\n" +
 	"\aHearing\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
 	"\x06silent\x18\x02 \x01(\x03R\x06silent\x12\x18\n" +
@@ -957,10 +1059,11 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\x12REFUSAL_OVERLOADED\x10\x03\x12\x14\n" +
 	"\x10REFUSAL_DISK_LOW\x10\x04\x12\x15\n" +
 	"\x11REFUSAL_TOO_LARGE\x10\x05\x12\x13\n" +
-	"\x0fREFUSAL_UNKNOWN\x10\x062\xc9\x02\n" +
+	"\x0fREFUSAL_UNKNOWN\x10\x062\x9c\x03\n" +
 	"\x04Peer\x12K\n" +
 	"\aForward\x12\x1e.bulkhead.cluster.v1.Proposals\x1a\x1c.bulkhead.cluster.v1.Answers(\x010\x01\x12W\n" +
-	"\tReadIndex\x12%.bulkhead.cluster.v1.ReadIndexRequest\x1a#.bulkhead.cluster.v1.ReadIndexReply\x12K\n" +
+	"\tReadIndex\x12%.bulkhead.cluster.v1.ReadIndexRequest\x1a#.bulkhead.cluster.v1.ReadIndexReply\x12Q\n" +
+	"\aConfirm\x12#.bulkhead.cluster.v1.ConfirmRequest\x1a!.bulkhead.cluster.v1.ConfirmReply\x12K\n" +
 	"\x05Renew\x12!.bulkhead.cluster.v1.RenewRequest\x1a\x1f.bulkhead.cluster.v1.RenewReply\x12N\n" +
 	"\x06Change\x12\".bulkhead.cluster.v1.ChangeRequest\x1a .bulkhead.cluster.v1.ChangeReplyB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
 
@@ -977,7 +1080,7 @@ func file_bulkhead_cluster_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_cluster_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_cluster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_bulkhead_cluster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_bulkhead_cluster_v1_peer_proto_goTypes = []any{
 	(Refusal)(0),                   // 0: bulkhead.cluster.v1.Refusal
 	(*Proposals)(nil),              // 1: bulkhead.cluster.v1.Proposals
@@ -986,33 +1089,37 @@ var file_bulkhead_cluster_v1_peer_proto_goTypes = []any{
 	(*Answer)(nil),                 // 4: bulkhead.cluster.v1.Answer
 	(*ReadIndexRequest)(nil),       // 5: bulkhead.cluster.v1.ReadIndexRequest
 	(*ReadIndexReply)(nil),         // 6: bulkhead.cluster.v1.ReadIndexReply
-	(*RenewRequest)(nil),           // 7: bulkhead.cluster.v1.RenewRequest
-	(*RenewReply)(nil),             // 8: bulkhead.cluster.v1.RenewReply
-	(*Hearing)(nil),                // 9: bulkhead.cluster.v1.Hearing
-	(*ChangeRequest)(nil),          // 10: bulkhead.cluster.v1.ChangeRequest
-	(*ChangeReply)(nil),            // 11: bulkhead.cluster.v1.ChangeReply
-	(*ChangeRequest_Add)(nil),      // 12: bulkhead.cluster.v1.ChangeRequest.Add
-	(*ChangeRequest_Remove)(nil),   // 13: bulkhead.cluster.v1.ChangeRequest.Remove
-	(*ChangeRequest_Transfer)(nil), // 14: bulkhead.cluster.v1.ChangeRequest.Transfer
+	(*ConfirmRequest)(nil),         // 7: bulkhead.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),           // 8: bulkhead.cluster.v1.ConfirmReply
+	(*RenewRequest)(nil),           // 9: bulkhead.cluster.v1.RenewRequest
+	(*RenewReply)(nil),             // 10: bulkhead.cluster.v1.RenewReply
+	(*Hearing)(nil),                // 11: bulkhead.cluster.v1.Hearing
+	(*ChangeRequest)(nil),          // 12: bulkhead.cluster.v1.ChangeRequest
+	(*ChangeReply)(nil),            // 13: bulkhead.cluster.v1.ChangeReply
+	(*ChangeRequest_Add)(nil),      // 14: bulkhead.cluster.v1.ChangeRequest.Add
+	(*ChangeRequest_Remove)(nil),   // 15: bulkhead.cluster.v1.ChangeRequest.Remove
+	(*ChangeRequest_Transfer)(nil), // 16: bulkhead.cluster.v1.ChangeRequest.Transfer
 }
 var file_bulkhead_cluster_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: bulkhead.cluster.v1.Proposals.proposals:type_name -> bulkhead.cluster.v1.Proposal
 	4,  // 1: bulkhead.cluster.v1.Answers.answers:type_name -> bulkhead.cluster.v1.Answer
 	0,  // 2: bulkhead.cluster.v1.Answer.refusal:type_name -> bulkhead.cluster.v1.Refusal
-	9,  // 3: bulkhead.cluster.v1.RenewReply.hearings:type_name -> bulkhead.cluster.v1.Hearing
-	12, // 4: bulkhead.cluster.v1.ChangeRequest.add:type_name -> bulkhead.cluster.v1.ChangeRequest.Add
-	13, // 5: bulkhead.cluster.v1.ChangeRequest.remove:type_name -> bulkhead.cluster.v1.ChangeRequest.Remove
-	14, // 6: bulkhead.cluster.v1.ChangeRequest.transfer:type_name -> bulkhead.cluster.v1.ChangeRequest.Transfer
+	11, // 3: bulkhead.cluster.v1.RenewReply.hearings:type_name -> bulkhead.cluster.v1.Hearing
+	14, // 4: bulkhead.cluster.v1.ChangeRequest.add:type_name -> bulkhead.cluster.v1.ChangeRequest.Add
+	15, // 5: bulkhead.cluster.v1.ChangeRequest.remove:type_name -> bulkhead.cluster.v1.ChangeRequest.Remove
+	16, // 6: bulkhead.cluster.v1.ChangeRequest.transfer:type_name -> bulkhead.cluster.v1.ChangeRequest.Transfer
 	1,  // 7: bulkhead.cluster.v1.Peer.Forward:input_type -> bulkhead.cluster.v1.Proposals
 	5,  // 8: bulkhead.cluster.v1.Peer.ReadIndex:input_type -> bulkhead.cluster.v1.ReadIndexRequest
-	7,  // 9: bulkhead.cluster.v1.Peer.Renew:input_type -> bulkhead.cluster.v1.RenewRequest
-	10, // 10: bulkhead.cluster.v1.Peer.Change:input_type -> bulkhead.cluster.v1.ChangeRequest
-	3,  // 11: bulkhead.cluster.v1.Peer.Forward:output_type -> bulkhead.cluster.v1.Answers
-	6,  // 12: bulkhead.cluster.v1.Peer.ReadIndex:output_type -> bulkhead.cluster.v1.ReadIndexReply
-	8,  // 13: bulkhead.cluster.v1.Peer.Renew:output_type -> bulkhead.cluster.v1.RenewReply
-	11, // 14: bulkhead.cluster.v1.Peer.Change:output_type -> bulkhead.cluster.v1.ChangeReply
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
+	7,  // 9: bulkhead.cluster.v1.Peer.Confirm:input_type -> bulkhead.cluster.v1.ConfirmRequest
+	9,  // 10: bulkhead.cluster.v1.Peer.Renew:input_type -> bulkhead.cluster.v1.RenewRequest
+	12, // 11: bulkhead.cluster.v1.Peer.Change:input_type -> bulkhead.cluster.v1.ChangeRequest
+	3,  // 12: bulkhead.cluster.v1.Peer.Forward:output_type -> bulkhead.cluster.v1.Answers
+	6,  // 13: bulkhead.cluster.v1.Peer.ReadIndex:output_type -> bulkhead.cluster.v1.ReadIndexReply
+	8,  // 14: bulkhead.cluster.v1.Peer.Confirm:output_type -> bulkhead.cluster.v1.ConfirmReply
+	10, // 15: bulkhead.cluster.v1.Peer.Renew:output_type -> bulkhead.cluster.v1.RenewReply
+	13, // 16: bulkhead.cluster.v1.Peer.Change:output_type -> bulkhead.cluster.v1.ChangeReply
+	12, // [12:17] is the sub-list for method output_type
+	7,  // [7:12] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1023,7 +1130,7 @@ func file_bulkhead_cluster_v1_peer_proto_init() {
 	if File_bulkhead_cluster_v1_peer_proto != nil {
 		return
 	}
-	file_bulkhead_cluster_v1_peer_proto_msgTypes[9].OneofWrappers = []any{
+	file_bulkhead_cluster_v1_peer_proto_msgTypes[11].OneofWrappers = []any{
 		(*ChangeRequest_Add_)(nil),
 		(*ChangeRequest_Remove_)(nil),
 		(*ChangeRequest_Transfer_)(nil),
@@ -1034,7 +1141,7 @@ func file_bulkhead_cluster_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_cluster_v1_peer_proto_rawDesc), len(file_bulkhead_cluster_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

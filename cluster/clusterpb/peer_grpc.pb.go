@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Forward_FullMethodName   = "/bulkhead.cluster.v1.Peer/Forward"
 	Peer_ReadIndex_FullMethodName = "/bulkhead.cluster.v1.Peer/ReadIndex"
+	Peer_Confirm_FullMethodName   = "/bulkhead.cluster.v1.Peer/Confirm"
 	Peer_Renew_FullMethodName     = "/bulkhead.cluster.v1.Peer/Renew"
 	Peer_Change_FullMethodName    = "/bulkhead.cluster.v1.Peer/Change"
 )
@@ -36,6 +37,9 @@ type PeerClient interface {
 	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Proposals, Answers], error)
 	// ReadIndex returns an index that covers everything answered before it was asked. FAILED_PRECONDITION: not the leader.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexReply, error)
+	// Confirm says whether the asking node leads in a term, as far as this one knows: then no other node has led in a
+	// later one before the question came.
+	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmReply, error)
 	// Renew tells the leader that the asking node is well. The answer comes after a majority confirmed that the leader
 	// leads, and after the leader noted when the question came. FAILED_PRECONDITION: not the leader.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewReply, error)
@@ -74,6 +78,16 @@ func (c *peerClient) ReadIndex(ctx context.Context, in *ReadIndexRequest, opts .
 	return out, nil
 }
 
+func (c *peerClient) Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmReply)
+	err := c.cc.Invoke(ctx, Peer_Confirm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RenewReply)
@@ -103,6 +117,9 @@ type PeerServer interface {
 	Forward(grpc.BidiStreamingServer[Proposals, Answers]) error
 	// ReadIndex returns an index that covers everything answered before it was asked. FAILED_PRECONDITION: not the leader.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexReply, error)
+	// Confirm says whether the asking node leads in a term, as far as this one knows: then no other node has led in a
+	// later one before the question came.
+	Confirm(context.Context, *ConfirmRequest) (*ConfirmReply, error)
 	// Renew tells the leader that the asking node is well. The answer comes after a majority confirmed that the leader
 	// leads, and after the leader noted when the question came. FAILED_PRECONDITION: not the leader.
 	Renew(context.Context, *RenewRequest) (*RenewReply, error)
@@ -123,6 +140,9 @@ func (UnimplementedPeerServer) Forward(grpc.BidiStreamingServer[Proposals, Answe
 }
 func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
+}
+func (UnimplementedPeerServer) Confirm(context.Context, *ConfirmRequest) (*ConfirmReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Confirm not implemented")
 }
 func (UnimplementedPeerServer) Renew(context.Context, *RenewRequest) (*RenewReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
@@ -176,6 +196,24 @@ func _Peer_ReadIndex_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Confirm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Confirm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Confirm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Confirm(ctx, req.(*ConfirmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Peer_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RenewRequest)
 	if err := dec(in); err != nil {
@@ -222,6 +260,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadIndex",
 			Handler:    _Peer_ReadIndex_Handler,
+		},
+		{
+			MethodName: "Confirm",
+			Handler:    _Peer_Confirm_Handler,
 		},
 		{
 			MethodName: "Renew",

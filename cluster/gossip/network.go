@@ -16,7 +16,9 @@ type Network interface {
 	Dial(ctx context.Context, address string) (net.Conn, error)
 }
 
-// kernel is the Network of this machine: UDP and TCP.
+// Kernel is the Network of this machine: UDP and TCP.
+func Kernel() Network { return kernel{} }
+
 type kernel struct{}
 
 // receiveBytes is how much of what arrives the kernel may hold while this process gets no CPU; it gives less where it

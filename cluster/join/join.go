@@ -9,10 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync"
+	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
@@ -56,7 +58,10 @@ type Admitter interface {
 }
 
 const (
-	patience     = 30 * time.Second
+	// patience with an answer: letting somebody in may take an election.
+	patience = 30 * time.Second
+	// askTime is how long a question may take to arrive, and an answer to be taken.
+	askTime      = 5 * time.Second
 	maxMessage   = 64 << 10
 	simultaneous = 16 // questions at a time; more wait
 )
@@ -72,6 +77,10 @@ func Ask(ctx context.Context, address string, r Request) (Welcome, error) {
 }
 
 func ask(ctx context.Context, address string, r Request) (Welcome, error) {
+	question := toWire(r)
+	if size := proto.Size(question); size > maxMessage {
+		return Welcome{}, fmt.Errorf("the question has %d bytes, and at most %d are read", size, maxMessage)
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	config := pki.PinnedClientConfig(r.Token.Pin, time.Now, []string{wire.ProtocolOf(wire.PurposeJoin)})
@@ -84,27 +93,39 @@ func ask(ctx context.Context, address string, r Request) (Welcome, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return Welcome{}, err
 	}
-	if end, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(end); err != nil {
-			return Welcome{}, err
-		}
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
+	w, err := exchange(conn, question)
+	if err != nil && ctx.Err() != nil {
+		return Welcome{}, ctx.Err()
 	}
-	if _, err := protodelim.MarshalTo(conn, toWire(r)); err != nil {
+	return w, err
+}
+
+// exchange asks, and reads the answer.
+func exchange(conn net.Conn, question *clusterpb.JoinRequest) (Welcome, error) {
+	if _, err := protodelim.MarshalTo(conn, question); err != nil {
 		return Welcome{}, err
 	}
 	reply := &clusterpb.JoinReply{}
-	limited := protodelim.UnmarshalOptions{MaxSize: maxMessage}
-	if err := limited.UnmarshalFrom(bufio.NewReader(conn), reply); err != nil {
+	if err := read(conn, reply); err != nil {
 		return Welcome{}, fmt.Errorf("reading the answer: %w", err)
 	}
 	if no := reply.GetRefusal(); no != nil {
 		return Welcome{}, &Refusal{Code: no.GetCode(), Message: no.GetMessage(), Remedy: no.GetRemedy()}
 	}
 	w := reply.GetWelcome()
+	if w == nil {
+		return Welcome{}, errors.New("reading the answer: it is neither yes nor no")
+	}
 	return Welcome{
 		ClusterID: w.GetClusterId(), Certificate: w.GetCertificate(), Trust: w.GetTrust(), Authority: w.GetAuthority(),
 		GossipKeys: w.GetGossipKeys(),
 	}, nil
+}
+
+// read reads a message that is not too large.
+func read(r io.Reader, m proto.Message) error {
+	return protodelim.UnmarshalOptions{MaxSize: maxMessage}.UnmarshalFrom(bufio.NewReader(r), m)
 }
 
 func toWire(r Request) *clusterpb.JoinRequest {
@@ -114,23 +135,54 @@ func toWire(r Request) *clusterpb.JoinRequest {
 	}
 }
 
+// fromWire takes a question apart. The error is a *Refusal if it can't be that of a member.
 func fromWire(r *clusterpb.JoinRequest) (Request, error) {
 	secret, err := pki.ParseSecret(r.GetSecret())
 	if err != nil {
-		return Request{}, err
+		return Request{}, badRequest("the join token has " + err.Error())
+	}
+	role := pki.Role(r.GetRole())
+	anywhere := pki.Name{ClusterID: "any", Role: role, Name: r.GetName()}
+	if err := anywhere.Check(); err != nil {
+		return Request{}, badRequest(err.Error())
+	}
+	if err := wire.CheckAddress(r.GetAddress()); err != nil {
+		return Request{}, badRequest(fmt.Sprintf("the address %q where others reach it: %v", r.GetAddress(), err))
 	}
 	return Request{
-		Token: pki.JoinToken{ID: r.GetTokenId(), Secret: secret, Role: pki.Role(r.GetRole())}, Name: r.GetName(),
+		Token: pki.JoinToken{ID: r.GetTokenId(), Secret: secret, Role: role}, Name: r.GetName(),
 		Address: r.GetAddress(), Version: r.GetVersion(), EntryFormat: r.GetEntryFormat(),
 		CertificateRequest: r.GetCertificateRequest(), Clock: time.Unix(0, r.GetClock()),
 	}, nil
 }
 
-// Serve answers those who want to join, until the listener is closed.
+// badRequest is the answer to what no program of this version asks. What is wrong is cut short: it may be much.
+func badRequest(wrong string) *Refusal {
+	const enough = 500
+	if len(wrong) > enough {
+		wrong = strings.ToValidUTF8(wrong[:enough], "") + "..."
+	}
+	return &Refusal{Code: "bad-request", Message: wrong, Remedy: "use a program of the same version"}
+}
+
+// Serve answers those who want to join, until ctx ends or the listener is closed, and closes it. Who has not been
+// answered by then is not.
 func Serve(ctx context.Context, l net.Listener, a Admitter, log *slog.Logger) error {
-	var open sync.WaitGroup
-	defer open.Wait()
-	slots := make(chan struct{}, simultaneous)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	var answering errgroup.Group
+	for range simultaneous {
+		answering.Go(func() error {
+			defer cancel() // the others end too
+			return answerAll(ctx, l, a, log)
+		})
+	}
+	return answering.Wait()
+}
+
+// answerAll answers one after the other.
+func answerAll(ctx context.Context, l net.Listener, a Admitter, log *slog.Logger) error {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -139,14 +191,10 @@ func Serve(ctx context.Context, l net.Listener, a Admitter, log *slog.Logger) er
 		if err != nil {
 			return fmt.Errorf("accepting those who want to join: %w", err)
 		}
-		slots <- struct{}{}
-		open.Go(func() {
-			defer func() { <-slots }()
-			if err := answer(ctx, conn, a); err != nil {
-				log.Info("somebody did not join", slog.String("from", conn.RemoteAddr().String()), slog.Any("error", err))
-			}
-			conn.Close()
-		})
+		if err := answer(ctx, conn, a); err != nil {
+			log.Info("somebody did not join", slog.String("from", conn.RemoteAddr().String()), slog.Any("error", err))
+		}
+		conn.Close()
 	}
 }
 
@@ -154,20 +202,26 @@ func Serve(ctx context.Context, l net.Listener, a Admitter, log *slog.Logger) er
 func answer(ctx context.Context, conn net.Conn, a Admitter) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := conn.SetDeadline(time.Now().Add(askTime)); err != nil {
 		return err
 	}
-	question := &clusterpb.JoinRequest{}
-	limited := protodelim.UnmarshalOptions{MaxSize: maxMessage}
-	if err := limited.UnmarshalFrom(bufio.NewReader(conn), question); err != nil {
-		return fmt.Errorf("reading the question: %w", err)
-	}
-	r, err := fromWire(question)
+	r, err := readQuestion(conn)
 	var w Welcome
 	if err == nil {
 		w, err = a.Admit(ctx, r)
+		_ = conn.SetDeadline(time.Now().Add(askTime)) // else the answer fails
 	}
 	return errors.Join(err, reply(conn, w, err))
+}
+
+// readQuestion reads a question and takes it apart. The error is a *Refusal.
+func readQuestion(r io.Reader) (Request, error) {
+	question := &clusterpb.JoinRequest{}
+	if err := read(r, question); err != nil {
+		return Request{}, fmt.Errorf("%w: %w", badRequest("the question can't be read"), err)
+	}
+	return fromWire(question)
 }
 
 func reply(conn io.Writer, w Welcome, no error) error {

@@ -1,22 +1,19 @@
 package membership
 
 import (
-	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
-	"github.com/bulkhead-cloud/bulkhead/cluster/join"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
 )
 
 // Membership is what a directory says of the member it is of.
@@ -46,6 +43,8 @@ const (
 	format        = 1
 	memberFile    = "member.json"
 	authorityFile = "authority.pem"
+	gossipFile    = "gossip.keys"
+	attemptFile   = "joining.pem"
 	identityDir   = "identity"
 )
 
@@ -57,16 +56,32 @@ func Load(dir string) (Membership, error) {
 	}
 	var m Membership
 	if err == nil {
-		err = json.Unmarshal(text, &m)
+		m, err = parse(text)
 	}
 	if err != nil {
-		return m, fmt.Errorf("reading the membership in %s: %w", dir, err)
-	}
-	if m.Format != format {
-		return m, fmt.Errorf("the membership in %s has format %d, this program knows %d: %w",
-			dir, m.Format, format, ErrVersion)
+		return Membership{}, fmt.Errorf("reading the membership in %s: %w", dir, err)
 	}
 	return m, nil
+}
+
+func parse(text []byte) (Membership, error) {
+	var written struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(text, &written); err != nil {
+		return Membership{}, err
+	}
+	if written.Format > format { // what else is in it may be anything
+		return Membership{}, fmt.Errorf("it has format %d, this program knows %d: %w", written.Format, format, ErrVersion)
+	}
+	if written.Format != format {
+		return Membership{}, fmt.Errorf("it has format %d, which there never was", written.Format)
+	}
+	var m Membership
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Membership{}, err
+	}
+	return m, m.valid()
 }
 
 // Identity reads the identity of the member.
@@ -88,12 +103,29 @@ func Authority(dir string) (*pki.Authority, error) {
 	return pki.ParseAuthority(text)
 }
 
+// GossipKeys reads the keys that nodes gossip with, the one to send with first.
+func GossipKeys(dir string) (keys [][]byte, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, gossipFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys of the gossip: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		key, err := hex.DecodeString(strings.TrimSpace(line))
+		if err != nil {
+			return nil, fmt.Errorf("reading the keys of the gossip in %s: %w", dir, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
 // Found makes dir that of the first node of a cluster: with an authority of its own. An empty ClusterID is a new one.
+// When it failed, or was interrupted, it may be repeated.
 func Found(dir string, m Membership) (Membership, error) {
 	if m.ClusterID == "" {
 		m.ClusterID = strings.ToLower(rand.Text())
 	}
-	m.Role, m.Founded = pki.RoleNode, true
+	m.Format, m.Role, m.Founded = format, pki.RoleNode, true
 	if err := m.check(dir); err != nil {
 		return m, err
 	}
@@ -105,7 +137,19 @@ func Found(dir string, m Membership) (Membership, error) {
 	if err != nil {
 		return m, err
 	}
-	return m, m.write(dir, identity, authority.MarshalPEM())
+	key := make([]byte, gossipKeyBytes)
+	rand.Read(key) // never fails (crypto/rand)
+	return m, m.write(dir, secrets{identity: identity, authority: authority.MarshalPEM(), gossip: [][]byte{key}})
+}
+
+// gossipKeyBytes makes it AES-256.
+const gossipKeyBytes = 32
+
+// secrets are what a member keeps to itself.
+type secrets struct {
+	identity  *pki.Identity
+	authority []byte // PEM, of a node
+	gossip    [][]byte
 }
 
 // Renewed returns an identity of the member that was signed just now. Trust is what it trusts; nil = the authority
@@ -119,8 +163,7 @@ func Renewed(authority *pki.Authority, trust *pki.Trust, m Membership) (*pki.Ide
 	if err != nil {
 		return nil, fmt.Errorf("asking for a certificate: %w", err)
 	}
-	name := pki.Name{ClusterID: m.ClusterID, Role: m.Role, Name: m.Name}
-	cert, err := authority.Sign(request, name, time.Now(), pki.DefaultLifetime)
+	cert, err := authority.Sign(request, m.name(), time.Now(), pki.DefaultLifetime)
 	if err != nil {
 		return nil, fmt.Errorf("signing a certificate: %w", err)
 	}
@@ -132,87 +175,73 @@ func Renewed(authority *pki.Authority, trust *pki.Trust, m Membership) (*pki.Ide
 	return pki.NewIdentity(key, cert, trust)
 }
 
-// Join makes dir that of a member that joins a cluster, with a token, by asking the node at address.
-func Join(
-	ctx context.Context, dir, address string, token pki.JoinToken, m Membership, version string, entryFormat uint32,
-) (Membership, error) {
-	m.Role = token.Role
-	if err := m.check(dir); err != nil {
-		return m, err
-	}
-	key, err := pki.NewKey()
-	if err != nil {
-		return m, fmt.Errorf("making a key: %w", err)
-	}
-	request, err := pki.CreateRequest(key)
-	if err != nil {
-		return m, fmt.Errorf("asking for a certificate: %w", err)
-	}
-	asked := time.Now()
-	w, err := join.Ask(ctx, address, join.Request{
-		Token: token, Name: m.Name, Address: m.Advertise, Version: version, EntryFormat: entryFormat,
-		CertificateRequest: request, Clock: time.Now(),
-	})
-	if err != nil {
-		return m, err
-	}
-	m.ClusterID = w.ClusterID
-	trust, err := pki.ParseTrust(w.Trust)
-	if err != nil {
-		return m, fmt.Errorf("reading whom to trust: %w", err)
-	}
-	identity, err := pki.NewIdentity(key, w.Certificate, trust)
-	if err != nil {
-		return m, fmt.Errorf("reading the certificate: %w", err)
-	}
-	if err := pki.CheckClock(identity.Certificate(), time.Now(), time.Since(asked)); err != nil {
-		return m, err
-	}
-	return m, m.write(dir, identity, w.Authority)
-}
-
 // check refuses what can't be a membership, and a directory that has one.
 func (m Membership) check(dir string) error {
 	if _, err := Load(dir); !errors.Is(err, ErrNone) {
 		return errors.Join(fmt.Errorf("%s: %w", dir, ErrMember), err)
 	}
-	name := pki.Name{ClusterID: m.ClusterID, Role: m.Role, Name: m.Name}
-	if name.ClusterID == "" { // it is told by who lets it in
-		name.ClusterID = "x"
+	if m.ClusterID == "" { // it is told by who lets it in
+		m.ClusterID = "unknown"
 	}
-	if err := name.Check(); err != nil {
+	return m.valid()
+}
+
+// valid refuses what can't be a membership.
+func (m Membership) valid() error {
+	if err := m.name().Check(); err != nil {
 		return err
 	}
-	host, _, err := net.SplitHostPort(m.Advertise)
-	if err != nil {
+	if err := wire.CheckAddress(m.Advertise); err != nil {
 		return fmt.Errorf("the address %q where others reach it: %w", m.Advertise, err)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return fmt.Errorf("the address %q where others reach it names no host", m.Advertise)
+	if err := wire.CheckListen(m.Listen); err != nil {
+		return fmt.Errorf("the address %q to listen on: %w", m.Listen, err)
 	}
 	return nil
 }
 
-// write writes all files, what makes it a membership last: a crash before that leaves none.
-func (m Membership) write(dir string, identity *pki.Identity, authority []byte) error {
-	m.Format = format
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making %s: %w", dir, err)
-	}
-	if err := SaveIdentity(dir, identity); err != nil {
-		return err
-	}
-	if len(authority) > 0 {
-		if err := renameio.WriteFile(filepath.Join(dir, authorityFile), authority, 0o600); err != nil {
-			return fmt.Errorf("writing the authority: %w", err)
-		}
-	}
+// name is what the member is called in its certificate.
+func (m Membership) name() pki.Name {
+	return pki.Name{ClusterID: m.ClusterID, Role: m.Role, Name: m.Name}
+}
+
+// write writes all files, what makes it a membership last: a crash before that leaves none, and nothing that keeps it
+// from being written again.
+func (m Membership) write(dir string, s secrets) error {
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, memberFile), append(text, '\n'), 0o600); err != nil {
+	if err := makeDir(dir); err != nil {
+		return fmt.Errorf("making %s: %w", dir, err)
+	}
+	if err := SaveIdentity(dir, s.identity); err != nil {
+		return err
+	}
+	if err := writeAuthority(filepath.Join(dir, authorityFile), s.authority); err != nil {
+		return fmt.Errorf("writing the authority: %w", err)
+	}
+	var keys []byte
+	for _, key := range s.gossip {
+		keys = append(hex.AppendEncode(keys, key), '\n')
+	}
+	if err := replaceFile(filepath.Join(dir, gossipFile), keys); err != nil {
+		return fmt.Errorf("writing the keys of the gossip: %w", err)
+	}
+	if err := replaceFile(filepath.Join(dir, memberFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the membership: %w", err)
 	}
+	if err := removeFile(filepath.Join(dir, attemptFile)); err != nil {
+		return fmt.Errorf("removing what was for joining: %w", err)
+	}
 	return nil
+}
+
+// writeAuthority sees to it that nobody keeps one who is to have none: an attempt to found a cluster that was given up
+// may have left one.
+func writeAuthority(path string, authority []byte) error {
+	if len(authority) == 0 {
+		return removeFile(path)
+	}
+	return replaceFile(path, authority)
 }

@@ -57,14 +57,40 @@ func purposeOf(protocol string) (string, bool) {
 // listener gives out the connections of one purpose.
 type listener struct {
 	address net.Addr
-	waiting chan net.Conn
+	waiting chan *Conn
 	ended   chan struct{}
-	once    sync.Once
-	taken   bool
+
+	mu     sync.Mutex
+	taken  bool
+	closed bool
 }
 
 func newListener(address net.Addr) *listener {
-	return &listener{address: address, waiting: make(chan net.Conn, waiting), ended: make(chan struct{})}
+	return &listener{address: address, waiting: make(chan *Conn, waiting), ended: make(chan struct{})}
+}
+
+// take reports whether the caller is the first to ask for the listener.
+func (l *listener) take() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := !l.taken
+	l.taken = true
+	return first
+}
+
+// offer has a connection wait to be accepted.
+func (l *listener) offer(c *Conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errNobodyAccepts
+	}
+	select {
+	case l.waiting <- c:
+		return nil
+	default: // whoever accepts them is too slow; those of another purpose are not to wait for it
+		return errTooMany
+	}
 }
 
 // Accept implements net.Listener.
@@ -77,10 +103,23 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener.
+// Close implements net.Listener. What waits is closed: its other end would take silence for an answer to come.
 func (l *listener) Close() error {
-	l.once.Do(func() { close(l.ended) })
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	close(l.ended)
+	for {
+		select {
+		case c := <-l.waiting:
+			_ = c.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 // Addr implements net.Listener.

@@ -23,7 +23,7 @@ type Config struct {
 	Advertise string
 	// Holder has the identity of this member, and knows whom it trusts. Required.
 	Holder *pki.Holder
-	// Purposes that connections are accepted for, and the roles of members that may make them. Required.
+	// Purposes that connections are accepted for, and the roles of members that may make them, one at least. Required.
 	Purposes map[string][]pki.Role
 	// Log takes what is refused; nil = nobody wants to know.
 	Log *slog.Logger
@@ -50,19 +50,30 @@ type Network struct {
 	end       context.CancelFunc
 	work      sync.WaitGroup
 
-	mu        sync.Mutex
-	listeners map[string]*listener
-	conns     map[*Conn]bool
+	listeners map[string]*listener // of every purpose, from the beginning
+
+	mu    sync.Mutex
+	conns map[*Conn]bool
 }
 
 // Open listens.
 func Open(ctx context.Context, config Config) (*Network, error) {
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
+	for purpose, roles := range config.Purposes {
+		if len(roles) == 0 {
+			return nil, fmt.Errorf("listening for other nodes: no role may make %s connections", purpose)
+		}
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listening for other nodes on %s: %w", config.Listen, err)
+	}
+	return serve(l, config), nil
+}
+
+// serve begins to accept connections.
+func serve(l net.Listener, config Config) *Network {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Network{
 		config: config, listener: l, advertise: config.Advertise, slots: semaphore.NewWeighted(handshakes),
@@ -77,7 +88,7 @@ func Open(ctx context.Context, config Config) (*Network, error) {
 	n.listeners[PurposeJoin] = newListener(l.Addr())
 	n.ctx, n.end = context.WithCancel(context.Background())
 	n.work.Go(n.accept)
-	return n, nil
+	return n
 }
 
 // Address implements cluster.Network.
@@ -85,13 +96,10 @@ func (n *Network) Address() string { return n.advertise }
 
 // Listener implements cluster.Network.
 func (n *Network) Listener(purpose string) (net.Listener, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	l, ok := n.listeners[purpose]
-	if !ok || l.taken {
+	if !ok || !l.take() {
 		return nil, fmt.Errorf("listening for %s connections: not a purpose of this network, or taken", purpose)
 	}
-	l.taken = true
 	return l, nil
 }
 
@@ -131,18 +139,11 @@ func (n *Network) greet(raw net.Conn) {
 		_ = raw.Close()
 		return
 	}
-	n.mu.Lock()
-	l := n.listeners[conn.purpose]
-	n.mu.Unlock()
-	select {
-	case <-l.ended:
-	case <-n.ctx.Done():
-	case l.waiting <- conn:
-		return
-	default: // whoever accepts them is too slow; those of another purpose are not to wait for it
-		n.config.Log.Warn("a connection was closed: too many wait", slog.String("purpose", conn.purpose))
+	if err := n.listeners[conn.purpose].offer(conn); err != nil {
+		n.config.Log.Warn("a connection was closed that nobody accepted", slog.String("peer", conn.name.String()),
+			slog.String("purpose", conn.purpose), slog.Any("error", err))
+		_ = conn.Close()
 	}
-	_ = conn.Close()
 }
 
 func (n *Network) shake(raw net.Conn) (*Conn, error) {
@@ -166,7 +167,11 @@ func (n *Network) shake(raw net.Conn) (*Conn, error) {
 	return n.keep(c, name, purpose)
 }
 
-var errNoPurpose = errors.New("the connection has no purpose that is known here")
+var (
+	errNoPurpose     = errors.New("the connection has no purpose that is known here")
+	errNobodyAccepts = errors.New("connections of its purpose are not accepted any more")
+	errTooMany       = errors.New("too many of its purpose wait to be accepted")
+)
 
 // configFor chooses what is asked of a caller by what it wants.
 func (n *Network) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -191,6 +196,9 @@ func (n *Network) Dial(ctx context.Context, purpose, node, address string) (net.
 		config = n.config.Holder.ClientConfig(n.name(pki.RoleNode, node), []string{ProtocolOf(purpose)})
 	}
 	conn, err := n.dial(ctx, config, purpose, address)
+	if n.ctx.Err() != nil && err != nil {
+		err = net.ErrClosed
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to node %s at %s: %w", node, address, err)
 	}
@@ -205,18 +213,27 @@ func (n *Network) name(role pki.Role, name string) pki.Name {
 func (n *Network) dial(ctx context.Context, config *tls.Config, purpose, address string) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
+	conn, err := n.call(ctx, raw, config, purpose)
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// call shakes hands with who was connected to.
+func (n *Network) call(ctx context.Context, raw net.Conn, config *tls.Config, purpose string) (*Conn, error) {
 	c := tls.Client(raw, config)
 	if err := c.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
 		return nil, err
 	}
 	name, err := pki.PeerName(c.ConnectionState())
 	if err != nil {
-		_ = raw.Close()
 		return nil, err
 	}
 	return n.keep(c, name, purpose)
@@ -261,11 +278,9 @@ func (n *Network) all() []*Conn {
 func (n *Network) Close() error {
 	n.end()
 	err := n.listener.Close()
-	n.mu.Lock()
 	for _, l := range n.listeners {
 		_ = l.Close()
 	}
-	n.mu.Unlock()
 	for _, c := range n.all() {
 		_ = c.Close()
 	}

@@ -37,6 +37,7 @@ const (
 	Category_CATEGORY_STORAGE     Category = 2
 	Category_CATEGORY_IMAGE       Category = 3
 	Category_CATEGORY_HYPERVISOR  Category = 4
+	Category_CATEGORY_OUT_OF_BAND Category = 5
 )
 
 // Enum value maps for Category.
@@ -47,6 +48,7 @@ var (
 		2: "CATEGORY_STORAGE",
 		3: "CATEGORY_IMAGE",
 		4: "CATEGORY_HYPERVISOR",
+		5: "CATEGORY_OUT_OF_BAND",
 	}
 	Category_value = map[string]int32{
 		"CATEGORY_UNSPECIFIED": 0,
@@ -54,6 +56,7 @@ var (
 		"CATEGORY_STORAGE":     2,
 		"CATEGORY_IMAGE":       3,
 		"CATEGORY_HYPERVISOR":  4,
+		"CATEGORY_OUT_OF_BAND": 5,
 	}
 )
 
@@ -1110,8 +1113,10 @@ type Capabilities struct {
 	PortForwards bool     `protobuf:"varint,44,opt,name=port_forwards,json=portForwards,proto3" json:"port_forwards,omitempty"`
 	AntiSpoofing bool     `protobuf:"varint,45,opt,name=anti_spoofing,json=antiSpoofing,proto3" json:"anti_spoofing,omitempty"`
 	// Image
-	ImageSources  []string `protobuf:"bytes,60,rep,name=image_sources,json=imageSources,proto3" json:"image_sources,omitempty"` // "file", "url", "upload"
-	ImageFormats  []string `protobuf:"bytes,61,rep,name=image_formats,json=imageFormats,proto3" json:"image_formats,omitempty"`
+	ImageSources []string `protobuf:"bytes,60,rep,name=image_sources,json=imageSources,proto3" json:"image_sources,omitempty"` // "file", "url", "upload"
+	ImageFormats []string `protobuf:"bytes,61,rep,name=image_formats,json=imageFormats,proto3" json:"image_formats,omitempty"`
+	// Out-of-band
+	PowerActions  []string `protobuf:"bytes,80,rep,name=power_actions,json=powerActions,proto3" json:"power_actions,omitempty"` // "off", "on", "cycle", "shutdown"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1296,6 +1301,13 @@ func (x *Capabilities) GetImageSources() []string {
 func (x *Capabilities) GetImageFormats() []string {
 	if x != nil {
 		return x.ImageFormats
+	}
+	return nil
+}
+
+func (x *Capabilities) GetPowerActions() []string {
+	if x != nil {
+		return x.PowerActions
 	}
 	return nil
 }
@@ -2566,7 +2578,7 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\vACCESS_READ\x10\x01\x12\x15\n" +
 	"\x11ACCESS_READ_WRITE\x10\x02B\x06\n" +
 	"\x04_minB\x06\n" +
-	"\x04_max\"\xd1\x05\n" +
+	"\x04_max\"\xf6\x05\n" +
 	"\fCapabilities\x12%\n" +
 	"\x0evolume_formats\x18\x01 \x03(\tR\rvolumeFormats\x12\x1d\n" +
 	"\n" +
@@ -2591,7 +2603,8 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\rport_forwards\x18, \x01(\bR\fportForwards\x12#\n" +
 	"\ranti_spoofing\x18- \x01(\bR\fantiSpoofing\x12#\n" +
 	"\rimage_sources\x18< \x03(\tR\fimageSources\x12#\n" +
-	"\rimage_formats\x18= \x03(\tR\fimageFormats\"\xd4\x01\n" +
+	"\rimage_formats\x18= \x03(\tR\fimageFormats\x12#\n" +
+	"\rpower_actions\x18P \x03(\tR\fpowerActions\"\xd4\x01\n" +
 	"\x10ConfigureRequest\x127\n" +
 	"\n" +
 	"properties\x18\x01 \x01(\v2\x17.google.protobuf.StructR\n" +
@@ -2688,13 +2701,14 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"_exit_code\",\n" +
 	"\x0fShutdownRequest\x12\x19\n" +
 	"\bgrace_ms\x18\x01 \x01(\rR\agraceMs\"\x0f\n" +
-	"\rShutdownReply*}\n" +
+	"\rShutdownReply*\x97\x01\n" +
 	"\bCategory\x12\x18\n" +
 	"\x14CATEGORY_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CATEGORY_NETWORK\x10\x01\x12\x14\n" +
 	"\x10CATEGORY_STORAGE\x10\x02\x12\x12\n" +
 	"\x0eCATEGORY_IMAGE\x10\x03\x12\x17\n" +
-	"\x13CATEGORY_HYPERVISOR\x10\x04*\xe6\x01\n" +
+	"\x13CATEGORY_HYPERVISOR\x10\x04\x12\x18\n" +
+	"\x14CATEGORY_OUT_OF_BAND\x10\x05*\xe6\x01\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCLASS_INVALID\x10\x01\x12\x13\n" +

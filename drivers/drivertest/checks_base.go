@@ -74,10 +74,11 @@ func helloNames(e *env) {
 		e.Errorf("version %q is not semantic", reply.GetVersion())
 	}
 	served := map[driverpb.Category]bool{
-		driverpb.Category_CATEGORY_STORAGE:    e.harness.Storage != nil,
-		driverpb.Category_CATEGORY_IMAGE:      e.harness.Images != nil,
-		driverpb.Category_CATEGORY_HYPERVISOR: e.harness.Hypervisor != nil,
-		driverpb.Category_CATEGORY_NETWORK:    e.harness.Networks != nil,
+		driverpb.Category_CATEGORY_STORAGE:     e.harness.Storage != nil,
+		driverpb.Category_CATEGORY_IMAGE:       e.harness.Images != nil,
+		driverpb.Category_CATEGORY_HYPERVISOR:  e.harness.Hypervisor != nil,
+		driverpb.Category_CATEGORY_NETWORK:     e.harness.Networks != nil,
+		driverpb.Category_CATEGORY_OUT_OF_BAND: e.harness.OutOfBand != nil,
 	}
 	for category, want := range served {
 		if got := slices.Contains(reply.GetCategories(), category); got != want {
@@ -202,6 +203,11 @@ func badIDs(e *env) {
 	if e.harness.Networks != nil {
 		methods[driverpb.Networks_CreateNetwork_FullMethodName] = func(c *driverpb.Call) proto.Message {
 			return &driverpb.NetworkRequest{Call: c, Network: e.harness.Networks.Spec(e.TB)}
+		}
+	}
+	if e.harness.OutOfBand != nil {
+		methods[driverpb.OutOfBand_PowerOff_FullMethodName] = func(c *driverpb.Call) proto.Message {
+			return &driverpb.PowerRequest{Call: c}
 		}
 	}
 	for method, request := range methods {

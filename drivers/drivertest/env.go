@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -318,7 +319,11 @@ func (e *env) checkFault(method string, err error) {
 		e.Errorf("%s: fault field %q is not a JSON pointer into a spec, in the API's words", path.Base(method),
 			fault.GetField())
 	}
-	for _, secret := range e.harness.Secrets {
+	secrets := slices.Collect(maps.Values(e.harness.Secrets))
+	if e.harness.OutOfBand != nil {
+		secrets = slices.AppendSeq(secrets, maps.Values(e.harness.OutOfBand.Secrets))
+	}
+	for _, secret := range secrets {
 		if secret != "" && strings.Contains(fault.GetMessage()+fault.GetRemedy(), secret) {
 			e.Errorf("%s: a secret is in the words of fault %s", path.Base(method), fault.GetCode())
 		}

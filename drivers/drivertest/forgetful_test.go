@@ -25,7 +25,9 @@ func TestTheKitFindsDriversThatForgetTheRules(t *testing.T) {
 			if c.GetToken() != "" {
 				c.Token = fmt.Sprint(c.GetToken(), "-", calls.Add(1))
 			}
-		}, append(everyStep(recalls), everyStepThatSaysMore(reused)...)},
+		}, append(
+			append(everyStep(recalls), everyStepThatSaysMore(reused)...),
+			"OutOfBand: a token that was answered is never carried out again", "OutOfBand.CyclePower: *")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			world := simworld.New()
@@ -51,7 +53,8 @@ func everyStep(sentence string) []string {
 		"Images.DeleteTemplate", "Hypervisor.OpenHost", "Hypervisor.CloseHost", "Hypervisor.StartMachine",
 		"Hypervisor.StopMachine", "Hypervisor.RebootMachine", "Hypervisor.PauseMachine", "Hypervisor.ResumeMachine",
 		"Networks.CreateNetwork", "Networks.DeleteNetwork", "Networks.AttachNic", "Networks.DetachNic",
-		"Networks.ApplyRules",
+		"Networks.ApplyRules", "OutOfBand.PowerOff", "OutOfBand.PowerOn", "OutOfBand.CyclePower",
+		"OutOfBand.ShutDownHost",
 	} {
 		all = append(all, step(method, sentence))
 	}
@@ -63,7 +66,7 @@ func everyStepThatSaysMore(sentence string) []string {
 	for _, method := range []string{
 		"Storage.CreateVolume", "Storage.GrowVolume", "Storage.AttachVolume", "Storage.CreateSnapshot",
 		"Images.ImportTemplate", "Hypervisor.StartMachine", "Hypervisor.StopMachine", "Hypervisor.RebootMachine",
-		"Networks.CreateNetwork", "Networks.AttachNic", "Networks.ApplyRules",
+		"Networks.CreateNetwork", "Networks.AttachNic", "Networks.ApplyRules", "OutOfBand.ShutDownHost",
 	} {
 		all = append(all, step(method, sentence))
 	}

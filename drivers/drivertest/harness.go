@@ -24,6 +24,7 @@ type Harness struct {
 	Images     *Images
 	Hypervisor *Hypervisor
 	Networks   *Networks
+	OutOfBand  *OutOfBand
 
 	// Truth, if there is one, looks at the backend past the driver.
 	Truth Truth
@@ -170,6 +171,25 @@ type Networks struct {
 	Nic func(tb testing.TB, spec *driverpb.NetworkSpec, n int) *driverpb.NicSpec
 	// Bad are specs that DesignNetwork must refuse.
 	Bad []BadNetwork
+}
+
+// OutOfBand says what to test the out-of-band category on. Two hosts it returns are never the same, or the first is
+// not used any more.
+type OutOfBand struct {
+	// Host returns the properties of a host whose power is on, made for one check.
+	Host func(tb testing.TB) Properties
+	// Secrets are those of every host.
+	Secrets map[string]string
+	// Unconfirmed returns a host whose power is on, and whose controller takes every order and carries out none. The
+	// driver must give up waiting well before a call's deadline.
+	Unconfirmed func(tb testing.TB) Properties
+	// Refused are settings, of hosts whose power is on, that every call must refuse: another identity, a wrong user, a
+	// controller that can't be reached.
+	Refused []BadSetting
+	// Powered tells, past the driver, whether the power of a host is on.
+	Powered func(tb testing.TB, host *driverpb.Ref, properties Properties) bool
+	// Cuts tells, past the driver, how often the power of a host went off; nil when nobody counts.
+	Cuts func(tb testing.TB, host *driverpb.Ref, properties Properties) int
 }
 
 // BadNetwork is a network that can't be built.

@@ -88,7 +88,7 @@ const (
 )
 
 func plantedBugs() []planted {
-	return append(append(plantedStorage(), plantedSnapshots()...), plantedElsewhere()...)
+	return slices.Concat(plantedStorage(), plantedSnapshots(), plantedElsewhere(), plantedOutOfBand())
 }
 
 func plantedStorage() []planted {

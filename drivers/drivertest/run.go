@@ -94,6 +94,9 @@ func (h *Harness) checks(t *testing.T) []check {
 	if h.Networks != nil {
 		all = append(all, networkChecks(h, can)...)
 	}
+	if h.OutOfBand != nil {
+		all = append(all, outOfBandChecks(h, can)...)
+	}
 	return all
 }
 

@@ -50,11 +50,12 @@ func simulator(
 		t.Fatal(err)
 	}
 	t.Cleanup(follower.Close)
+	looks := truth{follower}
 	return drivertest.Harness{
 		Start: drivertest.InMemory(newDriver),
 		// Half of a call's time is after its effect, so that disturbances hit either side.
 		Properties: map[string]any{"latency": "*=2s", "faults": "action=delay at=after for=2s"},
-		Truth:      truth{follower},
+		Truth:      looks,
 		Virtual:    true,
 		Storage: &drivertest.Storage{
 			Pool: func(testing.TB) drivertest.Properties { return nil },
@@ -98,6 +99,26 @@ func simulator(
 					Machine: &driverpb.Ref{Kind: "machine", Id: "mac-1"},
 					Mac:     fmt.Sprintf("02:00:00:00:00:%02x", n), Address: fmt.Sprintf("10.0.0.%d", 10+n),
 				}
+			},
+		},
+		OutOfBand: &drivertest.OutOfBand{
+			Host: func(testing.TB) drivertest.Properties { return nil },
+			Unconfirmed: func(testing.TB) drivertest.Properties {
+				return drivertest.Properties{"controller": "ignores"}
+			},
+			Refused: []drivertest.BadSetting{{
+				Name: "another host", Code: "another-host",
+				Properties: func(testing.TB) drivertest.Properties {
+					return drivertest.Properties{"expectedUuid": "00000000-0000-4000-8000-000000000001"}
+				},
+			}},
+			Powered: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) bool {
+				tb.Helper()
+				return looks.load(tb).Powered(host.GetId())
+			},
+			Cuts: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) int {
+				tb.Helper()
+				return looks.load(tb).Cuts(host.GetId())
 			},
 		},
 	}

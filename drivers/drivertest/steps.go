@@ -27,6 +27,8 @@ type deed struct {
 	pristine func()
 	// other is what asks for something else of the same resource; nil when the request says nothing else.
 	other proto.Message
+	// again asserts what another token makes of it, where that is not what reached asserts.
+	again func()
 	// effects is how many effects the truth may know of for the token; 0 stands for 1.
 	effects int
 }
@@ -72,6 +74,9 @@ func steps(h *Harness, can *driverpb.Capabilities) []step {
 	}
 	if h.Networks != nil {
 		all = append(all, networkSteps(can)...)
+	}
+	if h.OutOfBand != nil {
+		all = append(all, outOfBandSteps(can)...)
 	}
 	return all
 }
@@ -130,6 +135,10 @@ func askedAgain(e *env, s step) {
 	d := s.setUp(e)
 	s.succeed(e, d.request, "the first time")
 	s.succeed(e, anew(e, d.request), "with another token")
+	if d.again != nil {
+		d.again()
+		return
+	}
 	d.reached()
 }
 

@@ -39,6 +39,7 @@ type Driver struct {
 	Images     driverpb.ImagesServer
 	Hypervisor driverpb.HypervisorServer
 	Networks   driverpb.NetworksServer
+	OutOfBand  driverpb.OutOfBandServer
 }
 
 // Resources is the part of Base that only the driver can answer. Its methods are called concurrently, though
@@ -96,6 +97,9 @@ func (d *Driver) categories() []driverpb.Category {
 	}
 	if d.Hypervisor != nil {
 		served = append(served, driverpb.Category_CATEGORY_HYPERVISOR)
+	}
+	if d.OutOfBand != nil {
+		served = append(served, driverpb.Category_CATEGORY_OUT_OF_BAND)
 	}
 	return served
 }

@@ -106,6 +106,9 @@ func (s *service) register(d *Driver, link *HostLink) {
 	if d.Networks != nil {
 		driverpb.RegisterNetworksServer(s.server, d.Networks)
 	}
+	if d.OutOfBand != nil {
+		driverpb.RegisterOutOfBandServer(s.server, d.OutOfBand)
+	}
 	grpc_health_v1.RegisterHealthServer(s.server, health.NewServer())
 }
 

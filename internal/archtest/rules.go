@@ -86,6 +86,7 @@ func Bulkhead() Rules {
 func owners() map[string][]string {
 	return map[string][]string{
 		"filippo.io/age":                           {"internal/node/sealing"},
+		"github.com/anishathalye/porcupine":        {"bench/chaos"},
 		"github.com/asynkron/protoactor-go":        {"actors/..."},
 		"github.com/coder/websocket":               {"api/...", "cmd/..."},
 		"github.com/danielgtaylor/huma/v2":         {"api/..."},
@@ -93,7 +94,7 @@ func owners() map[string][]string {
 		"github.com/dgraph-io/ristretto/v2":        {"persistence/badgerstore"},
 		"github.com/diskfs/go-diskfs":              {"drivers/builtin/qemuhypervisor/..."},
 		"github.com/fxamacker/cbor/v2":             {"persistence/..."},
-		"github.com/google/renameio/v2":            {"cluster/membership", "cmd/..."},
+		"github.com/google/renameio/v2":            {"cmd/..."},
 		"github.com/hashicorp/go-hclog":            {"cluster"},
 		"github.com/hashicorp/memberlist":          {"cluster/gossip"},
 		"github.com/hashicorp/raft":                {"cluster"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/join"
+	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -48,10 +49,14 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 	if err := n.cluster.Add(ctx, r.Name, r.Address); err != nil {
 		return join.Welcome{}, err
 	}
+	keys, err := membership.GossipKeys(w.dir)
+	if err != nil {
+		return join.Welcome{}, err
+	}
 	n.config.Log.Info("a node joins", slog.String("name", r.Name), slog.String("address", r.Address))
 	return join.Welcome{
 		ClusterID: w.member.ClusterID, Certificate: cert, Trust: w.holder.Identity().Trust().MarshalPEM(),
-		Authority: w.authority.MarshalPEM(),
+		Authority: w.authority.MarshalPEM(), GossipKeys: keys,
 	}, nil
 }
 

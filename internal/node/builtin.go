@@ -4,7 +4,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/directoryimages"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/filestorage"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/qemuhypervisor"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/redfishpower"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
@@ -30,5 +32,7 @@ func BuiltIns() []BuiltIn {
 		{"qemuhypervisor", qemuhypervisor.New, func(executable string) host.Manifest {
 			return qemuhypervisor.Manifest(executable, "driver-process", "qemuhypervisor")
 		}},
+		{"ipmipower", ipmipower.New, ipmipower.Manifest},
+		{"redfishpower", redfishpower.New, redfishpower.Manifest},
 	}
 }

@@ -32,6 +32,7 @@ func (n *Node) startChores() error {
 		n.chores.done.Go(func() { n.network.lease.Keep(ctx) })
 		n.chores.done.Go(func() { n.placeShards(ctx) })
 		n.chores.done.Go(func() { n.renewRegularly(ctx) })
+		n.chores.done.Go(func() { n.meetRegularly(ctx) })
 		n.chores.done.Go(func() { n.recheckRegularly(ctx) })
 		if err := n.admitOthers(ctx); err != nil {
 			return err

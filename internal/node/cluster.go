@@ -53,6 +53,7 @@ func (c *nodes) Nodes(context.Context) ([]door.NodeView, error) {
 		}
 		if n.network != nil {
 			v.Address = m.Address
+			v.Well = v.Well && !n.network.suspects(m.ID)
 		}
 		if m.ID == n.config.Name {
 			v.Well, v.Version, v.Revision = true, n.config.Version, n.cluster.AppliedIndex()
@@ -91,28 +92,37 @@ func (c *nodes) ChangeNode(
 ) (door.NodeView, error) {
 	n := c.node
 	v, err := c.find(ctx, name)
-	if err != nil {
+	switch {
+	case err != nil && change.Action == door.NodeRemove && n.network != nil:
+		return c.forget(ctx, name, o)
+	case err != nil:
 		return v, err
-	}
-	if n.network == nil {
+	case n.network == nil:
 		return v, door.NoCluster()
-	}
-	switch change.Action {
-	case door.NodeDrain, door.NodeResume:
-		drain := change.Action == door.NodeDrain
-		_, err = n.log.Propose(ctx, &persistence.Expel{Role: string(pki.RoleNode), Name: name, Drain: &drain, Origin: o})
-		if err == nil && drain && v.Role == door.NodeLeader && len(n.cluster.Members()) > 1 {
-			err = c.changed(n.cluster.Transfer(ctx, ""))
-		}
-	case door.NodeLead:
-		err = c.changed(n.cluster.Transfer(ctx, name))
-	case door.NodeRemove:
+	case change.Action == door.NodeRemove:
 		return v, c.remove(ctx, v, change.Force, o)
+	case change.Action == door.NodeLead:
+		err = c.changed(n.cluster.Transfer(ctx, name))
+	default:
+		err = c.drain(ctx, v, change.Action == door.NodeDrain, o)
 	}
 	if err != nil {
 		return v, err
 	}
 	return c.find(ctx, name)
+}
+
+// drain has a node do no work, or work again.
+func (c *nodes) drain(ctx context.Context, v door.NodeView, drain bool, o resources.Origin) error {
+	n := c.node
+	expel := &persistence.Expel{Role: string(pki.RoleNode), Name: v.Name, Drain: &drain, Origin: o}
+	if _, err := n.log.Propose(ctx, expel); err != nil {
+		return err
+	}
+	if !drain || v.Role != door.NodeLeader || len(n.cluster.Members()) == 1 {
+		return nil
+	}
+	return c.changed(n.cluster.Transfer(ctx, ""))
 }
 
 // remove takes a node out. That it is to be is written down first: afterwards it may
@@ -132,6 +142,26 @@ func (c *nodes) remove(ctx context.Context, v door.NodeView, force bool, o resou
 		n.config.Log.Warn("that a node stays was not written down", slog.Any("error", failed))
 	}
 	return c.changed(err)
+}
+
+// forget takes back that a node was let in that never came to be of the cluster: its
+// name is free again.
+func (c *nodes) forget(ctx context.Context, name string, o resources.Origin) (door.NodeView, error) {
+	n := c.node
+	var m persistence.Member
+	var known bool
+	err := n.machine.View(func(v *persistence.View) (err error) {
+		m, known, err = v.Member(string(pki.RoleNode), name)
+		return err
+	})
+	if err != nil {
+		return door.NodeView{}, err
+	}
+	if !known || m.Expelled {
+		return door.NodeView{}, door.NoSuchNode(name)
+	}
+	_, err = n.log.Propose(ctx, &persistence.Expel{Role: string(pki.RoleNode), Name: name, Origin: o})
+	return door.NodeView{Name: name, Address: m.Address, Role: door.NodeLearner}, err
 }
 
 // changed gives the errors of a change of members their class.

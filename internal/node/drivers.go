@@ -27,6 +27,7 @@ import (
 type drivers struct {
 	node     string
 	alone    bool // no other node can be reached
+	founder  bool // it began the cluster: what names no node is of before there were others
 	host     *host.Host
 	state    *persistence.Machine
 	guestUID uint32
@@ -160,9 +161,9 @@ func (d *drivers) Node() string { return d.node }
 func (d *drivers) Nodes() []string { return []string{d.node} }
 
 // here reports whether what a resource names as its node is this one. A node that is
-// alone is all of them: a zone may have been restored under another name. One that
-// names none is of a zone of an older version.
-func (d *drivers) here(node string) bool { return d.alone || node == "" || node == d.node }
+// alone is all of them: a zone may have been restored under another name. What names
+// none is of an older version, and on the node that was there then.
+func (d *drivers) here(node string) bool { return d.alone || node == d.node || node == "" && d.founder }
 
 // Conn implements actors.Drivers, for places on this node.
 func (d *drivers) Conn(ctx context.Context, place operations.Place) (grpc.ClientConnInterface, string, error) {
@@ -449,7 +450,7 @@ func (d *drivers) regrant(ctx context.Context, i *host.Instance) error {
 	return d.host.EnsureGrants(ctx, i.Name(), grants)
 }
 
-// categoryName turns CATEGORY_STORAGE into storage.
+// categoryName turns CATEGORY_OUT_OF_BAND into out-of-band.
 func categoryName(enum string) string {
-	return strings.ToLower(strings.TrimPrefix(enum, "CATEGORY_"))
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(enum, "CATEGORY_")), "_", "-")
 }

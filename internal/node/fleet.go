@@ -10,7 +10,9 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -30,8 +32,33 @@ func (f *fleet) Nodes() []string {
 	return sortedWith(names, f.node)
 }
 
+// founder is the node that nobody let in: it began the cluster. "" = it is there no
+// more.
+func (f *fleet) founder() string {
+	name := ""
+	err := f.state.View(func(v *persistence.View) error {
+		for _, m := range f.cluster.Members() {
+			_, admitted, err := v.Member(string(pki.RoleNode), m.ID)
+			if err != nil {
+				return err
+			}
+			if !admitted {
+				name = m.ID
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
 // there returns the drivers of another node.
 func (f *fleet) there(node string) (*relay.Remote, error) {
+	if node == "" {
+		node = f.founder()
+	}
 	conn, err := f.cluster.Conn(node)
 	if err != nil {
 		return nil, &resources.Error{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors/placement"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/cluster/gossip"
 	"github.com/bulkhead-cloud/bulkhead/cluster/join"
 	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
@@ -30,6 +31,7 @@ type network struct {
 	authority *pki.Authority
 	wire      *wire.Network
 	lease     *placement.Lease
+	gossip    *gossip.Gossip
 }
 
 // memberDir is where in the data directory it is said which cluster a node belongs to.
@@ -73,13 +75,13 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	nodes := []pki.Role{pki.RoleNode}
 	w.wire, err = wire.Open(ctx, wire.Config{
 		Listen: m.Listen, Advertise: m.Advertise, Holder: w.holder, Log: log,
-		Purposes: map[string][]pki.Role{cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes},
+		Purposes: map[string][]pki.Role{cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes, purposeGossip: nodes},
 	})
 	if err != nil {
 		return err
 	}
 	n.network = w
-	return nil
+	return n.openGossip(ctx)
 }
 
 // renewIfDue has the node's certificate signed anew when two thirds of its time are
@@ -177,7 +179,6 @@ func (n *Node) admitOthers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { l.Close() })
 	n.chores.done.Go(func() {
 		err := join.Serve(ctx, l, &admitter{node: n}, n.config.Log.With(slog.String("component", "join")))
 		if err != nil && ctx.Err() == nil {
@@ -227,15 +228,16 @@ func (n *Node) terms() placement.Terms {
 
 // placeShards has the leader give shards to nodes.
 func (n *Node) placeShards(ctx context.Context) {
-	p := placement.Placer{
+	p := &placement.Placer{
 		Terms: n.terms(), Log: n.log, State: n.machine, Members: n.leading,
-		Logger: n.config.Log.With(slog.String("component", "placement")),
+		Settled: n.cluster.Settled,
+		Logger:  n.config.Log.With(slog.String("component", "placement")),
 	}
 	p.Run(ctx)
 }
 
-func (n *Node) leading() ([]placement.Member, uint64) {
-	members, term := n.cluster.Leading()
+func (n *Node) leading(over time.Duration) ([]placement.Member, uint64) {
+	members, term := n.cluster.Leading(over)
 	list := make([]placement.Member, len(members))
 	for i, m := range members {
 		list[i] = placement.Member{Name: m.ID, Heard: m.Heard, Silent: m.Silent, Draining: m.Leaving}

@@ -196,7 +196,7 @@ func (n *Node) openLog(ctx context.Context) error {
 		Version: n.config.Version,
 	}
 	if w := n.network; w != nil {
-		config.Network, config.Register = w.wire, n.register
+		config.Network, config.Register = &guided{Network: w.wire, gossip: w.gossip}, n.register
 		config.ClusterID, config.Join = w.member.ClusterID, !w.member.Founded
 	}
 	node, err := cluster.Open(config)
@@ -323,6 +323,7 @@ func (n *Node) openHost(ctx context.Context) error {
 	n.drivers = &drivers{
 		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: n.spool.dir, log: n.config.Log,
 		propose: n.log.Propose, alone: n.network == nil,
+		founder:   n.network != nil && n.network.member.Founded,
 		manifests: map[string]host.Manifest{}, inForce: map[string]resources.DriverSpec{},
 		described: map[string]description{},
 		learned:   make(chan struct{}), paths: map[pathsAsked]pathsFound{},

@@ -60,7 +60,7 @@ func (n *Node) Close(ctx context.Context) error {
 		errs = append(errs, n.cluster.Close())
 	}
 	if n.network != nil {
-		errs = append(errs, n.network.wire.Close())
+		errs = append(errs, n.network.close(ctx))
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

@@ -156,7 +156,7 @@ func driverKind() kind {
 			{
 				flag:    "category",
 				path:    "category",
-				choices: []string{"network", "storage", "image", "hypervisor"},
+				choices: []string{"network", "storage", "image", "hypervisor", "out-of-band"},
 				usage:   "only drivers that serve this category",
 			},
 		},

@@ -138,6 +138,34 @@ func harness(t *testing.T, world *simworld.World) drivertest.Harness {
 			},
 			Bad: badNetworks(),
 		},
+		OutOfBand: &drivertest.OutOfBand{
+			Host: func(testing.TB) drivertest.Properties { return nil },
+			Unconfirmed: func(testing.TB) drivertest.Properties {
+				return drivertest.Properties{"controller": "ignores"}
+			},
+			Refused: []drivertest.BadSetting{
+				{
+					Name: "another host", Code: "another-host",
+					Properties: func(testing.TB) drivertest.Properties {
+						return drivertest.Properties{"expectedUuid": "00000000-0000-4000-8000-000000000001"}
+					},
+				},
+				{
+					Name: "a controller that is silent", Class: driverpb.Class_CLASS_TRANSIENT, Code: "controller-unreachable",
+					Properties: func(testing.TB) drivertest.Properties {
+						return drivertest.Properties{"controller": "silent"}
+					},
+				},
+			},
+			Powered: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) bool {
+				tb.Helper()
+				return truth.load(tb).Powered(host.GetId())
+			},
+			Cuts: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) int {
+				tb.Helper()
+				return truth.load(tb).Cuts(host.GetId())
+			},
+		},
 	}
 }
 

@@ -19,6 +19,7 @@ func description(consoles bool) *driverpb.DescribeReply {
 		VolumeProtocols: volumeProtocols(), MachineFormats: imageFormats(),
 		NetworkModes: networkModes(), Dhcp: true, Dns: true, Firewall: true, PortForwards: true, AntiSpoofing: true,
 		ImageSources: []string{"file", "url", "upload"}, ImageFormats: imageFormats(),
+		PowerActions: []string{"off", "on", "cycle", "shutdown"},
 	}
 	if consoles {
 		capabilities.Consoles = []string{consoleType}
@@ -50,6 +51,18 @@ func describedProperties() []*driverpb.Property {
 		size(propCapacity, "image-store", "Capacity", "Space of the simulated store in bytes.", defaultCapacity),
 		size(propCpus, "host", "CPUs", "CPUs of the simulated host.", defaultCpus),
 		size(propMemory, "host", "Memory", "Memory of the simulated host in bytes.", defaultMemory),
+		{
+			Key: propController, Scope: "host", Type: driverpb.Property_TYPE_STRING, MaxLength: 7, Group: "out-of-band",
+			Default: structpb.NewStringValue(obeys), Label: "Controller",
+			Enum: []*structpb.Value{
+				structpb.NewStringValue(obeys), structpb.NewStringValue(ignores), structpb.NewStringValue(silent),
+			},
+			Description: "What the host's simulated controller does: it obeys, takes orders and ignores them, or is silent.",
+		},
+		{
+			Key: propUUID, Scope: "host", Type: driverpb.Property_TYPE_STRING, MaxLength: 36, Group: "out-of-band",
+			Label: "Expected UUID", Description: "UUID that the host must have, or its controller is not obeyed.",
+		},
 		{
 			Key: propShutdown, Scope: "machine", Type: driverpb.Property_TYPE_STRING, MaxLength: 6,
 			Default: structpb.NewStringValue("clean"), Label: "Shutdown",

@@ -1,4 +1,5 @@
-// Package sim is the driver bulkhead/sim: storage, images, hypervisor and network of simulated hardware, for tests,
+// Package sim is the driver bulkhead/sim: storage, images, hypervisor, network and out-of-band management
+// of simulated hardware, for tests,
 // demos and scale. It behaves as a good driver must and goes wrong on request: errors, delays, hangs, crashes before
 // or after the effect, lost answers, lies, slow starts, floods and leaks, told to it in the language of simfault by
 // property, by a control file in the world's directory, or in code. What it does it does to a simworld.World, which

@@ -67,6 +67,7 @@ func newDriver(world *simworld.World, options Options) sdk.Driver {
 		Images:       &images{driver: d},
 		Hypervisor:   &hypervisor{driver: d},
 		Networks:     &networks{driver: d},
+		OutOfBand:    &outOfBand{driver: d},
 	}
 }
 

@@ -33,6 +33,9 @@ func (h *hypervisor) OpenHost(ctx context.Context, r *driverpb.HostCallRequest) 
 		State: simworld.Present, Bytes: memory, Detail: &simworld.Detail{Cpus: uint32(cpus)},
 	}
 	return act(ctx, h.driver, "OpenHost", call, func(tx *simworld.Tx) (*driverpb.HostReply, error) {
+		if err := awake(tx, call); err != nil {
+			return nil, err
+		}
 		o, err := openScope(tx, want)
 		if err != nil {
 			return nil, err
@@ -52,6 +55,9 @@ func (h *hypervisor) StatHost(ctx context.Context, r *driverpb.HostCallRequest) 
 		return nil, err
 	}
 	return look(ctx, h.driver, "StatHost", r.GetCall(), func(tx *simworld.Tx) (*driverpb.HostReply, error) {
+		if err := awake(tx, r.GetCall()); err != nil {
+			return nil, err
+		}
 		key := simworld.Key{Kind: simworld.KindHost, ID: r.GetCall().GetResource().GetId()}
 		o, found := tx.Get(key)
 		if !found {

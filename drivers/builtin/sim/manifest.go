@@ -21,6 +21,7 @@ func Manifest(executable string) host.Manifest {
 		Categories: []driverpb.Category{
 			driverpb.Category_CATEGORY_NETWORK, driverpb.Category_CATEGORY_STORAGE,
 			driverpb.Category_CATEGORY_IMAGE, driverpb.Category_CATEGORY_HYPERVISOR,
+			driverpb.Category_CATEGORY_OUT_OF_BAND,
 		},
 		Command:     []string{executable, "driver-process", "sim"},
 		Permissions: host.Permissions{UnixSockets: true},

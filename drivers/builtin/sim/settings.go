@@ -27,6 +27,9 @@ const (
 	propMemory   = "memoryBytes"
 	propShutdown = "shutdown"
 	propKey      = "accessKey"
+
+	propController = "controller"
+	propUUID       = "expectedUuid"
 )
 
 // minAccessKey is the least length of an access key.

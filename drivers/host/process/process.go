@@ -140,9 +140,7 @@ func (p *Process) watch() {
 	}
 	var exit Exit
 	err = raw.Read(func(fd uintptr) bool {
-		events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, _ := unix.Poll(events, 0)
-		if n == 0 {
+		if !readable(int32(fd)) {
 			return false
 		}
 		exit = p.reap(int(fd))
@@ -156,6 +154,18 @@ func (p *Process) watch() {
 	}
 	p.exit = exit
 	close(p.done)
+}
+
+// readable reports whether there is something to read, also when a signal comes in between: it must not be taken for
+// the end of the process, nor the end be missed for it.
+func readable(fd int32) bool {
+	events := []unix.PollFd{{Fd: fd, Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(events, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return n != 0
+		}
+	}
 }
 
 func (p *Process) reap(fd int) Exit {

@@ -36,7 +36,7 @@ func refuse(law Law, code, remedy, format string, args ...any) *LawError {
 // allowPut asks all laws about making (old nil) or changing a thing.
 func (s *state) allowPut(old, now *Object) *LawError {
 	for _, law := range []func(old, now *Object) *LawError{
-		s.lawParent, s.lawCapacity, s.lawVolume, s.lawMachine, s.lawAddress,
+		s.lawParent, s.lawCapacity, s.lawVolume, s.lawMachine, s.lawAddress, s.lawPower,
 	} {
 		if refusal := law(old, now); refusal != nil {
 			return refusal

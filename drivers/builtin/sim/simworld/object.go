@@ -18,14 +18,17 @@ const (
 	KindMachine  = "machine"
 	KindNetwork  = "network"
 	KindNic      = "nic"
+	KindPower    = "power" // the switch of a host
 )
 
-// States of things. All but machines are Present for as long as they exist.
+// States of things. All but machines and switches are Present for as long as they exist.
 const (
 	Present = "present"
 	Running = "running"
 	Paused  = "paused"
 	Stopped = "stopped"
+	On      = "on"
+	Off     = "off"
 )
 
 // Ref names a resource by kind and id.

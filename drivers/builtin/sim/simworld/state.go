@@ -109,6 +109,9 @@ func (s *state) apply(e *Effect) error {
 	now := e.Object
 	s.shelves[on][now.ID] = &now
 	s.index(&now)
+	if e.cuts() {
+		s.darken(e)
+	}
 	return nil
 }
 

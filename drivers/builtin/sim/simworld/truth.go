@@ -96,7 +96,8 @@ func (t *Truth) selectEffects(want func(*Effect) bool) []Effect {
 	return found
 }
 
-// Orphans lists what exists though the engine does not know it. Things made without a driver (Plant) are no orphans.
+// Orphans lists what exists though the engine does not know it. Things made without a driver (Plant) and
+// switches, which come with their hosts, are no orphans.
 func (t *Truth) Orphans(known func(Ref) bool) []Object {
 	planted := map[Key]bool{}
 	for _, e := range t.effects {
@@ -104,7 +105,9 @@ func (t *Truth) Orphans(known func(Ref) bool) []Object {
 			planted[e.Object.Key] = e.Call == ""
 		}
 	}
-	return slices.DeleteFunc(t.Objects(), func(o Object) bool { return known(o.Ref()) || planted[o.Key] })
+	return slices.DeleteFunc(t.Objects(), func(o Object) bool {
+		return known(o.Ref()) || planted[o.Key] || o.Kind == KindPower
+	})
 }
 
 // Missing lists those of the engine's resources that do not exist.
@@ -136,6 +139,7 @@ func (t *Truth) doublePlaces() []Duplicate {
 		if !e.changes() {
 			continue
 		}
+		e.darken(at)
 		ref := e.Object.Ref()
 		if e.Gone || e.Object.Kind == KindMachine && !e.Object.live() {
 			delete(at[ref], e.Object.Scope)

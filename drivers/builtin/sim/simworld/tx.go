@@ -66,7 +66,7 @@ func (tx *Tx) Change(effect string, o *Object) error {
 }
 
 func (tx *Tx) put(effect string, old, now *Object) error {
-	if tx.cause.Resource == now.Ref() {
+	if tx.cause.Resource == now.subject() {
 		if refusal := tx.fence(old); refusal != nil {
 			return tx.refuse(now.Key, refusal)
 		}

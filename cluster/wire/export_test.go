@@ -1,0 +1,11 @@
+package wire
+
+// Serve is Open on a listener that is given.
+var Serve = serve
+
+// Limits, as they are.
+const (
+	HandshakeTimeout = handshakeTimeout
+	Handshakes       = handshakes
+	Waiting          = waiting
+)
