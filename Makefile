@@ -21,6 +21,7 @@ TESTFLAGS ?=
 GUEST ?= dist/guest.raw
 SEED ?= 1
 DURATION ?= 60s
+NODES ?= 1
 TIMES ?= 20
 KILLS ?= 10
 BENCHFLAGS ?=
@@ -90,8 +91,8 @@ power-loss: ## Cut the power, many times: make power-loss TIMES=20
 		./internal/node/agreement ./cluster ./persistence/badgerstore
 
 .PHONY: chaos
-chaos: ## Random operations and kill -9: make chaos SEED=7 DURATION=60s
-	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION)
+chaos: ## Random operations, kill -9 and worse: make chaos SEED=7 DURATION=60s NODES=3
+	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION) -nodes=$(NODES)
 
 .PHONY: chaos-real
 chaos-real: guest ## The same with real disks and guests, as root: make chaos-real SEED=7 KILLS=10

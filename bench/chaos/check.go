@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
-	"github.com/bulkhead-cloud/bulkhead/persistence"
-	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -26,17 +21,22 @@ type checker struct {
 	dir    string
 	real   bool
 	spaces []string // network namespaces that were there before
+	homes  []home
 
 	phases map[string]map[string]string // kind, id -> phase
 	rules  map[string][]string          // network -> rule and ports, of those in force
 	nics   map[string][]string          // network -> nic
+	places map[string]string            // id -> node, or id of what it is in or on
 }
 
-const maxFindings = 20
+// home is where a node has its things.
+type home struct{ name, dir string }
+
+// maxFindings is how many of a kind are told.
+const maxFindings = 8
 
 func (c *checker) find(counter *int, format string, args ...any) {
-	*counter++
-	if len(c.report.Findings) < maxFindings {
+	if *counter++; *counter <= maxFindings {
 		c.report.Findings = append(c.report.Findings, fmt.Sprintf(format, args...))
 	}
 }
@@ -96,6 +96,7 @@ func (c *checker) settle(ctx context.Context, patience time.Duration) (map[strin
 // read reads all resources.
 func (c *checker) read(ctx context.Context) error {
 	c.phases, c.rules, c.nics = map[string]map[string]string{}, map[string][]string{}, map[string][]string{}
+	c.places = map[string]string{}
 	uncounted := []resources.Kind{
 		resources.KindOperation, resources.KindZone, resources.KindToken, resources.KindDriver,
 	}
@@ -111,6 +112,7 @@ func (c *checker) read(ctx context.Context) error {
 		for _, r := range list {
 			byID[fmt.Sprint(r["id"])] = fmt.Sprint(r["phase"])
 			c.noteNetwork(d.Kind, r)
+			c.notePlace(r)
 		}
 		c.phases[string(d.Kind)] = byID
 	}
@@ -168,6 +170,9 @@ func (c *checker) reasons(operations map[string]map[string]any) {
 		if !failed {
 			continue
 		}
+		if why["class"] == "cancelled" && op["cancel"] == true {
+			continue
+		}
 		if why["code"] == "token-reused" || !slices.Contains(explained, fmt.Sprint(why["class"])) {
 			c.find(&c.report.Unexplained, "operation %s, %v of %v, failed: %v", id, op["action"], op["target"], why)
 		}
@@ -185,65 +190,6 @@ func (c *checker) limbo() {
 	}
 }
 
-// truth compares the simulated hardware with the state.
-func (c *checker) truth() error {
-	worlds, err := filepath.Glob(filepath.Join(c.dir, "host", "drivers", "*sim*", "work", "world"))
-	if err != nil || len(worlds) != 1 {
-		return fmt.Errorf("looking for the simulated world: found %v (%w)", worlds, err)
-	}
-	truth, err := simworld.LoadTruth(worlds[0])
-	if err != nil {
-		return fmt.Errorf("reading the simulated world: %w", err)
-	}
-	for _, d := range truth.Duplicates() {
-		c.find(&c.report.Duplicated, "duplicate: %+v", d)
-	}
-	for _, o := range truth.Orphans(func(ref simworld.Ref) bool { return c.isReal(ref.Kind, ref.ID) }) {
-		c.find(&c.report.Orphans, "orphan: %s (%s)", o.Key, c.phases[o.Kind][o.ID])
-	}
-	c.compareRules(truth)
-	for kind, byID := range c.phases {
-		for id := range byID {
-			if physical(kind) && c.isReal(kind, id) && truth.Count(kind, id) != 1 {
-				c.find(&c.report.Lost, "%s %s is %s and not in the world", kind, id, byID[id])
-			}
-		}
-	}
-	return nil
-}
-
-func (c *checker) compareRules(truth *simworld.Truth) {
-	for _, o := range truth.Objects(simworld.KindNetwork) {
-		if has := rulesIn(o); !sameSet(has, c.rules[o.ID]) {
-			c.find(&c.report.Lost, "network %s has the rules %v, the state says %v", o.ID, has, c.rules[o.ID])
-		}
-	}
-}
-
-// rulesIn lists rule and ports of what the hardware of a network has.
-func rulesIn(o simworld.Object) []string {
-	var has []string
-	if o.Detail == nil {
-		return nil
-	}
-	for _, text := range o.Detail.Rules {
-		var r struct {
-			Resource struct{ ID string }
-			PortFrom int
-		}
-		if json.Unmarshal([]byte(text), &r) == nil {
-			has = append(has, fmt.Sprint(r.Resource.ID, " ", r.PortFrom))
-		}
-	}
-	return has
-}
-
-func sameSet(a, b []string) bool {
-	slices.Sort(a)
-	slices.Sort(b)
-	return slices.Equal(a, b)
-}
-
 func physical(kind string) bool {
 	return slices.Contains([]string{
 		"pool", "volume", "snapshot", "image-store", "template", "host", "network", "nic", "machine",
@@ -259,46 +205,22 @@ func (c *checker) isReal(kind, id string) bool {
 	return phase == "ready" || phase == "degraded"
 }
 
-// state opens the data directory, now that no server does, and recomputes it.
-func (c *checker) state() error {
-	store, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(c.dir, "state")})
-	if err != nil {
-		return fmt.Errorf("opening the state: %w", err)
-	}
-	defer store.Close() //nolint:errcheck // only read
-	codec, err := persistence.NewCodec(resources.NewVocabulary())
-	if err != nil {
-		return err
-	}
-	machine, err := persistence.Open(store, codec)
-	if err != nil {
-		return err
-	}
-	return machine.View(func(v *persistence.View) error {
-		found, err := v.Check()
-		for _, f := range found {
-			c.find(&c.report.Broken, "%s", f)
-		}
-		return err
-	})
-}
-
-// clean deletes what real guests and disks there are.
-func clean(ctx context.Context, s settings, c *client.Client) error {
-	if !s.real {
+// clean deletes what real guests and disks there are, and looks that nothing is left.
+func (c *checker) clean(ctx context.Context) error {
+	if !c.real {
 		return nil
 	}
 	for _, plural := range []string{"snapshots", "machines", "volumes", "templates", "rules", "networks"} {
-		list, err := c.All(ctx, "/v1/"+plural)
+		list, err := c.client.All(ctx, "/v1/"+plural)
 		if err != nil {
 			return err
 		}
 		for _, r := range list {
 			path := fmt.Sprintf("/v1/%s/%s?wait=60s", plural, r["id"])
-			if _, err := c.Insist(ctx, http.MethodDelete, path, nil); err != nil {
+			if _, err := c.client.Insist(ctx, http.MethodDelete, path, nil); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return c.leftovers()
 }

@@ -16,23 +16,45 @@ import (
 
 // report is the one line that chaos prints.
 type report struct {
-	Seed        uint64   `json:"seed"`
-	Operations  int      `json:"ops"`
-	Succeeded   int      `json:"succeeded"`
-	Refused     int      `json:"refused"`
-	Failed      int      `json:"failed"`
-	Kills       int      `json:"kills"`
-	Lost        int      `json:"lost"`
-	Duplicated  int      `json:"duplicated"`
-	Stuck       int      `json:"stuck"`
-	Orphans     int      `json:"orphans"`
-	Broken      int      `json:"inconsistent"`
-	Unexplained int      `json:"unexplained"`
-	Findings    []string `json:"findings,omitempty"`
+	Seed        uint64 `json:"seed"`
+	Operations  int    `json:"ops"`
+	Succeeded   int    `json:"succeeded"`
+	Refused     int    `json:"refused"`
+	Failed      int    `json:"failed"`
+	Kills       int    `json:"kills"`
+	Lost        int    `json:"lost"`
+	Duplicated  int    `json:"duplicated"`
+	Stuck       int    `json:"stuck"`
+	Orphans     int    `json:"orphans"`
+	Broken      int    `json:"inconsistent"`
+	Unexplained int    `json:"unexplained"`
+	*zoneReport
+	Findings []string `json:"findings,omitempty"`
+}
+
+// zoneReport is what is said of a zone of several nodes besides.
+type zoneReport struct {
+	Nodes           int `json:"nodes"`
+	Nonlinearizable int `json:"nonlinearizable"`
+	DoubleRun       int `json:"double_run"`
+	EventGaps       int `json:"event_gaps"`
+	Diverged        int `json:"diverged"`
+	Died            int `json:"died"`
+	// Faults counts what was done, Registers what was read and written for it to be
+	// linearizable, Events how many were followed.
+	Faults    map[string]int `json:"faults"`
+	Registers int            `json:"registers"`
+	Events    int            `json:"events"`
+	// Gap is how long no write was acknowledged after a leader was killed, in ms.
+	Gap *gap `json:"gapMs,omitempty"`
 }
 
 func (r *report) bad() bool {
-	return r.Lost+r.Duplicated+r.Stuck+r.Orphans+r.Broken+r.Unexplained > 0
+	n := r.Lost + r.Duplicated + r.Stuck + r.Orphans + r.Broken + r.Unexplained
+	if z := r.zoneReport; z != nil {
+		n += z.Nonlinearizable + z.DoubleRun + z.EventGaps + z.Diverged + z.Died
+	}
+	return n > 0
 }
 
 func main() {
@@ -46,11 +68,24 @@ func main() {
 	kills := flag.Int("kills", 0, "stop after so many kills; 0 = go by the duration")
 	image := flag.String("image", "", "guest disk, for -real")
 	keep := flag.Bool("keep", false, "keep the data directory")
+	nodes := flag.Int("nodes", 1, "how many nodes the zone has: 1, or 3 and more")
+	showPlan := flag.Bool("plan", false, "print what will be done to the nodes, and do nothing")
 	flag.Parse()
+	if *nodes < 1 || *nodes == 2 || *nodes > 1 && (*real || *kills > 0) {
+		fmt.Fprintln(os.Stderr, "chaos: -nodes is 1, or 3 and more, and then without -real and -kills")
+		os.Exit(2)
+	}
+	if *showPlan && *nodes > 1 {
+		if err := printPlan(os.Stdout, newPlan(*seed, *duration, *nodes)); err != nil {
+			os.Exit(2)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	r, err := run(ctx, settings{
 		seed: *seed, duration: *duration, workers: *workers, real: *real, kills: *kills, image: *image, keep: *keep,
+		nodes: *nodes,
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)

@@ -23,6 +23,7 @@ type settings struct {
 	kills    int
 	image    string
 	keep     bool
+	nodes    int
 }
 
 // Times between kills: the simulator is fast, guests take a while.
@@ -40,12 +41,13 @@ func run(ctx context.Context, s settings) (*report, error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	process, err := server.New(dir)
-	if err != nil {
-		return nil, err
-	}
 	r := &report{Seed: s.seed}
-	if err := chaos(ctx, s, process, r); err != nil {
+	if s.nodes > 1 {
+		err = zoneChaos(ctx, s, dir, r)
+	} else {
+		err = nodeChaos(ctx, s, dir, r)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w; everything is in %s", err, dir)
 	}
 	if r.bad() || s.keep {
@@ -55,7 +57,12 @@ func run(ctx context.Context, s settings) (*report, error) {
 	return r, os.RemoveAll(dir)
 }
 
-func chaos(ctx context.Context, s settings, target *server.Server, r *report) error {
+// nodeChaos is chaos in a zone of one node.
+func nodeChaos(ctx context.Context, s settings, dir string, r *report) error {
+	target, err := server.New(dir)
+	if err != nil {
+		return err
+	}
 	spaces, err := netspace.OpenDirectory(netspace.DefaultDirectory).List()
 	if err != nil {
 		return err
@@ -69,7 +76,9 @@ func chaos(ctx context.Context, s settings, target *server.Server, r *report) er
 	if err != nil {
 		return err
 	}
-	check := &checker{report: r, ledger: ledger, dir: target.Dir, real: s.real, spaces: spaces}
+	check := &checker{
+		report: r, ledger: ledger, dir: target.Dir, real: s.real, spaces: spaces, homes: []home{{dir: target.Dir}},
+	}
 	stock := &stock{ids: map[string][]string{}}
 	if err := furnish(ctx, s, target.Dir, c, stock); err != nil {
 		return err
@@ -86,18 +95,14 @@ func chaos(ctx context.Context, s settings, target *server.Server, r *report) er
 	if err := check.run(ctx, settlePatience); err != nil {
 		return err
 	}
-	if err := clean(ctx, s, c); err != nil {
+	if err := check.clean(ctx); err != nil {
 		return err
-	}
-	if s.real {
-		if err := check.leftovers(); err != nil {
-			return err
-		}
 	}
 	if err := target.Stop(ctx, c); err != nil {
 		return err
 	}
-	return check.state()
+	_, err = check.state(check.homes[0])
+	return err
 }
 
 // disturb lets the workers work while the killer kills.
@@ -167,6 +172,7 @@ type furnisher struct {
 	ctx    context.Context //nolint:containedctx // lives for one function
 	client *client.Client
 	stock  *stock
+	node   string // that things are on, if there are several
 	err    error
 }
 
@@ -186,4 +192,7 @@ func (f *furnisher) create(plural, name string, spec map[string]any) {
 	}
 	target := answer.Part("target")
 	f.stock.add(fmt.Sprint(target["kind"]), fmt.Sprint(target["id"]))
+	if f.node != "" {
+		f.stock.add(fmt.Sprint(target["kind"])+"@"+f.node, fmt.Sprint(target["id"]))
+	}
 }

@@ -48,6 +48,18 @@ type worker struct {
 	random *rand.Rand
 	ledger *ledger
 	stock  *stock
+	pulse  *pulse // nil if nobody asks for it
+	// nodes are the names of those that things are on, if there are several.
+	nodes []string
+}
+
+// at draws a node, as a suffix of the kinds of what is there on it; "" if there is but
+// one.
+func (w *worker) at() string {
+	if len(w.nodes) == 0 {
+		return ""
+	}
+	return "@" + w.nodes[w.random.IntN(len(w.nodes))]
 }
 
 // stock is what there is, by kind, as far as the workers know: entries may be gone.
@@ -103,7 +115,7 @@ func (w *worker) acts() []act {
 			}
 		}
 	}
-	none := func() map[string]any { return map[string]any{} }
+	none := func() map[string]any { return nil }
 	size := func() map[string]any { return map[string]any{"sizeBytes": gib * (1 + w.random.IntN(4))} }
 	volume := func() map[string]any { return map[string]any{"volumeId": w.stock.pick(w.random, "volume")} }
 	return []act{
@@ -138,13 +150,17 @@ func (w *worker) createVolume(ctx context.Context) {
 }
 
 func (w *worker) createMachine(ctx context.Context) {
-	w.ask(ctx, http.MethodPost, "/v1/machines", map[string]any{
-		"name": "m-" + client.NewKey()[:12],
-		"spec": map[string]any{
-			"cpus": 1, "memoryBytes": gib, "root": map[string]any{"templateId": w.stock.pick(w.random, "template")},
-			"nics": []any{map[string]any{"networkId": w.stock.pick(w.random, "network")}},
-		},
-	})
+	at := w.at()
+	root := map[string]any{"templateId": w.stock.pick(w.random, "template"+at)}
+	spec := map[string]any{
+		"cpus": 1, "memoryBytes": gib, "root": root,
+		"nics": []any{map[string]any{"networkId": w.stock.pick(w.random, "network"+at)}},
+	}
+	if at != "" && w.random.IntN(2) == 0 { // else the planner finds out what goes together
+		root["poolId"] = w.stock.pick(w.random, "pool"+at)
+		spec["placement"] = map[string]any{"hostId": w.stock.pick(w.random, "host"+at)}
+	}
+	w.ask(ctx, http.MethodPost, "/v1/machines", map[string]any{"name": "m-" + client.NewKey()[:12], "spec": spec})
 }
 
 func (w *worker) createSnapshot(ctx context.Context) {
@@ -203,7 +219,7 @@ func (w *worker) cancelSomething(ctx context.Context) {
 		return
 	}
 	path := "/v1/operations/" + id + "/actions/cancel"
-	w.client.Insist(ctx, http.MethodPost, path, map[string]any{}) //nolint:errcheck // it may have ended
+	w.client.Insist(ctx, http.MethodPost, path, nil) //nolint:errcheck // it may have ended
 }
 
 // ask sends a request until it is answered and notes what was promised.
@@ -225,6 +241,7 @@ func (w *worker) ask(ctx context.Context, method, path string, body any) bool {
 		kind: fmt.Sprint(target["kind"]), target: fmt.Sprint(target["id"]),
 	}
 	w.ledger.accept(a)
+	w.pulse.beat()
 	if a.action == "create" {
 		w.stock.add(a.kind, a.target)
 	}

@@ -17,6 +17,11 @@ type Client struct {
 	URL   string
 	Token string
 	HTTP  *http.Client
+	// Others are the URLs of servers of the same zone, which Insist goes on with, in
+	// this order, when the one at URL does not answer.
+	Others []string
+	// Patience is how long Insist waits for one of several servers; zero means 5 s.
+	Patience time.Duration
 }
 
 // New makes a client for many callers at once.
@@ -50,16 +55,18 @@ func NewKey() string {
 	return hex.EncodeToString(raw[:])
 }
 
-const retryDelay = 20 * time.Millisecond
+const (
+	retryDelay = 20 * time.Millisecond
+	patience   = 5 * time.Second
+)
 
-// Insist sends a request until the server answers it with anything but "try
-// again": it is the same request each time.
+// Insist sends a request until a server answers it with anything but "try again": it
+// is the same request each time, with the same key.
 func (c *Client) Insist(ctx context.Context, method, path string, body any) (Answer, error) {
 	key := NewKey()
-	for {
-		answer, err := c.Do(ctx, method, path, key, body)
-		if err == nil && answer.Status != http.StatusServiceUnavailable && answer.Status != http.StatusTooManyRequests &&
-			answer.Status != http.StatusGatewayTimeout {
+	for try := 0; ; try++ {
+		answer, err := c.try(ctx, try, method, path, key, body)
+		if err == nil && !again(answer.Status) {
 			return answer, nil
 		}
 		select {
@@ -68,6 +75,28 @@ func (c *Client) Insist(ctx context.Context, method, path string, body any) (Ans
 		case <-time.After(retryDelay):
 		}
 	}
+}
+
+func again(status int) bool {
+	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests ||
+		status == http.StatusGatewayTimeout
+}
+
+// try sends a request to the server whose turn it is.
+func (c *Client) try(ctx context.Context, turn int, method, path, key string, body any) (Answer, error) {
+	if len(c.Others) == 0 {
+		return c.Do(ctx, method, path, key, body)
+	}
+	asked := *c
+	if turn %= len(c.Others) + 1; turn > 0 {
+		asked.URL = c.Others[turn-1]
+	}
+	if asked.Patience == 0 {
+		asked.Patience = patience
+	}
+	ctx, cancel := context.WithTimeout(ctx, asked.Patience)
+	defer cancel()
+	return asked.Do(ctx, method, path, key, body)
 }
 
 // Do sends a request once.
@@ -86,7 +115,7 @@ func (c *Client) Do(ctx context.Context, method, path, key string, body any) (An
 	}
 	request.Header.Set("Authorization", "Bearer "+c.Token)
 	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", contentType(method))
 	}
 	if key != "" && method != http.MethodGet {
 		request.Header.Set("Idempotency-Key", key)
@@ -101,6 +130,13 @@ func (c *Client) Do(ctx context.Context, method, path, key string, body any) (An
 		return Answer{}, fmt.Errorf("%s %s: %d: %w", method, path, answer.StatusCode, err)
 	}
 	return out, nil
+}
+
+func contentType(method string) string {
+	if method == http.MethodPatch {
+		return "application/merge-patch+json"
+	}
+	return "application/json"
 }
 
 // All returns every item of a list, page by page.

@@ -158,7 +158,7 @@ func (n *neighbour) calm(ctx context.Context) error {
 	defer cancel()
 	for _, id := range n.asked {
 		path := "/v1/operations/" + id + "/actions/cancel"
-		n.client.Do(ctx, http.MethodPost, path, client.NewKey(), map[string]any{}) //nolint:errcheck // it may have ended
+		n.client.Do(ctx, http.MethodPost, path, client.NewKey(), nil) //nolint:errcheck // it may have ended
 	}
 	for _, id := range n.asked {
 		_, err := n.client.Do(ctx, http.MethodGet, "/v1/operations/"+id+"?wait=5s", "", nil)

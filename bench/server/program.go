@@ -14,6 +14,8 @@ import (
 const (
 	asDriver = "driver-process"
 	asServer = "serve"
+	// version is what the nodes say of the program.
+	version = "bench"
 )
 
 // Child does what this program was started for by a Server or a driver host: be a
@@ -60,7 +62,7 @@ func serve(builtIns []node.BuiltIn, dataDir, listen string) {
 // reaches.
 func Config(builtIns []node.BuiltIn, dataDir, listen string, log *slog.Logger) node.Config {
 	return node.Config{
-		DataDir: dataDir, Listen: listen, Version: "bench", Log: log, BuiltIns: builtIns,
+		DataDir: dataDir, Listen: listen, Version: version, Log: log, BuiltIns: builtIns,
 		Limits: api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
 // deathPatience is how long a driver that was killed may take to be gone.
@@ -26,22 +27,24 @@ const deathPatience = 5 * time.Second
 type Server struct {
 	// Dir is its data directory, Listen the address of its API.
 	Dir, Listen string
+	// Name of the node, and where the others of its Group reach it; empty if it is
+	// alone.
+	Name, Address string
+	// bearer is the text of the token that opens its API; empty = the one in Dir.
+	bearer string
 
 	mu      sync.Mutex
 	process *exec.Cmd
 	ended   chan struct{}
+	killed  bool
 }
 
 // New prepares a server with a data directory that exists. Its log goes to the
 // file server.log in there.
 func New(dir string) (*Server, error) {
-	free, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // an address to bind to, nothing to wait for
+	listen, err := freePort("127.0.0.1")
 	if err != nil {
-		return nil, fmt.Errorf("finding a free port: %w", err)
-	}
-	listen := free.Addr().String()
-	if err := free.Close(); err != nil {
-		return nil, fmt.Errorf("finding a free port: %w", err)
+		return nil, err
 	}
 	return &Server{Dir: dir, Listen: listen}, nil
 }
@@ -71,7 +74,7 @@ func (s *Server) Start() error {
 		close(ended)
 	}()
 	s.mu.Lock()
-	s.process, s.ended = cmd, ended
+	s.process, s.ended, s.killed = cmd, ended, false
 	s.mu.Unlock()
 	return nil
 }
@@ -88,6 +91,7 @@ func (s *Server) PID() int {
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	process, ended := s.process, s.ended
+	s.killed = true
 	s.mu.Unlock()
 	if process == nil {
 		return nil
@@ -99,7 +103,54 @@ func (s *Server) Kill() error {
 	return nil
 }
 
+// Runs reports whether a process was started and not killed since.
+func (s *Server) Runs() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process != nil && !s.killed
+}
+
+// Died reports whether the process ended though nobody killed it.
+func (s *Server) Died() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil || s.killed {
+		return false
+	}
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Pause stops the process where it is, until Resume or Kill. One that is gone is no
+// error.
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+
+// Resume lets a process that was paused go on.
+func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(what syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return nil
+	}
+	if err := s.process.Process.Signal(what); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("sending the server %s: %w", what, err)
+	}
+	return nil
+}
+
+// URL is where its API is.
+func (s *Server) URL() string { return "http://" + s.Listen }
+
 func (s *Server) token() (string, error) {
+	if s.bearer != "" {
+		return s.bearer, nil
+	}
 	data, err := os.ReadFile(filepath.Join(s.Dir, "token"))
 	return strings.TrimSpace(string(data)), err
 }
@@ -112,23 +163,37 @@ const (
 // Client waits until the server answers, a minute at most, and returns a client
 // of it.
 func (s *Server) Client(ctx context.Context) (*client.Client, error) {
+	var ready *client.Client
+	err := poll(ctx, func(ctx context.Context) bool {
+		token, err := s.token()
+		if err != nil {
+			return false
+		}
+		c := client.New(s.URL(), token)
+		answer, err := c.Do(ctx, http.MethodGet, "/v1/zone", "", nil)
+		if err == nil && answer.Status == http.StatusOK {
+			ready = c
+		}
+		return ready != nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the server does not answer; see %s", s.logPath())
+	}
+	return ready, nil
+}
+
+// poll asks again and again until the answer is yes, a minute at most.
+func poll(ctx context.Context, ask func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
-	for ctx.Err() == nil {
-		token, err := s.token()
-		if err == nil {
-			c := client.New("http://"+s.Listen, token)
-			answer, err := c.Do(ctx, http.MethodGet, "/v1/zone", "", nil)
-			if err == nil && answer.Status == http.StatusOK {
-				return c, nil
-			}
-		}
+	for !ask(ctx) {
 		select {
 		case <-ctx.Done():
+			return ctx.Err()
 		case <-time.After(readyPoll):
 		}
 	}
-	return nil, fmt.Errorf("the server does not answer; see %s", s.logPath())
+	return nil
 }
 
 // Stop kills the server and its driver processes, which would outlive it.
@@ -189,4 +254,23 @@ func KillDriver(pid int) error {
 	}
 	_, err = unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(deathPatience.Milliseconds()))
 	return err
+}
+
+// driverPIDs finds the driver processes that work in the data directory.
+func (s *Server) driverPIDs() ([]int, error) {
+	environments, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil, fmt.Errorf("reading the processes: %w", err)
+	}
+	var pids []int
+	for _, path := range environments {
+		data, err := os.ReadFile(path)
+		if err != nil || !strings.Contains("\x00"+string(data), "\x00"+sdk.EnvWorkDir+"="+s.Dir+"/") {
+			continue // it is gone, or another's
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
