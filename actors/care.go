@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,8 +67,8 @@ func (r *runner) note(ctx context.Context, u *unit, out operations.Outcome) {
 // Adopt has the driver take responsibility for all resources bound to it: at once
 // for those that name it themselves (hosts, pools, image stores, networks), in the
 // next round of care for what lives in or on them. To be called when a process of
-// the driver was started on a node, this one or another; before Start it is
-// remembered and done then.
+// the driver was started on a node, this one or another. While this node may not
+// act it is remembered, and done then.
 func (s *System) Adopt(product, node string) error {
 	if s.remember(product, node) {
 		return nil
@@ -101,10 +102,12 @@ func (s *System) Adopt(product, node string) error {
 func (s *System) remember(product, node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total > 0 {
+	if s.total > 0 && s.holding {
 		return false
 	}
-	s.early = append(s.early, started{product, node})
+	if one := (started{product, node}); !slices.Contains(s.early, one) {
+		s.early = append(s.early, one)
+	}
 	return true
 }
 

@@ -136,7 +136,7 @@ func (e *stepEngine) progress(percent int, message string) {
 
 // Ask implements operations.Engine.
 func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Operation, error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !e.asked(ask) {
 		return nil, context.Cause(ctx)
 	}
 	// Whether the child was accepted must be known, also when the step is stopped meanwhile: one that was is to be
@@ -166,6 +166,17 @@ func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Op
 		return ended, err
 	}
 	return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
+}
+
+// asked reports whether this step asked for a child before that has not ended.
+func (e *stepEngine) asked(ask operations.Ask) bool {
+	open := false
+	err := e.state.View(func(v *persistence.View) error {
+		children, err := v.Children(ask.ParentID, ask.Step)
+		open = len(children) > 0 && !children[len(children)-1].Ended()
+		return err
+	})
+	return err == nil && open
 }
 
 // child finds the operation that this step asked for before, unless that failed,

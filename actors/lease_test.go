@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -230,5 +231,31 @@ func TestACommitThatCameAboutAfterAllIsNotOverwritten(t *testing.T) {
 			t.Error(err)
 		}
 		z.CheckState()
+	})
+}
+
+// TestADriverThatStartedWithoutALeaseGetsItsResourcesBack starts a driver's process while its node may not act.
+func TestADriverThatStartedWithoutALeaseGetsItsResourcesBack(t *testing.T) {
+	var adopted atomic.Int64
+	traced := func(z *actorstest.Zone) {
+		z.Trace(func(_, method string) {
+			if strings.HasSuffix(method, "Adopt") {
+				adopted.Add(1)
+			}
+		})
+	}
+	leased(t, traced, func(t *testing.T, z *actorstest.Zone, lease *atomic.Bool) {
+		hold(z, lease, false)
+		synctest.Wait()
+		before := adopted.Load()
+		if err := z.System.Adopt("bulkhead/sim", "node-1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		hold(z, lease, true)
+		time.Sleep(time.Second)
+		if adopted.Load() == before {
+			t.Error("the pool was not given back to its driver")
+		}
 	})
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -101,7 +102,7 @@ func (s *System) regain() error {
 		r.shard.Unfence()
 	}
 	s.mu.Unlock()
-	return s.resume() // nobody was told of what was accepted meanwhile
+	return errors.Join(s.resume(), s.adoptEarly()) // nobody was told of what came meanwhile
 }
 
 // holds reports whether this node may still act by a fence.

@@ -91,10 +91,15 @@ func (n *Node) member(id string) (raft.Server, bool) {
 
 // nameOf names the node that is reached at an address; "" if none is known to be.
 func (n *Node) nameOf(address string) string {
-	if n.raft == nil { // it is being started
+	r := n.running.Load()
+	if r == nil { // it is being started
 		return ""
 	}
-	for _, s := range n.servers() {
+	future := r.GetConfiguration()
+	if future.Error() != nil {
+		return ""
+	}
+	for _, s := range future.Configuration().Servers {
 		if string(s.Address) == address {
 			return string(s.ID)
 		}

@@ -50,7 +50,8 @@ type Node struct {
 	serving  sync.WaitGroup
 
 	leaving  atomic.Bool
-	alone    bool // the only node, and no other can reach it
+	running  atomic.Pointer[raft.Raft] // raft, for what its own goroutines call while it starts
+	alone    bool                      // the only node, and no other can reach it
 	failure  atomic.Pointer[error]
 	failed   chan error
 	stopping chan struct{} // closed when the node takes nothing more
@@ -172,6 +173,7 @@ func (n *Node) start(servers raft.Configuration) error {
 	if n.raft, err = n.newRaft(servers, !h.exists, restore); err != nil {
 		return err
 	}
+	n.running.Store(n.raft)
 	n.store.running.Store(true)
 	n.leadership = newLeadership(n.raft)
 	for _, loop := range []func(){n.proposeLoop, n.readLoop, n.snapshotLoop, n.watchLeadership} {
@@ -201,6 +203,11 @@ func (n *Node) openPeers() error {
 	})}
 	n.links = newLinks(network)
 	n.peers = newForwarder(n.leader)
+	n.answers = grpc.NewServer(serverOptions()...)
+	clusterpb.RegisterPeerServer(n.answers, &service{node: n})
+	if n.cfg.Register != nil {
+		n.cfg.Register(n.answers)
+	}
 	return nil
 }
 
@@ -212,11 +219,6 @@ func (n *Node) serve() error {
 	listener, err := n.cfg.Network.Listener(PurposePeer)
 	if err != nil {
 		return fmt.Errorf("listening for other nodes: %w", err)
-	}
-	n.answers = grpc.NewServer(serverOptions()...)
-	clusterpb.RegisterPeerServer(n.answers, &service{node: n})
-	if n.cfg.Register != nil {
-		n.cfg.Register(n.answers)
 	}
 	n.serving.Go(func() {
 		if err := n.answers.Serve(listener); err != nil && n.stoppedError() == nil {

@@ -55,6 +55,9 @@ func (c *checker) run(ctx context.Context, patience time.Duration) error {
 	for _, twice := range c.ledger.twice {
 		c.find(&c.report.Duplicated, "%s", twice)
 	}
+	for _, mistake := range c.ledger.mistakes {
+		c.find(&c.report.Unexplained, "%s", mistake)
+	}
 	if c.real {
 		return errors.Join(c.disks(), c.networks(ctx))
 	}

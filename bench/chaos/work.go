@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
@@ -23,6 +24,7 @@ type ledger struct {
 	accepted []accepted
 	refused  int
 	twice    []string
+	mistakes []string // requests that could never be accepted: the chaos would be less than it says
 	seen     map[string]bool
 }
 
@@ -36,10 +38,16 @@ func (l *ledger) accept(a accepted) {
 	l.accepted = append(l.accepted, a)
 }
 
-func (l *ledger) refuse() {
+// refuse notes a refusal. What is wrong with the form of a request is a mistake of this program.
+func (l *ledger) refuse(request string, a client.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused++
+	code := a.Text("code")
+	if slices.Contains([]string{"unexpected-body", "no-such-route", "wrong-media-type"}, code) ||
+		a.Status == http.StatusUnsupportedMediaType || a.Status == http.StatusBadRequest {
+		l.mistakes = append(l.mistakes, fmt.Sprintf("%s was answered %d %s", request, a.Status, code))
+	}
 }
 
 // worker does random things to things of its own and to those of others.
@@ -232,7 +240,7 @@ func (w *worker) ask(ctx context.Context, method, path string, body any) bool {
 		return false
 	}
 	if answer.Status != http.StatusAccepted {
-		w.ledger.refuse()
+		w.ledger.refuse(method+" "+path, answer)
 		return answer.Status == http.StatusNotFound
 	}
 	target := answer.Part("target")

@@ -121,10 +121,11 @@ func (n *Node) allow(name pki.Name) error {
 // isMember reports whether somebody belongs to the cluster still, as far as this node
 // knows: that it is to be removed is written down first.
 func (n *Node) isMember(name pki.Name) bool {
-	if n.cluster == nil || name.Role != pki.RoleNode {
+	joined := n.joined.Load()
+	if joined == nil || name.Role != pki.RoleNode {
 		return false
 	}
-	return slices.ContainsFunc(n.cluster.Members(), func(m cluster.Member) bool { return m.ID == name.Name })
+	return slices.ContainsFunc(joined.Members(), func(m cluster.Member) bool { return m.ID == name.Name })
 }
 
 // register serves what other nodes ask of this one besides agreeing.

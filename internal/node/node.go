@@ -113,13 +113,15 @@ func (c Config) withDefaults() (Config, error) {
 
 // Node is one running node.
 type Node struct {
-	config           Config
-	store            *badgerstore.Store
-	machine          *persistence.Machine
-	cluster          *cluster.Node
-	log              *proposer
-	network          *network // nil while the node is alone
-	offered          offered
+	config  Config
+	store   *badgerstore.Store
+	machine *persistence.Machine
+	cluster *cluster.Node
+	log     *proposer
+	network *network // nil while the node is alone
+	offered offered
+	// joined is cluster, for what connections of others ask while the node starts.
+	joined           atomic.Pointer[cluster.Node]
 	started, closing atomic.Bool
 	system           *actors.System
 	host             *host.Host
@@ -204,6 +206,7 @@ func (n *Node) openLog(ctx context.Context) error {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	n.cluster = node
+	n.joined.Store(node)
 	n.log = &proposer{node: node, codec: n.machine.Codec()}
 	return n.awaitCluster(ctx)
 }
