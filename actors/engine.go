@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"time"
@@ -153,19 +154,23 @@ func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Op
 	if !abandoned && (unwinding || !e.cancelled(e.unit.op.ID)) {
 		return ended, err
 	}
-	// The operation was asked to stop: so is what it waits for. That it ended must
-	// be known before anything is undone.
-	_, failed := e.log.Propose(e.base, &persistence.Resolve{
+	if failed := e.stopChild(child, ask, abandoned); failed != nil || abandoned {
+		return ended, errors.Join(failed, err)
+	}
+	return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
+}
+
+// stopChild stops what an operation waits for that was asked to stop itself. That it ended must be known before
+// anything is undone; of one that is abandoned nothing is.
+func (e *stepEngine) stopChild(child *resources.Operation, ask operations.Ask, abandoned bool) error {
+	_, err := e.log.Propose(e.base, &persistence.Resolve{
 		Operation: child.ID, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: ask.Principal},
 		Whole: !abandoned,
 	})
-	if failed != nil && resources.ClassOf(failed) != resources.ClassConflict {
-		return nil, failed
+	if resources.ClassOf(err) == resources.ClassConflict { // it has ended, or will
+		return nil
 	}
-	if abandoned { // nothing is
-		return ended, err
-	}
-	return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
+	return err
 }
 
 // asked reports whether this step asked for a child before that has not ended.
