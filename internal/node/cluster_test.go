@@ -309,7 +309,7 @@ func TestNodesAreDrainedAndRemoved(t *testing.T) {
 	z.until("n3 leads", func() bool { return z.leader("n1") == "n3" })
 	do(http.MethodDelete, "/v1/nodes/n9", http.StatusNotFound)
 
-	z.servers["n2"].close(false)
+	z.servers["n2"].close(true)
 	z.until("n2 is silent", func() bool {
 		for _, v := range z.nodes("n1") {
 			if v["name"] == "n2" {
