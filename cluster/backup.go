@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // Backup writes the state as it is now, while the node goes on. The node does not have to lead. What it wrote is whole
@@ -107,7 +109,7 @@ func restoreBackup(r io.Reader, target RestoreTarget) (m Manifest, err error) {
 			err = errors.Join(err, clearDir(target.Dir, made))
 		}
 	}()
-	if err := writeFile(filepath.Join(target.Dir, restoringFile), []byte("interrupted\n")); err != nil {
+	if err := durable.ReplaceFile(filepath.Join(target.Dir, restoringFile), []byte("interrupted\n")); err != nil {
 		return m, err
 	}
 	if m, err = fillDir(target.Dir, id, e); err != nil {
@@ -119,7 +121,7 @@ func restoreBackup(r io.Reader, target RestoreTarget) (m Manifest, err error) {
 	if err := os.Remove(filepath.Join(target.Dir, restoringFile)); err != nil {
 		return m, err
 	}
-	return m, syncDir(target.Dir)
+	return m, durable.Sync(target.Dir)
 }
 
 // fillDir makes the snapshot and the log of a node that has the state in e. Terms begin again: no other node may know

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // identity says whose a directory is.
@@ -71,7 +73,7 @@ func (id identity) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", identityFile, err)
 	}
-	return writeFile(filepath.Join(dir, identityFile), append(text, '\n'))
+	return durable.ReplaceFile(filepath.Join(dir, identityFile), append(text, '\n'))
 }
 
 // lockDir keeps other processes out of dir until the file is closed.
@@ -85,35 +87,6 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	return f, nil
-}
-
-// writeFile replaces a file durably and atomically.
-func writeFile(path string, content []byte) error {
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	if err != nil {
-		_ = os.Remove(path + ".tmp")
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error { return syncFile(dir) }
-
-// syncFile makes durable what was written to a file, by whatever process.
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // ReadIdentity says which node of which cluster the directory of a node belongs to. The error is fs.ErrNotExist if it

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // Node is this process's part of a cluster. Its methods may be called by many goroutines.
@@ -119,7 +120,7 @@ func (n *Node) openStorage() (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, os.ErrPermission) { // dir may be new
+	if err := durable.Sync(filepath.Dir(dir)); err != nil && !errors.Is(err, os.ErrPermission) { // dir may be new
 		return err
 	}
 	if n.lock, err = lockDir(dir); err != nil {

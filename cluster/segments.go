@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // segments is the log library's list of its segments, and raft's term and vote. When it is loaded it mends what a
@@ -26,7 +28,7 @@ type segments struct {
 func (s *segments) Load(dir string) (types.PersistentState, error) {
 	list, err := s.BoltMetaDB.Load(dir)
 	if err == nil {
-		err = syncFile(filepath.Join(dir, metadb.FileName)) // a killed process may have written and not synced it
+		err = durable.Sync(filepath.Join(dir, metadb.FileName)) // a killed process may have written and not synced it
 	}
 	if err != nil || len(list.Segments) == 0 {
 		return list, err

@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // storage is where raft keeps log, term and snapshots.
@@ -52,7 +54,7 @@ func openDisk(dir string, cfg Config, log hclog.Logger) (storage, error) {
 	}
 	snapshots, err := openSnapshots(dir, log)
 	if err == nil {
-		err = syncDir(dir) // the folders of log and snapshots are new at times
+		err = durable.Sync(dir) // the folders of log and snapshots are new at times
 	}
 	if err != nil {
 		return storage{}, errors.Join(err, logs.Close())

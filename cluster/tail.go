@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // The file of a segment of the log is a header, then batches: what was appended and synced at once. A batch is frames
@@ -51,7 +53,7 @@ func repairTail(path string) (t tail, err error) {
 			return t, err
 		}
 	}
-	return t, errors.Join(f.Sync(), syncDir(filepath.Dir(path)))
+	return t, errors.Join(f.Sync(), durable.Sync(filepath.Dir(path)))
 }
 
 // clearFrom replaces what is behind end by zeros, for which it reserves the space again.

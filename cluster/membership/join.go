@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 	"github.com/bulkhead-cloud/bulkhead/cluster/join"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 )
@@ -122,7 +123,7 @@ func begin(dir, path string) (a attempt, err error) {
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: key})
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: requestBlock, Bytes: a.request})...)
-	return a, replaceFile(path, text)
+	return a, durable.ReplaceFile(path, text)
 }
 
 const (

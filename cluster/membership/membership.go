@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
 )
@@ -225,10 +226,10 @@ func (m Membership) write(dir string, s secrets) error {
 	for _, key := range s.gossip {
 		keys = append(hex.AppendEncode(keys, key), '\n')
 	}
-	if err := replaceFile(filepath.Join(dir, gossipFile), keys); err != nil {
+	if err := durable.ReplaceFile(filepath.Join(dir, gossipFile), keys); err != nil {
 		return fmt.Errorf("writing the keys of the gossip: %w", err)
 	}
-	if err := replaceFile(filepath.Join(dir, memberFile), append(text, '\n')); err != nil {
+	if err := durable.ReplaceFile(filepath.Join(dir, memberFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the membership: %w", err)
 	}
 	if err := removeFile(filepath.Join(dir, attemptFile)); err != nil {
@@ -243,5 +244,5 @@ func writeAuthority(path string, authority []byte) error {
 	if len(authority) == 0 {
 		return removeFile(path)
 	}
-	return replaceFile(path, authority)
+	return durable.ReplaceFile(path, authority)
 }

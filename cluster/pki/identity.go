@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 // IdentityFile is where an identity is in its directory: the key, its certificate, and the authorities that are
@@ -102,7 +104,7 @@ func (i *Identity) Save(dir string) error {
 	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("saving an identity in %s: %w", dir, err)
 	}
-	if err := replaceFile(filepath.Join(dir, IdentityFile), i.MarshalPEM()); err != nil {
+	if err := durable.ReplaceFile(filepath.Join(dir, IdentityFile), i.MarshalPEM()); err != nil {
 		return fmt.Errorf("saving an identity in %s: %w", dir, err)
 	}
 	return nil
