@@ -18,6 +18,9 @@ type Invitation struct {
 	CreatedBy string    `json:"c"`
 }
 
+// RoleNode is the role of members that have shards: the nodes.
+const RoleNode = "node"
+
 // Member is a process that was let into the cluster: a node, or the agent of a
 // host.
 type Member struct {

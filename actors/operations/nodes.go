@@ -17,7 +17,7 @@ func nodesOf(v *persistence.View) (planner.Nodes, error) {
 	}
 	names := map[string]bool{}
 	for _, m := range members {
-		if !m.Expelled {
+		if m.Role == persistence.RoleNode && !m.Expelled {
 			names[m.Name] = true
 		}
 	}

@@ -80,7 +80,9 @@ func (p *Placer) Once(ctx context.Context) error {
 		}
 		known, err := v.Members()
 		for _, m := range known {
-			drained[m.Name] = m.Role == RoleNode && m.Draining
+			if m.Role == persistence.RoleNode {
+				drained[m.Name] = m.Draining
+			}
 		}
 		return err
 	})
@@ -94,9 +96,6 @@ func (p *Placer) Once(ctx context.Context) error {
 	p.Settled()
 	return nil
 }
-
-// RoleNode is the role of the members that have shards.
-const RoleNode = "node"
 
 func (p *Placer) nodes(members []Member, drained map[string]bool) []Node {
 	nodes := make([]Node, len(members))
