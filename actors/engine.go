@@ -150,27 +150,47 @@ func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Op
 	if err == nil || ctx.Err() == nil || e.stopping() {
 		return ended, err
 	}
-	unwinding, abandoned := e.unit.op.Phase == resources.PhaseUnwinding, e.decided(e.unit.op.ID)
-	if !abandoned && (unwinding || !e.cancelled(e.unit.op.ID)) {
-		return ended, err
+	unwinding := e.unit.op.Phase == resources.PhaseUnwinding
+	switch {
+	case e.decided(e.unit.op.ID):
+		return nil, errors.Join(e.leaveChild(child, ask), err)
+	case e.cancelled(e.unit.op.ID) && !unwinding:
+		if err := e.stopChild(child, ask, true); err != nil {
+			return nil, err
+		}
+		return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
 	}
-	if failed := e.stopChild(child, ask, abandoned); failed != nil || abandoned {
-		return ended, errors.Join(failed, err)
-	}
-	return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
+	return ended, err
 }
 
-// stopChild stops what an operation waits for that was asked to stop itself. That it ended must be known before
-// anything is undone; of one that is abandoned nothing is.
-func (e *stepEngine) stopChild(child *resources.Operation, ask operations.Ask, abandoned bool) error {
+// stopChild stops what an operation waits for that was asked to stop itself. A deletion that has begun is stopped only
+// if it need not be whole.
+func (e *stepEngine) stopChild(child *resources.Operation, ask operations.Ask, whole bool) error {
 	_, err := e.log.Propose(e.base, &persistence.Resolve{
 		Operation: child.ID, Resolution: resources.ResolutionCancel, Origin: resources.Origin{Principal: ask.Principal},
-		Whole: !abandoned,
+		Whole: whole,
 	})
 	if resources.ClassOf(err) == resources.ClassConflict { // it has ended, or will
 		return nil
 	}
 	return err
+}
+
+// abandonPatience is how long an abandoned operation waits for its child to end, so that who sees the one end finds
+// nothing of the other under way. A child that can't end is left to itself.
+const abandonPatience = 5 * time.Second
+
+// leaveChild stops what an abandoned operation waits for.
+func (e *stepEngine) leaveChild(child *resources.Operation, ask operations.Ask) error {
+	if err := e.stopChild(child, ask, false); err != nil {
+		return err
+	}
+	soon, cancel := context.WithTimeout(e.base, abandonPatience)
+	defer cancel()
+	if _, err := e.await(soon, resources.OperationID(child.ID), (*resources.Operation).Ended); err != nil {
+		e.logger.Warn("what an abandoned operation waited for has not ended", slog.String("operation", child.ID))
+	}
+	return nil
 }
 
 // asked reports whether this step asked for a child before that has not ended.
