@@ -33,6 +33,9 @@ type settings struct {
 	rounds int
 	fault  string // the only one; "" = all
 	round  time.Duration
+	// kills of the node that leads, and how long full load must pass without an election.
+	kills int
+	load  time.Duration
 	// settle lets a server that was just started come to rest.
 	settle time.Duration
 	keep   bool
@@ -47,7 +50,7 @@ func full() settings {
 	return settings{
 		callers: []int{1, 16, 256}, duration: 5 * time.Second, slowDisk: 2 * time.Millisecond,
 		resources: []int{100_000, 1_000_000}, requests: 2000,
-		rounds: 80, round: 750 * time.Millisecond, settle: 5 * time.Second,
+		rounds: 80, round: 750 * time.Millisecond, kills: 20, load: 10 * time.Minute, settle: 5 * time.Second,
 	}
 }
 
@@ -55,7 +58,8 @@ func full() settings {
 func brief() settings {
 	return settings{
 		callers: []int{1, 16}, duration: 500 * time.Millisecond, slowDisk: 2 * time.Millisecond,
-		resources: []int{2_000}, requests: 50, rounds: 3, round: 500 * time.Millisecond, settle: 500 * time.Millisecond,
+		resources: []int{2_000}, requests: 50, rounds: 3, round: 500 * time.Millisecond,
+		kills: 2, load: 5 * time.Second, settle: 500 * time.Millisecond,
 	}
 }
 
@@ -65,7 +69,14 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{{"operations", operations}, {"slow-disk", onSlowDisk}, {"scale", scale}, {"isolation", isolation}}
+	return []measurement{
+		{"operations", operations},
+		{"slow-disk", onSlowDisk},
+		{"scale", scale},
+		{"isolation", isolation},
+		{"failover", failover},
+		{"elections", elections},
+	}
 }
 
 const callersGC = 800
@@ -77,7 +88,11 @@ func main() {
 	if powercut.Main() {
 		return
 	}
-	only := flag.String("only", "", "measure only these, with commas: operations, slow-disk, scale, isolation")
+	var names []string
+	for _, m := range measurements() {
+		names = append(names, m.name)
+	}
+	only := flag.String("only", "", "measure only these, with commas: "+strings.Join(names, ", "))
 	short := flag.Bool("short", false, "measure for seconds only, to see that it works")
 	keep := flag.Bool("keep", false, "keep the data directories")
 	profiles := flag.String("profiles", "", "put profiles of the server into this folder; they cost time")
