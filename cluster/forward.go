@@ -105,15 +105,14 @@ func (f *forwarder) connect() (*stream, error) {
 		f.lose(current, errors.New("another node leads"))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	wire, err := clusterpb.NewPeerClient(conn).Forward(ctx)
-	if err != nil {
-		cancel()
+	s := &stream{node: node, cancel: cancel}
+	f.mu.Lock()
+	f.stream = s // before it is there: that another node leads ends the wait for it
+	f.mu.Unlock()
+	if s.wire, err = clusterpb.NewPeerClient(conn).Forward(ctx); err != nil {
+		f.lose(s, err)
 		return nil, err
 	}
-	s := &stream{node: node, wire: wire, cancel: cancel}
-	f.mu.Lock()
-	f.stream = s
-	f.mu.Unlock()
 	f.readers.Go(func() { f.read(s) })
 	return s, nil
 }

@@ -156,19 +156,15 @@ func (n *Node) renew(ctx context.Context) (index uint64, err error) {
 	if _, err := n.leadership.current(); err == nil {
 		return n.hear(ctx, n.id.NodeID, r)
 	}
-	if n.peers == nil {
-		return 0, ErrNotLeader
-	}
-	_, conn, err := n.leader()
-	if err != nil {
-		return 0, err
-	}
-	reply, err := clusterpb.NewPeerClient(conn).Renew(ctx, r)
-	if err != nil {
-		return 0, leaderError(err)
-	}
-	n.heard.tell(reply.GetHearings(), time.Now())
-	return reply.GetIndex(), nil
+	err = n.askLeader(ctx, func(ctx context.Context, leader clusterpb.PeerClient) error {
+		reply, err := leader.Renew(ctx, r)
+		if err == nil {
+			n.heard.tell(reply.GetHearings(), time.Now())
+		}
+		index = reply.GetIndex()
+		return err
+	})
+	return index, err
 }
 
 // hearings is what this node, which leads, tells others of the nodes.

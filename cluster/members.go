@@ -120,11 +120,45 @@ func (n *Node) Conn(id string) (grpc.ClientConnInterface, error) {
 // leader returns the node that leads, and the connection to it.
 func (n *Node) leader() (id string, conn grpc.ClientConnInterface, err error) {
 	address, leader := n.raft.LeaderWithID()
-	if leader == "" || string(leader) == n.id.NodeID {
+	if n.peers == nil || leader == "" || string(leader) == n.id.NodeID {
 		return "", nil, ErrNotLeader
 	}
 	conn, err = n.links.to(string(leader), string(address))
 	return string(leader), conn, err
+}
+
+// askLeader asks the node that leads, as long as it does: what is asked of one that was cut off, and is not told so,
+// would hold up what comes after it. Errors: ErrNotLeader, that of ctx.
+func (n *Node) askLeader(ctx context.Context, ask func(context.Context, clusterpb.PeerClient) error) error {
+	changed := n.leadership.next()
+	leader, conn, err := n.leader()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go n.endWith(ctx, leader, changed, cancel)
+	err = leaderError(ask(ctx, clusterpb.NewPeerClient(conn)))
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrNotLeader) {
+		return cause
+	}
+	return err
+}
+
+// endWith cancels when a node does not lead any more, as far as this one knows.
+func (n *Node) endWith(ctx context.Context, leader string, changed <-chan struct{}, cancel context.CancelCauseFunc) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		changed = n.leadership.next()
+		if _, now := n.raft.LeaderWithID(); string(now) != leader {
+			cancel(fmt.Errorf("%w: it was %s", ErrNotLeader, leader))
+			return
+		}
+	}
 }
 
 // Add takes a node in that is reached at address. It is sent what was agreed on and becomes a voter when it has caught
@@ -158,15 +192,10 @@ func (n *Node) ask(ctx context.Context, what string, r *clusterpb.ChangeRequest)
 		if _, leads := n.leadership.current(); leads == nil {
 			return n.change(ctx, r)
 		}
-		if n.peers == nil {
-			return ErrNotLeader
-		}
-		_, conn, err := n.leader()
-		if err != nil {
+		return n.askLeader(ctx, func(ctx context.Context, leader clusterpb.PeerClient) error {
+			_, err := leader.Change(ctx, r)
 			return err
-		}
-		_, err = clusterpb.NewPeerClient(conn).Change(ctx, r)
-		return leaderError(err)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

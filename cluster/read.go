@@ -133,19 +133,13 @@ func (n *Node) agreed() uint64 {
 }
 
 // askReadIndex asks the leader.
-func (n *Node) askReadIndex() (uint64, error) {
-	if n.peers == nil {
-		return 0, ErrNotLeader
-	}
-	_, conn, err := n.leader()
-	if err != nil {
-		return 0, err
-	}
+func (n *Node) askReadIndex() (index uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.LeaderPatience)
 	defer cancel()
-	reply, err := clusterpb.NewPeerClient(conn).ReadIndex(ctx, &clusterpb.ReadIndexRequest{})
-	if err != nil {
-		return 0, leaderError(err)
-	}
-	return reply.GetIndex(), nil
+	err = n.askLeader(ctx, func(ctx context.Context, leader clusterpb.PeerClient) error {
+		reply, err := leader.ReadIndex(ctx, &clusterpb.ReadIndexRequest{})
+		index = reply.GetIndex()
+		return err
+	})
+	return index, err
 }
