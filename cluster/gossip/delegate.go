@@ -18,6 +18,8 @@ type delegate struct {
 	conflicts *conflicts
 	own       func() netip.AddrPort
 
+	farewells memberlist.TransmitLimitedQueue
+
 	mu   sync.Mutex
 	meta []byte // the encoded announcement of this node
 }
@@ -35,17 +37,58 @@ func (d *delegate) NodeMeta(int) []byte {
 	return d.meta
 }
 
-// NotifyMsg implements memberlist.Delegate; nobody sends messages of our own.
-func (d *delegate) NotifyMsg([]byte) {}
+// NotifyMsg implements memberlist.Delegate: it takes farewells in, and passes on what it did not know.
+func (d *delegate) NotifyMsg(data []byte) {
+	all, err := decodeFarewells(data)
+	if err != nil {
+		d.log.Warn("a message cannot be read", slog.Any("error", err))
+		return
+	}
+	for _, f := range all {
+		if f.Name == d.self || !d.roster.left(f) {
+			continue
+		}
+		if err := d.spread(f, nil); err != nil {
+			d.log.Warn("a farewell cannot be passed on", slog.String("name", f.Name), slog.Any("error", err))
+		}
+	}
+}
+
+// spread passes a farewell on, as often as news is; then over is closed, if it is not nil.
+func (d *delegate) spread(f farewell, over chan struct{}) error {
+	n, err := newNews(f, over)
+	if err != nil {
+		return err
+	}
+	d.farewells.QueueBroadcast(n)
+	return nil
+}
 
 // GetBroadcasts implements memberlist.Delegate.
-func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	return d.farewells.GetBroadcasts(overhead, limit)
+}
 
-// LocalState implements memberlist.Delegate.
-func (d *delegate) LocalState(bool) []byte { return nil }
+// LocalState implements memberlist.Delegate: it mends what was lost on the way.
+func (d *delegate) LocalState(bool) []byte {
+	known := d.roster.farewells()
+	if len(known) == 0 {
+		return nil
+	}
+	data, err := encodeFarewells(known)
+	if err != nil {
+		d.log.Warn("farewells cannot be told", slog.Any("error", err))
+		return nil
+	}
+	return data
+}
 
 // MergeRemoteState implements memberlist.Delegate.
-func (d *delegate) MergeRemoteState([]byte, bool) {}
+func (d *delegate) MergeRemoteState(data []byte, _ bool) {
+	if len(data) > 0 {
+		d.NotifyMsg(data)
+	}
+}
 
 // foreign returns an error if a node is of another cluster, and what it says of itself if not.
 func (d *delegate) foreign(node *memberlist.Node) (announcement, error) {

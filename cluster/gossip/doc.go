@@ -15,6 +15,10 @@
 //	-> left             it said good-bye
 //	dead, left -> alive it was heard of again
 //
+// A farewell is of one process, not of a name: it travels as a message of its own, which everybody passes on and which
+// is compared with all that is known. Who took the member for dead before it heard the farewell sees that it left; who
+// comes back by the same name is not touched by it.
+//
 // A member that is dead is called again every few seconds, so that the two sides of a healed network find each other
 // without help. One that restarts on another address gets its name back 10 s after it was seen dead.
 //

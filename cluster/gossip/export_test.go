@@ -16,6 +16,16 @@ func RoundTrip(data []byte) (Facts, []byte, error) {
 	return a.Facts, again, err
 }
 
+// RoundTripFarewells decodes farewells and, if they can be, encodes them again.
+func RoundTripFarewells(data []byte) (again []byte, count int, err error) {
+	all, err := decodeFarewells(data)
+	if err != nil {
+		return nil, 0, err
+	}
+	again, err = encodeFarewells(all)
+	return again, len(all), err
+}
+
 // Bury returns what is remembered after many members died one after the other.
 func Bury(many int) []Member {
 	r := newRoster(slog.New(slog.DiscardHandler), func() {})

@@ -25,32 +25,23 @@ type Facts struct {
 	Protocol uint32 `json:"p,omitempty"`
 }
 
-// announcement is what travels: the facts, and whether their node is about to leave. The library tells a farewell
-// from a death only to itself.
+// announcement is what travels: the facts, and a number that each process draws, by which a farewell of this one is
+// told from that of another which had its name.
 type announcement struct {
 	Facts
-	Leaving bool `json:"l,omitempty"`
+	Life uint64 `json:"i,omitempty"`
 }
 
 func (a announcement) encode() ([]byte, error) {
 	if a.ClusterID == "" {
 		return nil, fmt.Errorf("%w: no cluster id", ErrFacts)
 	}
-	leaving := a
-	leaving.Leaving = true // a node must always be able to leave
-	longest, err := json.Marshal(leaving)
-	if err != nil {
-		return nil, fmt.Errorf("encoding facts: %w", err)
-	}
-	if len(longest) > MaxFactsBytes {
-		return nil, fmt.Errorf("%w: %d bytes when encoded, at most %d can be spread", ErrFacts, len(longest), MaxFactsBytes)
-	}
-	if a.Leaving {
-		return longest, nil
-	}
 	data, err := json.Marshal(a)
 	if err != nil {
 		return nil, fmt.Errorf("encoding facts: %w", err)
+	}
+	if len(data) > MaxFactsBytes {
+		return nil, fmt.Errorf("%w: %d bytes when encoded, at most %d can be spread", ErrFacts, len(data), MaxFactsBytes)
 	}
 	return data, nil
 }

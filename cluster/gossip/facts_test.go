@@ -60,7 +60,7 @@ func TestFactsThatCannotBeSpread(t *testing.T) {
 			t.Errorf("%s: facts are now %+v", bad.name, now)
 		}
 	}
-	// What can be set must leave room for the farewell, to the byte.
+	// The farewell takes no room of theirs.
 	for length := 400; length < 520; length++ {
 		facts := own
 		facts.Address = strings.Repeat("x", length)
@@ -90,6 +90,23 @@ func FuzzFacts(f *testing.F) {
 		twice, _, err := gossip.RoundTrip(again)
 		if err != nil || twice != facts {
 			t.Errorf("%q became %+v, then %+v, %v", data, facts, twice, err)
+		}
+	})
+}
+
+func FuzzFarewells(f *testing.F) {
+	f.Add([]byte(`[{"n":"n1","i":18446744073709551615}]`))
+	f.Add([]byte(`[{"n":"n1","i":1,"new":[]},{"n":"\ud800","i":2}]`))
+	f.Add([]byte(`[{"n":"","i":1}]`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		again, count, err := gossip.RoundTripFarewells(data)
+		if err != nil {
+			return
+		}
+		twice, same, err := gossip.RoundTripFarewells(again)
+		if err != nil || same != count || string(twice) != string(again) {
+			t.Errorf("%q became %q, then %q, %v", data, again, twice, err)
 		}
 	})
 }

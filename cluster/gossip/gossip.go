@@ -31,6 +31,7 @@ type Gossip struct {
 	delegate  *delegate
 	roster    *roster
 	conflicts *conflicts
+	life      uint64
 	list      *memberlist.Memberlist
 
 	changes chan struct{} // holds one when something changed
@@ -53,7 +54,8 @@ func Open(config Config) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta, err := announcement{Facts: config.Facts}.encode()
+	life := rand.Uint64() | 1 // not 0, which is that of a member that says nothing of it
+	meta, err := announcement{Facts: config.Facts, Life: life}.encode()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,8 @@ func Open(config Config) (*Gossip, error) {
 		return nil, err
 	}
 	g := &Gossip{
-		config: config, keys: ring, facts: config.Facts, changes: make(chan struct{}, 1), stop: make(chan struct{}),
+		config: config, keys: ring, life: life, facts: config.Facts,
+		changes: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	g.config.Keys = nil
 	g.roster = newRoster(config.Log, g.noteChange)
@@ -74,6 +77,7 @@ func Open(config Config) (*Gossip, error) {
 	g.delegate = &delegate{
 		self: config.Name, clusterID: config.Facts.ClusterID, log: config.Log, roster: g.roster,
 		conflicts: g.conflicts, own: g.Address, meta: meta,
+		farewells: memberlist.TransmitLimitedQueue{NumNodes: g.roster.count, RetransmitMult: retransmit},
 	}
 	g.list, err = memberlist.Create(g.libraryConfig())
 	if err != nil {
@@ -204,7 +208,7 @@ func (g *Gossip) SetFacts(facts Facts) error {
 	if facts.ClusterID != g.facts.ClusterID {
 		return fmt.Errorf("%w: the cluster is %q and cannot become %q", ErrFacts, g.facts.ClusterID, facts.ClusterID)
 	}
-	meta, err := announcement{Facts: facts}.encode()
+	meta, err := announcement{Facts: facts, Life: g.life}.encode()
 	if err != nil {
 		return err
 	}
@@ -231,25 +235,53 @@ func (g *Gossip) Leave(ctx context.Context) error {
 			slog.String("name", g.config.Name))
 		return nil
 	}
-	meta, err := announcement{Facts: g.facts, Leaving: true}.encode()
+	wait, err := farewellWait(ctx)
 	if err != nil {
+		return err
+	}
+	told := g.tellFarewell(wait)
+	// Without it some would go on to ask whether this member is there.
+	wait, err = farewellWait(ctx)
+	if err != nil {
+		return errors.Join(told, err)
+	}
+	if err := g.list.Leave(wait); err != nil {
+		return fmt.Errorf("leaving: %w", errors.Join(told, err))
+	}
+	return told
+}
+
+// farewellWait is how long to wait for a farewell to go out.
+func farewellWait(ctx context.Context) (time.Duration, error) {
+	wait := farewellTime
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline))
+	}
+	if ctx.Err() != nil || wait <= 0 {
+		return 0, fmt.Errorf("leaving: %w", cmp.Or(ctx.Err(), context.DeadlineExceeded))
+	}
+	return wait, nil
+}
+
+// tellFarewell returns when the farewell went out, or after wait; with an error if there was somebody to hear it.
+func (g *Gossip) tellFarewell(wait time.Duration) error {
+	over := make(chan struct{})
+	own := farewell{Name: g.config.Name, Life: g.life}
+	if err := g.delegate.spread(own, over); err != nil {
 		return fmt.Errorf("leaving: %w", err)
 	}
-	g.delegate.announce(meta)
-	for _, step := range []func(time.Duration) error{g.list.UpdateNode, g.list.Leave} {
-		wait := farewellTime
-		if deadline, ok := ctx.Deadline(); ok {
-			wait = min(wait, time.Until(deadline))
-		}
-		if ctx.Err() != nil || wait <= 0 {
-			return fmt.Errorf("leaving: %w", cmp.Or(ctx.Err(), context.DeadlineExceeded))
-		}
-		err = step(wait) // nobody may have heard the first; the second is tried all the same
+	g.roster.left(own)
+	if _, present := g.roster.dead(); present == 0 {
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("leaving: %w", err)
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	select {
+	case <-over:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("leaving: nobody was told within %s: %w", wait, context.DeadlineExceeded)
 	}
-	return nil
 }
 
 // Close ends the member. Without Leave before, others take it for dead. When it returns nothing of it runs any more,

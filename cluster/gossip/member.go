@@ -39,6 +39,8 @@ type Member struct {
 	Since time.Time
 	// Gossip is where it is reached for gossip.
 	Gossip netip.AddrPort
+
+	life uint64 // of the process that was heard of last
 }
 
 func (m Member) gone() bool { return m.State == Dead || m.State == Left }
@@ -51,11 +53,10 @@ type roster struct {
 	mu      sync.Mutex
 	over    bool // memberlist's timers fire also after its end
 	members map[string]Member
-	leaving map[string]bool // said that they are about to leave
 }
 
 func newRoster(log *slog.Logger, changed func()) *roster {
-	return &roster{log: log, changed: changed, members: map[string]Member{}, leaving: map[string]bool{}}
+	return &roster{log: log, changed: changed, members: map[string]Member{}}
 }
 
 // close makes the roster stay as it is.
@@ -79,17 +80,17 @@ func (r *roster) put(m Member) {
 	r.changed()
 }
 
-// heard notes what an alive member said.
+// heard notes what an alive member said. One that left does not come back: what is heard of it was said before.
 func (r *roster) heard(name string, said announcement, address netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := Member{Name: name, Facts: said.Facts, State: Alive, Gossip: address}
-	if before, ok := r.members[name]; ok && !before.gone() {
-		m.State, m.Since = before.State, before.Since
+	m := Member{Name: name, Facts: said.Facts, State: Alive, Gossip: address, life: said.Life}
+	before, ok := r.members[name]
+	if ok && before.State == Left && before.life == said.Life {
+		return
 	}
-	delete(r.leaving, name)
-	if said.Leaving {
-		r.leaving[name] = true
+	if ok && !before.gone() {
+		m.State, m.Since = before.State, before.Since
 	}
 	r.put(m)
 }
@@ -113,7 +114,34 @@ func (r *roster) suspected(name string) {
 	}
 }
 
-// ended notes that a member died, or left if it had said so.
+// left notes a farewell, and reports whether it was news. That of a process which is not the one heard of last is
+// none.
+func (r *roster) left(f farewell) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, ok := r.members[f.Name]
+	if !ok || m.life != f.Life || m.State == Left || r.over {
+		return false
+	}
+	m.State = Left
+	r.put(m)
+	r.forget()
+	return true
+}
+
+// farewells returns those of all that are known to have left.
+func (r *roster) farewells() (all []farewell) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.members {
+		if m.State == Left {
+			all = append(all, farewell{Name: m.Name, Life: m.life})
+		}
+	}
+	return all
+}
+
+// ended notes that a member died, unless it had left.
 func (r *roster) ended(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,10 +150,6 @@ func (r *roster) ended(name string) {
 		return
 	}
 	m.State = Dead
-	if r.leaving[name] {
-		m.State = Left
-	}
-	delete(r.leaving, name)
 	r.put(m)
 	r.forget()
 }
@@ -151,6 +175,13 @@ func (r *roster) all() []Member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.SortedFunc(maps.Values(r.members), func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// count returns how many are known.
+func (r *roster) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members)
 }
 
 // dead returns the dead, and how many members are not gone.

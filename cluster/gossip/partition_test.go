@@ -122,14 +122,40 @@ func TestLeave(t *testing.T) {
 			t.Errorf("closing: %v", err)
 		}
 		l.forget(going)
-		l.await(t, 5*time.Second, "it has left", func() bool { return l.all(gossip.Left, going) })
+		l.await(t, 3*time.Second, "it has left", func() bool { return l.all(gossip.Left, going) })
 
-		again := l.open(t, l.config(going))
-		l.members[going] = again
-		l.names = append(l.names, going)
-		if _, err := again.Join(t.Context(), []string{l.members[l.names[0]].Address().String()}); err != nil {
-			t.Errorf("joining again: %v", err)
-		}
+		l.again(t, going, l.names[0])
 		l.await(t, 5*time.Second, "it is back", func() bool { return l.all(gossip.Alive, five...) })
+	})
+}
+
+// Who hears a farewell late, having taken the member for dead, sees that it left. Who hears of the return first does
+// not take the farewell of the earlier life for one of this.
+func TestFarewellHeardLate(t *testing.T) {
+	overSeeds(t, func(t *testing.T, l *lab, random *rand.Rand) {
+		order := random.Perm(len(five))
+		going, deaf, back := five[order[0]], five[order[1]], random.IntN(2) == 0
+		l.network.Isolate(hostOf(deaf), hosts(five)...)
+		if err := l.members[going].Leave(t.Context()); err != nil {
+			t.Errorf("leaving: %v", err)
+		}
+		l.members[going].Close()
+		l.forget(going)
+		if random.IntN(2) == 0 || !back {
+			l.await(t, 20*time.Second, "the deaf one sees it dead", func() bool { return l.sees(deaf, gossip.Dead, going) })
+		}
+		if !back {
+			l.network.Heal()
+			l.await(t, 30*time.Second, "it has left", func() bool { return l.all(gossip.Left, going) })
+			return
+		}
+		l.again(t, going, five[order[2]])
+		l.network.Heal()
+		l.await(t, 30*time.Second, "all are there", func() bool { return l.all(gossip.Alive, five...) })
+		told := l.journal.count("name="+going, "state=left")
+		time.Sleep(30 * time.Second)
+		if !l.all(gossip.Alive, five...) || l.journal.count("name="+going, "state=left") != told {
+			t.Errorf("a farewell of an earlier life was believed:\n%s", l.journal)
+		}
 	})
 }

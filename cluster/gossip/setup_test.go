@@ -172,6 +172,17 @@ func (l *lab) forget(name string) {
 	l.names = left
 }
 
+// again starts a member anew that ended, and has it join another.
+func (l *lab) again(t *testing.T, name, via string) {
+	t.Helper()
+	g := l.open(t, l.config(name))
+	if _, err := g.Join(t.Context(), []string{l.members[via].Address().String()}); err != nil {
+		t.Errorf("%s joining again: %v", name, err)
+	}
+	l.members[name] = g
+	l.names = append(l.names, name)
+}
+
 // await waits until something is so, in real or in fake time, and returns how long that took.
 func (l *lab) await(t *testing.T, most time.Duration, what string, is func() bool) time.Duration {
 	t.Helper()
