@@ -125,40 +125,19 @@ func restoreBackup(r io.Reader, target RestoreTarget) (m Manifest, err error) {
 }
 
 // fillDir makes the snapshot and the log of a node that has the state in e. Terms begin again: no other node may know
-// the ones of the backup.
-func fillDir(dir string, id identity, e *envelopeReader) (m Manifest, err error) {
-	const term = 1
-	m = e.manifest
+// the ones of the backup. Indexes leap, as what was done after the backup may be remembered by drivers and callers.
+func fillDir(dir string, id identity, e *envelopeReader) (Manifest, error) {
+	m := e.manifest
 	if m.Index == 0 {
 		return m, fmt.Errorf("%w: the backup says that nothing was ever applied", ErrCorrupt)
 	}
-	disk, err := openDisk(dir, Config{SegmentBytes: 1 << 20}, newRaftLogger(discardLog()))
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, disk.close()) }()
-	if err := disk.stable.SetUint64([]byte("CurrentTerm"), term); err != nil {
-		return m, fmt.Errorf("writing the term: %w", err)
-	}
-	address, transport := raft.NewInmemTransport(raft.ServerAddress(id.NodeID)) // only to say how addresses are written
-	sink, err := disk.snapshots.Create(
-		raft.SnapshotVersionMax, m.Index, term, soleVoter(id.NodeID, address), m.Index, transport)
-	if err != nil {
-		return m, fmt.Errorf("making a snapshot: %w", err)
-	}
-	restored := m
-	restored.Kind, restored.ClusterID, restored.NodeID, restored.Term = kindSnapshot, id.ClusterID, id.NodeID, term
-	out, err := newEnvelopeWriter(sink, restored, nil)
-	if err == nil {
-		_, err = io.Copy(out, e)
-	}
-	if err == nil {
-		err = out.close()
-	}
-	if err != nil {
-		return m, errors.Join(err, sink.Cancel())
-	}
-	return m, sink.Close()
+	return m, beginning{
+		id: id, address: raft.ServerAddress(id.NodeID), index: m.Index + indexLeap, term: 1, manifest: m,
+		write: func(w io.Writer) error {
+			_, err := io.Copy(w, e)
+			return err
+		},
+	}.fill(dir)
 }
 
 // soleVoter is the configuration of a cluster of one.

@@ -7,16 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"syscall"
 	"testing"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/killed"
 	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
 )
 
@@ -77,83 +72,9 @@ func killAt(t *testing.T, c command, n int) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // who traces is a thread
-	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), commandEnv+"="+string(text))
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting a process to be traced (is ptrace allowed here?): %v", err)
-	}
-	defer cmd.Process.Release()
-	pid := cmd.Process.Pid
-	var status unix.WaitStatus
-	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || !status.Stopped() {
-		t.Fatalf("waiting for its beginning: %v, %v", status, err)
-	}
-	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
-	if err := errors.Join(unix.PtraceSetOptions(pid, options), unix.PtraceSyscall(pid, 0)); err != nil {
-		t.Fatal(err)
-	}
-	for seen := 0; ; {
-		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			t.Fatal(err)
-		case tid == pid && (status.Exited() || status.Signaled()):
-			if status.Exited() && status.ExitStatus() != 0 {
-				t.Fatalf("it ended with %d", status.ExitStatus())
-			}
-			return status.Signaled()
-		case !status.Stopped():
-			continue
-		}
-		deliver := 0
-		switch signal := status.StopSignal(); signal {
-		case unix.SIGTRAP | 0x80: // a system call begins or ends
-			if changes(t, tid) {
-				seen++
-			}
-		case unix.SIGTRAP, unix.SIGSTOP: // a thread begins
-		default:
-			deliver = int(signal)
-		}
-		if seen == n {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			seen++
-			continue
-		}
-		if err := unix.PtraceSyscall(tid, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
-			t.Fatal(err)
-		}
-	}
-}
-
-// changes reports whether a stopped thread is about to change what is in a directory.
-func changes(t *testing.T, tid int) bool {
-	t.Helper()
-	var info struct { // struct ptrace_syscall_info
-		op   uint8
-		_    [3]uint8
-		_    uint32
-		_, _ uint64
-		call uint64
-		_    [6]uint64
-		_, _ uint32
-	}
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid),
-		unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
-	if errno != 0 && errno != unix.ESRCH {
-		t.Fatalf("asking for the system call: %v", errno)
-	}
-	return info.op == unix.PTRACE_SYSCALL_INFO_ENTRY && slices.Contains([]uint64{
-		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2,
-	}, info.call)
+	return killed.At(t, cmd, n)
 }
 
 // TestThePowerIsCut cuts the power as soon as a command has said that it is done.

@@ -126,7 +126,19 @@ func Found(dir string, m Membership) (Membership, error) {
 	if m.ClusterID == "" {
 		m.ClusterID = strings.ToLower(rand.Text())
 	}
-	m.Format, m.Role, m.Founded = format, pki.RoleNode, true
+	m.Founded = true
+	return found(dir, m)
+}
+
+// Refound makes dir that of the only node of a new cluster which goes on with the state of another: called and reached
+// as it was there, with an authority and keys of its own.
+func Refound(dir string, was Membership, clusterID string) (Membership, error) {
+	was.ClusterID = clusterID
+	return found(dir, was)
+}
+
+func found(dir string, m Membership) (Membership, error) {
+	m.Format, m.Role = format, pki.RoleNode
 	if err := m.check(dir); err != nil {
 		return m, err
 	}

@@ -92,7 +92,7 @@ func (n *Node) damaged(err error) error {
 	if !errors.Is(err, persistence.ErrCorrupt) {
 		return err
 	}
-	state := filepath.Join(n.config.DataDir, "state")
+	state := filepath.Join(n.config.DataDir, stateDir)
 	return fmt.Errorf("%w\n"+
 		"The log is kept apart and has all that was accepted. With the server stopped: look at the disk (dmesg, smartctl),\n"+
 		"move %s away and start the server: the state is made again from the log. If that fails too,\n"+

@@ -25,7 +25,7 @@ type Member struct {
 // cluster that others can join. The directory may be that of a node that was alone,
 // whose server does not run. It returns the name of the node.
 func Init(dataDir string, m Member) (string, error) {
-	clusterID, name, err := cluster.ReadIdentity(filepath.Join(dataDir, "raft"))
+	clusterID, name, err := cluster.ReadIdentity(filepath.Join(dataDir, raftDir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		name = defaultName
@@ -56,7 +56,7 @@ var ErrHasState = errors.New("there is a zone in the data directory already")
 // Join makes a data directory that of a node which joins a cluster, with the text of
 // a join token, by asking the node at address.
 func Join(ctx context.Context, dataDir, address string, token pki.JoinToken, m Member, version string) error {
-	if _, _, err := cluster.ReadIdentity(filepath.Join(dataDir, "raft")); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := cluster.ReadIdentity(filepath.Join(dataDir, raftDir)); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s: %w", dataDir, ErrHasState), err)
 	}
 	_, err := membership.Join(ctx, filepath.Join(dataDir, memberDir), address, token, m.membership("", m.Name),

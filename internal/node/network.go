@@ -62,9 +62,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	}
 	log := n.config.Log.With(slog.String("component", "network"))
 	w.holder, err = pki.NewHolder(identity, pki.Rules{
-		Clock: time.Now, Allow: n.allow, Refused: func(err error) {
-			log.Warn("a connection was refused", slog.Any("error", err))
-		},
+		Clock: time.Now, Allow: n.allow, Refused: func(err error) { connectionRefused(log, err) },
 	})
 	if err != nil {
 		return err

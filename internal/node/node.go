@@ -175,8 +175,13 @@ func (n *Node) openState(context.Context) error {
 	if err := os.MkdirAll(n.config.DataDir, 0o711); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
+	if made, err := settle(n.config.DataDir); err != nil {
+		return err
+	} else if made != (Recovered{}) {
+		n.config.Log.Warn("a recovery that was interrupted is finished", slog.String("cluster_id", made.ClusterID))
+	}
 	store, err := badgerstore.Open(badgerstore.Options{
-		Dir: filepath.Join(n.config.DataDir, "state"), Log: n.config.Log.With(slog.String("component", "store")),
+		Dir: filepath.Join(n.config.DataDir, stateDir), Log: n.config.Log.With(slog.String("component", "store")),
 	})
 	if err != nil {
 		return n.damaged(fmt.Errorf("opening the state: %w", err))
@@ -193,7 +198,7 @@ func (n *Node) openState(context.Context) error {
 // openLog joins the cluster: the one it was let into, or one of its own.
 func (n *Node) openLog(ctx context.Context) error {
 	config := cluster.Config{
-		Dir: filepath.Join(n.config.DataDir, "raft"), NodeID: n.config.Name, Machine: stateMachine{n.machine},
+		Dir: filepath.Join(n.config.DataDir, raftDir), NodeID: n.config.Name, Machine: stateMachine{n.machine},
 		Log: n.config.Log.With(slog.String("component", "cluster")), Metrics: clusterMetrics(n.metrics),
 		Version: n.config.Version,
 	}
@@ -340,7 +345,7 @@ func (n *Node) openHost(ctx context.Context) error {
 	}
 	n.host, err = host.Open(host.Config{
 		StateDir:  filepath.Join(n.config.DataDir, "host"),
-		Protected: []string{filepath.Join(n.config.DataDir, "state"), filepath.Join(n.config.DataDir, "raft")},
+		Protected: n.protected(),
 		Minimum:   n.config.MinimumIsolation, GuestUID: n.config.GuestUID, DataGID: n.config.DataGID,
 		Log: n.config.Log.With(slog.String("component", "host")), OnStart: n.driverStarted,
 	})
@@ -350,6 +355,16 @@ func (n *Node) openHost(ctx context.Context) error {
 	n.drivers.host = n.host
 	n.offered.drivers.Store(n.drivers)
 	return nil
+}
+
+// protected are the directories that no driver may get at.
+func (n *Node) protected() []string {
+	var list []string
+	for _, name := range []string{stateDir, raftDir, memberDir, recoveringDir, recoveredDir} {
+		list = append(list, filepath.Join(n.config.DataDir, name))
+	}
+	kept, _ := filepath.Glob(filepath.Join(n.config.DataDir, keptPrefix+"*")) // the pattern is good
+	return append(list, kept...)
 }
 
 // driverStarted learns what a driver is and gives it its resources back.

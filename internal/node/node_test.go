@@ -31,6 +31,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(2)
 	}
+	if dir := os.Getenv(recoverEnv); dir != "" {
+		if err := recoverDir(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -35,7 +35,7 @@ func Restore(_ context.Context, dataDir, name string, r io.Reader) error {
 	if err := prepareDir(dataDir); err != nil {
 		return err
 	}
-	_, err := cluster.RestoreBackup(r, cluster.RestoreTarget{Dir: filepath.Join(dataDir, "raft"), NodeID: name})
+	_, err := cluster.RestoreBackup(r, cluster.RestoreTarget{Dir: filepath.Join(dataDir, raftDir), NodeID: name})
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}

@@ -50,7 +50,7 @@ func ResetToken(ctx context.Context, c Config) (made TokenReset, err error) {
 // ownedZone makes sure that dir has a zone and that what is written into it will
 // be the server's own.
 func ownedZone(dir string) error {
-	info, err := os.Stat(filepath.Join(dir, "raft"))
+	info, err := os.Stat(filepath.Join(dir, raftDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s has no zone: is it the --data-dir of the server?", dir)
 	}
@@ -111,10 +111,13 @@ func (n *Node) creating(token *resources.Token, operation string) (*persistence.
 	}
 	op, err := n.machine.Codec().Seal(&resources.Operation{
 		Meta:   resources.Meta{Kind: resources.KindOperation, ID: operation},
-		Action: "create", Target: token.Ref(), Principal: "data-directory/uid-" + strconv.Itoa(os.Geteuid()),
+		Action: "create", Target: token.Ref(), Principal: localPrincipal(),
 	})
 	return &persistence.Submit{Operation: op, Resource: doc, Instant: true, Source: "local"}, err
 }
+
+// localPrincipal is who changes something in the data directory: it needs no token.
+func localPrincipal() string { return "data-directory/uid-" + strconv.Itoa(os.Geteuid()) }
 
 // writeSecret writes a file that only its owner can read, durably.
 func writeSecret(path, text string) error {
