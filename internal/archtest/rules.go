@@ -54,8 +54,9 @@ func Bulkhead() Rules {
 			"internal/archtest/...": {},
 			"internal/node/...": {
 				"resources/...", "drivers/...", "persistence/...", "cluster/...", "actors/...", "api/...",
-				"internal/metrics/...",
+				"internal/metrics/...", "internal/driving",
 			},
+			"internal/driving": {"resources/...", "drivers/...", "actors/operations"},
 			"cmd/...":   {"..."},
 			"bench/...": {"..."},
 		},
@@ -108,7 +109,7 @@ func owners() map[string][]string {
 		"golang.org/x/sys":                         {"..."},
 		"golang.org/x/term":                        {"cmd/..."},
 		"golang.org/x/time":                        {"api/...", "drivers/..."},
-		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster/...", "internal/node/..."},
-		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "cluster/...", "internal/node/..."},
+		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster/...", "internal/..."},
+		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "cluster/...", "internal/..."},
 	}
 }

@@ -9,30 +9,24 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/redfishpower"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
-	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 )
 
-// BuiltIn is a driver that ships in the server's own program and runs, as any
-// other, in a process of its own.
-type BuiltIn struct {
-	// Name is what the program is called with to become the driver.
-	Name     string
-	New      func(env sdk.Environment) (sdk.Driver, error)
-	Manifest func(executable string) host.Manifest
-}
+// BuiltIn is a driver that ships in the server's own program.
+type BuiltIn = driving.BuiltIn
 
 // BuiltIns lists the drivers that ship with the server: the one place to add a
 // line.
 func BuiltIns() []BuiltIn {
 	return []BuiltIn{
-		{"sim", sim.New, sim.Manifest},
-		{"filestorage", filestorage.New, filestorage.Manifest},
-		{"directoryimages", directoryimages.New, directoryimages.Manifest},
-		{"bridgenetwork", bridgenetwork.New, bridgenetwork.Manifest},
-		{"qemuhypervisor", qemuhypervisor.New, func(executable string) host.Manifest {
+		{Name: "sim", New: sim.New, Manifest: sim.Manifest},
+		{Name: "filestorage", New: filestorage.New, Manifest: filestorage.Manifest},
+		{Name: "directoryimages", New: directoryimages.New, Manifest: directoryimages.Manifest},
+		{Name: "bridgenetwork", New: bridgenetwork.New, Manifest: bridgenetwork.Manifest},
+		{Name: "qemuhypervisor", New: qemuhypervisor.New, Manifest: func(executable string) host.Manifest {
 			return qemuhypervisor.Manifest(executable, "driver-process", "qemuhypervisor")
 		}},
-		{"ipmipower", ipmipower.New, ipmipower.Manifest},
-		{"redfishpower", redfishpower.New, redfishpower.Manifest},
+		{Name: "ipmipower", New: ipmipower.New, Manifest: ipmipower.Manifest},
+		{Name: "redfishpower", New: redfishpower.New, Manifest: redfishpower.Manifest},
 	}
 }

@@ -39,7 +39,8 @@ func (n *Node) startChores() error {
 		}
 	}
 	n.chores.done.Go(func() { n.verifyRegularly(ctx) })
-	n.chores.done.Go(func() { n.drivers.follow(ctx, n.system.Engine().Events) })
+	changed := n.driversChanged(ctx)
+	n.chores.done.Go(func() { n.drivers.Follow(ctx, changed) })
 	n.chores.done.Go(func() { tidy(ctx, allocatedBytes, debug.FreeOSMemory) })
 	n.chores.done.Go(func() {
 		select {

@@ -12,6 +12,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -19,15 +20,24 @@ import (
 // fleet is the drivers of all nodes, as the actors of this one reach them: those of
 // its own at once, those of others through a relay.
 type fleet struct {
-	*drivers
+	node    string
+	own     *driving.Drivers
+	here    func(node string) bool
+	state   *persistence.Machine
 	cluster *cluster.Node
+	several bool // others can be reached
 }
+
+// Node implements actors.Drivers.
+func (f *fleet) Node() string { return f.node }
 
 // Nodes implements actors.Drivers.
 func (f *fleet) Nodes() []string {
 	var names []string
-	for _, m := range f.cluster.Members() {
-		names = append(names, m.ID)
+	if f.several {
+		for _, m := range f.cluster.Members() {
+			names = append(names, m.ID)
+		}
 	}
 	return sortedWith(names, f.node)
 }
@@ -54,8 +64,11 @@ func (f *fleet) founder() string {
 	return name
 }
 
-// there returns the drivers of another node.
-func (f *fleet) there(node string) (*relay.Remote, error) {
+// at returns the drivers of a node.
+func (f *fleet) at(node string) (relay.Drivers, error) {
+	if f.here(node) {
+		return f.own, nil
+	}
 	if node == "" {
 		node = f.founder()
 	}
@@ -72,53 +85,41 @@ func (f *fleet) there(node string) (*relay.Remote, error) {
 
 // Conn implements actors.Drivers.
 func (f *fleet) Conn(ctx context.Context, p operations.Place) (grpc.ClientConnInterface, string, error) {
-	if f.here(p.Node) {
-		return f.drivers.Conn(ctx, p)
-	}
-	far, err := f.there(p.Node)
+	d, err := f.at(p.Node)
 	if err != nil {
 		return nil, "", err
 	}
-	return far.Conn(ctx, p.Product, p.Properties)
+	return d.Conn(ctx, p.Product, p.Properties)
 }
 
 // Console implements actors.Drivers.
 func (f *fleet) Console(ctx context.Context, p operations.Place, socket string) (io.ReadWriteCloser, error) {
-	if f.here(p.Node) {
-		return f.drivers.Console(ctx, p, socket)
-	}
-	far, err := f.there(p.Node)
+	d, err := f.at(p.Node)
 	if err != nil {
 		return nil, err
 	}
-	return far.Console(ctx, p.Product, socket)
+	return d.Console(ctx, p.Product, socket)
 }
 
 // GuestUID implements actors.Drivers.
 func (f *fleet) GuestUID(ctx context.Context, node string) (uint32, error) {
-	if f.here(node) {
-		return f.drivers.GuestUID(ctx, node)
-	}
-	far, err := f.there(node)
+	d, err := f.at(node)
 	if err != nil {
 		return 0, err
 	}
-	return far.GuestUID(ctx)
+	return d.GuestUID(ctx)
 }
 
 // Overlap implements actors.Drivers.
 func (f *fleet) Overlap(ctx context.Context, a, b operations.Place) (string, error) {
-	switch {
-	case f.here(a.Node) && f.here(b.Node):
-		return f.drivers.Overlap(ctx, a, b)
-	case f.here(a.Node) != f.here(b.Node), a.Node != b.Node:
+	if a.Node != b.Node && (!f.here(a.Node) || !f.here(b.Node)) {
 		return "", nil
 	}
-	far, err := f.there(a.Node)
+	d, err := f.at(a.Node)
 	if err != nil {
 		return "", err
 	}
-	return far.Overlap(ctx, relayed(a), relayed(b))
+	return d.Overlap(ctx, relayed(a), relayed(b))
 }
 
 func relayed(p operations.Place) relay.Place {
@@ -127,9 +128,11 @@ func relayed(p operations.Place) relay.Place {
 
 // offered is the drivers of this node as others reach them: none until they are
 // there.
-type offered struct{ drivers atomic.Pointer[drivers] }
+type offered struct {
+	drivers atomic.Pointer[driving.Drivers]
+}
 
-func (o *offered) get() (*drivers, error) {
+func (o *offered) get() (*driving.Drivers, error) {
 	if d := o.drivers.Load(); d != nil {
 		return d, nil
 	}
@@ -147,7 +150,7 @@ func (o *offered) Conn(
 	if err != nil {
 		return nil, "", err
 	}
-	return d.Conn(ctx, operations.Place{Product: product, Node: d.node, Properties: properties})
+	return d.Conn(ctx, product, properties)
 }
 
 // Console implements relay.Drivers.
@@ -156,7 +159,7 @@ func (o *offered) Console(ctx context.Context, product, socket string) (io.ReadW
 	if err != nil {
 		return nil, err
 	}
-	return d.Console(ctx, operations.Place{Product: product, Node: d.node}, socket)
+	return d.Console(ctx, product, socket)
 }
 
 // GuestUID implements relay.Drivers.
@@ -165,7 +168,7 @@ func (o *offered) GuestUID(ctx context.Context) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return d.GuestUID(ctx, d.node)
+	return d.GuestUID(ctx)
 }
 
 // Overlap implements relay.Drivers.
@@ -174,9 +177,5 @@ func (o *offered) Overlap(ctx context.Context, a, b relay.Place) (string, error)
 	if err != nil {
 		return "", err
 	}
-	return d.Overlap(ctx, placed(d.node, a), placed(d.node, b))
-}
-
-func placed(node string, p relay.Place) operations.Place {
-	return operations.Place{Product: p.Product, Node: node, Properties: p.Properties}
+	return d.Overlap(ctx, a, b)
 }

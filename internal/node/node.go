@@ -21,6 +21,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/internal/metrics"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
@@ -40,7 +41,7 @@ type Config struct {
 	// Executable is the program built-in drivers are run from; default this one.
 	Executable string
 	// BuiltIns are the drivers that ship with the program; default BuiltIns().
-	BuiltIns []BuiltIn
+	BuiltIns []driving.BuiltIn
 	// MinimumIsolation below which no driver starts; default none.
 	MinimumIsolation sandbox.Level
 	// GuestUID and DataGID are the user of guests and the group of their files.
@@ -124,8 +125,7 @@ type Node struct {
 	joined           atomic.Pointer[cluster.Node]
 	started, closing atomic.Bool
 	system           *actors.System
-	host             *host.Host
-	drivers          *drivers
+	drivers          *driving.Drivers
 	spool            *spool
 	server           *http.Server
 	address          net.Addr
@@ -304,7 +304,7 @@ func newID(v resources.Vocabulary, kind resources.Kind, now time.Time) string {
 	return v.NewID(kind, now, entropy)
 }
 
-func builtInRecord(v resources.Vocabulary, b BuiltIn, executable string, now time.Time) (*resources.Driver, error) {
+func builtInRecord(v resources.Vocabulary, b driving.BuiltIn, executable string, now time.Time) (*resources.Driver, error) {
 	m := b.Manifest(executable)
 	digest, err := m.Digest()
 	if err != nil {
@@ -328,31 +328,19 @@ func (n *Node) openHost(ctx context.Context) error {
 	if err := n.spool.sweep(n.machine, n.config.Log); err != nil {
 		return err
 	}
-	n.drivers = &drivers{
-		node: n.config.Name, state: n.machine, guestUID: n.config.GuestUID, spool: n.spool.dir, log: n.config.Log,
-		propose: n.log.Propose, alone: n.network == nil,
-		founder:   n.network != nil && n.network.member.Founded,
-		manifests: map[string]host.Manifest{}, inForce: map[string]resources.DriverSpec{},
-		described: map[string]description{},
-		learned:   make(chan struct{}), paths: map[pathsAsked]pathsFound{},
-	}
-	if os.Geteuid() != 0 {
-		n.drivers.guestUID = uint32(os.Geteuid())
-	}
-	for _, b := range n.config.BuiltIns {
-		m := b.Manifest(n.config.Executable)
-		n.drivers.manifests[m.Name] = m
-	}
-	n.host, err = host.Open(host.Config{
-		StateDir:  filepath.Join(n.config.DataDir, "host"),
-		Protected: n.protected(),
-		Minimum:   n.config.MinimumIsolation, GuestUID: n.config.GuestUID, DataGID: n.config.DataGID,
-		Log: n.config.Log.With(slog.String("component", "host")), OnStart: n.driverStarted,
+	n.drivers, err = driving.Open(driving.Config{
+		Node: n.config.Name, Here: n.here, BuiltIns: n.config.BuiltIns, Executable: n.config.Executable,
+		Spool: n.spool.dir, State: records{n.machine}, Remember: n.remember, Started: n.driverStarted, Log: n.config.Log,
+		Host: host.Config{
+			StateDir:  filepath.Join(n.config.DataDir, "host"),
+			Protected: n.protected(),
+			Minimum:   n.config.MinimumIsolation, GuestUID: n.config.GuestUID, DataGID: n.config.DataGID,
+			Log: n.config.Log.With(slog.String("component", "host")),
+		},
 	})
 	if err != nil {
 		return err
 	}
-	n.drivers.host = n.host
 	n.offered.drivers.Store(n.drivers)
 	return nil
 }
@@ -367,33 +355,32 @@ func (n *Node) protected() []string {
 	return append(list, kept...)
 }
 
-// driverStarted learns what a driver is and gives it its resources back.
-func (n *Node) driverStarted(ctx context.Context, i *host.Instance) {
-	log := n.config.Log.With(slog.String("driver", i.Name()))
-	if err := n.drivers.learn(ctx, i); err != nil {
-		log.Warn("a driver does not describe itself", slog.Any("error", err))
-		return
-	}
+// here reports whether what a resource names as its node is this one. A node that is
+// alone is all of them: a zone may have been restored under another name. What names
+// none is of an older version, and on the node that was there then.
+func (n *Node) here(node string) bool {
+	return n.network == nil || node == n.config.Name || node == "" && n.network.member.Founded
+}
+
+// driverStarted gives a driver its resources back.
+func (n *Node) driverStarted(ctx context.Context, product string) {
 	if n.system == nil {
-		return
+		return // it is given all that there is when the actors begin
 	}
-	if err := n.drivers.regrant(ctx, i); err != nil {
-		if ctx.Err() != nil {
-			return // it is started again with its paths, and this is called again
-		}
-		log.Warn("a driver can't be given its paths", slog.Any("error", err))
+	if err := n.system.Adopt(product, n.config.Name); err != nil {
+		n.config.Log.Warn("giving a driver its resources back failed",
+			slog.String("driver", product), slog.Any("error", err))
 	}
-	if err := n.system.Adopt(i.Manifest().Name, n.config.Name); err != nil {
-		log.Warn("giving a driver its resources back failed", slog.Any("error", err))
-	}
-	n.tellStarted(ctx, i.Manifest().Name)
+	n.tellStarted(ctx, product)
 }
 
 // openActors takes up the zone's work.
 func (n *Node) openActors(ctx context.Context) error {
-	drivers, lease := actors.Drivers(n.drivers), (func() bool)(nil)
+	drivers := &fleet{
+		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, several: n.network != nil,
+	}
+	var lease func() bool
 	if n.network != nil {
-		drivers = &fleet{drivers: n.drivers, cluster: n.cluster}
 		n.network.lease = placement.NewLease(n.terms(), n.cluster.Renew, n.hold)
 		lease = n.network.lease.Holds
 	}
@@ -408,7 +395,7 @@ func (n *Node) openActors(ctx context.Context) error {
 	})
 	n.cluster.OnApplied(func(uint64) { n.system.Applied() })
 	n.started.Store(true)
-	if err := n.drivers.start(ctx); err != nil {
+	if err := n.drivers.Start(ctx); err != nil {
 		return err
 	}
 	return n.system.Start(ctx)

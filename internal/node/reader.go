@@ -6,6 +6,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors"
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -15,7 +16,7 @@ type reader struct {
 	machine *persistence.Machine
 	cluster *cluster.Node
 	engine  *actors.Engine
-	drivers *drivers
+	drivers *driving.Drivers
 }
 
 // Consistent implements door.Reader.
@@ -44,7 +45,7 @@ func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Reso
 	if err != nil {
 		return nil, revision, err
 	}
-	return r.drivers.describe(found), revision, nil
+	return r.drivers.Describe(found), revision, nil
 }
 
 // List implements door.Reader.
@@ -54,7 +55,7 @@ func (r *reader) List(_ context.Context, q resources.Query) (page resources.Page
 		return err
 	})
 	for i := range page.Items {
-		page.Items[i] = r.drivers.describe(page.Items[i])
+		page.Items[i] = r.drivers.Describe(page.Items[i])
 	}
 	return page, err
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/api"
@@ -53,8 +54,8 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.system != nil {
 		errs = append(errs, n.system.Stop(ctx))
 	}
-	if n.host != nil {
-		n.host.Close()
+	if n.drivers != nil {
+		n.drivers.Close()
 	}
 	if n.cluster != nil {
 		errs = append(errs, n.cluster.Close())
@@ -92,11 +93,7 @@ func (n *Node) stopServing(ctx context.Context) error {
 // StopDrivers ends the driver processes too, in the reverse order of their start.
 // Guests run on.
 func (n *Node) StopDrivers(ctx context.Context) error {
-	var errs []error
-	for _, i := range n.host.Instances() {
-		errs = append(errs, n.host.Stop(ctx, i.Name()))
-	}
-	return errors.Join(errs...)
+	return n.drivers.Stop(ctx)
 }
 
 func categories(m host.Manifest) []string {
@@ -105,4 +102,9 @@ func categories(m host.Manifest) []string {
 		names = append(names, categoryName(c.String()))
 	}
 	return names
+}
+
+// categoryName turns CATEGORY_OUT_OF_BAND into out-of-band.
+func categoryName(enum string) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(enum, "CATEGORY_")), "_", "-")
 }

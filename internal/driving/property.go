@@ -1,4 +1,4 @@
-package node
+package driving
 
 import (
 	"context"
@@ -57,9 +57,9 @@ func property(p *driverpb.Property) resources.Property {
 }
 
 // Validate implements api.Drivers.
-func (d *drivers) Validate(ctx context.Context, product, scope string, given map[string]any) error {
+func (d *Drivers) Validate(ctx context.Context, product, scope string, given map[string]any) error {
 	if _, installed := d.manifests[product]; !installed {
-		return noDriver(product)
+		return NoDriver(product)
 	}
 	about, known := d.about(ctx, product)
 	if !known {
@@ -91,7 +91,7 @@ func (d *drivers) Validate(ctx context.Context, product, scope string, given map
 
 // about returns what a driver says of itself. Right after a start that takes a
 // moment.
-func (d *drivers) about(ctx context.Context, product string) (description, bool) {
+func (d *Drivers) about(ctx context.Context, product string) (description, bool) {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
 	for {

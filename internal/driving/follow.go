@@ -1,4 +1,4 @@
-package node
+package driving
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
-	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -20,61 +19,28 @@ const (
 	changeRetry = 5 * time.Second
 )
 
-// eventSource calls yield for each event after a position until it answers false or
-// ctx ends.
-type eventSource func(ctx context.Context, after resources.Position, yield func(resources.Event) bool) error
-
-// follow makes the processes on this node what the zone's records of drivers say,
-// whenever those change, until ctx ends.
-func (d *drivers) follow(ctx context.Context, events eventSource) {
+// Follow makes the processes here what the zone's records of drivers say, at once and
+// whenever changed receives, until ctx ends. A change that came while it was at work
+// must not be lost: changed holds one.
+func (d *Drivers) Follow(ctx context.Context, changed <-chan struct{}) {
 	for ctx.Err() == nil {
-		from, err := d.revision()
-		if err == nil {
-			err = d.applyAll(ctx)
+		var again <-chan time.Time
+		if err := d.applyAll(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("a driver can't be made what its record says; it is tried again", slog.Any("error", err))
+			again = time.After(changeRetry)
 		}
-		if err == nil {
-			err = d.followFrom(ctx, from, events)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		d.log.Warn("a driver can't be made what its record says; it is tried again", slog.Any("error", err))
 		select {
 		case <-ctx.Done():
-		case <-time.After(changeRetry):
+		case <-changed:
+		case <-again:
 		}
 	}
-}
-
-// followFrom returns the first failure.
-func (d *drivers) followFrom(
-	ctx context.Context, from resources.Position, events eventSource,
-) (failed error) {
-	err := events(ctx, from, func(e resources.Event) bool {
-		if e.Ref.Kind == resources.KindDriver {
-			failed = d.applyAll(ctx)
-		}
-		return failed == nil
-	})
-	if failed != nil {
-		return failed
-	}
-	return err
-}
-
-func (d *drivers) revision() (at resources.Position, err error) {
-	err = d.state.View(func(v *persistence.View) error {
-		at.Revision, err = v.Applied()
-		at.Index = ^uint32(0)
-		return err
-	})
-	return at, err
 }
 
 // applyAll puts in force what is not yet.
-func (d *drivers) applyAll(ctx context.Context) error {
+func (d *Drivers) applyAll(ctx context.Context) error {
 	for product, m := range d.manifests {
-		record, err := d.record(product)
+		record, err := d.state.Driver(product)
 		if err != nil {
 			return err
 		}
@@ -96,7 +62,7 @@ func (d *drivers) applyAll(ctx context.Context) error {
 // that is enabled has one that was told its properties. A process that runs is told
 // new ones; when it can't take them while it runs, or needs access to other paths
 // for them, it is started again.
-func (d *drivers) apply(ctx context.Context, m host.Manifest, record *resources.Driver) error {
+func (d *Drivers) apply(ctx context.Context, m host.Manifest, record *resources.Driver) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	name := host.InstanceName(m.Name, m.Version)

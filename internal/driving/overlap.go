@@ -1,4 +1,4 @@
-package node
+package driving
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 )
 
-// Overlap implements actors.Drivers.
-func (d *drivers) Overlap(_ context.Context, a, b operations.Place) (property string, err error) {
+// Overlap implements relay.Drivers.
+func (d *Drivers) Overlap(_ context.Context, a, b relay.Place) (property string, err error) {
 	theirs := d.placesOf(b)
 	for key, places := range d.placesOf(a) {
 		for _, mine := range places {
@@ -29,7 +29,7 @@ func (d *drivers) Overlap(_ context.Context, a, b operations.Place) (property st
 }
 
 // placesOf finds the directories that properties give a driver to write to.
-func (d *drivers) placesOf(p operations.Place) map[string][]place {
+func (d *Drivers) placesOf(p relay.Place) map[string][]place {
 	d.mu.Lock()
 	about := d.described[p.Product].properties
 	d.mu.Unlock()

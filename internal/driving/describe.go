@@ -1,0 +1,129 @@
+package driving
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// description is what a driver says of itself.
+type description struct {
+	properties   []resources.Property
+	capabilities map[string]any
+	raw          *driverpb.Capabilities
+}
+
+const describeTimeout = 10 * time.Second
+
+// learn asks a running instance what it is, and has the zone remember it: at the
+// next start it is known before the driver runs.
+func (d *Drivers) learn(ctx context.Context, i *host.Instance) error {
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	reply, err := driverpb.NewBaseClient(i.Conn()).Describe(ctx, &driverpb.DescribeRequest{})
+	if err != nil {
+		return fmt.Errorf("asking driver %s for its description: %w", i.Name(), err)
+	}
+	about := describe(reply)
+	record, err := d.state.Driver(i.Manifest().Name)
+	if err != nil {
+		return err
+	}
+	if len(about.properties) == 0 && len(record.Status.Properties) > 0 {
+		return fmt.Errorf("driver %s describes none of its properties any more: what it said before stays", i.Name())
+	}
+	d.set(i.Manifest().Name, about)
+	if d.remember == nil || reflect.DeepEqual(record.Status.Properties, about.properties) &&
+		reflect.DeepEqual(record.Status.Capabilities, about.capabilities) {
+		return nil
+	}
+	record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	return d.remember(ctx, record)
+}
+
+// recall takes up what the zone remembers of a driver.
+func (d *Drivers) recall(record *resources.Driver) {
+	if len(record.Status.Properties) > 0 {
+		d.set(record.Spec.Product, description{
+			properties: record.Status.Properties, capabilities: record.Status.Capabilities,
+			raw: capabilities(record.Status.Capabilities),
+		})
+	}
+}
+
+func (d *Drivers) set(product string, about description) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.described[product] = about
+	clear(d.paths)
+	close(d.learned)
+	d.learned = make(chan struct{})
+}
+
+// Describe joins what is known of a driver's processes to its record.
+func (d *Drivers) Describe(r resources.Resource) resources.Resource {
+	record, ok := r.(*resources.Driver)
+	if !ok {
+		return r
+	}
+	d.mu.Lock()
+	about, known := d.described[record.Spec.Product]
+	d.mu.Unlock()
+	if known { // else the zone still knows what it said of itself before
+		record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	}
+	record.Status.Instances = nil // a change of the record may have written down what ran then
+	if i, err := d.instance(record.Spec.Product); err == nil {
+		record.Status.Instances = []resources.Instance{d.show(i)}
+	}
+	return record
+}
+
+// Instances lists the processes here, by product.
+func (d *Drivers) Instances() map[string]resources.Instance {
+	shown := map[string]resources.Instance{}
+	for _, i := range d.host.Instances() {
+		shown[i.Manifest().Name] = d.show(i)
+	}
+	return shown
+}
+
+func (d *Drivers) show(i *host.Instance) resources.Instance {
+	report := i.Report()
+	shown := resources.Instance{
+		Node: d.node, State: string(i.State()), PID: i.PID(), StartedAt: i.StartedAt().UTC(), Restarts: i.Restarts(),
+		Isolation: string(report.Level), Applied: report.Applied,
+	}
+	if shown.PID != 0 {
+		shown.Health, shown.Reason = healthWords(i.Health())
+	}
+	for _, m := range report.Missing {
+		shown.Missing = append(shown.Missing, resources.MissingIsolation{
+			Mechanism: m.Mechanism, Reason: m.Reason, Remedy: m.Remedy,
+		})
+	}
+	if failures := i.LastErrors(); len(failures) > 0 {
+		shown.LastError = failures[len(failures)-1].Text
+	}
+	return shown
+}
+
+// healthWords says in the API's words what a driver says of itself; nothing while it was not asked.
+func healthWords(h host.Health) (health, reason string) {
+	switch h.Readiness {
+	case driverpb.ProbeReply_HEALTH_READY:
+		return "ready", ""
+	case driverpb.ProbeReply_HEALTH_DEGRADED:
+		return "degraded", operations.Words(h.Reason)
+	case driverpb.ProbeReply_HEALTH_UNREADY:
+		return "unready", operations.Words(h.Reason)
+	case driverpb.ProbeReply_HEALTH_UNSPECIFIED:
+	}
+	return "", ""
+}

@@ -1,0 +1,252 @@
+package driving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// State is what the zone says of drivers and of the resources that name one.
+type State interface {
+	// Driver returns the record of a product. The error is of class not-found if there is none.
+	Driver(product string) (*resources.Driver, error)
+	// Bound calls yield for each resource of a kind that names a driver, until it answers false.
+	Bound(kind resources.Kind, yield func(b Bound) bool) error
+	// Changes grows whenever a resource of the kind changes.
+	Changes(kind resources.Kind) uint64
+}
+
+// Bound is a resource that names the driver which acts for it.
+type Bound struct {
+	Product, Node string
+	Phase         resources.Phase
+	// Properties hold at least those that name paths.
+	Properties map[string]any
+}
+
+// BuiltIn is a driver that ships in the server's own program and runs, as any
+// other, in a process of its own.
+type BuiltIn struct {
+	// Name is what the program is called with to become the driver.
+	Name     string
+	New      func(env sdk.Environment) (sdk.Driver, error)
+	Manifest func(executable string) host.Manifest
+}
+
+// Config of Drivers.
+type Config struct {
+	// Node is the name of the node or agent that this is.
+	Node string
+	// Here reports whether what a resource names as its node is this one.
+	Here func(node string) bool
+	// Host says how processes are run; OnStart is set by Open.
+	Host host.Config
+	// BuiltIns are the drivers that ship with the program, Executable what they are run from.
+	BuiltIns   []BuiltIn
+	Executable string
+	// Spool is the directory of uploads; "" = there are none here.
+	Spool string
+	State State
+	// Remember is given the record of a driver that says something else of itself than the record does; nil = nobody
+	// is to know.
+	Remember func(ctx context.Context, record *resources.Driver) error
+	// Started is called, with the context of that run, whenever a process of a driver has begun to run, or was found
+	// running, and has its paths.
+	Started func(ctx context.Context, product string)
+	Log     *slog.Logger
+}
+
+// Drivers connects the zone's drivers to their processes on this machine. It
+// implements relay.Drivers. Safe for concurrent use.
+type Drivers struct {
+	node     string
+	host     *host.Host
+	state    State
+	guestUID uint32
+	spool    string
+	log      *slog.Logger
+	isHere   func(node string) bool
+	remember func(ctx context.Context, record *resources.Driver) error
+	started  func(ctx context.Context, product string)
+
+	manifests map[string]host.Manifest // by product
+	// inForce is what the processes were made of, by product. It belongs to Start,
+	// and then to Follow.
+	inForce map[string]resources.DriverSpec
+
+	mu        sync.Mutex
+	described map[string]description
+	learned   chan struct{} // closed when another driver was described
+	paths     map[pathsAsked]pathsFound
+}
+
+var _ relay.Drivers = (*Drivers)(nil)
+
+// Open finds the processes that were left running. None is started before Start.
+func Open(c Config) (*Drivers, error) {
+	d := &Drivers{
+		node: c.Node, state: c.State, guestUID: c.Host.GuestUID, spool: c.Spool, log: c.Log, isHere: c.Here,
+		remember: c.Remember, started: c.Started, manifests: map[string]host.Manifest{},
+		inForce: map[string]resources.DriverSpec{}, described: map[string]description{},
+		learned: make(chan struct{}), paths: map[pathsAsked]pathsFound{},
+	}
+	if os.Geteuid() != 0 {
+		d.guestUID = uint32(os.Geteuid())
+	}
+	for _, b := range c.BuiltIns {
+		m := b.Manifest(c.Executable)
+		d.manifests[m.Name] = m
+	}
+	c.Host.OnStart = d.hasStarted
+	var err error
+	d.host, err = host.Open(c.Host)
+	return d, err
+}
+
+// Close lets go of all processes, which run on.
+func (d *Drivers) Close() { d.host.Close() }
+
+// Stop ends the driver processes, in the reverse order of their start. What they launched runs on.
+func (d *Drivers) Stop(ctx context.Context) error {
+	var errs []error
+	for _, i := range slices.Backward(d.host.Instances()) {
+		errs = append(errs, d.host.Stop(ctx, i.Name()))
+	}
+	return errors.Join(errs...)
+}
+
+// hasStarted learns what a driver is and gives it its paths back.
+func (d *Drivers) hasStarted(ctx context.Context, i *host.Instance) {
+	log := d.log.With(slog.String("driver", i.Name()))
+	if err := d.learn(ctx, i); err != nil {
+		log.Warn("a driver does not describe itself", slog.Any("error", err))
+		return
+	}
+	if err := d.regrant(ctx, i); err != nil {
+		if ctx.Err() != nil {
+			return // it is started again with its paths, and this is called again
+		}
+		log.Warn("a driver can't be given its paths", slog.Any("error", err))
+	}
+	d.started(ctx, i.Manifest().Name)
+}
+
+// Start starts the processes of all drivers that are enabled, with access to what
+// the resources bound to them name. Those left by a server before are taken over.
+func (d *Drivers) Start(ctx context.Context) error {
+	for product, m := range d.manifests {
+		record, err := d.state.Driver(product)
+		if err != nil {
+			return err
+		}
+		d.recall(record)
+		d.inForce[product] = record.Spec
+		if !record.Spec.Enabled {
+			continue
+		}
+		if err := d.run(ctx, m, record); err != nil {
+			return err
+		}
+	}
+	return d.host.StopUnclaimed(ctx)
+}
+
+// run makes a driver run as its record says.
+func (d *Drivers) run(ctx context.Context, m host.Manifest, record *resources.Driver) error {
+	setup := host.Setup{
+		Grants:     append(d.knownGrants(m.Name), d.grantsOf(m.Name, record.Spec.Properties)...),
+		Properties: record.Spec.Properties, Secrets: record.Spec.Secrets,
+	}
+	if _, err := d.host.Start(ctx, m, setup); err != nil {
+		return fmt.Errorf("starting driver %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// unavailable says why a driver does not answer.
+func (d *Drivers) unavailable(product string) error {
+	e := &resources.Error{
+		Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
+		Remedy: "see \"bulkhead driver show\" for what it says, and the server's log",
+	}
+	i, err := d.instance(product)
+	if err != nil {
+		return e
+	}
+	e.Message = fmt.Sprintf("driver %s is %s", product, i.State())
+	if failures := i.LastErrors(); len(failures) > 0 {
+		e.Message += ": " + failures[len(failures)-1].Text
+	}
+	return e
+}
+
+// NoDriver says that there is no driver of a name.
+func NoDriver(product string) error {
+	return &resources.Error{
+		Class: resources.ClassNotFound, Code: "no-such-driver", Message: fmt.Sprintf("there is no driver %q", product),
+		Remedy: "list the drivers to see which there are",
+		Fields: []resources.FieldError{{
+			Pointer: "/spec/driver", Code: "no-such-driver", Message: "names no installed driver",
+		}},
+	}
+}
+
+// instance returns the running version of a product.
+func (d *Drivers) instance(product string) (*host.Instance, error) {
+	m, ok := d.manifests[product]
+	if !ok {
+		return nil, NoDriver(product)
+	}
+	i, ok := d.host.Instance(host.InstanceName(m.Name, m.Version))
+	if !ok {
+		return nil, &resources.Error{
+			Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
+			Remedy: "enable it: bulkhead driver update " + product + " --enabled",
+		}
+	}
+	return i, nil
+}
+
+// here reports whether what a resource names as its node is this one.
+func (d *Drivers) here(node string) bool { return d.isHere(node) }
+
+// Conn implements relay.Drivers.
+func (d *Drivers) Conn(
+	ctx context.Context, product string, properties map[string]any,
+) (grpc.ClientConnInterface, string, error) {
+	i, err := d.instance(product)
+	if err != nil {
+		return nil, "", err
+	}
+	grants := append(d.grantsOf(product, properties), present(d.sharedGrants(i.Manifest()))...)
+	if len(grants) > 0 {
+		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
+			return nil, "", d.blame(product, properties, err)
+		}
+	}
+	return i.Conn(), i.Manifest().Version, nil
+}
+
+// Console implements relay.Drivers.
+func (d *Drivers) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
+	i, err := d.instance(product)
+	if err != nil {
+		return nil, err
+	}
+	return d.host.Dial(ctx, i.Name(), socket)
+}
+
+// GuestUID implements relay.Drivers.
+func (d *Drivers) GuestUID(context.Context) (uint32, error) { return d.guestUID, nil }

@@ -1,0 +1,99 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// records is what this node's state says of drivers, and of what names one.
+type records struct{ machine *persistence.Machine }
+
+// Driver implements driving.State.
+func (r records) Driver(product string) (found *resources.Driver, err error) {
+	err = r.machine.View(func(v *persistence.View) error {
+		return v.Each(resources.KindDriver, map[string]string{"product": product}, func(r resources.Resource) bool {
+			found, _ = r.(*resources.Driver)
+			return false
+		})
+	})
+	if err == nil && found == nil {
+		err = driving.NoDriver(product)
+	}
+	return found, err
+}
+
+// Bound implements driving.State.
+func (r records) Bound(kind resources.Kind, yield func(b driving.Bound) bool) error {
+	return r.machine.View(func(v *persistence.View) error {
+		return v.Each(kind, nil, func(r resources.Resource) bool {
+			p := operations.PlaceOf(r)
+			return yield(driving.Bound{
+				Product: p.Product, Node: p.Node, Phase: r.Metadata().Phase, Properties: p.Properties,
+			})
+		})
+	})
+}
+
+// Changes implements driving.State.
+func (r records) Changes(kind resources.Kind) uint64 { return r.machine.Changes(kind) }
+
+// remember has the zone remember what a driver says of itself: at the next start it is
+// known before the driver runs.
+func (n *Node) remember(ctx context.Context, record *resources.Driver) error {
+	doc, err := n.machine.Codec().Seal(record)
+	if err != nil {
+		return err
+	}
+	_, err = n.log.Propose(ctx, &persistence.Bootstrap{Documents: []*persistence.Document{doc}})
+	return err
+}
+
+const watchRetry = time.Second
+
+// driversChanged receives when a record of a driver may have changed, until ctx ends.
+func (n *Node) driversChanged(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	n.chores.done.Go(func() {
+		for ctx.Err() == nil {
+			if err := n.watchDrivers(ctx, changed); err != nil && ctx.Err() == nil {
+				n.config.Log.Warn("following the records of drivers failed", slog.Any("error", err))
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchRetry):
+			}
+		}
+	})
+	return changed
+}
+
+func (n *Node) watchDrivers(ctx context.Context, changed chan<- struct{}) error {
+	from := resources.Position{Index: ^uint32(0)}
+	err := n.machine.View(func(v *persistence.View) (err error) {
+		from.Revision, err = v.Applied()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	wake(changed) // what changed before
+	return n.system.Engine().Events(ctx, from, func(e resources.Event) bool {
+		if e.Ref.Kind == resources.KindDriver {
+			wake(changed)
+		}
+		return true
+	})
+}
+
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
