@@ -53,7 +53,7 @@ func (n *Node) count(ctx context.Context, answers <-chan bool, others int) error
 }
 
 func (n *Node) askToConfirm(ctx context.Context, s raft.Server, term uint64) bool {
-	conn, err := n.links.to(string(s.ID), string(s.Address))
+	conn, err := n.link(string(s.ID), string(s.Address))
 	if err != nil {
 		return false
 	}

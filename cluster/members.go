@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster/calls"
 	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 )
 
@@ -114,7 +115,16 @@ func (n *Node) Conn(id string) (grpc.ClientConnInterface, error) {
 	if !ok || n.peers == nil {
 		return nil, fmt.Errorf("connecting to node %q: %w", id, ErrNotMember)
 	}
-	return n.links.to(id, string(s.Address))
+	return n.link(id, string(s.Address))
+}
+
+// link returns the connection to a node that is reached at an address.
+func (n *Node) link(id, address string) (*grpc.ClientConn, error) {
+	conn, err := n.links.To(id, address)
+	if errors.Is(err, calls.ErrClosed) {
+		return nil, ErrStopped
+	}
+	return conn, err
 }
 
 // leader returns the node that leads, and the connection to it.
@@ -123,7 +133,7 @@ func (n *Node) leader() (id string, conn grpc.ClientConnInterface, err error) {
 	if n.peers == nil || leader == "" || string(leader) == n.id.NodeID {
 		return "", nil, ErrNotLeader
 	}
-	conn, err = n.links.to(string(leader), string(address))
+	conn, err = n.link(string(leader), string(address))
 	return string(leader), conn, err
 }
 

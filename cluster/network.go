@@ -2,15 +2,12 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/calls"
 )
 
 // Network connects the nodes of a cluster. Each connection has a purpose, is encrypted, and each of its ends knows
@@ -27,11 +24,7 @@ type Network interface {
 }
 
 // Conn is a connection to another node.
-type Conn interface {
-	net.Conn
-	// Peer names the node at the other end.
-	Peer() string
-}
+type Conn = calls.Conn
 
 // Purposes of connections.
 const (
@@ -75,73 +68,3 @@ func (a address) Network() string { return "tcp" }
 
 // String implements net.Addr.
 func (a address) String() string { return string(a) }
-
-// peerCredentials leave the encryption to the Network and tell gRPC who is at the other end.
-type peerCredentials struct{}
-
-// peerInfo is what is known of the other end.
-type peerInfo struct {
-	credentials.CommonAuthInfo
-	node string
-}
-
-// AuthType implements credentials.AuthInfo.
-func (peerInfo) AuthType() string { return "cluster" }
-
-var errAnonymous = errors.New("the connection does not say who is at its other end")
-
-// ClientHandshake implements credentials.TransportCredentials.
-func (c peerCredentials) ClientHandshake(
-	_ context.Context, _ string, conn net.Conn,
-) (net.Conn, credentials.AuthInfo, error) {
-	return c.ServerHandshake(conn)
-}
-
-// ServerHandshake implements credentials.TransportCredentials.
-func (peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	known, ok := conn.(Conn)
-	if !ok {
-		return nil, nil, errAnonymous
-	}
-	return conn, peerInfo{
-		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, node: known.Peer(),
-	}, nil
-}
-
-// Info implements credentials.TransportCredentials.
-func (peerCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "cluster"}
-}
-
-// Clone implements credentials.TransportCredentials.
-func (c peerCredentials) Clone() credentials.TransportCredentials { return c }
-
-// OverrideServerName implements credentials.TransportCredentials.
-func (peerCredentials) OverrideServerName(string) error { return nil }
-
-// A link that says nothing for linkPatience is taken for broken; after linkMost at the latest a lost one is tried
-// again.
-const (
-	linkPatience = 5 * time.Second
-	linkFirst    = 20 * time.Millisecond
-	linkMost     = 500 * time.Millisecond
-)
-
-func dialOptions(dial func(context.Context, string) (net.Conn, error)) []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithContextDialer(dial), grpc.WithTransportCredentials(peerCredentials{}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 2 * linkPatience, Timeout: linkPatience}),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: linkFirst, Multiplier: 1.6, Jitter: 0.2, MaxDelay: linkMost},
-			MinConnectTimeout: linkPatience,
-		}),
-	}
-}
-
-func serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.Creds(peerCredentials{}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * linkPatience, Timeout: linkPatience}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: linkPatience, PermitWithoutStream: true}),
-	}
-}

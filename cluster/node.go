@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster/calls"
 	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
@@ -38,7 +41,7 @@ type Node struct {
 	leadership *leadership
 	reads      *reads
 	heard      *heard
-	links      *links       // to other nodes, nil without a network
+	links      *calls.Links // to other nodes, nil without a network
 	peers      *forwarder   // nil without a network
 	answers    *grpc.Server // to what other nodes ask, nil without a network
 
@@ -202,9 +205,11 @@ func (n *Node) openPeers() error {
 		Logger:  newRaftLogger(n.log),
 		MaxPool: 3, Timeout: raftTimeout,
 	})}
-	n.links = newLinks(network)
+	n.links = calls.NewLinks(func(ctx context.Context, node, address string) (net.Conn, error) {
+		return network.Dial(ctx, PurposePeer, node, address)
+	})
 	n.peers = newForwarder(n.leader)
-	n.answers = grpc.NewServer(serverOptions()...)
+	n.answers = grpc.NewServer(calls.ServerOptions()...)
 	clusterpb.RegisterPeerServer(n.answers, &service{node: n})
 	if n.cfg.Register != nil {
 		n.cfg.Register(n.answers)
@@ -395,7 +400,7 @@ func (n *Node) Close() error {
 func (n *Node) release() error {
 	var errs []error
 	if n.links != nil {
-		errs = append(errs, n.links.close())
+		errs = append(errs, n.links.Close())
 	}
 	if c, ok := n.transport.(io.Closer); ok {
 		errs = append(errs, c.Close())

@@ -8,9 +8,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster/calls"
 	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 )
 
@@ -21,17 +21,7 @@ type service struct {
 }
 
 // PeerOf names the node that makes a call of a service registered with Config.Register.
-func PeerOf(ctx context.Context) (string, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return "", status.Error(codes.Unauthenticated, errAnonymous.Error())
-	}
-	info, ok := p.AuthInfo.(peerInfo)
-	if !ok {
-		return "", status.Error(codes.Unauthenticated, errAnonymous.Error())
-	}
-	return info.node, nil
-}
+func PeerOf(ctx context.Context) (string, error) { return calls.PeerOf(ctx) }
 
 // member refuses callers that are not nodes of the cluster as this node knows it: a host agent, or one that was
 // removed.

@@ -18,6 +18,9 @@ type Rules struct {
 	// Allow says why a member of the cluster may not connect or be connected to, as when it was expelled. nil = it may.
 	// A Holder without Allow takes every member.
 	Allow func(Name) error
+	// MayLapse reports whether a member is believed although its certificate has run out: one that may have been away
+	// for longer than certificates last, and is to be given another. What ends such a member is Allow. nil = none is.
+	MayLapse func(Name) bool
 	// Refused, if set, is told why the other side of a connection was refused: that side is only told that it was.
 	Refused func(error)
 }
@@ -156,8 +159,8 @@ func (h *Holder) verify(state tls.ConnectionState, use ...x509.ExtKeyUsage) (Nam
 	if len(state.PeerCertificates) == 0 {
 		return Name{}, fmt.Errorf("%w: there is no certificate", ErrForeign)
 	}
-	own := h.Identity()
-	name, err := own.trust.verify(state.PeerCertificates[0], h.rules.Clock(), own.cert, use...)
+	own, cert := h.Identity(), state.PeerCertificates[0]
+	name, err := own.trust.verify(cert, h.asOf(cert), own.cert, use...)
 	if err != nil || h.rules.Allow == nil {
 		return name, err
 	}
@@ -165,6 +168,19 @@ func (h *Holder) verify(state tls.ConnectionState, use ...x509.ExtKeyUsage) (Nam
 		return Name{}, fmt.Errorf("%w: %s: %w", ErrNotAllowed, name, err)
 	}
 	return name, nil
+}
+
+// asOf is the time at which a certificate has to be valid: now, or the last moment of one that may lapse. Whose it says
+// that it is has not been verified yet, and is after that, by the same certificate.
+func (h *Holder) asOf(cert *x509.Certificate) time.Time {
+	now := h.rules.Clock()
+	if h.rules.MayLapse == nil || !now.After(cert.NotAfter) {
+		return now
+	}
+	if name, err := NameOf(cert); err != nil || !h.rules.MayLapse(name) {
+		return now
+	}
+	return cert.NotAfter
 }
 
 func (h *Holder) answer(doing string, err error) error {

@@ -368,3 +368,30 @@ func selfSigned(tb testing.TB, key *ecdsa.PrivateKey) []byte {
 	}
 	return must[[]byte](tb)(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))
 }
+
+// A host may have been away for longer than its certificate lasts; a node may not, and nobody from elsewhere.
+func TestMayLapse(t *testing.T) {
+	a, at := newAuthority(t), newClock(epoch)
+	var removed error
+	n1 := holder(t, member(t, a, node("n1")), pki.Rules{
+		Clock: at.now, Allow: func(pki.Name) error { return removed },
+		MayLapse: func(n pki.Name) bool { return n.Role == pki.RoleHost },
+	})
+	then := func() time.Time { return epoch } // the others' clocks are not what this is about
+	h1, n2 := holder(t, member(t, a, host("h1")), pki.Rules{Clock: then}), holder(t, member(t, a, node("n2")), pki.Rules{Clock: then})
+	other := holder(t, member(t, newAuthority(t), host("h1")), pki.Rules{Clock: then})
+	at.set(epoch.Add(2 * pki.DefaultLifetime))
+	before := meet(t, h1.ServerConfig(protos), n1.ClientConfig(host("h1"), protos))
+	before.mustSucceed(t)
+	if err := n1.Recheck(before.client); err != nil {
+		t.Error(err)
+	}
+	m := meet(t, n2.ServerConfig(protos), n1.ClientConfig(node("n2"), protos))
+	wantError(t, m.clientError, pki.ErrClock)
+	m = meet(t, other.ServerConfig(protos), n1.ClientConfig(host("h1"), protos))
+	wantError(t, m.clientError, pki.ErrUntrusted)
+	removed = errors.New("removed")
+	m = meet(t, h1.ServerConfig(protos), n1.ClientConfig(host("h1"), protos))
+	wantError(t, m.clientError, pki.ErrNotAllowed)
+	wantError(t, n1.Recheck(before.client), pki.ErrNotAllowed)
+}

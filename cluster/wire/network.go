@@ -191,16 +191,21 @@ func (n *Network) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 
 // Dial implements cluster.Network: it connects to a management node.
 func (n *Network) Dial(ctx context.Context, purpose, node, address string) (net.Conn, error) {
-	config := n.config.Holder.ClientConfigAny(pki.RoleNode, []string{ProtocolOf(purpose)})
-	if node != "" {
-		config = n.config.Holder.ClientConfig(n.name(pki.RoleNode, node), []string{ProtocolOf(purpose)})
+	return n.DialTo(ctx, purpose, pki.RoleNode, node, address)
+}
+
+// DialTo connects to a member in a role. An empty name is any of them.
+func (n *Network) DialTo(ctx context.Context, purpose string, role pki.Role, name, address string) (net.Conn, error) {
+	config := n.config.Holder.ClientConfigAny(role, []string{ProtocolOf(purpose)})
+	if name != "" {
+		config = n.config.Holder.ClientConfig(n.name(role, name), []string{ProtocolOf(purpose)})
 	}
 	conn, err := n.dial(ctx, config, purpose, address)
 	if n.ctx.Err() != nil && err != nil {
 		err = net.ErrClosed
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connecting to node %s at %s: %w", node, address, err)
+		return nil, fmt.Errorf("connecting to %s %s at %s: %w", role, name, address, err)
 	}
 	return conn, nil
 }
