@@ -55,10 +55,10 @@ func (e *Engine) chooseNode(r resources.Resource) error {
 	known := strings.Join(names, ", ")
 	return &resources.Error{
 		Class: resources.ClassInvalid, Code: "unknown-node",
-		Message: fmt.Sprintf("the zone has no node %q; its nodes are %s", *node, known),
+		Message: fmt.Sprintf("the zone has no node or agent %q; there are %s", *node, known),
 		Remedy:  "name one of them, or none for the one that is asked",
 		Fields: []resources.FieldError{{
-			Pointer: "/spec/node", Code: "unknown-node", Message: "is not among the zone's nodes: " + known,
+			Pointer: "/spec/node", Code: "unknown-node", Message: "is not among the zone's nodes and agents: " + known,
 		}},
 	}
 }

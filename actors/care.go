@@ -73,7 +73,7 @@ func (s *System) Adopt(product, node string) error {
 	if s.remember(product, node) {
 		return nil
 	}
-	s.health.restarted(product)
+	s.health.restarted(product, node)
 	var bound []resources.Ref
 	err := s.config.State.View(func(v *persistence.View) error {
 		for _, kind := range []resources.Kind{
@@ -98,6 +98,10 @@ func (s *System) Adopt(product, node string) error {
 	}
 	return err
 }
+
+// Look has the health of all resources looked at soon, and of those that are ill at once. To be called when an agent
+// fell silent, or is back.
+func (s *System) Look() { s.health.hasten() }
 
 func (s *System) remember(product, node string) bool {
 	s.mu.Lock()

@@ -41,7 +41,8 @@ type health struct {
 
 	mu      sync.Mutex
 	ill     map[resources.Ref]*illness
-	started map[string]bool // products since the last round
+	started map[operations.Started]bool // since the last round
+	soon    bool                        // another round is to begin
 }
 
 type illness struct {
@@ -54,19 +55,30 @@ type round struct {
 	began   time.Time
 	kinds   []resources.Kind // that are left; the first is being read
 	after   string
-	started map[string]bool
+	started map[operations.Started]bool
 }
 
 func newHealth(s *System) *health {
-	return &health{system: s, ill: map[resources.Ref]*illness{}, started: map[string]bool{}}
+	return &health{system: s, ill: map[resources.Ref]*illness{}, started: map[operations.Started]bool{}}
 }
 
 // restarted makes the next round begin soon, in which the product adopts all that
-// it serves.
-func (h *health) restarted(product string) {
+// it serves there.
+func (h *health) restarted(product, node string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.started[product] = true
+	h.started[operations.Started{Product: product, Node: node}] = true
+	h.soon = true
+}
+
+// hasten makes the next round begin soon, and has those that are ill looked at at once.
+func (h *health) hasten() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.soon = true
+	for _, i := range h.ill {
+		i.due = h.system.engine.Now()
+	}
 }
 
 // run goes on until the node stops.
@@ -89,8 +101,8 @@ func (h *health) run() {
 // time to.
 func (h *health) goOn(r *round, now time.Time) {
 	if len(r.kinds) == 0 {
-		started := h.takeStarted()
-		if len(started) == 0 && now.Sub(r.began) < h.system.config.CareEvery {
+		started, soon := h.takeStarted()
+		if !soon && now.Sub(r.began) < h.system.config.CareEvery {
 			return
 		}
 		*r = round{began: now, kinds: operations.Tended(), started: started}
@@ -142,15 +154,16 @@ func (h *health) page(r *round, limit int) (page carePage, err error) {
 	return page, err
 }
 
-func (h *health) takeStarted() map[string]bool {
+func (h *health) takeStarted() (started map[operations.Started]bool, soon bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.started) == 0 {
-		return nil
+	if !h.soon {
+		return nil, false
 	}
-	started := maps.Clone(h.started)
+	h.soon = false
+	started = maps.Clone(h.started)
 	clear(h.started)
-	return started
+	return started, true
 }
 
 func (h *health) isIll(ref resources.Ref) bool {
@@ -213,7 +226,7 @@ func (h *health) forget(ref resources.Ref) (was bool) {
 }
 
 // tend has a resource's own actor look at it.
-func (h *health) tend(ref resources.Ref, started map[string]bool) {
+func (h *health) tend(ref resources.Ref, started map[operations.Started]bool) {
 	h.system.send(ref, &care{name: ref.String(), do: func(ctx context.Context, c *operations.Context) error {
 		if !operations.MayBeTended(c.Resource) {
 			return nil

@@ -15,11 +15,11 @@ type NodeParams struct {
 
 type removal struct {
 	NodeParams
-	Force bool `query:"force" doc:"Remove it also if too few nodes that are well would be left to agree on anything. The zone may not work afterwards."`
+	Force bool `query:"force" doc:"Remove a node also if too few nodes that are well would be left to agree on anything: the zone may not work afterwards. Remove an agent also if there are resources on it: they run on, and nothing can be done for them until an agent of that name joins."`
 }
 
 type nodeList struct {
-	Items []door.NodeView `json:"items" doc:"The nodes, in the order of their names."`
+	Items []door.NodeView `json:"items" doc:"Nodes and agents, in the order of their names."`
 }
 
 type (
@@ -32,7 +32,8 @@ const nodesPath = "/v1/nodes"
 func (a *API) nodes() {
 	register(a, route{
 		id: "list-nodes", method: http.MethodGet, path: nodesPath, tag: "Nodes", summary: "List nodes",
-		about: "Lists the nodes that manage the zone, all of them, as the node that is asked knows them. While no " +
+		about: "Lists the nodes that manage the zone and the agents of its hosts, all of them, as the node that is asked " +
+			"knows them: what a resource can name as its node. While no " +
 			"majority of them answers, ask with consistency=stale.",
 		permission: door.To(door.VerbList, door.KindNode),
 	}, func(ctx context.Context, g door.Grant, _ *struct{}) (*nodesAnswer, error) {
@@ -49,8 +50,9 @@ func (a *API) nodes() {
 	register(a, route{
 		id: "remove-node", method: http.MethodDelete, path: nodesPath + "/{name}", tag: "Nodes",
 		summary: "Remove a node", permission: door.To(string(door.NodeRemove), door.KindNode),
-		about: "Takes a node out of the zone for good, and answers with it as it was last. Drain it first, if it runs. " +
-			"Refused if too few nodes that are well would be left to agree on anything, unless it is forced.",
+		about: "Takes a node or an agent out of the zone for good, and answers with it as it was last. Drain a node first, " +
+			"if it runs. Refused if too few nodes that are well would be left to agree on anything, or if there are " +
+			"resources on an agent, unless it is forced.",
 	}, func(ctx context.Context, g door.Grant, in *removal) (*nodeAnswer, error) {
 		return a.changeNode(ctx, g, in.Name, in.Force)
 	})

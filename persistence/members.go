@@ -18,8 +18,13 @@ type Invitation struct {
 	CreatedBy string    `json:"c"`
 }
 
-// RoleNode is the role of members that have shards: the nodes.
-const RoleNode = "node"
+// The roles of members.
+const (
+	// RoleNode is the role of members that have shards: the nodes.
+	RoleNode = "node"
+	// RoleHost is the role of the agents of hosts.
+	RoleHost = "host"
+)
 
 // Member is a process that was let into the cluster: a node, or the agent of a
 // host.
@@ -99,7 +104,11 @@ func (c *Admit) apply(t *tx) (Result, error) {
 	if known && !had.Expelled && c.repeats(had) {
 		return Result{}, nil
 	}
-	if err := c.check(t, known && !had.Expelled); err != nil {
+	taken, err := c.taken(t)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := c.check(t, taken); err != nil {
 		return Result{}, err
 	}
 	next := admitted{Member: c.Member, Invitation: c.Invitation, Digest: c.Digest, Key: c.Key}
@@ -117,8 +126,20 @@ func (c *Admit) repeats(had admitted) bool {
 		subtle.ConstantTimeCompare([]byte(had.Digest), []byte(c.Digest)) == 1
 }
 
+// taken is the role of the member that has the name: resources name nodes and agents
+// alike, so no two members share one. "" = none has.
+func (c *Admit) taken(t *tx) (string, error) {
+	for _, role := range []string{RoleNode, RoleHost} {
+		m, known, err := t.Member(role, c.Member.Name)
+		if err != nil || known && !m.Expelled {
+			return role, err
+		}
+	}
+	return "", nil
+}
+
 // check refuses who may not join.
-func (c *Admit) check(t *tx, taken bool) error {
+func (c *Admit) check(t *tx, taken string) error {
 	i, known, err := t.Invitation(c.Invitation)
 	if err != nil {
 		return err
@@ -145,10 +166,10 @@ func (c *Admit) check(t *tx, taken bool) error {
 			Class: resources.ClassDenied, Code: "join-token-role", Remedy: again + " --role " + c.Member.Role,
 			Message: fmt.Sprintf("this join token is for a %s, not a %s", i.Role, c.Member.Role),
 		}
-	case taken:
+	case taken != "":
 		return &resources.Error{
 			Class: resources.ClassConflict, Code: "name-taken",
-			Message: fmt.Sprintf("there is a %s named %q already", c.Member.Role, c.Member.Name),
+			Message: fmt.Sprintf("there is a %s named %q already", taken, c.Member.Name),
 			Remedy:  "choose another name, or remove the old one first: bulkhead node remove " + c.Member.Name,
 		}
 	}

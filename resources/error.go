@@ -29,6 +29,10 @@ const (
 	ClassInternal        Class = "internal"
 )
 
+// CodeAgentUnreachable is the code of an error that says that the agent of a host is silent. It begins the reason of
+// what that agent drives, so that programs tell it from other ills.
+const CodeAgentUnreachable = "agent-unreachable"
+
 // Classes returns all of them.
 func Classes() []Class {
 	return []Class{

@@ -50,7 +50,7 @@ type Host struct {
 type HostSpec struct {
 	ClusterID ClusterID `json:"clusterId,omitempty" doc:"Cluster it belongs to."`
 	// Node whose driver host acts for it; empty = the one that accepts.
-	Node string `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
+	Node string `json:"node,omitempty" doc:"Node or agent that drives it; absent means the one that accepts."`
 	// Driver is the hypervisor driver: vendor/name.
 	Driver     string         `json:"driver" doc:"Hypervisor driver, vendor/name." example:"bulkhead/qemuhypervisor"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this host."`

@@ -16,7 +16,7 @@ type ImageStore struct {
 // ImageStoreSpec is what is asked of an image store.
 type ImageStoreSpec struct {
 	// Node whose driver host acts for it; empty = the one that accepts.
-	Node       string         `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
+	Node       string         `json:"node,omitempty" doc:"Node or agent that drives it; absent means the one that accepts."`
 	Driver     string         `json:"driver" doc:"Image driver, vendor/name." example:"bulkhead/directoryimages"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this store."`
 }

@@ -18,7 +18,7 @@ type Network struct {
 // NetworkSpec is what is asked of a network.
 type NetworkSpec struct {
 	// Node whose driver host acts for it; empty = the one that accepts.
-	Node       string         `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
+	Node       string         `json:"node,omitempty" doc:"Node or agent that drives it; absent means the one that accepts."`
 	Driver     string         `json:"driver" doc:"Network driver, vendor/name." example:"bulkhead/bridgenetwork"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this network."`
 	Mode       string         `json:"mode,omitempty" doc:"nat: guests reach out, forwards reach in. isolated: guests reach each other only. Absent means nat."`

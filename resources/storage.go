@@ -12,7 +12,7 @@ type Pool struct {
 // PoolSpec is what is asked of a pool.
 type PoolSpec struct {
 	// Node whose driver host acts for it; empty = the one that accepts.
-	Node       string         `json:"node,omitempty" doc:"Node that drives it; absent means the one that accepts."`
+	Node       string         `json:"node,omitempty" doc:"Node or agent that drives it; absent means the one that accepts."`
 	Driver     string         `json:"driver" doc:"Storage driver, vendor/name." example:"bulkhead/filestorage"`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this pool."`
 	// HostID for pools that only one host reaches.

@@ -51,3 +51,4 @@ fi
 generate drivers/contract bulkhead/driver/v1 drivers/driverpb
 generate cluster/contract bulkhead/cluster/v1 cluster/clusterpb
 generate drivers/relay/contract bulkhead/relay/v1 drivers/relay/relaypb
+generate internal/agent/contract bulkhead/agent/v1 internal/agent/agentpb

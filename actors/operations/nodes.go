@@ -8,8 +8,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// nodesOf tells whether the zone has more than one node: those that were let in,
-// and those that own shards, since the first one was never let in.
+// nodesOf tells whether the zone has more than one place where drivers run: nodes and
+// agents that were let in, and nodes that own shards, since the first one was never let
+// in.
 func nodesOf(v *persistence.View) (planner.Nodes, error) {
 	members, err := v.Members()
 	if err != nil {
@@ -17,7 +18,7 @@ func nodesOf(v *persistence.View) (planner.Nodes, error) {
 	}
 	names := map[string]bool{}
 	for _, m := range members {
-		if m.Role == persistence.RoleNode && !m.Expelled {
+		if !m.Expelled {
 			names[m.Name] = true
 		}
 	}

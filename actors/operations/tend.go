@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -36,11 +37,11 @@ func MayBeTended(r resources.Resource) bool {
 // that is ill is only noted as degraded at first, so that everybody hears of it;
 // the next time its driver is asked to adopt it, which is to repair it. Products
 // that were started anew adopt theirs also if they are well. An error says that
-// nobody knows: then nothing is noted.
-func Tend(ctx context.Context, c *Context, started map[string]bool) (well bool, err error) {
+// nobody knows: then nothing is noted, but for an agent that is silent.
+func Tend(ctx context.Context, c *Context, started map[Started]bool) (well bool, err error) {
 	d, err := c.server(ctx)
-	if why := FromFault(err); err != nil && unreached(why) == nil {
-		c.noteHealth(health{reason: resources.AsError(why).Message}) // the way to it is gone
+	if why := FromFault(err); err != nil && (unreached(why) == nil || silent(why)) {
+		c.noteHealth(health{reason: wayGone(why)})
 		return false, nil
 	}
 	if err != nil {
@@ -53,13 +54,42 @@ func Tend(ctx context.Context, c *Context, started map[string]bool) (well bool, 
 	if _, machine := c.Resource.(*resources.Machine); machine && found.absent {
 		return true, observeMachine(ctx, c) // it ended: that is no illness
 	}
-	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || started[d.place.Product]) {
+	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || anew(started, d.place)) {
 		if found, err = c.repair(ctx, d, found); err != nil {
 			return false, err
 		}
 	}
 	c.noteHealth(found)
 	return !found.ill(), nil
+}
+
+// Started is a driver of which a process was started on a node.
+type Started struct{ Product, Node string }
+
+// anew reports whether the process at a place was started anew. What names no node may be on any.
+func anew(started map[Started]bool, p Place) bool {
+	for s := range started {
+		if s.Product == p.Product && (p.Node == "" || s.Node == p.Node) {
+			return true
+		}
+	}
+	return false
+}
+
+// wayGone is the reason of a resource whose driver can't be reached. That of an agent that is silent begins with its
+// code, for programs that read it.
+func wayGone(why error) string {
+	reason := resources.AsError(why).Message
+	if silent(why) {
+		return resources.CodeAgentUnreachable + ": " + reason
+	}
+	return reason
+}
+
+// silent reports whether an error says that an agent is, for longer than a moment.
+func silent(err error) bool {
+	e, ok := errors.AsType[*resources.Error](err)
+	return ok && e.Code == resources.CodeAgentUnreachable
 }
 
 // repair has the driver adopt the target and says how it is then.

@@ -2,19 +2,21 @@ package door
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// Cluster knows the nodes that the zone is managed by, and changes them. Whatever
+// Cluster knows the nodes that the zone is managed by and the agents of its hosts, and changes them. Whatever
 // changes something writes the audit line of it into the same entry, with the
 // origin it is given; the kinds of targets are KindNode and KindJoinToken. Errors
 // are or wrap a *resources.Error: see NoSuchNode, NoSuchJoinToken, QuorumLost and
 // NoCluster, and class unavailable while nobody leads. All methods may be called
 // concurrently and on any node.
 type Cluster interface {
-	// Nodes returns the nodes, in any order: at least this one. It answers also while
+	// Nodes returns nodes and agents, in any order: at least this node. It answers also while
 	// nobody leads, from what this node knows.
 	Nodes(ctx context.Context) ([]NodeView, error)
 	// ChangeNode has a node drain, resume or lead, or removes it, and returns it as it
@@ -43,13 +45,15 @@ const (
 	NodeVoter NodeRole = "voter"
 	// NodeLearner does not count yet: it becomes a voter once it has caught up.
 	NodeLearner NodeRole = "learner"
+	// NodeAgent is no node: it is the agent of a host, which runs drivers there.
+	NodeAgent NodeRole = "agent"
 )
 
 // NodeView is a node, as the node knows it that was asked.
 type NodeView struct {
 	Name      string    `json:"name" doc:"Name, unique among the nodes of the zone." example:"node-1"`
 	Address   string    `json:"address,omitempty" doc:"Where other nodes reach it, host and port; absent if the zone has only this node and no address was given to it." example:"192.0.2.1:8740"`
-	Role      NodeRole  `json:"role" enum:"leader,voter,learner" doc:"Its part in what the nodes agree on. leader: a voter that leads now. learner: does not count yet, until it has caught up."`
+	Role      NodeRole  `json:"role" enum:"leader,voter,learner,agent" doc:"Its part in what the nodes agree on. leader: a voter that leads now. learner: does not count yet, until it has caught up. agent: takes no part, it is the agent of a host and runs drivers there."`
 	Well      bool      `json:"well" doc:"Whether it was heard from lately."`
 	LastHeard time.Time `json:"lastHeard,omitzero" doc:"When it was last heard from; absent if that is not known here."`
 	Draining  bool      `json:"draining" doc:"Whether it is to do no work: its shards go to other nodes."`
@@ -76,7 +80,8 @@ const (
 // NodeChange asks for something of a node.
 type NodeChange struct {
 	Action NodeAction
-	// Force removes a node also if those that remain may be too few to agree.
+	// Force removes a node also if those that remain may be too few to agree, and an agent
+	// also if there are resources on it.
 	Force bool
 }
 
@@ -107,6 +112,27 @@ type Invitation struct {
 // NoSuchNode says that the zone has no node of a name.
 func NoSuchNode(name string) error {
 	return resources.NotFound(resources.Ref{Kind: KindNode, ID: name})
+}
+
+// NoNode says that something can't be asked of an agent.
+func NoNode(name string, action NodeAction) error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "not-a-node",
+		Message:  fmt.Sprintf("%s is the agent of a host: it has no shards and never leads, so it can't %s", name, action),
+		Remedy:   "to empty a host, move its machines away",
+		Resource: &resources.Ref{Kind: KindNode, ID: name},
+	}
+}
+
+// AgentInUse says that resources name an agent that is to be removed.
+func AgentInUse(name string, users []string) error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "agent-in-use",
+		Message: fmt.Sprintf("there are resources on agent %s: %s", name, strings.Join(users, ", ")),
+		Remedy: "delete them first; force removes the agent all the same: what is on it runs on, and nobody can do " +
+			"anything for it until an agent of that name joins",
+		Resource: &resources.Ref{Kind: KindNode, ID: name},
+	}
 }
 
 // NoSuchJoinToken says that there is no join token of an id, any more or at all.

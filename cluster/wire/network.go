@@ -32,6 +32,8 @@ type Config struct {
 const (
 	// PurposeJoin is the one purpose of a connection whose maker needs no certificate: see Network.Joining.
 	PurposeJoin = "join"
+	// PurposeAgent is what nodes ask of the agent of a host.
+	PurposeAgent = "agent"
 
 	handshakeTimeout = 5 * time.Second
 	// handshakes at a time: more wait to be accepted.

@@ -57,8 +57,8 @@ func Bulkhead() Rules {
 				"internal/metrics/...", "internal/driving",
 			},
 			"internal/driving": {"resources/...", "drivers/...", "actors/operations"},
-			"cmd/...":   {"..."},
-			"bench/...": {"..."},
+			"cmd/...":          {"..."},
+			"bench/...":        {"..."},
 		},
 		Strangers: []string{"drivers/builtin", "services"},
 		Kits: []string{

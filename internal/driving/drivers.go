@@ -111,8 +111,10 @@ func Open(c Config) (*Drivers, error) {
 	}
 	c.Host.OnStart = d.hasStarted
 	var err error
-	d.host, err = host.Open(c.Host)
-	return d, err
+	if d.host, err = host.Open(c.Host); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // Close lets go of all processes, which run on.
@@ -148,6 +150,9 @@ func (d *Drivers) hasStarted(ctx context.Context, i *host.Instance) {
 func (d *Drivers) Start(ctx context.Context) error {
 	for product, m := range d.manifests {
 		record, err := d.state.Driver(product)
+		if resources.ClassOf(err) == resources.ClassNotFound {
+			continue // the zone does not know it yet
+		}
 		if err != nil {
 			return err
 		}

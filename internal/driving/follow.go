@@ -41,6 +41,9 @@ func (d *Drivers) Follow(ctx context.Context, changed <-chan struct{}) {
 func (d *Drivers) applyAll(ctx context.Context) error {
 	for product, m := range d.manifests {
 		record, err := d.state.Driver(product)
+		if resources.ClassOf(err) == resources.ClassNotFound {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -46,28 +46,24 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 	if err != nil {
 		return join.Welcome{}, err
 	}
+	n.config.Log.Info("a member joins", slog.String("role", string(name.Role)), slog.String("name", r.Name),
+		slog.String("address", r.Address))
+	welcome := join.Welcome{
+		ClusterID: w.member.ClusterID, Certificate: cert, Trust: w.holder.Identity().Trust().MarshalPEM(),
+	}
+	if name.Role != pki.RoleNode {
+		return welcome, nil // an agent signs nothing, and hears of nodes from those that call it
+	}
 	if err := n.cluster.Add(ctx, r.Name, r.Address); err != nil {
 		return join.Welcome{}, err
 	}
-	keys, err := membership.GossipKeys(w.dir)
-	if err != nil {
-		return join.Welcome{}, err
-	}
-	n.config.Log.Info("a node joins", slog.String("name", r.Name), slog.String("address", r.Address))
-	return join.Welcome{
-		ClusterID: w.member.ClusterID, Certificate: cert, Trust: w.holder.Identity().Trust().MarshalPEM(),
-		Authority: w.authority.MarshalPEM(), GossipKeys: keys,
-	}, nil
+	welcome.Authority = w.authority.MarshalPEM()
+	welcome.GossipKeys, err = membership.GossipKeys(w.dir)
+	return welcome, err
 }
 
 // check refuses what can be seen to fail before the token is used up.
 func (a *admitter) check(r join.Request) error {
-	if r.Token.Role != pki.RoleNode {
-		return &join.Refusal{
-			Code: "role-unknown", Message: fmt.Sprintf("this server lets no %q in", r.Token.Role),
-			Remedy: "make a join token with the role node",
-		}
-	}
 	if off := time.Since(r.Clock).Abs(); off > pki.Backdate {
 		return &join.Refusal{
 			Code: "clock-wrong", Remedy: "set the clock of the machine that joins: is NTP running?",
@@ -75,7 +71,7 @@ func (a *admitter) check(r join.Request) error {
 				r.Clock.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)),
 		}
 	}
-	if r.EntryFormat < cluster.EntryFormat {
+	if r.Token.Role == pki.RoleNode && r.EntryFormat < cluster.EntryFormat {
 		return &join.Refusal{
 			Code: "program-too-old", Remedy: "install the version that the other nodes run",
 			Message: fmt.Sprintf("the program that joins, %s, can't read this cluster's log: it knows format %d, %d is written",
@@ -88,15 +84,16 @@ func (a *admitter) check(r join.Request) error {
 // checkName refuses the name of the node that began the cluster: the others are in
 // the state, which refuses theirs.
 func (a *admitter) checkName(name pki.Name) error {
-	admitted := false
+	admitted, first := false, name
+	first.Role = pki.RoleNode
 	err := a.node.machine.View(func(v *persistence.View) (err error) {
-		_, admitted, err = v.Member(string(name.Role), name.Name)
+		_, admitted, err = v.Member(string(first.Role), name.Name)
 		return err
 	})
-	if err != nil || admitted || !a.node.isMember(name) {
+	if err != nil || admitted || !a.node.isMember(first) {
 		return err
 	}
 	return &join.Refusal{
-		Code: "name-taken", Message: fmt.Sprintf("there is a %s already", name), Remedy: "choose another name",
+		Code: "name-taken", Message: fmt.Sprintf("there is a %s already", first), Remedy: "choose another name",
 	}
 }

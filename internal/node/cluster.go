@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
@@ -60,6 +62,9 @@ func (c *nodes) Nodes(context.Context) ([]door.NodeView, error) {
 		}
 		list = append(list, v)
 	}
+	if n.agents != nil {
+		list = append(list, n.agents.views()...)
+	}
 	return list, nil
 }
 
@@ -99,6 +104,8 @@ func (c *nodes) ChangeNode(
 		return v, err
 	case n.network == nil:
 		return v, door.NoCluster()
+	case v.Role == door.NodeAgent:
+		return v, c.changeAgent(ctx, v, change, o)
 	case change.Action == door.NodeRemove:
 		return v, c.remove(ctx, v, change.Force, o)
 	case change.Action == door.NodeLead:
@@ -164,6 +171,50 @@ func (c *nodes) forget(ctx context.Context, name string, o resources.Origin) (do
 	return door.NodeView{Name: name, Address: m.Address, Role: door.NodeLearner}, err
 }
 
+// namedUsers is how many of the resources on an agent a refusal names.
+const namedUsers = 5
+
+// changeAgent takes an agent out. Nothing else can be asked of one.
+func (c *nodes) changeAgent(
+	ctx context.Context, v door.NodeView, change door.NodeChange, o resources.Origin,
+) error {
+	n := c.node
+	if change.Action != door.NodeRemove {
+		return door.NoNode(v.Name, change.Action)
+	}
+	users, err := n.on(v.Name)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 && !change.Force {
+		if len(users) > namedUsers {
+			users = append(users[:namedUsers], "...")
+		}
+		return door.AgentInUse(v.Name, users)
+	}
+	_, err = n.log.Propose(ctx, &persistence.Expel{Role: string(pki.RoleHost), Name: v.Name, Origin: o})
+	return err
+}
+
+// on lists what names a node or agent as its own.
+func (n *Node) on(name string) (users []string, err error) {
+	err = n.machine.View(func(v *persistence.View) error {
+		for _, kind := range bindable() {
+			err := eachOf(v, kind, func(r resources.Resource) error {
+				if m := r.Metadata(); operations.PlaceOf(r).Node == name && m.Phase != resources.PhaseDeleted {
+					users = append(users, fmt.Sprintf("%s %s", kind, m.Name))
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return users, err
+}
+
 // changed gives the errors of a change of members their class.
 func (c *nodes) changed(err error) error {
 	if errors.Is(err, cluster.ErrQuorum) {
@@ -195,12 +246,6 @@ func (c *nodes) CreateJoinToken(
 	n := c.node
 	if n.network == nil {
 		return door.Invitation{}, door.NoCluster()
-	}
-	if role != door.JoinNode {
-		return door.Invitation{}, &resources.Error{
-			Class: resources.ClassUnsupported, Code: "role-unsupported", Message: "this version lets only nodes join",
-			Fields: []resources.FieldError{{Pointer: "/role", Code: "unsupported", Message: "must be node"}},
-		}
 	}
 	id := strings.ToLower(rand.Text()[:12])
 	token, err := pki.NewJoinToken(id, pki.Role(role), n.network.authority.Pin())

@@ -17,7 +17,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// fleet is the drivers of all nodes, as the actors of this one reach them: those of
+// fleet is the drivers of all nodes and agents, as the actors of this one reach them: those of
 // its own at once, those of others through a relay.
 type fleet struct {
 	node    string
@@ -25,7 +25,7 @@ type fleet struct {
 	here    func(node string) bool
 	state   *persistence.Machine
 	cluster *cluster.Node
-	several bool // others can be reached
+	agents  *agents // nil while no others can be reached
 }
 
 // Node implements actors.Drivers.
@@ -34,10 +34,11 @@ func (f *fleet) Node() string { return f.node }
 // Nodes implements actors.Drivers.
 func (f *fleet) Nodes() []string {
 	var names []string
-	if f.several {
+	if f.agents != nil {
 		for _, m := range f.cluster.Members() {
 			names = append(names, m.ID)
 		}
+		names = append(names, f.agents.names()...)
 	}
 	return sortedWith(names, f.node)
 }
@@ -64,13 +65,16 @@ func (f *fleet) founder() string {
 	return name
 }
 
-// at returns the drivers of a node.
+// at returns the drivers of a node or agent.
 func (f *fleet) at(node string) (relay.Drivers, error) {
 	if f.here(node) {
 		return f.own, nil
 	}
 	if node == "" {
 		node = f.founder()
+	}
+	if d, err := f.agents.at(node); d != nil || err != nil {
+		return d, err
 	}
 	conn, err := f.cluster.Conn(node)
 	if err != nil {

@@ -62,7 +62,8 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	}
 	log := n.config.Log.With(slog.String("component", "network"))
 	w.holder, err = pki.NewHolder(identity, pki.Rules{
-		Clock: time.Now, Allow: n.allow, Refused: func(err error) { connectionRefused(log, err) },
+		Clock: time.Now, Allow: n.allow, MayLapse: func(name pki.Name) bool { return name.Role == pki.RoleHost },
+		Refused: func(err error) { connectionRefused(log, err) },
 	})
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.network = w
+	n.network, n.agents = w, newAgents(n)
 	return n.openGossip(ctx)
 }
 
@@ -104,7 +105,7 @@ func (n *Node) allow(name pki.Name) error {
 	var expelled bool
 	err := n.machine.View(func(v *persistence.View) error {
 		m, known, err := v.Member(string(name.Role), name.Name)
-		expelled = known && m.Expelled
+		expelled = known && m.Expelled || !known && name.Role == pki.RoleHost
 		return err
 	})
 	if err != nil {

@@ -120,6 +120,7 @@ type Node struct {
 	cluster *cluster.Node
 	log     *proposer
 	network *network // nil while the node is alone
+	agents  *agents  // likewise
 	offered offered
 	// joined is cluster, for what connections of others ask while the node starts.
 	joined           atomic.Pointer[cluster.Node]
@@ -364,9 +365,6 @@ func (n *Node) here(node string) bool {
 
 // driverStarted gives a driver its resources back.
 func (n *Node) driverStarted(ctx context.Context, product string) {
-	if n.system == nil {
-		return // it is given all that there is when the actors begin
-	}
 	if err := n.system.Adopt(product, n.config.Name); err != nil {
 		n.config.Log.Warn("giving a driver its resources back failed",
 			slog.String("driver", product), slog.Any("error", err))
@@ -377,7 +375,7 @@ func (n *Node) driverStarted(ctx context.Context, product string) {
 // openActors takes up the zone's work.
 func (n *Node) openActors(ctx context.Context) error {
 	drivers := &fleet{
-		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, several: n.network != nil,
+		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, agents: n.agents,
 	}
 	var lease func() bool
 	if n.network != nil {

@@ -17,6 +17,7 @@ type reader struct {
 	cluster *cluster.Node
 	engine  *actors.Engine
 	drivers *driving.Drivers
+	agents  *agents
 }
 
 // Consistent implements door.Reader.
@@ -45,7 +46,7 @@ func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Reso
 	if err != nil {
 		return nil, revision, err
 	}
-	return r.drivers.Describe(found), revision, nil
+	return r.agents.describe(r.drivers.Describe(found)), revision, nil
 }
 
 // List implements door.Reader.
@@ -55,7 +56,7 @@ func (r *reader) List(_ context.Context, q resources.Query) (page resources.Page
 		return err
 	})
 	for i := range page.Items {
-		page.Items[i] = r.drivers.Describe(page.Items[i])
+		page.Items[i] = r.agents.describe(r.drivers.Describe(page.Items[i]))
 	}
 	return page, err
 }

@@ -19,7 +19,7 @@ func (n *Node) serve(listener net.Listener) error {
 	a, err := api.New(api.Options{
 		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: n.spool, Backups: n,
 		Cluster: &nodes{n},
-		Reader:  &reader{machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers},
+		Reader:  &reader{machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})
 	if err != nil {
@@ -61,7 +61,7 @@ func (n *Node) Close(ctx context.Context) error {
 		errs = append(errs, n.cluster.Close())
 	}
 	if n.network != nil {
-		errs = append(errs, n.network.close(ctx))
+		errs = append(errs, n.agents.close(), n.network.close(ctx))
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

@@ -1,0 +1,265 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// attended is one agent, as this node knows it.
+type attended struct {
+	agents        *agents
+	name, address string
+	admitted      time.Time
+	end           context.CancelFunc
+
+	mu sync.Mutex
+	// conn leads to it while it reports; nil else.
+	conn *grpc.ClientConn
+	// heard is when it last reported, zero if it never did to this node; since is when
+	// it began to report, or fell silent.
+	heard, since time.Time
+	lost         bool // it is silent for so long that what it drives is degraded
+	version      string
+	instances    map[string]resources.Instance
+	runs         map[string]string // of its drivers that have their resources, by product
+	why          string            // it can't be reached
+}
+
+// attend calls the agent again and again until ctx ends.
+func (a *attended) attend(ctx context.Context) {
+	log := a.agents.node.config.Log.With(slog.String("agent", a.name), slog.String("address", a.address))
+	for pause := agentFirst; ctx.Err() == nil; pause = min(2*pause, agentMost) {
+		reported, err := a.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if reported {
+			pause = agentFirst
+			log.Warn("an agent is silent", slog.Any("error", err))
+		} else {
+			log.Debug("an agent can't be reached", slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause - rand.N(pause/4)):
+		}
+	}
+}
+
+// once attends the agent until it is silent. It says whether it was heard from.
+func (a *attended) once(ctx context.Context) (reported bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(agentPatience, func() { cancel(errSilent) })
+	defer watch.Stop()
+	conn, err := a.agents.conn(a.name, a.address)
+	if err == nil {
+		var stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report]
+		if stream, err = agentpb.NewAgentClient(conn).Attend(ctx); err == nil {
+			reported, err = a.converse(ctx, conn, stream, watch)
+		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	a.silent(err)
+	return reported, err
+}
+
+// converse says what is new and hears the reports.
+func (a *attended) converse(
+	ctx context.Context, conn *grpc.ClientConn, stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report],
+	watch *time.Timer,
+) (reported bool, err error) {
+	reports, failed := make(chan *agentpb.Report), make(chan error, 1)
+	go func() { // ends with the stream, which ends with ctx
+		for {
+			report, err := stream.Recv()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case reports <- report:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	said := &agentpb.Word{}
+	var signed []byte
+	for {
+		news := a.agents.news()
+		if word := a.word(said); word != nil {
+			if err := stream.Send(word); err != nil {
+				return reported, err
+			}
+		}
+		select {
+		case <-news:
+		case err := <-failed:
+			return reported, err
+		case <-ctx.Done():
+			return reported, ctx.Err()
+		case report := <-reports:
+			watch.Reset(agentPatience)
+			reported = true
+			a.take(conn, report)
+			if r := report.GetCertificateRequest(); len(r) > 0 && !bytes.Equal(r, signed) {
+				signed = r
+				if err := a.sign(stream, r); err != nil {
+					return reported, err
+				}
+			}
+		}
+	}
+}
+
+// word is what the agent is to be told, if that differs from what was said, which is
+// then noted.
+func (a *attended) word(said *agentpb.Word) *agentpb.Word {
+	all := a.agents.briefs.Load()
+	if all == nil {
+		return nil
+	}
+	var word *agentpb.Word
+	if next := all.of(a.name); !sameBrief(next, said.GetBrief()) {
+		word = &agentpb.Word{Brief: next}
+		said.Brief = next
+	}
+	if !proto.Equal(all.authorities, said.GetAuthorities()) {
+		if word == nil {
+			word = &agentpb.Word{}
+		}
+		word.Authorities, said.Authorities = all.authorities, all.authorities
+	}
+	return word
+}
+
+// sameBrief reports whether two briefs say the same, whenever they were made.
+func sameBrief(a, b *agentpb.Brief) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	later := &agentpb.Brief{Revision: b.GetRevision(), Drivers: a.GetDrivers(), Bound: a.GetBound(), Expelled: a.GetExpelled()}
+	return proto.Equal(later, b)
+}
+
+// sign gives the agent another certificate.
+func (a *attended) sign(stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report], request []byte) error {
+	w := a.agents.node.network
+	name := pki.Name{ClusterID: w.member.ClusterID, Role: pki.RoleHost, Name: a.name}
+	cert, err := w.authority.Sign(request, name, time.Now(), pki.DefaultLifetime)
+	if err != nil {
+		return fmt.Errorf("signing the certificate of agent %s: %w", a.name, err)
+	}
+	return stream.Send(&agentpb.Word{Certificate: cert})
+}
+
+// take notes what the agent reports, and has drivers that were started there adopt
+// what they serve.
+func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
+	instances := map[string]resources.Instance{}
+	var started []string
+	back := false
+	a.mu.Lock()
+	for _, i := range r.GetInstances() {
+		var shown resources.Instance
+		if json.Unmarshal(i.GetShown(), &shown) == nil {
+			shown.Node = a.name
+			instances[i.GetProduct()] = shown
+		}
+		if run := i.GetRun(); run != "" && run != a.runs[i.GetProduct()] {
+			a.runs[i.GetProduct()] = run
+			started = append(started, i.GetProduct())
+		}
+	}
+	now := time.Now()
+	if a.conn == nil {
+		a.since, a.why, back = now, "", a.lost
+		a.lost = false
+	}
+	a.conn, a.heard, a.version, a.instances = conn, now, r.GetVersion(), instances
+	a.mu.Unlock()
+	system := a.agents.node.system
+	if back {
+		system.Look()
+	}
+	for _, product := range started {
+		if err := system.Adopt(product, a.name); err != nil {
+			a.agents.node.config.Log.Warn("giving a driver its resources back failed",
+				slog.String("driver", product), slog.String("agent", a.name), slog.Any("error", err))
+		}
+	}
+}
+
+// silent notes that the agent does not report any more.
+func (a *attended) silent(why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil {
+		a.conn, a.since = nil, a.heard
+	}
+	a.why = why.Error()
+}
+
+// giveUp reports whether the agent has been silent for too long, once.
+func (a *attended) giveUp() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil || a.lost || time.Since(a.since) < agentGrace {
+		return false
+	}
+	a.lost = true
+	return true
+}
+
+// drivers are those of the agent.
+func (a *attended) drivers() (relay.Drivers, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.conn != nil:
+		return relay.NewRemote(a.conn), nil
+	case !a.lost:
+		return nil, silentAgent("agent-silent", fmt.Sprintf("agent %s does not answer just now: %s", a.name, a.why))
+	}
+	since := a.since.UTC().Format(time.RFC3339)
+	if a.heard.IsZero() {
+		return nil, silentAgent(resources.CodeAgentUnreachable,
+			fmt.Sprintf("agent %s, whose drivers act for this, has been silent since %s or longer", a.name, since))
+	}
+	return nil, silentAgent(resources.CodeAgentUnreachable,
+		fmt.Sprintf("agent %s, whose drivers act for this, has been silent since %s", a.name, since))
+}
+
+func (a *attended) view() door.NodeView {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return door.NodeView{
+		Name: a.name, Address: a.address, Role: door.NodeAgent, Well: a.conn != nil, LastHeard: a.heard.UTC(),
+		Version: a.version,
+	}
+}
+
+func (a *attended) instance(product string) (resources.Instance, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i, known := a.instances[product]
+	return i, known && a.conn != nil
+}
