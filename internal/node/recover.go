@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
@@ -180,7 +181,10 @@ func stranded(v *persistence.View, lost []string) ([]Stranded, error) {
 	for _, kind := range []resources.Kind{
 		resources.KindHost, resources.KindPool, resources.KindNetwork, resources.KindImageStore,
 	} {
-		err := eachOf(v, kind, func(node string) { count[Stranded{Node: orElse(node, founder), Kind: kind}]++ })
+		err := eachOf(v, kind, func(r resources.Resource) error {
+			count[Stranded{Node: orElse(operations.PlaceOf(r).Node, founder), Kind: kind}]++
+			return nil
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -203,33 +207,6 @@ func orElse(s, otherwise string) string {
 		return otherwise
 	}
 	return s
-}
-
-// eachOf calls fn with the node of each resource of a kind.
-func eachOf(v *persistence.View, kind resources.Kind, fn func(node string)) error {
-	q := resources.Query{Kind: kind, Limit: 1000}
-	for {
-		page, err := v.List(q)
-		if err != nil {
-			return err
-		}
-		for _, r := range page.Items {
-			switch x := r.(type) {
-			case *resources.Host:
-				fn(x.Spec.Node)
-			case *resources.Pool:
-				fn(x.Spec.Node)
-			case *resources.Network:
-				fn(x.Spec.Node)
-			case *resources.ImageStore:
-				fn(x.Spec.Node)
-			}
-		}
-		if page.Next == "" {
-			return nil
-		}
-		q.After = page.Next
-	}
 }
 
 // build makes the new cluster in a directory of its own, which counts once it has its
