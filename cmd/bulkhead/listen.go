@@ -56,6 +56,8 @@ func urlOf(address net.Addr) string {
 // notStarted says what to do about a server that did not start.
 func notStarted(config node.Config, err error) error {
 	switch {
+	case errors.Is(err, node.ErrAgent):
+		return agentsDir(config.DataDir)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return cli.Conflict("something listens on "+config.Listen+" already, perhaps another server",
 			"stop it, or choose another address with --listen")

@@ -22,13 +22,15 @@ func main() {
 		os.Exit(driverProcess(os.Args[2]))
 	}
 	root := cli.New(version)
-	root.AddCommand(serverCommand(), devCommand())
+	root.AddCommand(serverCommand(), devCommand(), agentCommand())
 	for _, group := range root.Commands() {
 		switch group.Name() {
 		case "backup":
 			group.AddCommand(restoreCommand(), verifyCommand())
 		case "driver":
 			group.AddCommand(stopAllCommand())
+		case "host":
+			group.AddCommand(hostJoinCommand())
 		case "token":
 			group.AddCommand(resetCommand())
 		}

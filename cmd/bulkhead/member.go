@@ -56,7 +56,7 @@ func initCommand() *cobra.Command {
 			}
 			name, err := node.Init(flags.dataDir, flags.member)
 			if err != nil {
-				return notMember(err, flags)
+				return notMember(err, flags.dataDir, "the server")
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Node %s is reached by others at %s\nNext: bulkhead server --data-dir %s\n",
 				name, flags.member.Advertise, flags.dataDir)
@@ -93,7 +93,7 @@ func joinCommand() *cobra.Command {
 				return err
 			}
 			if err := node.Join(cmd.Context(), flags.dataDir, from, parsed, flags.member, version); err != nil {
-				return notMember(err, flags)
+				return notMember(err, flags.dataDir, "the server")
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Node %s may join the cluster of %s\nNext: bulkhead server --data-dir %s\n",
 				flags.member.Name, from, flags.dataDir)
@@ -126,24 +126,35 @@ func parseToken(text string) (pki.JoinToken, error) {
 	return token, nil
 }
 
+// agentsDir says that a data directory is no server's.
+func agentsDir(dataDir string) error {
+	return cli.Conflict(dataDir+" is the data directory of the agent of a host",
+		"start it with \"bulkhead agent\", or choose another --data-dir for the server")
+}
+
 // notMember says why a data directory did not become that of a member, and what can
 // be done.
-func notMember(err error, flags *memberFlags) error {
+func notMember(err error, dataDir, what string) error {
 	refusal, refused := errors.AsType[*join.Refusal](err)
 	switch {
 	case refused:
 		return cli.Conflict(refusal.Message, refusal.Remedy)
+	case errors.Is(err, node.ErrAgent):
+		return agentsDir(dataDir)
+	case errors.Is(err, node.ErrTokenRole):
+		return cli.Usage("--token: "+err.Error(), "make one with \"bulkhead join-token create --role node\"; "+
+			"a host joins with \"bulkhead host join\"")
 	case errors.Is(err, membership.ErrMember):
-		return cli.Conflict(flags.dataDir+" is that of a member of a cluster already",
-			"start the server on it, or choose another --data-dir")
+		return cli.Conflict(dataDir+" is that of a member of a cluster already",
+			"start "+what+" on it, or choose another --data-dir")
 	case errors.Is(err, node.ErrHasState):
-		return cli.Conflict(flags.dataDir+" has a zone of its own already, which joining would replace",
+		return cli.Conflict(dataDir+" has a zone of its own already, which joining would replace",
 			"choose another --data-dir, or move that one away")
 	case errors.Is(err, pki.ErrPin), errors.Is(err, pki.ErrClock), errors.Is(err, pki.ErrForeign):
 		return cli.Conflict(err.Error(),
 			"use a token of the cluster that --from belongs to, and see that the clocks are right")
 	case errors.Is(err, fs.ErrPermission):
-		return cli.Failed(err.Error(), "run this as the user of the server, or choose another --data-dir")
+		return cli.Failed(err.Error(), "run this as the user of "+what+", or choose another --data-dir")
 	}
 	return cli.Failed(err.Error(), "see that the addresses are right and the node at --from runs")
 }

@@ -54,11 +54,13 @@ func Bulkhead() Rules {
 			"internal/archtest/...": {},
 			"internal/node/...": {
 				"resources/...", "drivers/...", "persistence/...", "cluster/...", "actors/...", "api/...",
-				"internal/metrics/...", "internal/driving",
+				"internal/metrics/...", "internal/driving", "internal/agent/...",
 			},
-			"internal/driving": {"resources/...", "drivers/...", "actors/operations"},
-			"cmd/...":          {"..."},
-			"bench/...":        {"..."},
+			"internal/driving":       {"resources/...", "drivers/...", "actors/operations"},
+			"internal/agent/...":     {"resources/...", "drivers/...", "cluster/...", "internal/driving"},
+			"internal/agent/agentpb": {},
+			"cmd/...":                {"..."},
+			"bench/...":              {"..."},
 		},
 		Strangers: []string{"drivers/builtin", "services"},
 		Kits: []string{
@@ -76,10 +78,10 @@ func Bulkhead() Rules {
 			// The end-to-end test of real drivers makes a network namespace of its own.
 			"internal/node": {"github.com/vishvananda/netlink"},
 		},
-		Generated:   []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb"},
+		Generated:   []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb", "internal/agent/agentpb"},
 		BannedNames: []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc", "shared"},
 		BannedWords: []string{"Manager", "Helper", "Helpers", "Util", "Utils", "Common", "Impl"},
-		MayInit:     []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb"},
+		MayInit:     []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb", "internal/agent/agentpb"},
 	}
 }
 

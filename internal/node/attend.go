@@ -222,7 +222,7 @@ func (a *attended) silent(why error) {
 func (a *attended) giveUp() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.conn != nil || a.lost || time.Since(a.since) < agentGrace {
+	if a.conn != nil || a.lost || time.Since(a.since) < a.agents.node.config.AgentGrace {
 		return false
 	}
 	a.lost = true

@@ -48,9 +48,6 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.Role != pki.RoleNode {
-		return fmt.Errorf("%s is the directory of a %s, not of a server", n.config.DataDir, m.Role)
-	}
 	n.config.Name = m.Name
 	w := &network{member: m, dir: dir}
 	if w.authority, err = membership.Authority(dir); err != nil {

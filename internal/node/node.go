@@ -55,6 +55,9 @@ type Config struct {
 	// Lease is how long a node of several may act for its resources after it last
 	// heard from the leader; default 5 s. The others wait a fifth longer.
 	Lease time.Duration
+	// AgentGrace is how long an agent may be silent until what it drives is degraded;
+	// default 10 s.
+	AgentGrace time.Duration
 	// Limits of the API.
 	Limits api.Limits
 	Log    *slog.Logger
@@ -98,6 +101,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.VerifyEvery = verifyEvery
 	}
 	c.Lease = cmp.Or(c.Lease, defaultLease)
+	c.AgentGrace = cmp.Or(c.AgentGrace, agentGrace)
 	if c.BuiltIns == nil {
 		c.BuiltIns = BuiltIns()
 	}
@@ -173,6 +177,9 @@ func (n *Node) start(ctx context.Context) error {
 
 // openState opens what this node has of the zone's state.
 func (n *Node) openState(context.Context) error {
+	if err := notAgents(n.config.DataDir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(n.config.DataDir, 0o711); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}

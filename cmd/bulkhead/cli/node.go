@@ -37,11 +37,12 @@ func (a *app) reading(cmd *cobra.Command) {
 
 // nodeCommand makes the commands of the nodes that manage the zone.
 func (a *app) nodeCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "node", Short: "Nodes: what manages the zone together"})
+	cmd := group(&cobra.Command{Use: "node", Short: "Nodes: what manages the zone together, and the agents of its hosts"})
 	list := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List nodes", Args: exactly(0, ""),
-		Long: "List nodes. LAG is how many revisions a node is behind the one that is furthest. While no majority of the\n" +
-			"nodes answers, use --stale.",
+		Use: "list", Aliases: []string{"ls"}, Short: "List nodes and agents", Args: exactly(0, ""),
+		Long: "List nodes, and the agents of hosts: what a host, pool, network or image store can name as its node.\n" +
+			"LAG is how many revisions a node is behind the one that is furthest. While no majority of the nodes\n" +
+			"answers, use --stale.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listNodes(cmd) },
 	}
 	showIt := a.oneNode("show", "Show one node", func(cmd *cobra.Command, c *client.Client, name string) error {
@@ -56,10 +57,11 @@ func (a *app) nodeCommand() *cobra.Command {
 	drain := a.oneNode("drain", "Have other nodes take over a node's work, and wait until they have", a.drainNode)
 	drain.Flags().Bool("no-wait", false, "do not wait for its work to be taken over")
 	drain.Flags().Var(new(span), "timeout", "wait no longer than this, while it goes on; 0 = for ever")
-	remove := a.oneNode("remove", "Take a node out of the zone for good", a.removeNode)
-	remove.Long = "Take a node out of the zone for good. Drain it first, if it runs.\n" +
-		"Refused if too few nodes that are well would be left to agree on anything."
-	remove.Flags().Bool("force", false, "remove it also if too few would be left; the zone may not work afterwards")
+	remove := a.oneNode("remove", "Take a node or an agent out of the zone for good", a.removeNode)
+	remove.Long = "Take a node or an agent out of the zone for good. Drain a node first, if it runs.\n" +
+		"Refused if too few nodes that are well would be left to agree on anything, or if there are resources on an agent."
+	remove.Flags().Bool("force", false,
+		"remove it also if too few would be left (the zone may not work afterwards), or with resources on it")
 	cmd.AddCommand(list, showIt, drain,
 		a.oneNode("resume", "Let a node that was drained work again", a.nodeAction("resume", "works again")),
 		a.oneNode("lead", "Have a node lead", a.nodeAction("lead", "leads")), remove)
@@ -107,7 +109,11 @@ func (a *app) listNodes(cmd *cobra.Command) error {
 		if r := revisionOf(n); r > 0 {
 			lag = strconv.FormatInt(furthest-r, 10)
 		}
-		t.add(text(n, "name"), text(n, "role"), a.wellness(n), work(n), text(n, "shards"), lag, text(n, "version"),
+		shards := text(n, "shards")
+		if text(n, "role") == "agent" {
+			shards = ""
+		}
+		t.add(text(n, "name"), text(n, "role"), a.wellness(n), work(n), shards, lag, text(n, "version"),
 			text(n, "address"))
 	}
 	t.print(cmd.OutOrStdout())
