@@ -962,10 +962,216 @@ func (x *FreezeRequest) GetMaxMs() uint32 {
 	return 0
 }
 
+type ReceiveMachineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Call          *Call                  `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	Host          *HostRef               `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Machine       *MachineSpec           `protobuf:"bytes,3,opt,name=machine,proto3" json:"machine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveMachineRequest) Reset() {
+	*x = ReceiveMachineRequest{}
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveMachineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveMachineRequest) ProtoMessage() {}
+
+func (x *ReceiveMachineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveMachineRequest.ProtoReflect.Descriptor instead.
+func (*ReceiveMachineRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReceiveMachineRequest) GetCall() *Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *ReceiveMachineRequest) GetHost() *HostRef {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+func (x *ReceiveMachineRequest) GetMachine() *MachineSpec {
+	if x != nil {
+		return x.Machine
+	}
+	return nil
+}
+
+type ReceiveMachineReply struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Handle *Handle                `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// "waiting", or "running" when the machine has come.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Unix socket at which the guest waits: in the work directory of a unit and
+	// served by that unit's process, or in the driver's own and served by the
+	// driver. The host connects to no other, and follows no link on the way.
+	Socket        string `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveMachineReply) Reset() {
+	*x = ReceiveMachineReply{}
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveMachineReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveMachineReply) ProtoMessage() {}
+
+func (x *ReceiveMachineReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveMachineReply.ProtoReflect.Descriptor instead.
+func (*ReceiveMachineReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReceiveMachineReply) GetHandle() *Handle {
+	if x != nil {
+		return x.Handle
+	}
+	return nil
+}
+
+func (x *ReceiveMachineReply) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ReceiveMachineReply) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+type SendMachineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Call  *Call                  `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	Host  *HostRef               `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// Unix socket made by this host for this call alone: what is written to it
+	// comes out at the other side's. It takes one connection.
+	Socket string `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`
+	// The guest may stand still for this long while the rest is taken over; 0 =
+	// the driver's default.
+	DowntimeMs uint32 `protobuf:"varint,4,opt,name=downtime_ms,json=downtimeMs,proto3" json:"downtime_ms,omitempty"`
+	// Bytes a second that may be sent; 0 = as many as there are.
+	Bandwidth     uint64 `protobuf:"varint,5,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendMachineRequest) Reset() {
+	*x = SendMachineRequest{}
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendMachineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendMachineRequest) ProtoMessage() {}
+
+func (x *SendMachineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendMachineRequest.ProtoReflect.Descriptor instead.
+func (*SendMachineRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SendMachineRequest) GetCall() *Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *SendMachineRequest) GetHost() *HostRef {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+func (x *SendMachineRequest) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *SendMachineRequest) GetDowntimeMs() uint32 {
+	if x != nil {
+		return x.DowntimeMs
+	}
+	return 0
+}
+
+func (x *SendMachineRequest) GetBandwidth() uint64 {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return 0
+}
+
 type MachineReply struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Handle *Handle                `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
-	// "running", "paused", "stopped" or "absent".
+	// "running", "paused", "stopped" or "absent"; on the way to or from another
+	// host also "waiting" (ReceiveMachine), "moved" and "unconfirmed" (SendMachine).
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	// Why it is not running, if the guest ended by itself ("guest-shutdown",
 	// "guest-panic", "killed").
@@ -977,7 +1183,7 @@ type MachineReply struct {
 
 func (x *MachineReply) Reset() {
 	*x = MachineReply{}
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[14]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1195,7 @@ func (x *MachineReply) String() string {
 func (*MachineReply) ProtoMessage() {}
 
 func (x *MachineReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[14]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1208,7 @@ func (x *MachineReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineReply.ProtoReflect.Descriptor instead.
 func (*MachineReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{14}
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MachineReply) GetHandle() *Handle {
@@ -1048,7 +1254,7 @@ type MachineStats struct {
 
 func (x *MachineStats) Reset() {
 	*x = MachineStats{}
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[15]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1266,7 @@ func (x *MachineStats) String() string {
 func (*MachineStats) ProtoMessage() {}
 
 func (x *MachineStats) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[15]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1279,7 @@ func (x *MachineStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineStats.ProtoReflect.Descriptor instead.
 func (*MachineStats) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{15}
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MachineStats) GetCpuNs() uint64 {
@@ -1136,7 +1342,7 @@ type ConsoleRequest struct {
 
 func (x *ConsoleRequest) Reset() {
 	*x = ConsoleRequest{}
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[16]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1354,7 @@ func (x *ConsoleRequest) String() string {
 func (*ConsoleRequest) ProtoMessage() {}
 
 func (x *ConsoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[16]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1367,7 @@ func (x *ConsoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleRequest.ProtoReflect.Descriptor instead.
 func (*ConsoleRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{16}
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConsoleRequest) GetCall() *Call {
@@ -1200,7 +1406,7 @@ type ConsoleReply struct {
 
 func (x *ConsoleReply) Reset() {
 	*x = ConsoleReply{}
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[17]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1418,7 @@ func (x *ConsoleReply) String() string {
 func (*ConsoleReply) ProtoMessage() {}
 
 func (x *ConsoleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[17]
+	mi := &file_bulkhead_driver_v1_hypervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1431,7 @@ func (x *ConsoleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleReply.ProtoReflect.Descriptor instead.
 func (*ConsoleReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{17}
+	return file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ConsoleReply) GetSocket() string {
@@ -1329,7 +1535,22 @@ const file_bulkhead_driver_v1_hypervisor_proto_rawDesc = "" +
 	"\rFreezeRequest\x12,\n" +
 	"\x04call\x18\x01 \x01(\v2\x18.bulkhead.driver.v1.CallR\x04call\x12/\n" +
 	"\x04host\x18\x02 \x01(\v2\x1b.bulkhead.driver.v1.HostRefR\x04host\x12\x15\n" +
-	"\x06max_ms\x18\x03 \x01(\rR\x05maxMs\"\xa8\x01\n" +
+	"\x06max_ms\x18\x03 \x01(\rR\x05maxMs\"\xb1\x01\n" +
+	"\x15ReceiveMachineRequest\x12,\n" +
+	"\x04call\x18\x01 \x01(\v2\x18.bulkhead.driver.v1.CallR\x04call\x12/\n" +
+	"\x04host\x18\x02 \x01(\v2\x1b.bulkhead.driver.v1.HostRefR\x04host\x129\n" +
+	"\amachine\x18\x03 \x01(\v2\x1f.bulkhead.driver.v1.MachineSpecR\amachine\"w\n" +
+	"\x13ReceiveMachineReply\x122\n" +
+	"\x06handle\x18\x01 \x01(\v2\x1a.bulkhead.driver.v1.HandleR\x06handle\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06socket\x18\x03 \x01(\tR\x06socket\"\xca\x01\n" +
+	"\x12SendMachineRequest\x12,\n" +
+	"\x04call\x18\x01 \x01(\v2\x18.bulkhead.driver.v1.CallR\x04call\x12/\n" +
+	"\x04host\x18\x02 \x01(\v2\x1b.bulkhead.driver.v1.HostRefR\x04host\x12\x16\n" +
+	"\x06socket\x18\x03 \x01(\tR\x06socket\x12\x1f\n" +
+	"\vdowntime_ms\x18\x04 \x01(\rR\n" +
+	"downtimeMs\x12\x1c\n" +
+	"\tbandwidth\x18\x05 \x01(\x04R\tbandwidth\"\xa8\x01\n" +
 	"\fMachineReply\x122\n" +
 	"\x06handle\x18\x01 \x01(\v2\x1a.bulkhead.driver.v1.HandleR\x06handle\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -1350,7 +1571,7 @@ const file_bulkhead_driver_v1_hypervisor_proto_rawDesc = "" +
 	"\fConsoleReply\x12\x16\n" +
 	"\x06socket\x18\x01 \x01(\tR\x06socket\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x19\n" +
-	"\blog_path\x18\x03 \x01(\tR\alogPath2\xa0\v\n" +
+	"\blog_path\x18\x03 \x01(\tR\alogPath2\xdf\f\n" +
 	"\n" +
 	"Hypervisor\x12N\n" +
 	"\bOpenHost\x12#.bulkhead.driver.v1.HostCallRequest\x1a\x1d.bulkhead.driver.v1.HostReply\x12R\n" +
@@ -1370,7 +1591,9 @@ const file_bulkhead_driver_v1_hypervisor_proto_rawDesc = "" +
 	"\tAttachNic\x12\x1e.bulkhead.driver.v1.NicRequest\x1a .bulkhead.driver.v1.MachineReply\x12M\n" +
 	"\tDetachNic\x12\x1e.bulkhead.driver.v1.NicRequest\x1a .bulkhead.driver.v1.MachineReply\x12R\n" +
 	"\vFreezeDisks\x12!.bulkhead.driver.v1.FreezeRequest\x1a .bulkhead.driver.v1.MachineReply\x12Q\n" +
-	"\tThawDisks\x12\".bulkhead.driver.v1.MachineRequest\x1a .bulkhead.driver.v1.MachineReply\x12S\n" +
+	"\tThawDisks\x12\".bulkhead.driver.v1.MachineRequest\x1a .bulkhead.driver.v1.MachineReply\x12d\n" +
+	"\x0eReceiveMachine\x12).bulkhead.driver.v1.ReceiveMachineRequest\x1a'.bulkhead.driver.v1.ReceiveMachineReply\x12W\n" +
+	"\vSendMachine\x12&.bulkhead.driver.v1.SendMachineRequest\x1a .bulkhead.driver.v1.MachineReply\x12S\n" +
 	"\vOpenConsole\x12\".bulkhead.driver.v1.ConsoleRequest\x1a .bulkhead.driver.v1.ConsoleReplyB>Z<github.com/bulkhead-cloud/bulkhead/drivers/driverpb;driverpbb\x06proto3"
 
 var (
@@ -1385,106 +1608,119 @@ func file_bulkhead_driver_v1_hypervisor_proto_rawDescGZIP() []byte {
 	return file_bulkhead_driver_v1_hypervisor_proto_rawDescData
 }
 
-var file_bulkhead_driver_v1_hypervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_bulkhead_driver_v1_hypervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_bulkhead_driver_v1_hypervisor_proto_goTypes = []any{
-	(*HostCallRequest)(nil),     // 0: bulkhead.driver.v1.HostCallRequest
-	(*HostReply)(nil),           // 1: bulkhead.driver.v1.HostReply
-	(*HostRef)(nil),             // 2: bulkhead.driver.v1.HostRef
-	(*StartMachineRequest)(nil), // 3: bulkhead.driver.v1.StartMachineRequest
-	(*MachineSpec)(nil),         // 4: bulkhead.driver.v1.MachineSpec
-	(*MachineDisk)(nil),         // 5: bulkhead.driver.v1.MachineDisk
-	(*MachineNic)(nil),          // 6: bulkhead.driver.v1.MachineNic
-	(*CloudInit)(nil),           // 7: bulkhead.driver.v1.CloudInit
-	(*StopMachineRequest)(nil),  // 8: bulkhead.driver.v1.StopMachineRequest
-	(*MachineRequest)(nil),      // 9: bulkhead.driver.v1.MachineRequest
-	(*DiskRequest)(nil),         // 10: bulkhead.driver.v1.DiskRequest
-	(*GrowDiskRequest)(nil),     // 11: bulkhead.driver.v1.GrowDiskRequest
-	(*NicRequest)(nil),          // 12: bulkhead.driver.v1.NicRequest
-	(*FreezeRequest)(nil),       // 13: bulkhead.driver.v1.FreezeRequest
-	(*MachineReply)(nil),        // 14: bulkhead.driver.v1.MachineReply
-	(*MachineStats)(nil),        // 15: bulkhead.driver.v1.MachineStats
-	(*ConsoleRequest)(nil),      // 16: bulkhead.driver.v1.ConsoleRequest
-	(*ConsoleReply)(nil),        // 17: bulkhead.driver.v1.ConsoleReply
-	nil,                         // 18: bulkhead.driver.v1.HostReply.FactsEntry
-	(*Call)(nil),                // 19: bulkhead.driver.v1.Call
-	(*Handle)(nil),              // 20: bulkhead.driver.v1.Handle
-	(*Ref)(nil),                 // 21: bulkhead.driver.v1.Ref
-	(*Disk)(nil),                // 22: bulkhead.driver.v1.Disk
-	(*OutcomeReply)(nil),        // 23: bulkhead.driver.v1.OutcomeReply
+	(*HostCallRequest)(nil),       // 0: bulkhead.driver.v1.HostCallRequest
+	(*HostReply)(nil),             // 1: bulkhead.driver.v1.HostReply
+	(*HostRef)(nil),               // 2: bulkhead.driver.v1.HostRef
+	(*StartMachineRequest)(nil),   // 3: bulkhead.driver.v1.StartMachineRequest
+	(*MachineSpec)(nil),           // 4: bulkhead.driver.v1.MachineSpec
+	(*MachineDisk)(nil),           // 5: bulkhead.driver.v1.MachineDisk
+	(*MachineNic)(nil),            // 6: bulkhead.driver.v1.MachineNic
+	(*CloudInit)(nil),             // 7: bulkhead.driver.v1.CloudInit
+	(*StopMachineRequest)(nil),    // 8: bulkhead.driver.v1.StopMachineRequest
+	(*MachineRequest)(nil),        // 9: bulkhead.driver.v1.MachineRequest
+	(*DiskRequest)(nil),           // 10: bulkhead.driver.v1.DiskRequest
+	(*GrowDiskRequest)(nil),       // 11: bulkhead.driver.v1.GrowDiskRequest
+	(*NicRequest)(nil),            // 12: bulkhead.driver.v1.NicRequest
+	(*FreezeRequest)(nil),         // 13: bulkhead.driver.v1.FreezeRequest
+	(*ReceiveMachineRequest)(nil), // 14: bulkhead.driver.v1.ReceiveMachineRequest
+	(*ReceiveMachineReply)(nil),   // 15: bulkhead.driver.v1.ReceiveMachineReply
+	(*SendMachineRequest)(nil),    // 16: bulkhead.driver.v1.SendMachineRequest
+	(*MachineReply)(nil),          // 17: bulkhead.driver.v1.MachineReply
+	(*MachineStats)(nil),          // 18: bulkhead.driver.v1.MachineStats
+	(*ConsoleRequest)(nil),        // 19: bulkhead.driver.v1.ConsoleRequest
+	(*ConsoleReply)(nil),          // 20: bulkhead.driver.v1.ConsoleReply
+	nil,                           // 21: bulkhead.driver.v1.HostReply.FactsEntry
+	(*Call)(nil),                  // 22: bulkhead.driver.v1.Call
+	(*Handle)(nil),                // 23: bulkhead.driver.v1.Handle
+	(*Ref)(nil),                   // 24: bulkhead.driver.v1.Ref
+	(*Disk)(nil),                  // 25: bulkhead.driver.v1.Disk
+	(*OutcomeReply)(nil),          // 26: bulkhead.driver.v1.OutcomeReply
 }
 var file_bulkhead_driver_v1_hypervisor_proto_depIdxs = []int32{
-	19, // 0: bulkhead.driver.v1.HostCallRequest.call:type_name -> bulkhead.driver.v1.Call
-	20, // 1: bulkhead.driver.v1.HostReply.handle:type_name -> bulkhead.driver.v1.Handle
-	18, // 2: bulkhead.driver.v1.HostReply.facts:type_name -> bulkhead.driver.v1.HostReply.FactsEntry
-	21, // 3: bulkhead.driver.v1.HostRef.resource:type_name -> bulkhead.driver.v1.Ref
-	20, // 4: bulkhead.driver.v1.HostRef.handle:type_name -> bulkhead.driver.v1.Handle
-	19, // 5: bulkhead.driver.v1.StartMachineRequest.call:type_name -> bulkhead.driver.v1.Call
+	22, // 0: bulkhead.driver.v1.HostCallRequest.call:type_name -> bulkhead.driver.v1.Call
+	23, // 1: bulkhead.driver.v1.HostReply.handle:type_name -> bulkhead.driver.v1.Handle
+	21, // 2: bulkhead.driver.v1.HostReply.facts:type_name -> bulkhead.driver.v1.HostReply.FactsEntry
+	24, // 3: bulkhead.driver.v1.HostRef.resource:type_name -> bulkhead.driver.v1.Ref
+	23, // 4: bulkhead.driver.v1.HostRef.handle:type_name -> bulkhead.driver.v1.Handle
+	22, // 5: bulkhead.driver.v1.StartMachineRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 6: bulkhead.driver.v1.StartMachineRequest.host:type_name -> bulkhead.driver.v1.HostRef
 	4,  // 7: bulkhead.driver.v1.StartMachineRequest.machine:type_name -> bulkhead.driver.v1.MachineSpec
 	5,  // 8: bulkhead.driver.v1.MachineSpec.disks:type_name -> bulkhead.driver.v1.MachineDisk
 	6,  // 9: bulkhead.driver.v1.MachineSpec.nics:type_name -> bulkhead.driver.v1.MachineNic
 	7,  // 10: bulkhead.driver.v1.MachineSpec.cloud_init:type_name -> bulkhead.driver.v1.CloudInit
-	21, // 11: bulkhead.driver.v1.MachineDisk.volume:type_name -> bulkhead.driver.v1.Ref
-	22, // 12: bulkhead.driver.v1.MachineDisk.disk:type_name -> bulkhead.driver.v1.Disk
-	21, // 13: bulkhead.driver.v1.MachineNic.nic:type_name -> bulkhead.driver.v1.Ref
-	19, // 14: bulkhead.driver.v1.StopMachineRequest.call:type_name -> bulkhead.driver.v1.Call
+	24, // 11: bulkhead.driver.v1.MachineDisk.volume:type_name -> bulkhead.driver.v1.Ref
+	25, // 12: bulkhead.driver.v1.MachineDisk.disk:type_name -> bulkhead.driver.v1.Disk
+	24, // 13: bulkhead.driver.v1.MachineNic.nic:type_name -> bulkhead.driver.v1.Ref
+	22, // 14: bulkhead.driver.v1.StopMachineRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 15: bulkhead.driver.v1.StopMachineRequest.host:type_name -> bulkhead.driver.v1.HostRef
-	19, // 16: bulkhead.driver.v1.MachineRequest.call:type_name -> bulkhead.driver.v1.Call
+	22, // 16: bulkhead.driver.v1.MachineRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 17: bulkhead.driver.v1.MachineRequest.host:type_name -> bulkhead.driver.v1.HostRef
-	19, // 18: bulkhead.driver.v1.DiskRequest.call:type_name -> bulkhead.driver.v1.Call
+	22, // 18: bulkhead.driver.v1.DiskRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 19: bulkhead.driver.v1.DiskRequest.host:type_name -> bulkhead.driver.v1.HostRef
 	5,  // 20: bulkhead.driver.v1.DiskRequest.disk:type_name -> bulkhead.driver.v1.MachineDisk
-	19, // 21: bulkhead.driver.v1.GrowDiskRequest.call:type_name -> bulkhead.driver.v1.Call
+	22, // 21: bulkhead.driver.v1.GrowDiskRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 22: bulkhead.driver.v1.GrowDiskRequest.host:type_name -> bulkhead.driver.v1.HostRef
 	5,  // 23: bulkhead.driver.v1.GrowDiskRequest.disk:type_name -> bulkhead.driver.v1.MachineDisk
-	19, // 24: bulkhead.driver.v1.NicRequest.call:type_name -> bulkhead.driver.v1.Call
+	22, // 24: bulkhead.driver.v1.NicRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 25: bulkhead.driver.v1.NicRequest.host:type_name -> bulkhead.driver.v1.HostRef
 	6,  // 26: bulkhead.driver.v1.NicRequest.nic:type_name -> bulkhead.driver.v1.MachineNic
-	19, // 27: bulkhead.driver.v1.FreezeRequest.call:type_name -> bulkhead.driver.v1.Call
+	22, // 27: bulkhead.driver.v1.FreezeRequest.call:type_name -> bulkhead.driver.v1.Call
 	2,  // 28: bulkhead.driver.v1.FreezeRequest.host:type_name -> bulkhead.driver.v1.HostRef
-	20, // 29: bulkhead.driver.v1.MachineReply.handle:type_name -> bulkhead.driver.v1.Handle
-	15, // 30: bulkhead.driver.v1.MachineReply.stats:type_name -> bulkhead.driver.v1.MachineStats
-	19, // 31: bulkhead.driver.v1.ConsoleRequest.call:type_name -> bulkhead.driver.v1.Call
-	2,  // 32: bulkhead.driver.v1.ConsoleRequest.host:type_name -> bulkhead.driver.v1.HostRef
-	0,  // 33: bulkhead.driver.v1.Hypervisor.OpenHost:input_type -> bulkhead.driver.v1.HostCallRequest
-	0,  // 34: bulkhead.driver.v1.Hypervisor.CloseHost:input_type -> bulkhead.driver.v1.HostCallRequest
-	0,  // 35: bulkhead.driver.v1.Hypervisor.StatHost:input_type -> bulkhead.driver.v1.HostCallRequest
-	3,  // 36: bulkhead.driver.v1.Hypervisor.StartMachine:input_type -> bulkhead.driver.v1.StartMachineRequest
-	8,  // 37: bulkhead.driver.v1.Hypervisor.StopMachine:input_type -> bulkhead.driver.v1.StopMachineRequest
-	8,  // 38: bulkhead.driver.v1.Hypervisor.RebootMachine:input_type -> bulkhead.driver.v1.StopMachineRequest
-	9,  // 39: bulkhead.driver.v1.Hypervisor.PauseMachine:input_type -> bulkhead.driver.v1.MachineRequest
-	9,  // 40: bulkhead.driver.v1.Hypervisor.ResumeMachine:input_type -> bulkhead.driver.v1.MachineRequest
-	9,  // 41: bulkhead.driver.v1.Hypervisor.StatMachine:input_type -> bulkhead.driver.v1.MachineRequest
-	10, // 42: bulkhead.driver.v1.Hypervisor.AttachDisk:input_type -> bulkhead.driver.v1.DiskRequest
-	10, // 43: bulkhead.driver.v1.Hypervisor.DetachDisk:input_type -> bulkhead.driver.v1.DiskRequest
-	11, // 44: bulkhead.driver.v1.Hypervisor.GrowDisk:input_type -> bulkhead.driver.v1.GrowDiskRequest
-	12, // 45: bulkhead.driver.v1.Hypervisor.AttachNic:input_type -> bulkhead.driver.v1.NicRequest
-	12, // 46: bulkhead.driver.v1.Hypervisor.DetachNic:input_type -> bulkhead.driver.v1.NicRequest
-	13, // 47: bulkhead.driver.v1.Hypervisor.FreezeDisks:input_type -> bulkhead.driver.v1.FreezeRequest
-	9,  // 48: bulkhead.driver.v1.Hypervisor.ThawDisks:input_type -> bulkhead.driver.v1.MachineRequest
-	16, // 49: bulkhead.driver.v1.Hypervisor.OpenConsole:input_type -> bulkhead.driver.v1.ConsoleRequest
-	1,  // 50: bulkhead.driver.v1.Hypervisor.OpenHost:output_type -> bulkhead.driver.v1.HostReply
-	23, // 51: bulkhead.driver.v1.Hypervisor.CloseHost:output_type -> bulkhead.driver.v1.OutcomeReply
-	1,  // 52: bulkhead.driver.v1.Hypervisor.StatHost:output_type -> bulkhead.driver.v1.HostReply
-	14, // 53: bulkhead.driver.v1.Hypervisor.StartMachine:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 54: bulkhead.driver.v1.Hypervisor.StopMachine:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 55: bulkhead.driver.v1.Hypervisor.RebootMachine:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 56: bulkhead.driver.v1.Hypervisor.PauseMachine:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 57: bulkhead.driver.v1.Hypervisor.ResumeMachine:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 58: bulkhead.driver.v1.Hypervisor.StatMachine:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 59: bulkhead.driver.v1.Hypervisor.AttachDisk:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 60: bulkhead.driver.v1.Hypervisor.DetachDisk:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 61: bulkhead.driver.v1.Hypervisor.GrowDisk:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 62: bulkhead.driver.v1.Hypervisor.AttachNic:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 63: bulkhead.driver.v1.Hypervisor.DetachNic:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 64: bulkhead.driver.v1.Hypervisor.FreezeDisks:output_type -> bulkhead.driver.v1.MachineReply
-	14, // 65: bulkhead.driver.v1.Hypervisor.ThawDisks:output_type -> bulkhead.driver.v1.MachineReply
-	17, // 66: bulkhead.driver.v1.Hypervisor.OpenConsole:output_type -> bulkhead.driver.v1.ConsoleReply
-	50, // [50:67] is the sub-list for method output_type
-	33, // [33:50] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	22, // 29: bulkhead.driver.v1.ReceiveMachineRequest.call:type_name -> bulkhead.driver.v1.Call
+	2,  // 30: bulkhead.driver.v1.ReceiveMachineRequest.host:type_name -> bulkhead.driver.v1.HostRef
+	4,  // 31: bulkhead.driver.v1.ReceiveMachineRequest.machine:type_name -> bulkhead.driver.v1.MachineSpec
+	23, // 32: bulkhead.driver.v1.ReceiveMachineReply.handle:type_name -> bulkhead.driver.v1.Handle
+	22, // 33: bulkhead.driver.v1.SendMachineRequest.call:type_name -> bulkhead.driver.v1.Call
+	2,  // 34: bulkhead.driver.v1.SendMachineRequest.host:type_name -> bulkhead.driver.v1.HostRef
+	23, // 35: bulkhead.driver.v1.MachineReply.handle:type_name -> bulkhead.driver.v1.Handle
+	18, // 36: bulkhead.driver.v1.MachineReply.stats:type_name -> bulkhead.driver.v1.MachineStats
+	22, // 37: bulkhead.driver.v1.ConsoleRequest.call:type_name -> bulkhead.driver.v1.Call
+	2,  // 38: bulkhead.driver.v1.ConsoleRequest.host:type_name -> bulkhead.driver.v1.HostRef
+	0,  // 39: bulkhead.driver.v1.Hypervisor.OpenHost:input_type -> bulkhead.driver.v1.HostCallRequest
+	0,  // 40: bulkhead.driver.v1.Hypervisor.CloseHost:input_type -> bulkhead.driver.v1.HostCallRequest
+	0,  // 41: bulkhead.driver.v1.Hypervisor.StatHost:input_type -> bulkhead.driver.v1.HostCallRequest
+	3,  // 42: bulkhead.driver.v1.Hypervisor.StartMachine:input_type -> bulkhead.driver.v1.StartMachineRequest
+	8,  // 43: bulkhead.driver.v1.Hypervisor.StopMachine:input_type -> bulkhead.driver.v1.StopMachineRequest
+	8,  // 44: bulkhead.driver.v1.Hypervisor.RebootMachine:input_type -> bulkhead.driver.v1.StopMachineRequest
+	9,  // 45: bulkhead.driver.v1.Hypervisor.PauseMachine:input_type -> bulkhead.driver.v1.MachineRequest
+	9,  // 46: bulkhead.driver.v1.Hypervisor.ResumeMachine:input_type -> bulkhead.driver.v1.MachineRequest
+	9,  // 47: bulkhead.driver.v1.Hypervisor.StatMachine:input_type -> bulkhead.driver.v1.MachineRequest
+	10, // 48: bulkhead.driver.v1.Hypervisor.AttachDisk:input_type -> bulkhead.driver.v1.DiskRequest
+	10, // 49: bulkhead.driver.v1.Hypervisor.DetachDisk:input_type -> bulkhead.driver.v1.DiskRequest
+	11, // 50: bulkhead.driver.v1.Hypervisor.GrowDisk:input_type -> bulkhead.driver.v1.GrowDiskRequest
+	12, // 51: bulkhead.driver.v1.Hypervisor.AttachNic:input_type -> bulkhead.driver.v1.NicRequest
+	12, // 52: bulkhead.driver.v1.Hypervisor.DetachNic:input_type -> bulkhead.driver.v1.NicRequest
+	13, // 53: bulkhead.driver.v1.Hypervisor.FreezeDisks:input_type -> bulkhead.driver.v1.FreezeRequest
+	9,  // 54: bulkhead.driver.v1.Hypervisor.ThawDisks:input_type -> bulkhead.driver.v1.MachineRequest
+	14, // 55: bulkhead.driver.v1.Hypervisor.ReceiveMachine:input_type -> bulkhead.driver.v1.ReceiveMachineRequest
+	16, // 56: bulkhead.driver.v1.Hypervisor.SendMachine:input_type -> bulkhead.driver.v1.SendMachineRequest
+	19, // 57: bulkhead.driver.v1.Hypervisor.OpenConsole:input_type -> bulkhead.driver.v1.ConsoleRequest
+	1,  // 58: bulkhead.driver.v1.Hypervisor.OpenHost:output_type -> bulkhead.driver.v1.HostReply
+	26, // 59: bulkhead.driver.v1.Hypervisor.CloseHost:output_type -> bulkhead.driver.v1.OutcomeReply
+	1,  // 60: bulkhead.driver.v1.Hypervisor.StatHost:output_type -> bulkhead.driver.v1.HostReply
+	17, // 61: bulkhead.driver.v1.Hypervisor.StartMachine:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 62: bulkhead.driver.v1.Hypervisor.StopMachine:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 63: bulkhead.driver.v1.Hypervisor.RebootMachine:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 64: bulkhead.driver.v1.Hypervisor.PauseMachine:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 65: bulkhead.driver.v1.Hypervisor.ResumeMachine:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 66: bulkhead.driver.v1.Hypervisor.StatMachine:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 67: bulkhead.driver.v1.Hypervisor.AttachDisk:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 68: bulkhead.driver.v1.Hypervisor.DetachDisk:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 69: bulkhead.driver.v1.Hypervisor.GrowDisk:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 70: bulkhead.driver.v1.Hypervisor.AttachNic:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 71: bulkhead.driver.v1.Hypervisor.DetachNic:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 72: bulkhead.driver.v1.Hypervisor.FreezeDisks:output_type -> bulkhead.driver.v1.MachineReply
+	17, // 73: bulkhead.driver.v1.Hypervisor.ThawDisks:output_type -> bulkhead.driver.v1.MachineReply
+	15, // 74: bulkhead.driver.v1.Hypervisor.ReceiveMachine:output_type -> bulkhead.driver.v1.ReceiveMachineReply
+	17, // 75: bulkhead.driver.v1.Hypervisor.SendMachine:output_type -> bulkhead.driver.v1.MachineReply
+	20, // 76: bulkhead.driver.v1.Hypervisor.OpenConsole:output_type -> bulkhead.driver.v1.ConsoleReply
+	58, // [58:77] is the sub-list for method output_type
+	39, // [39:58] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_bulkhead_driver_v1_hypervisor_proto_init() }
@@ -1500,7 +1736,7 @@ func file_bulkhead_driver_v1_hypervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_driver_v1_hypervisor_proto_rawDesc), len(file_bulkhead_driver_v1_hypervisor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,23 +19,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Hypervisor_OpenHost_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/OpenHost"
-	Hypervisor_CloseHost_FullMethodName     = "/bulkhead.driver.v1.Hypervisor/CloseHost"
-	Hypervisor_StatHost_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/StatHost"
-	Hypervisor_StartMachine_FullMethodName  = "/bulkhead.driver.v1.Hypervisor/StartMachine"
-	Hypervisor_StopMachine_FullMethodName   = "/bulkhead.driver.v1.Hypervisor/StopMachine"
-	Hypervisor_RebootMachine_FullMethodName = "/bulkhead.driver.v1.Hypervisor/RebootMachine"
-	Hypervisor_PauseMachine_FullMethodName  = "/bulkhead.driver.v1.Hypervisor/PauseMachine"
-	Hypervisor_ResumeMachine_FullMethodName = "/bulkhead.driver.v1.Hypervisor/ResumeMachine"
-	Hypervisor_StatMachine_FullMethodName   = "/bulkhead.driver.v1.Hypervisor/StatMachine"
-	Hypervisor_AttachDisk_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/AttachDisk"
-	Hypervisor_DetachDisk_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/DetachDisk"
-	Hypervisor_GrowDisk_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/GrowDisk"
-	Hypervisor_AttachNic_FullMethodName     = "/bulkhead.driver.v1.Hypervisor/AttachNic"
-	Hypervisor_DetachNic_FullMethodName     = "/bulkhead.driver.v1.Hypervisor/DetachNic"
-	Hypervisor_FreezeDisks_FullMethodName   = "/bulkhead.driver.v1.Hypervisor/FreezeDisks"
-	Hypervisor_ThawDisks_FullMethodName     = "/bulkhead.driver.v1.Hypervisor/ThawDisks"
-	Hypervisor_OpenConsole_FullMethodName   = "/bulkhead.driver.v1.Hypervisor/OpenConsole"
+	Hypervisor_OpenHost_FullMethodName       = "/bulkhead.driver.v1.Hypervisor/OpenHost"
+	Hypervisor_CloseHost_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/CloseHost"
+	Hypervisor_StatHost_FullMethodName       = "/bulkhead.driver.v1.Hypervisor/StatHost"
+	Hypervisor_StartMachine_FullMethodName   = "/bulkhead.driver.v1.Hypervisor/StartMachine"
+	Hypervisor_StopMachine_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/StopMachine"
+	Hypervisor_RebootMachine_FullMethodName  = "/bulkhead.driver.v1.Hypervisor/RebootMachine"
+	Hypervisor_PauseMachine_FullMethodName   = "/bulkhead.driver.v1.Hypervisor/PauseMachine"
+	Hypervisor_ResumeMachine_FullMethodName  = "/bulkhead.driver.v1.Hypervisor/ResumeMachine"
+	Hypervisor_StatMachine_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/StatMachine"
+	Hypervisor_AttachDisk_FullMethodName     = "/bulkhead.driver.v1.Hypervisor/AttachDisk"
+	Hypervisor_DetachDisk_FullMethodName     = "/bulkhead.driver.v1.Hypervisor/DetachDisk"
+	Hypervisor_GrowDisk_FullMethodName       = "/bulkhead.driver.v1.Hypervisor/GrowDisk"
+	Hypervisor_AttachNic_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/AttachNic"
+	Hypervisor_DetachNic_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/DetachNic"
+	Hypervisor_FreezeDisks_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/FreezeDisks"
+	Hypervisor_ThawDisks_FullMethodName      = "/bulkhead.driver.v1.Hypervisor/ThawDisks"
+	Hypervisor_ReceiveMachine_FullMethodName = "/bulkhead.driver.v1.Hypervisor/ReceiveMachine"
+	Hypervisor_SendMachine_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/SendMachine"
+	Hypervisor_OpenConsole_FullMethodName    = "/bulkhead.driver.v1.Hypervisor/OpenConsole"
 )
 
 // HypervisorClient is the client API for Hypervisor service.
@@ -67,6 +69,21 @@ type HypervisorClient interface {
 	// thaws by itself when the driver has not been asked for max_ms.
 	FreezeDisks(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*MachineReply, error)
 	ThawDisks(ctx context.Context, in *MachineRequest, opts ...grpc.CallOption) (*MachineReply, error)
+	// ReceiveMachine makes a place for a machine that runs elsewhere: all that
+	// StartMachine makes, with a guest that waits for its memory at a unix socket.
+	// The guest runs as soon as all of it has come, without another call, and not
+	// before. Repeated, it says where the guest waits, or that it runs by now.
+	// What waits is taken away by StopMachine with force.
+	ReceiveMachine(ctx context.Context, in *ReceiveMachineRequest, opts ...grpc.CallOption) (*ReceiveMachineReply, error)
+	// SendMachine moves a running machine to what waits behind a socket. Its
+	// answer is the machine's state on this side: "moved", when all has been taken
+	// over there; a guest that moved never runs here again, also after a restart
+	// of the driver, and StopMachine takes away what is left of it. Until then the
+	// guest runs on here: if the other side or the socket is lost, and if the
+	// caller cancels. When it can't be told which of the two it is the outcome is
+	// UNKNOWN "move-unconfirmed", StatMachine answers "unconfirmed", and the guest
+	// does not run here. Progress is reported through Recall.
+	SendMachine(ctx context.Context, in *SendMachineRequest, opts ...grpc.CallOption) (*MachineReply, error)
 	// OpenConsole says where the console is reachable on the host.
 	OpenConsole(ctx context.Context, in *ConsoleRequest, opts ...grpc.CallOption) (*ConsoleReply, error)
 }
@@ -239,6 +256,26 @@ func (c *hypervisorClient) ThawDisks(ctx context.Context, in *MachineRequest, op
 	return out, nil
 }
 
+func (c *hypervisorClient) ReceiveMachine(ctx context.Context, in *ReceiveMachineRequest, opts ...grpc.CallOption) (*ReceiveMachineReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReceiveMachineReply)
+	err := c.cc.Invoke(ctx, Hypervisor_ReceiveMachine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hypervisorClient) SendMachine(ctx context.Context, in *SendMachineRequest, opts ...grpc.CallOption) (*MachineReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MachineReply)
+	err := c.cc.Invoke(ctx, Hypervisor_SendMachine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *hypervisorClient) OpenConsole(ctx context.Context, in *ConsoleRequest, opts ...grpc.CallOption) (*ConsoleReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConsoleReply)
@@ -278,6 +315,21 @@ type HypervisorServer interface {
 	// thaws by itself when the driver has not been asked for max_ms.
 	FreezeDisks(context.Context, *FreezeRequest) (*MachineReply, error)
 	ThawDisks(context.Context, *MachineRequest) (*MachineReply, error)
+	// ReceiveMachine makes a place for a machine that runs elsewhere: all that
+	// StartMachine makes, with a guest that waits for its memory at a unix socket.
+	// The guest runs as soon as all of it has come, without another call, and not
+	// before. Repeated, it says where the guest waits, or that it runs by now.
+	// What waits is taken away by StopMachine with force.
+	ReceiveMachine(context.Context, *ReceiveMachineRequest) (*ReceiveMachineReply, error)
+	// SendMachine moves a running machine to what waits behind a socket. Its
+	// answer is the machine's state on this side: "moved", when all has been taken
+	// over there; a guest that moved never runs here again, also after a restart
+	// of the driver, and StopMachine takes away what is left of it. Until then the
+	// guest runs on here: if the other side or the socket is lost, and if the
+	// caller cancels. When it can't be told which of the two it is the outcome is
+	// UNKNOWN "move-unconfirmed", StatMachine answers "unconfirmed", and the guest
+	// does not run here. Progress is reported through Recall.
+	SendMachine(context.Context, *SendMachineRequest) (*MachineReply, error)
 	// OpenConsole says where the console is reachable on the host.
 	OpenConsole(context.Context, *ConsoleRequest) (*ConsoleReply, error)
 	mustEmbedUnimplementedHypervisorServer()
@@ -337,6 +389,12 @@ func (UnimplementedHypervisorServer) FreezeDisks(context.Context, *FreezeRequest
 }
 func (UnimplementedHypervisorServer) ThawDisks(context.Context, *MachineRequest) (*MachineReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ThawDisks not implemented")
+}
+func (UnimplementedHypervisorServer) ReceiveMachine(context.Context, *ReceiveMachineRequest) (*ReceiveMachineReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReceiveMachine not implemented")
+}
+func (UnimplementedHypervisorServer) SendMachine(context.Context, *SendMachineRequest) (*MachineReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendMachine not implemented")
 }
 func (UnimplementedHypervisorServer) OpenConsole(context.Context, *ConsoleRequest) (*ConsoleReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method OpenConsole not implemented")
@@ -650,6 +708,42 @@ func _Hypervisor_ThawDisks_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Hypervisor_ReceiveMachine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReceiveMachineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HypervisorServer).ReceiveMachine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Hypervisor_ReceiveMachine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HypervisorServer).ReceiveMachine(ctx, req.(*ReceiveMachineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Hypervisor_SendMachine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendMachineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HypervisorServer).SendMachine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Hypervisor_SendMachine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HypervisorServer).SendMachine(ctx, req.(*SendMachineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Hypervisor_OpenConsole_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ConsoleRequest)
 	if err := dec(in); err != nil {
@@ -738,6 +832,14 @@ var Hypervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ThawDisks",
 			Handler:    _Hypervisor_ThawDisks_Handler,
+		},
+		{
+			MethodName: "ReceiveMachine",
+			Handler:    _Hypervisor_ReceiveMachine_Handler,
+		},
+		{
+			MethodName: "SendMachine",
+			Handler:    _Hypervisor_SendMachine_Handler,
 		},
 		{
 			MethodName: "OpenConsole",
