@@ -79,6 +79,11 @@ func (*localEngine) Conn(context.Context, operations.Place) (grpc.ClientConnInte
 	return nil, "", errNotLocal
 }
 
+// Tunnel implements operations.Engine.
+func (*localEngine) Tunnel(context.Context, operations.Place, operations.Place, string) (string, func(), error) {
+	return "", nil, errNotLocal
+}
+
 // Ask implements operations.Engine.
 func (*localEngine) Ask(_ context.Context, ask operations.Ask) (*resources.Operation, error) {
 	return nil, fmt.Errorf("asking for %s of %s: %w", ask.Action, ask.Target, errNotLocal)

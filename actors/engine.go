@@ -92,6 +92,14 @@ func (e *stepEngine) Overlap(ctx context.Context, a, b operations.Place) (string
 	return e.drivers.Overlap(ctx, a, b)
 }
 
+// Tunnel implements operations.Engine.
+func (e *stepEngine) Tunnel(ctx context.Context, from, to operations.Place, socket string) (string, func(), error) {
+	if !e.holds(e.unit.fence) {
+		return "", nil, errFenced
+	}
+	return e.drivers.Tunnel(ctx, from, to, socket)
+}
+
 // Conn implements operations.Engine.
 func (e *stepEngine) Conn(
 	ctx context.Context, place operations.Place,

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 
-	"google.golang.org/grpc"
-
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
@@ -27,21 +25,12 @@ type State interface {
 
 // Drivers connects to driver processes.
 type Drivers interface {
+	operations.Drivers
 	// Node is the name of this node, and Nodes are the sorted names of those that a
 	// resource can be driven by, this one among them.
 	Node() string
 	Nodes() []string
-	// Conn returns the connection to the instance of a product on the node of the place,
-	// and the version it runs. Where a property names a path, the instance is given
-	// access to it first. It fails with class unavailable while there is none.
-	Conn(ctx context.Context, place operations.Place) (conn grpc.ClientConnInterface, version string, err error)
 	// Console connects to the unix socket that a driver named as the one a console is
 	// reached by. It is refused unless the driver, or the guest's own process, serves it.
 	Console(ctx context.Context, place operations.Place, socket string) (io.ReadWriteCloser, error)
-	// GuestUID is the user guests run as on a node.
-	GuestUID(ctx context.Context, node string) (uint32, error)
-	// Overlap names the property of a that leads to a directory which b may write to,
-	// into one or around one, whatever names it goes by; "" = none does. Places on
-	// different nodes never overlap.
-	Overlap(ctx context.Context, a, b operations.Place) (property string, err error)
 }

@@ -18,15 +18,28 @@ type Engine interface {
 	// Ask submits an operation on a resource below and waits until it has ended.
 	// Asked again for the same parent and step it waits for the same one.
 	Ask(ctx context.Context, ask Ask) (*resources.Operation, error)
-	// Conn connects to the driver of a place. The version is what the resource gets
-	// bound to. Properties may name paths that the driver needs.
+	Drivers
+	Now() time.Time
+}
+
+// Drivers is what can be reached of drivers, wherever they run.
+type Drivers interface {
+	// Conn connects to the instance of a product on the node of the place. The version
+	// is what the resource gets bound to. Where a property names a path, the instance is
+	// given access to it first. It fails with class unavailable while there is none.
 	Conn(ctx context.Context, place Place) (conn grpc.ClientConnInterface, version string, err error)
 	// GuestUID is the user guests run as on a node.
 	GuestUID(ctx context.Context, node string) (uint32, error)
-	// Overlap names the property of a that leads to a directory of b, into one or
-	// around one; "" = none does. Places on different nodes never overlap.
+	// Overlap names the property of a that leads to a directory which b may write to,
+	// into one or around one, whatever names it goes by; "" = none does. Places on
+	// different nodes never overlap.
 	Overlap(ctx context.Context, a, b Place) (property string, err error)
-	Now() time.Time
+	// Tunnel makes a way for one connection: local is a unix socket on the node of from,
+	// for the driver there alone, and what is written to it comes out at socket on the
+	// node of to, which the driver there named in answer to ReceiveMachine. Ctx bounds the
+	// making only. Closed takes it away, with the connection if there is one; call it when
+	// the driver has answered. What is connected when the caller is lost goes on.
+	Tunnel(ctx context.Context, from, to Place, socket string) (local string, closed func(), err error)
 }
 
 // Ask is an operation that a step asks for.

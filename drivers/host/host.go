@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,7 @@ type Host struct {
 	closed    bool
 	instances map[string]*Instance
 	found     map[string]*foundProcess // of the server before, not yet claimed by Start
+	tunnels   map[*Tunnel]bool
 }
 
 // Open makes the host of a node, and finds the processes that a server before left running. They keep running, and
@@ -58,6 +60,7 @@ func Open(config Config) (*Host, error) {
 	h := &Host{
 		config: config.withDefaults(), layout: layout{root: filepath.Clean(config.StateDir)}, root: os.Geteuid() == 0,
 		instances: map[string]*Instance{}, found: map[string]*foundProcess{},
+		tunnels: map[*Tunnel]bool{},
 	}
 	if !filepath.IsAbs(config.StateDir) {
 		return nil, fmt.Errorf("opening driver host: the state directory %q is not absolute", config.StateDir)
@@ -69,7 +72,7 @@ func Open(config Config) (*Host, error) {
 	if h.lock, err = lockDir(h.layout.root); err != nil {
 		return nil, fmt.Errorf("opening driver host: %w", err)
 	}
-	if h.cgroups, err = openCgroups(h.layout); err != nil {
+	if h.cgroups, err = h.takeUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), h.lock.Close())
 	}
 	unitsMinimum := h.config.Minimum
@@ -115,6 +118,14 @@ func (h *Host) makeLayout() error {
 	}
 	anyone := &sandbox.User{UID: h.config.FirstUID, GID: h.config.FirstUID}
 	return reachable(h.layout.drivers(), anyone)
+}
+
+// takeUp finds and clears away what the server before left.
+func (h *Host) takeUp() (*cgroup.Tree, error) {
+	if err := h.layout.clearTunnels(); err != nil {
+		return nil, err
+	}
+	return openCgroups(h.layout)
 }
 
 // openCgroups finds the groups of the server before where it made them.
@@ -281,7 +292,7 @@ func (h *Host) EndUnits(ctx context.Context, driver string) error {
 func (h *Host) Close() {
 	h.mutex.Lock()
 	h.closed = true
-	found := h.found
+	found, open := h.found, slices.Collect(maps.Keys(h.tunnels))
 	h.found = map[string]*foundProcess{}
 	h.mutex.Unlock()
 	for _, instance := range h.Instances() {
@@ -289,6 +300,9 @@ func (h *Host) Close() {
 	}
 	for _, one := range found {
 		one.process.Close()
+	}
+	for _, t := range open {
+		t.Close()
 	}
 	h.units.Close()
 	_ = h.cgroups.Remove() // what is not empty stays, and is found again

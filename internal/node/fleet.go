@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -103,6 +104,13 @@ func (f *fleet) Console(ctx context.Context, p operations.Place, socket string) 
 		return nil, err
 	}
 	return d.Console(ctx, p.Product, socket)
+}
+
+// Tunnel implements actors.Drivers.
+func (f *fleet) Tunnel(
+	ctx context.Context, from, to operations.Place, socket string,
+) (local string, closed func(), err error) {
+	return "", nil, fmt.Errorf("making a tunnel from node %s to node %s: %w", from.Node, to.Node, errors.ErrUnsupported)
 }
 
 // GuestUID implements actors.Drivers.

@@ -83,14 +83,20 @@ func DialBelow(ctx context.Context, dir, rest string, server *Process) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	pid, err := peerOf(conn)
-	if err == nil && (pid != server.identity.PID || !server.Running()) {
-		err = fmt.Errorf("process %d listens there, not %d: %w", pid, server.identity.PID, ErrForeign)
-	}
-	if err != nil {
+	if err := server.IsPeer(conn); err != nil {
 		return nil, fmt.Errorf("dialling %s: %w", filepath.Join(dir, rest), errors.Join(err, conn.Close()))
 	}
 	return conn, nil
+}
+
+// IsPeer fails unless the process is at the other end of a unix connection and alive: the one that listens there, or
+// the one that connected. It wraps ErrForeign when it is not.
+func (p *Process) IsPeer(conn net.Conn) error {
+	pid, err := peerOf(conn)
+	if err == nil && (pid != p.identity.PID || !p.Running()) {
+		err = fmt.Errorf("process %d is there, not %d: %w", pid, p.identity.PID, ErrForeign)
+	}
+	return err
 }
 
 // openSocket opens what is at rest below dir, as a place only, if it is a socket.

@@ -74,7 +74,76 @@ func (x Part_Sign) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Part_Sign.Descriptor instead.
 func (Part_Sign) EnumDescriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{6, 0}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{7, 0}
+}
+
+type Tunnel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who is at the other end, and where it is reached.
+	Role          string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Ticket        []byte `protobuf:"bytes,4,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tunnel) Reset() {
+	*x = Tunnel{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tunnel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tunnel) ProtoMessage() {}
+
+func (x *Tunnel) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
+func (*Tunnel) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Tunnel) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Tunnel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tunnel) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Tunnel) GetTicket() []byte {
+	if x != nil {
+		return x.Ticket
+	}
+	return nil
 }
 
 type StartedRequest struct {
@@ -87,7 +156,7 @@ type StartedRequest struct {
 
 func (x *StartedRequest) Reset() {
 	*x = StartedRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -99,7 +168,7 @@ func (x *StartedRequest) String() string {
 func (*StartedRequest) ProtoMessage() {}
 
 func (x *StartedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -112,7 +181,7 @@ func (x *StartedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartedRequest.ProtoReflect.Descriptor instead.
 func (*StartedRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{0}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *StartedRequest) GetProduct() string {
@@ -130,7 +199,7 @@ type StartedReply struct {
 
 func (x *StartedReply) Reset() {
 	*x = StartedReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -142,7 +211,7 @@ func (x *StartedReply) String() string {
 func (*StartedReply) ProtoMessage() {}
 
 func (x *StartedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -155,7 +224,7 @@ func (x *StartedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartedReply.ProtoReflect.Descriptor instead.
 func (*StartedReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{1}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{2}
 }
 
 type OpenRequest struct {
@@ -169,7 +238,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -181,7 +250,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -194,7 +263,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OpenRequest) GetProduct() string {
@@ -220,7 +289,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +301,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +314,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OpenReply) GetVersion() string {
@@ -264,15 +333,16 @@ type Head struct {
 	// Of a call: the full name of the method, and the metadata for the driver.
 	Method   string       `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
 	Metadata []*Metadatum `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty"`
-	// Of a console.
-	Socket        string `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
+	// Of a console, and where a tunnel ends.
+	Socket        string  `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
+	Tunnel        *Tunnel `protobuf:"bytes,6,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -284,7 +354,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -297,7 +367,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Head) GetProduct() string {
@@ -335,6 +405,13 @@ func (x *Head) GetSocket() string {
 	return ""
 }
 
+func (x *Head) GetTunnel() *Tunnel {
+	if x != nil {
+		return x.Tunnel
+	}
+	return nil
+}
+
 type Metadatum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -345,7 +422,7 @@ type Metadatum struct {
 
 func (x *Metadatum) Reset() {
 	*x = Metadatum{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +434,7 @@ func (x *Metadatum) String() string {
 func (*Metadatum) ProtoMessage() {}
 
 func (x *Metadatum) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +447,7 @@ func (x *Metadatum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadatum.ProtoReflect.Descriptor instead.
 func (*Metadatum) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Metadatum) GetKey() string {
@@ -402,7 +479,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +491,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +504,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Part) GetData() []byte {
@@ -461,7 +538,7 @@ type OverlapRequest struct {
 
 func (x *OverlapRequest) Reset() {
 	*x = OverlapRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +550,7 @@ func (x *OverlapRequest) String() string {
 func (*OverlapRequest) ProtoMessage() {}
 
 func (x *OverlapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +563,7 @@ func (x *OverlapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlapRequest.ProtoReflect.Descriptor instead.
 func (*OverlapRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *OverlapRequest) GetA() *Place {
@@ -514,7 +591,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +603,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +616,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Place) GetProduct() string {
@@ -566,7 +643,7 @@ type OverlapReply struct {
 
 func (x *OverlapReply) Reset() {
 	*x = OverlapReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +655,7 @@ func (x *OverlapReply) String() string {
 func (*OverlapReply) ProtoMessage() {}
 
 func (x *OverlapReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +668,7 @@ func (x *OverlapReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlapReply.ProtoReflect.Descriptor instead.
 func (*OverlapReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OverlapReply) GetProperty() string {
@@ -609,7 +686,7 @@ type GuestUIDRequest struct {
 
 func (x *GuestUIDRequest) Reset() {
 	*x = GuestUIDRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +698,7 @@ func (x *GuestUIDRequest) String() string {
 func (*GuestUIDRequest) ProtoMessage() {}
 
 func (x *GuestUIDRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +711,7 @@ func (x *GuestUIDRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestUIDRequest.ProtoReflect.Descriptor instead.
 func (*GuestUIDRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{10}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 type GuestUIDReply struct {
@@ -646,7 +723,7 @@ type GuestUIDReply struct {
 
 func (x *GuestUIDReply) Reset() {
 	*x = GuestUIDReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +735,7 @@ func (x *GuestUIDReply) String() string {
 func (*GuestUIDReply) ProtoMessage() {}
 
 func (x *GuestUIDReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +748,7 @@ func (x *GuestUIDReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestUIDReply.ProtoReflect.Descriptor instead.
 func (*GuestUIDReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{11}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GuestUIDReply) GetUid() uint32 {
@@ -692,7 +769,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +781,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +794,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{12}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Problem) GetJson() []byte {
@@ -731,7 +808,12 @@ var File_bulkhead_relay_v1_relay_proto protoreflect.FileDescriptor
 
 const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	"\x1dbulkhead/relay/v1/relay.proto\x12\x11bulkhead.relay.v1\x1a\x1cgoogle/protobuf/struct.proto\"*\n" +
+	"\x1dbulkhead/relay/v1/relay.proto\x12\x11bulkhead.relay.v1\x1a\x1cgoogle/protobuf/struct.proto\"b\n" +
+	"\x06Tunnel\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06ticket\x18\x04 \x01(\fR\x06ticket\"*\n" +
 	"\x0eStartedRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\"\x0e\n" +
 	"\fStartedReply\"`\n" +
@@ -741,7 +823,7 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"properties\x18\x02 \x01(\v2\x17.google.protobuf.StructR\n" +
 	"properties\"%\n" +
 	"\tOpenReply\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\tR\aversion\"\xc3\x01\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\"\xf6\x01\n" +
 	"\x04Head\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x127\n" +
 	"\n" +
@@ -749,7 +831,8 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"properties\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x128\n" +
 	"\bmetadata\x18\x04 \x03(\v2\x1c.bulkhead.relay.v1.MetadatumR\bmetadata\x12\x16\n" +
-	"\x06socket\x18\x05 \x01(\tR\x06socket\"3\n" +
+	"\x06socket\x18\x05 \x01(\tR\x06socket\x121\n" +
+	"\x06tunnel\x18\x06 \x01(\v2\x19.bulkhead.relay.v1.TunnelR\x06tunnel\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x9c\x01\n" +
@@ -784,7 +867,10 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\aOverlap\x12!.bulkhead.relay.v1.OverlapRequest\x1a\x1f.bulkhead.relay.v1.OverlapReply\x12P\n" +
 	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply2U\n" +
 	"\x04News\x12M\n" +
-	"\aStarted\x12!.bulkhead.relay.v1.StartedRequest\x1a\x1f.bulkhead.relay.v1.StartedReplyBBZ@github.com/bulkhead-cloud/bulkhead/drivers/relay/relaypb;relaypbb\x06proto3"
+	"\aStarted\x12!.bulkhead.relay.v1.StartedRequest\x1a\x1f.bulkhead.relay.v1.StartedReply2\x86\x01\n" +
+	"\aTunnels\x12>\n" +
+	"\x06Expect\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12;\n" +
+	"\x03Dig\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01BBZ@github.com/bulkhead-cloud/bulkhead/drivers/relay/relaypb;relaypbb\x06proto3"
 
 var (
 	file_bulkhead_relay_v1_relay_proto_rawDescOnce sync.Once
@@ -799,49 +885,55 @@ func file_bulkhead_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_bulkhead_relay_v1_relay_proto_goTypes = []any{
 	(Part_Sign)(0),          // 0: bulkhead.relay.v1.Part.Sign
-	(*StartedRequest)(nil),  // 1: bulkhead.relay.v1.StartedRequest
-	(*StartedReply)(nil),    // 2: bulkhead.relay.v1.StartedReply
-	(*OpenRequest)(nil),     // 3: bulkhead.relay.v1.OpenRequest
-	(*OpenReply)(nil),       // 4: bulkhead.relay.v1.OpenReply
-	(*Head)(nil),            // 5: bulkhead.relay.v1.Head
-	(*Metadatum)(nil),       // 6: bulkhead.relay.v1.Metadatum
-	(*Part)(nil),            // 7: bulkhead.relay.v1.Part
-	(*OverlapRequest)(nil),  // 8: bulkhead.relay.v1.OverlapRequest
-	(*Place)(nil),           // 9: bulkhead.relay.v1.Place
-	(*OverlapReply)(nil),    // 10: bulkhead.relay.v1.OverlapReply
-	(*GuestUIDRequest)(nil), // 11: bulkhead.relay.v1.GuestUIDRequest
-	(*GuestUIDReply)(nil),   // 12: bulkhead.relay.v1.GuestUIDReply
-	(*Problem)(nil),         // 13: bulkhead.relay.v1.Problem
-	(*structpb.Struct)(nil), // 14: google.protobuf.Struct
+	(*Tunnel)(nil),          // 1: bulkhead.relay.v1.Tunnel
+	(*StartedRequest)(nil),  // 2: bulkhead.relay.v1.StartedRequest
+	(*StartedReply)(nil),    // 3: bulkhead.relay.v1.StartedReply
+	(*OpenRequest)(nil),     // 4: bulkhead.relay.v1.OpenRequest
+	(*OpenReply)(nil),       // 5: bulkhead.relay.v1.OpenReply
+	(*Head)(nil),            // 6: bulkhead.relay.v1.Head
+	(*Metadatum)(nil),       // 7: bulkhead.relay.v1.Metadatum
+	(*Part)(nil),            // 8: bulkhead.relay.v1.Part
+	(*OverlapRequest)(nil),  // 9: bulkhead.relay.v1.OverlapRequest
+	(*Place)(nil),           // 10: bulkhead.relay.v1.Place
+	(*OverlapReply)(nil),    // 11: bulkhead.relay.v1.OverlapReply
+	(*GuestUIDRequest)(nil), // 12: bulkhead.relay.v1.GuestUIDRequest
+	(*GuestUIDReply)(nil),   // 13: bulkhead.relay.v1.GuestUIDReply
+	(*Problem)(nil),         // 14: bulkhead.relay.v1.Problem
+	(*structpb.Struct)(nil), // 15: google.protobuf.Struct
 }
 var file_bulkhead_relay_v1_relay_proto_depIdxs = []int32{
-	14, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
-	14, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
-	6,  // 2: bulkhead.relay.v1.Head.metadata:type_name -> bulkhead.relay.v1.Metadatum
-	0,  // 3: bulkhead.relay.v1.Part.sign:type_name -> bulkhead.relay.v1.Part.Sign
-	9,  // 4: bulkhead.relay.v1.OverlapRequest.a:type_name -> bulkhead.relay.v1.Place
-	9,  // 5: bulkhead.relay.v1.OverlapRequest.b:type_name -> bulkhead.relay.v1.Place
-	14, // 6: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
-	3,  // 7: bulkhead.relay.v1.Relay.Open:input_type -> bulkhead.relay.v1.OpenRequest
-	7,  // 8: bulkhead.relay.v1.Relay.Call:input_type -> bulkhead.relay.v1.Part
-	7,  // 9: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
-	8,  // 10: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
-	11, // 11: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
-	1,  // 12: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
-	4,  // 13: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
-	7,  // 14: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
-	7,  // 15: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
-	10, // 16: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
-	12, // 17: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
-	2,  // 18: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	15, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
+	15, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
+	7,  // 2: bulkhead.relay.v1.Head.metadata:type_name -> bulkhead.relay.v1.Metadatum
+	1,  // 3: bulkhead.relay.v1.Head.tunnel:type_name -> bulkhead.relay.v1.Tunnel
+	0,  // 4: bulkhead.relay.v1.Part.sign:type_name -> bulkhead.relay.v1.Part.Sign
+	10, // 5: bulkhead.relay.v1.OverlapRequest.a:type_name -> bulkhead.relay.v1.Place
+	10, // 6: bulkhead.relay.v1.OverlapRequest.b:type_name -> bulkhead.relay.v1.Place
+	15, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
+	4,  // 8: bulkhead.relay.v1.Relay.Open:input_type -> bulkhead.relay.v1.OpenRequest
+	8,  // 9: bulkhead.relay.v1.Relay.Call:input_type -> bulkhead.relay.v1.Part
+	8,  // 10: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
+	9,  // 11: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
+	12, // 12: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
+	2,  // 13: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
+	8,  // 14: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
+	8,  // 15: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
+	5,  // 16: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
+	8,  // 17: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
+	8,  // 18: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
+	11, // 19: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
+	13, // 20: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
+	3,  // 21: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
+	8,  // 22: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
+	8,  // 23: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_bulkhead_relay_v1_relay_proto_init() }
@@ -855,9 +947,9 @@ func file_bulkhead_relay_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_relay_v1_relay_proto_rawDesc), len(file_bulkhead_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_bulkhead_relay_v1_relay_proto_goTypes,
 		DependencyIndexes: file_bulkhead_relay_v1_relay_proto_depIdxs,

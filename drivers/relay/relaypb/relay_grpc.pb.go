@@ -410,3 +410,163 @@ var News_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "bulkhead/relay/v1/relay.proto",
 }
+
+const (
+	Tunnels_Expect_FullMethodName = "/bulkhead.relay.v1.Tunnels/Expect"
+	Tunnels_Dig_FullMethodName    = "/bulkhead.relay.v1.Tunnels/Dig"
+)
+
+// TunnelsClient is the client API for Tunnels service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Tunnels is served by each member that has drivers, for the nodes that act for
+// resources. A tunnel is a way for one connection, from the driver of one member
+// to that of another, for a machine that moves. The two members connect to each
+// other, and the one that connects shows a ticket that the node made: no member
+// reaches anything but what it was sent to.
+//
+// The metadata "bulkhead-relay-bin" of both calls holds a Head with a Tunnel. What
+// nobody uses yet goes away with the stream; what is connected goes on when the
+// stream is lost, and ends with SIGN_LEAVE.
+type TunnelsClient interface {
+	// Expect has the one who shows the ticket, once, connected to the socket that a
+	// driver of this member named. The member of the tunnel is who will come. The
+	// first part of the answer is empty and says that it is expected.
+	Expect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Part, Part], error)
+	// Dig connects to the member of the tunnel, which expects the ticket, and makes
+	// a socket for the driver of this member. The first part of the answer is its
+	// path.
+	Dig(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Part, Part], error)
+}
+
+type tunnelsClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewTunnelsClient(cc grpc.ClientConnInterface) TunnelsClient {
+	return &tunnelsClient{cc}
+}
+
+func (c *tunnelsClient) Expect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Part, Part], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Tunnels_ServiceDesc.Streams[0], Tunnels_Expect_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Part, Part]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Tunnels_ExpectClient = grpc.BidiStreamingClient[Part, Part]
+
+func (c *tunnelsClient) Dig(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Part, Part], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Tunnels_ServiceDesc.Streams[1], Tunnels_Dig_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Part, Part]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Tunnels_DigClient = grpc.BidiStreamingClient[Part, Part]
+
+// TunnelsServer is the server API for Tunnels service.
+// All implementations must embed UnimplementedTunnelsServer
+// for forward compatibility.
+//
+// Tunnels is served by each member that has drivers, for the nodes that act for
+// resources. A tunnel is a way for one connection, from the driver of one member
+// to that of another, for a machine that moves. The two members connect to each
+// other, and the one that connects shows a ticket that the node made: no member
+// reaches anything but what it was sent to.
+//
+// The metadata "bulkhead-relay-bin" of both calls holds a Head with a Tunnel. What
+// nobody uses yet goes away with the stream; what is connected goes on when the
+// stream is lost, and ends with SIGN_LEAVE.
+type TunnelsServer interface {
+	// Expect has the one who shows the ticket, once, connected to the socket that a
+	// driver of this member named. The member of the tunnel is who will come. The
+	// first part of the answer is empty and says that it is expected.
+	Expect(grpc.BidiStreamingServer[Part, Part]) error
+	// Dig connects to the member of the tunnel, which expects the ticket, and makes
+	// a socket for the driver of this member. The first part of the answer is its
+	// path.
+	Dig(grpc.BidiStreamingServer[Part, Part]) error
+	mustEmbedUnimplementedTunnelsServer()
+}
+
+// UnimplementedTunnelsServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedTunnelsServer struct{}
+
+func (UnimplementedTunnelsServer) Expect(grpc.BidiStreamingServer[Part, Part]) error {
+	return status.Error(codes.Unimplemented, "method Expect not implemented")
+}
+func (UnimplementedTunnelsServer) Dig(grpc.BidiStreamingServer[Part, Part]) error {
+	return status.Error(codes.Unimplemented, "method Dig not implemented")
+}
+func (UnimplementedTunnelsServer) mustEmbedUnimplementedTunnelsServer() {}
+func (UnimplementedTunnelsServer) testEmbeddedByValue()                 {}
+
+// UnsafeTunnelsServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to TunnelsServer will
+// result in compilation errors.
+type UnsafeTunnelsServer interface {
+	mustEmbedUnimplementedTunnelsServer()
+}
+
+func RegisterTunnelsServer(s grpc.ServiceRegistrar, srv TunnelsServer) {
+	// If the following call panics, it indicates UnimplementedTunnelsServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Tunnels_ServiceDesc, srv)
+}
+
+func _Tunnels_Expect_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(TunnelsServer).Expect(&grpc.GenericServerStream[Part, Part]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Tunnels_ExpectServer = grpc.BidiStreamingServer[Part, Part]
+
+func _Tunnels_Dig_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(TunnelsServer).Dig(&grpc.GenericServerStream[Part, Part]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Tunnels_DigServer = grpc.BidiStreamingServer[Part, Part]
+
+// Tunnels_ServiceDesc is the grpc.ServiceDesc for Tunnels service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Tunnels_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "bulkhead.relay.v1.Tunnels",
+	HandlerType: (*TunnelsServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Expect",
+			Handler:       _Tunnels_Expect_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Dig",
+			Handler:       _Tunnels_Dig_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "bulkhead/relay/v1/relay.proto",
+}
