@@ -29,25 +29,36 @@ type terminal struct {
 
 // openTerminal returns once the other node has opened the socket.
 func openTerminal(ctx context.Context, client relaypb.RelayClient, head *relaypb.Head) (*terminal, error) {
+	t, _, err := openHeld(ctx, client.Console, head, "opening a console")
+	return t, err
+}
+
+// opener begins a stream.
+type opener func(ctx context.Context, options ...grpc.CallOption) (
+	grpc.BidiStreamingClient[relaypb.Part, relaypb.Part], error)
+
+// openHeld begins a stream that lasts until Close, and returns once the other node has answered with a first part.
+func openHeld(ctx context.Context, open opener, head *relaypb.Head, doing string) (*terminal, *relaypb.Part, error) {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it lives until Close
 	inner, err := withHead(inner, head)
 	if err != nil {
 		cancel()
-		return nil, err
+		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, cancel)
-	wire, err := client.Console(inner)
+	var first *relaypb.Part
+	wire, err := open(inner)
 	if err == nil {
-		_, err = wire.Recv()
+		first, err = wire.Recv()
 	}
 	if !stop() && err == nil {
 		err = status.FromContextError(ctx.Err()).Err()
 	}
 	if err != nil {
 		cancel()
-		return nil, fromStatus(err, "opening a console", false, ctx.Err())
+		return nil, nil, fromStatus(err, doing, false, ctx.Err())
 	}
-	return &terminal{wire: wire, cancel: cancel}, nil
+	return &terminal{wire: wire, cancel: cancel}, first, nil
 }
 
 // Read implements io.Reader.
