@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -60,7 +59,6 @@ type Tunnels struct {
 	Enter func(product string, far io.ReadWriteCloser) (Entry, error)
 	// Reach connects to another member, which gives the connection to its Meet.
 	Reach func(ctx context.Context, to Member) (net.Conn, error)
-	Log   *slog.Logger
 
 	mutex    sync.Mutex
 	expected map[[TicketBytes]byte]*visitor
@@ -109,6 +107,8 @@ func badTicket() error {
 // the connection, which Meet owns.
 func (t *Tunnels) Meet(ctx context.Context, conn net.Conn, from Member) error {
 	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(ticketTime))
 	var ticket [TicketBytes]byte
 	if _, err := io.ReadFull(conn, ticket[:]); err != nil {
@@ -122,8 +122,6 @@ func (t *Tunnels) Meet(ctx context.Context, conn net.Conn, from Member) error {
 		return errors.Join(err, told)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
 	if err := splice.Join(conn, socket); err != nil {
 		return fmt.Errorf("passing on what %s sends: %w", from.Name, err)
 	}
@@ -242,4 +240,3 @@ func (t *Tunnels) dig(ctx context.Context, product string, to Member, ticket []b
 func unreached(to Member, err error) error {
 	return sdk.Transient("node-unreachable", fmt.Sprintf("connecting to %s %s: %v", to.Role, to.Name, err))
 }
-

@@ -253,5 +253,14 @@ func (d *Drivers) Console(ctx context.Context, product, socket string) (io.ReadW
 	return d.host.Dial(ctx, i.Name(), socket)
 }
 
+// Enter makes a socket for one connection of a product's driver, joined to far, which is closed when that fails.
+func (d *Drivers) Enter(product string, far io.ReadWriteCloser) (relay.Entry, error) {
+	i, err := d.instance(product)
+	if err != nil {
+		return nil, errors.Join(err, far.Close())
+	}
+	return d.host.Tunnel(i.Name(), far)
+}
+
 // GuestUID implements relay.Drivers.
 func (d *Drivers) GuestUID(context.Context) (uint32, error) { return d.guestUID, nil }

@@ -35,7 +35,7 @@ func (n *Node) startChores() error {
 		n.chores.done.Go(func() { n.meetRegularly(ctx) })
 		n.chores.done.Go(func() { n.recheckRegularly(ctx) })
 		n.chores.done.Go(func() { n.agents.run(ctx) })
-		if err := n.admitOthers(ctx); err != nil {
+		if err := errors.Join(n.admitOthers(ctx), n.meetTunnels(ctx)); err != nil {
 			return err
 		}
 	}

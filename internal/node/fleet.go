@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -26,7 +25,8 @@ type fleet struct {
 	here    func(node string) bool
 	state   *persistence.Machine
 	cluster *cluster.Node
-	agents  *agents // nil while no others can be reached
+	agents  *agents        // nil while no others can be reached
+	tunnels *relay.Tunnels // the ends of those at this node
 }
 
 // Node implements actors.Drivers.
@@ -79,11 +79,7 @@ func (f *fleet) at(node string) (relay.Drivers, error) {
 	}
 	conn, err := f.cluster.Conn(node)
 	if err != nil {
-		return nil, &resources.Error{
-			Class: resources.ClassUnavailable, Code: "node-unreachable",
-			Message: fmt.Sprintf("node %s, whose drivers act for this, can't be reached: %v", node, err),
-			Remedy:  "see \"bulkhead node list\": start the node, or forget what was on it if it is lost",
-		}
+		return nil, unreachable(node, err)
 	}
 	return relay.NewRemote(conn), nil
 }
@@ -104,13 +100,6 @@ func (f *fleet) Console(ctx context.Context, p operations.Place, socket string) 
 		return nil, err
 	}
 	return d.Console(ctx, p.Product, socket)
-}
-
-// Tunnel implements actors.Drivers.
-func (f *fleet) Tunnel(
-	ctx context.Context, from, to operations.Place, socket string,
-) (local string, closed func(), err error) {
-	return "", nil, fmt.Errorf("making a tunnel from node %s to node %s: %w", from.Node, to.Node, errors.ErrUnsupported)
 }
 
 // GuestUID implements actors.Drivers.
@@ -172,6 +161,15 @@ func (o *offered) Console(ctx context.Context, product, socket string) (io.ReadW
 		return nil, err
 	}
 	return d.Console(ctx, product, socket)
+}
+
+// Enter makes a socket for one connection of a product's driver, joined to far, which is closed when that fails.
+func (o *offered) Enter(product string, far io.ReadWriteCloser) (relay.Entry, error) {
+	d, err := o.get()
+	if err != nil {
+		return nil, errors.Join(err, far.Close())
+	}
+	return d.Enter(product, far)
 }
 
 // GuestUID implements relay.Drivers.

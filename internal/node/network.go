@@ -71,7 +71,9 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	nodes := []pki.Role{pki.RoleNode}
 	w.wire, err = wire.Open(ctx, wire.Config{
 		Listen: m.Listen, Advertise: m.Advertise, Holder: w.holder, Log: log,
-		Purposes: map[string][]pki.Role{cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes, purposeGossip: nodes},
+		Purposes: map[string][]pki.Role{
+			cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes, purposeGossip: nodes, purposeTunnel: nodes,
+		},
 	})
 	if err != nil {
 		return err
@@ -131,6 +133,7 @@ func (n *Node) register(s grpc.ServiceRegistrar) {
 		return err
 	})
 	relay.RegisterNews(s, n.heardOfStart)
+	n.registerTunnels(s)
 }
 
 // heardOfStart has those of this node's resources adopted that a driver serves which

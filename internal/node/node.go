@@ -21,6 +21,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/internal/metrics"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -126,6 +127,7 @@ type Node struct {
 	network *network // nil while the node is alone
 	agents  *agents  // likewise
 	offered offered
+	tunnels *relay.Tunnels
 	// joined is cluster, for what connections of others ask while the node starts.
 	joined           atomic.Pointer[cluster.Node]
 	started, closing atomic.Bool
@@ -148,6 +150,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{config: c, served: make(chan error, 1), metrics: metrics.New(c.Version)}
+	n.tunnels = n.ends()
 	if err := n.start(ctx); err != nil {
 		n.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the first error says more
 		return nil, err
@@ -383,6 +386,7 @@ func (n *Node) driverStarted(ctx context.Context, product string) {
 func (n *Node) openActors(ctx context.Context) error {
 	drivers := &fleet{
 		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, agents: n.agents,
+		tunnels: n.tunnels,
 	}
 	var lease func() bool
 	if n.network != nil {
