@@ -15,7 +15,7 @@ func description(consoles bool) *driverpb.DescribeReply {
 	capabilities := &driverpb.Capabilities{
 		VolumeFormats: volumeFormats(), PoolScope: "zone", Protocol: simworld.Protocol,
 		Grow: true, Snapshots: true, Clone: true, OnlineSnapshots: true,
-		HotPlugDisk: true, HotPlugNic: true, Pause: true,
+		HotPlugDisk: true, HotPlugNic: true, LiveMigration: true, Pause: true,
 		VolumeProtocols: volumeProtocols(), MachineFormats: imageFormats(),
 		NetworkModes: networkModes(), Dhcp: true, Dns: true, Firewall: true, PortForwards: true, AntiSpoofing: true,
 		ImageSources: []string{"file", "url", "upload"}, ImageFormats: imageFormats(),

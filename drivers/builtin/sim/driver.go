@@ -57,6 +57,7 @@ func newDriver(world *simworld.World, options Options) sdk.Driver {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.consoles = newConsoles(options.WorkDir, options.Done)
+	d.places = newPlaces(options.WorkDir, options.Done)
 	return sdk.Driver{
 		Name:         Name,
 		Version:      cmp.Or(options.Version, Version),
@@ -77,6 +78,7 @@ type driver struct {
 	options  Options
 	log      *slog.Logger
 	consoles *consoles
+	places   *places
 
 	dead atomic.Bool // crashed in a test's process
 	leak [][]byte

@@ -36,12 +36,22 @@ type rig struct {
 // serve serves an instance on a world until the test ends, or until it crashes on request.
 func serve(tb testing.TB, world *simworld.World, instance string) *rig {
 	tb.Helper()
+	return serveWith(tb, world, sim.Options{Instance: instance})
+}
+
+// serveIn serves an instance with a directory of its own.
+func serveIn(tb testing.TB, world *simworld.World, dir string) *rig {
+	tb.Helper()
+	return serveWith(tb, world, sim.Options{Instance: "sim-1", WorkDir: dir})
+}
+
+func serveWith(tb testing.TB, world *simworld.World, options sim.Options) *rig {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	listener := bufconn.Listen(1 << 16)
 	r := &rig{TB: tb, world: world, crashed: make(chan struct{})}
-	driver := sim.NewDriver(world, sim.Options{
-		Instance: instance, Done: ctx.Done(), Crash: func() { close(r.crashed); cancel() },
-	})
+	options.Done, options.Crash = ctx.Done(), func() { close(r.crashed); cancel() }
+	driver := sim.NewDriver(world, options)
 	served := make(chan error, 1)
 	go func() { served <- sdk.ServeListener(ctx, listener, driver, nil) }()
 	conn, err := grpc.NewClient("passthrough:memory",

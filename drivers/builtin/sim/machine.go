@@ -43,6 +43,9 @@ func (h *hypervisor) alter(
 	}
 	return act(ctx, h.driver, method, r.GetCall(), func(tx *simworld.Tx) (*driverpb.MachineReply, error) {
 		o, _ := tx.Get(key)
+		if away(o) {
+			return nil, elsewhere(o)
+		}
 		if !live(o) {
 			return nil, sdk.NotFound("machine-not-running", key.String()+" is not running", "start it first")
 		}
@@ -71,25 +74,42 @@ func (h *hypervisor) StartMachine(
 		return nil, err
 	}
 	return act(ctx, h.driver, "StartMachine", r.GetCall(), func(tx *simworld.Tx) (*driverpb.MachineReply, error) {
-		reply := func() *driverpb.MachineReply { return machineReply(tx, want) }
-		m := want.Detail.Machine
-		m.Booted, m.Resumed = tx.Now(), tx.Now()
-		o, found := tx.Get(key)
-		switch {
-		case !found:
-			return answer(tx.Create(&want), reply)
-		case live(o) && (o.Bytes != want.Bytes || o.Detail.Machine.Cpus != m.Cpus):
-			return nil, sdk.Conflict("machine-exists", "the machine runs with other cpus or memory",
-				"stop it first, or ask for it as it is")
-		case live(o) || o.Detail != nil && o.Detail.Machine != nil && o.Detail.Machine.Started == m.Started:
-			return machineReply(tx, o), nil // started by this call, whatever the guest did since
-		}
-		return answer(tx.Change("start", &want), reply)
+		want.Detail.Machine.Booted, want.Detail.Machine.Resumed = tx.Now(), tx.Now()
+		return start(tx, want)
 	})
 }
 
+// start makes a machine run, unless it does.
+func start(tx *simworld.Tx, want simworld.Object) (*driverpb.MachineReply, error) {
+	m := want.Detail.Machine
+	reply := func() *driverpb.MachineReply { return machineReply(tx, want) } // as the world completed it
+	o, found := tx.Get(want.Key)
+	switch {
+	case !found:
+		return answer(tx.Create(&want), reply)
+	case away(o):
+		return nil, elsewhere(o)
+	case live(o) && (o.Bytes != want.Bytes || o.Detail.Machine.Cpus != m.Cpus):
+		return nil, otherwise()
+	case live(o) || o.Detail != nil && o.Detail.Machine != nil && o.Detail.Machine.Started == m.Started:
+		return machineReply(tx, o), nil // started by this call, whatever the guest did since
+	}
+	return answer(tx.Change("start", &want), reply)
+}
+
+func otherwise() error {
+	return sdk.Conflict("machine-exists", "the machine runs with other cpus or memory",
+		"stop it first, or ask for it as it is")
+}
+
+// asking is a request for a machine.
+type asking interface {
+	GetCall() *driverpb.Call
+	GetMachine() *driverpb.MachineSpec
+}
+
 // planned is the machine a request asks for.
-func planned(key simworld.Key, r *driverpb.StartMachineRequest) (simworld.Object, error) {
+func planned(key simworld.Key, r asking) (simworld.Object, error) {
 	spec := r.GetMachine()
 	switch {
 	case spec.GetCpus() == 0:
@@ -209,6 +229,7 @@ func (h *hypervisor) StopMachine(
 	}
 	return act(ctx, h.driver, "StopMachine", r.GetCall(), func(tx *simworld.Tx) (*driverpb.MachineReply, error) {
 		gone := &driverpb.MachineReply{State: stateAbsent}
+		h.driver.places.close(key)
 		if _, found := tx.Get(key); !found {
 			return gone, nil
 		}
@@ -250,8 +271,29 @@ func (h *hypervisor) PauseMachine(ctx context.Context, r *driverpb.MachineReques
 	})
 }
 
-// ResumeMachine implements driverpb.HypervisorServer.
+// ResumeMachine implements driverpb.HypervisorServer. It is also how a machine whose move is unconfirmed goes on, by
+// whoever knows that it runs nowhere else.
 func (h *hypervisor) ResumeMachine(ctx context.Context, r *driverpb.MachineRequest) (*driverpb.MachineReply, error) {
+	key, err := machineKey(r.GetCall(), r.GetHost())
+	if err != nil {
+		return nil, err
+	}
+	world, err := h.driver.open()
+	if err != nil {
+		return nil, err
+	}
+	stays := false
+	err = world.View(func(tx *simworld.Tx) error {
+		o, _ := tx.Get(key)
+		stays = o.State == simworld.Unconfirmed
+		return nil
+	})
+	if err != nil {
+		return nil, asFault(err)
+	}
+	if stays {
+		return h.stay(ctx, key, r)
+	}
 	return h.alter(ctx, "ResumeMachine", r, func(tx *simworld.Tx, o *simworld.Object) (string, error) {
 		if o.State == simworld.Running {
 			return "", nil

@@ -33,5 +33,12 @@
 //	action=flood-log      lines=10000
 //	action=leak-memory    bytes=67108864
 //
+// # On the way of a machine
+//
+// Points on the way of a machine to another host are named like calls, so that rules can be about them:
+// SendMachine.stream (half of it is sent), SendMachine.switch (the guest stands still), SendMachine.verdict (all is
+// sent) and ReceiveMachine.arrive (all has come). There an error, a lost answer and a lie all mean that the stream is
+// lost.
+//
 // Error, delay, hang, flood-log and leak-memory take at=before (the effect; default) or at=after.
 package simfault

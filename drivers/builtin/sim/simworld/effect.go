@@ -12,6 +12,9 @@ import (
 const (
 	// EffectCreate makes a thing.
 	EffectCreate = "create"
+	// EffectLeave stops a machine that is about to arrive elsewhere, and EffectReturn lets it go on, since it has not.
+	EffectLeave  = "leave"
+	EffectReturn = "return"
 	// EffectFault is an injected fault that fired; nothing changed.
 	EffectFault = "fault"
 	// EffectRefusal is an attempt that a physical law prevented; nothing changed.

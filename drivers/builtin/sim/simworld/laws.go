@@ -118,9 +118,9 @@ func (s *state) userOn(volume Key, host string) (Key, bool) {
 	return Key{}, false
 }
 
-// lawMachine: a live machine's disks are there, and no two machines write to one disk.
+// lawMachine: the disks of a machine that is live, or is to come, are there, and no two live ones write to one disk.
 func (s *state) lawMachine(old, now *Object) *LawError {
-	if !now.live() {
+	if !now.live() && (now.Kind != KindMachine || now.State != Waiting) {
 		return nil
 	}
 	var before []Disk
@@ -131,6 +131,9 @@ func (s *state) lawMachine(old, now *Object) *LawError {
 		if slices.Contains(before, disk) {
 			continue
 		}
+		if refusal := s.lawOneWriter(now, disk); refusal != nil {
+			return refusal
+		}
 		if refusal := s.lawDisk(now, disk); refusal != nil {
 			return refusal
 		}
@@ -139,9 +142,6 @@ func (s *state) lawMachine(old, now *Object) *LawError {
 }
 
 func (s *state) lawDisk(machine *Object, disk Disk) *LawError {
-	if refusal := s.lawOneWriter(machine, disk); refusal != nil {
-		return refusal
-	}
 	if disk.Protocol != Protocol {
 		return nil // not of this world
 	}
@@ -163,7 +163,7 @@ func (s *state) lawDisk(machine *Object, disk Disk) *LawError {
 }
 
 func (s *state) lawOneWriter(machine *Object, disk Disk) *LawError {
-	if disk.ReadOnly {
+	if disk.ReadOnly || !machine.live() {
 		return nil
 	}
 	for _, writer := range s.writers[disk.name()] {

@@ -27,8 +27,13 @@ const (
 	Running = "running"
 	Paused  = "paused"
 	Stopped = "stopped"
-	On      = "on"
-	Off     = "off"
+	// Waiting is a machine that is to come from another host, Moved one that went to another, and Unconfirmed one that
+	// was stopped to go there, of which nobody knows here whether it has arrived.
+	Waiting     = "waiting"
+	Moved       = "moved"
+	Unconfirmed = "unconfirmed"
+	On          = "on"
+	Off         = "off"
 )
 
 // Ref names a resource by kind and id.

@@ -32,14 +32,17 @@ func (e *Effect) cuts() bool {
 // darken ends the machines of a host whose power went. It follows from the one effect, so it needs none of its own.
 func (s *state) darken(e *Effect) {
 	for _, machine := range s.shelves[shelf{KindMachine, e.Object.ID}] {
-		if !machine.live() || machine.Detail == nil || machine.Detail.Machine == nil {
+		waits := machine.State == Waiting || machine.State == Unconfirmed
+		if !machine.live() && !waits || machine.Detail == nil || machine.Detail.Machine == nil {
 			continue
 		}
 		s.unindex(machine)
 		ended := *machine
 		ended.Detail = machine.Detail.clone()
 		ended.Detail.Machine.Ran, ended.Detail.Machine.Reason = machine.RanFor(e.Time), endedByPower
-		ended.State = Stopped
+		if machine.State != Unconfirmed { // it may run elsewhere; what was here of it is lost
+			ended.State = Stopped
+		}
 		*machine = ended
 		s.index(machine)
 	}

@@ -120,7 +120,7 @@ func weight(o *Object) uint64 {
 	switch {
 	case o.Kind == KindVolume || o.Kind == KindSnapshot:
 		return o.Allocated
-	case o.Kind == KindTemplate || o.live():
+	case o.Kind == KindTemplate || o.live() || o.Kind == KindMachine && o.State == Waiting:
 		return o.Bytes
 	}
 	return 0

@@ -175,6 +175,10 @@ func (t *Truth) doubleEffects() []Duplicate {
 			continue
 		}
 		d := deed{e.Call, e.Token, e.What, e.Object.Key}
+		if e.What == EffectReturn { // and may leave again
+			delete(first, deed{e.Call, e.Token, EffectLeave, e.Object.Key})
+			continue
+		}
 		if other, twice := first[d]; twice {
 			found = append(found, Duplicate{
 				Ref: e.Object.Ref(), Why: fmt.Sprintf("%s by one token twice", e.What), Effects: []Effect{other, e},
