@@ -155,6 +155,7 @@ func tags() []*huma.Tag {
 		tag("Zone", "One failure and upgrade domain, and its settings."),
 		tag("Nodes", "What manages the zone together."),
 		tag("Join tokens", "What lets nodes and hosts in."),
+		tag("Upgrade", "Which programs the nodes run, and what the zone may rely on."),
 		tag("Tokens", "Credentials of this API."),
 		tag("Drivers", "What drives hypervisors, storage, images and networks."),
 		tag("Clusters", "Hosts that share storage and stand in for each other."),
@@ -179,6 +180,7 @@ func (a *API) routes() {
 	a.zone()
 	a.nodes()
 	a.joinTokens()
+	a.upgrades()
 	a.tokens()
 	a.driverRoutes()
 	a.clusters()

@@ -47,7 +47,7 @@ func (n *Node) writeState(w io.Writer, s Snapshot, m Manifest) (written int64, e
 func (n *Node) manifest(kind string, f frozen) Manifest {
 	return Manifest{
 		Kind: kind, ClusterID: n.id.ClusterID, NodeID: n.id.NodeID,
-		Index: f.index, Term: n.raft.CurrentTerm(), LastTime: f.last, Created: time.Now().UTC(),
+		Index: f.index, Term: n.raft.CurrentTerm(), LastTime: f.last, Created: time.Now().UTC(), Level: f.level,
 	}
 }
 
@@ -72,6 +72,8 @@ type RestoreTarget struct {
 	// ClusterID names the new cluster. Empty means a new random id. It must not be the one of the backup: nodes of the
 	// old cluster must never take the restored one for theirs.
 	ClusterID string
+	// Levels of zones that the program can work with which will open Dir: a backup of another one is refused.
+	Levels Levels
 }
 
 // restoringFile is in a directory while a backup is restored into it.
@@ -95,6 +97,9 @@ func restoreBackup(r io.Reader, target RestoreTarget) (m Manifest, err error) {
 	}
 	if e.manifest.ClusterID == target.ClusterID {
 		return m, fmt.Errorf("%w: the new cluster must not have the id %q of the old", ErrForeign, target.ClusterID)
+	}
+	if err := target.Levels.check(e.manifest.Level); err != nil {
+		return m, fmt.Errorf("the backup was %w", err)
 	}
 	id := identity{ClusterID: target.ClusterID, NodeID: orElse(target.NodeID, e.manifest.NodeID)}
 	if id, err = id.complete(); err != nil {

@@ -9,9 +9,6 @@ import (
 	"google.golang.org/grpc"
 )
 
-// EntryFormat is the newest format of log entries that this program reads and writes.
-const EntryFormat = taggedVersion
-
 const (
 	// MaxCommandBytes is the longest command that can be proposed.
 	MaxCommandBytes = maxFrameBytes - frameOverhead - 5 - tagOverhead
@@ -47,6 +44,10 @@ type Config struct {
 	Register func(grpc.ServiceRegistrar)
 	// Version of the program, for the others to know.
 	Version string
+	// Levels of zones that the program can work with. It ends when it meets what was written in a newer one.
+	Levels Levels
+	// Level tells that of the state, as far as it was applied: what is written is as that has it. Nil means that it is 1.
+	Level func() uint32
 	// InMemory keeps log and snapshots in memory, for tests. Such a node works in a synctest bubble.
 	InMemory bool
 
@@ -90,6 +91,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Levels = c.Levels.orFirst()
+	if c.Level == nil {
+		c.Level = func() uint32 { return 1 }
 	}
 	c.InFlight = orElse(c.InFlight, 2)
 	c.QueueBytes = orElse(c.QueueBytes, 16<<20)

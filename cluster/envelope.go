@@ -15,10 +15,12 @@ import (
 
 // An envelope is how a state travels, in a snapshot or a backup: 8 bytes "BULKHEAD", 1 byte version, the length of the
 // manifest and the manifest in JSON, then pieces of what the state machine wrote, each with its length before it, a
-// length of zero, and the SHA-256 of all bytes before it. Lengths are unsigned varints.
+// length of zero, and the SHA-256 of all bytes before it. Lengths are unsigned varints. Version 2 has a level in its
+// manifest, and is written in zones of markedLevel and above, so that a program which does not know levels refuses it.
 const (
 	envelopeMagic   = "BULKHEAD"
 	envelopeVersion = 1
+	markedEnvelope  = 2
 	envelopePiece   = 256 << 10
 	maxManifest     = 64 << 10
 )
@@ -43,6 +45,8 @@ type Manifest struct {
 	LastTime time.Time `json:"last_time"`
 	// Created is when it was made.
 	Created time.Time `json:"created"`
+	// Level of the zone; 0 in those of a program that knew none, and means 1.
+	Level uint32 `json:"level,omitempty"`
 }
 
 // envelopeWriter writes an envelope. Its Write takes what the state machine writes.
@@ -63,7 +67,7 @@ func newEnvelopeWriter(w io.Writer, m Manifest, stopped <-chan struct{}) (*envel
 		out: bufio.NewWriterSize(w, envelopePiece), sum: sha256.New(),
 		piece: make([]byte, 0, envelopePiece), stopped: stopped,
 	}
-	header := append([]byte(envelopeMagic), envelopeVersion)
+	header := append([]byte(envelopeMagic), byte(FormatsOf(m.Level).Snapshot))
 	header = binary.AppendUvarint(header, uint64(len(manifest)))
 	return e, e.put(append(header, manifest...))
 }
@@ -146,8 +150,9 @@ func newEnvelopeReader(r io.Reader) (*envelopeReader, error) {
 	if string(head[:len(envelopeMagic)]) != envelopeMagic {
 		return nil, fmt.Errorf("%w: this is no state of ours", ErrCorrupt) // it may be any file: nothing of it is shown
 	}
-	if v := head[len(envelopeMagic)]; v != envelopeVersion {
-		return nil, fmt.Errorf("a state of version %d, this program knows %d: %w", v, envelopeVersion, ErrVersion)
+	if v := head[len(envelopeMagic)]; v < envelopeVersion || v > markedEnvelope {
+		return nil, fmt.Errorf("a state of version %d, this program knows %d: %w; use the version that wrote it",
+			v, markedEnvelope, ErrVersion)
 	}
 	size, err := e.length(maxManifest)
 	if err != nil {

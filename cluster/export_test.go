@@ -78,6 +78,24 @@ func DecodeTaggedFrame(data []byte) (commands [][]byte, tags []Tag, err error) {
 	return f.commands, tags, err
 }
 
+// EncodeMarkedFrame encodes a frame of a zone of some level.
+func EncodeMarkedFrame(at time.Time, level uint32, commands [][]byte, tags []Tag) []byte {
+	f := frame{at: at, commands: commands, level: level}
+	for _, t := range tags {
+		f.tags = append(f.tags, tag{t.Origin, t.Number})
+	}
+	return encodeFrame(f)
+}
+
+// DecodeMarkedFrame decodes a frame with its level.
+func DecodeMarkedFrame(data []byte) (commands [][]byte, tags []Tag, level uint32, err error) {
+	f, err := decodeFrame(data)
+	for _, t := range f.tags {
+		tags = append(tags, Tag{t.origin, t.number})
+	}
+	return f.commands, tags, f.level, err
+}
+
 // WriteEnvelope writes an envelope with content.
 func WriteEnvelope(w io.Writer, m Manifest, content []byte) error {
 	e, err := newEnvelopeWriter(w, m, nil)

@@ -44,7 +44,7 @@ func TestEveryDamageOfAFrameIsFound(t *testing.T) {
 		}
 	}
 	newer := bytes.Clone(good)
-	newer[0] = 3
+	newer[0] = 4
 	_, _, err := cluster.DecodeFrame(newer)
 	want(t, "a frame of a newer version", err, cluster.ErrVersion)
 }
@@ -72,10 +72,39 @@ func TestTaggedFrameRoundTrip(t *testing.T) {
 	})
 }
 
+// TestMarkedFrameRoundTrip: frames of zones that have levels say which, and are read like the others.
+func TestMarkedFrameRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		commands := rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "commands")
+		level := rapid.Uint32Min(1).Draw(t, "level")
+		var tags []cluster.Tag
+		if rapid.Bool().Draw(t, "tagged") {
+			tags = make([]cluster.Tag, len(commands))
+			for i := range tags {
+				tags[i] = cluster.Tag{Origin: rapid.Uint64Min(1).Draw(t, "origin"), Number: rapid.Uint64().Draw(t, "number")}
+			}
+		}
+		data := cluster.EncodeMarkedFrame(time.Unix(1, 2), level, commands, tags)
+		got, gotTags, gotLevel, err := cluster.DecodeMarkedFrame(data)
+		if err != nil || !slices.EqualFunc(got, commands, bytes.Equal) || !slices.Equal(gotTags, tags) || gotLevel != level {
+			t.Fatalf("decoding gives %x, %v, %d, %v, want %x, %v, %d", got, gotTags, gotLevel, err, commands, tags, level)
+		}
+		if version := data[0]; (version == 3) != (level >= 2) {
+			t.Fatalf("level %d is written in version %d", level, version)
+		}
+		bit := rapid.IntRange(0, len(data)*8-1).Draw(t, "bit")
+		data[bit/8] ^= 1 << (bit % 8)
+		if _, _, _, err := cluster.DecodeMarkedFrame(data); err == nil {
+			t.Fatalf("bit %d flipped is not noticed", bit)
+		}
+	})
+}
+
 func FuzzFrame(f *testing.F) {
 	tags := []cluster.Tag{{Origin: 1, Number: 7}, {}}
 	f.Add(cluster.EncodeTaggedFrame(time.Unix(1, 2), [][]byte{[]byte("one"), {}}, tags))
 	f.Add(cluster.EncodeFrame(time.Unix(1, 2), [][]byte{[]byte("one"), {}, []byte("three")}))
+	f.Add(cluster.EncodeMarkedFrame(time.Unix(1, 2), 2, [][]byte{[]byte("one"), {}}, tags))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		at, commands, err := cluster.DecodeFrame(data)

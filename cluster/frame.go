@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"time"
 )
@@ -14,11 +15,15 @@ import (
 //
 // Version 2 says who proposed a command besides: before its length stand the origin (8 bytes, 0 = the leader itself)
 // and, unless that is 0, the number the origin gave it. Version 1 is written when the leader proposed all of them.
+//
+// Version 3 says before the count the level of the zone it was written in and whether there are tags (one byte, 0 or 1).
+// It is written in zones of markedLevel and above.
 const (
 	frameVersion   = 1
 	taggedVersion  = 2
+	markedVersion  = 3
 	frameHeader    = 1 + 4
-	frameOverhead  = frameHeader + 2*binary.MaxVarintLen64
+	frameOverhead  = frameHeader + 2*binary.MaxVarintLen64 + binary.MaxVarintLen32 + 1
 	originBytes    = 8
 	tagOverhead    = originBytes + binary.MaxVarintLen64
 	commandMinimum = 1 // the length of an empty command
@@ -28,6 +33,7 @@ type frame struct {
 	at       time.Time
 	commands [][]byte
 	tags     []tag // of the commands, or nil if the leader proposed all
+	level    uint32
 }
 
 // tag says who proposed a command. The zero tag is the leader's.
@@ -43,11 +49,19 @@ func encodeFrame(f frame) []byte {
 	}
 	b := make([]byte, frameHeader, size)
 	b = binary.AppendUvarint(b, uint64(f.at.UnixNano()))
-	b = binary.AppendUvarint(b, uint64(len(f.commands)))
-	b[0] = frameVersion
-	if f.tags != nil {
+	switch {
+	case f.level >= markedLevel:
+		b[0] = markedVersion
+		b = append(binary.AppendUvarint(b, uint64(f.level)), 0)
+		if f.tags != nil {
+			b[len(b)-1] = 1
+		}
+	case f.tags != nil:
 		b[0] = taggedVersion
+	default:
+		b[0] = frameVersion
 	}
+	b = binary.AppendUvarint(b, uint64(len(f.commands)))
 	for i, c := range f.commands {
 		if f.tags != nil {
 			b = appendTag(b, f.tags[i])
@@ -88,20 +102,23 @@ func decodeFrame(data []byte) (frame, error) {
 	if len(data) < frameHeader {
 		return frame{}, fmt.Errorf("%w: a frame of %d bytes", ErrCorrupt, len(data))
 	}
-	if data[0] != frameVersion && data[0] != taggedVersion {
-		return frame{}, fmt.Errorf("a frame of version %d, this program knows %d: %w", data[0], taggedVersion, ErrVersion)
+	if data[0] < frameVersion || data[0] > markedVersion {
+		return frame{}, fmt.Errorf("a frame of version %d, this program knows %d: %w; install the version that the other "+
+			"nodes run", data[0], markedVersion, ErrVersion)
 	}
 	body := data[frameHeader:]
 	if got, want := frameChecksum(data), binary.BigEndian.Uint32(data[1:]); got != want {
 		return frame{}, fmt.Errorf("%w: a frame with checksum %08x that says %08x", ErrCorrupt, got, want)
 	}
 	nanos, body, ok1 := uvarint(body)
-	count, body, ok2 := uvarint(body)
-	if !ok1 || !ok2 || count > uint64(len(body)/commandMinimum) {
+	f := frame{at: time.Unix(0, int64(nanos)).UTC()}
+	body, tagged, ok2 := f.readMark(data[0], body)
+	count, body, ok3 := uvarint(body)
+	if !ok1 || !ok2 || !ok3 || count > uint64(len(body)/commandMinimum) {
 		return frame{}, fmt.Errorf("%w: a frame that says %d commands in %d bytes", ErrCorrupt, count, len(body))
 	}
-	f := frame{at: time.Unix(0, int64(nanos)).UTC(), commands: make([][]byte, 0, count)}
-	if data[0] == taggedVersion {
+	f.commands = make([][]byte, 0, count)
+	if tagged {
 		f.tags = make([]tag, 0, count)
 	}
 	for range count {
@@ -114,6 +131,20 @@ func decodeFrame(data []byte) (frame, error) {
 		return frame{}, fmt.Errorf("%w: a frame with %d bytes behind its end", ErrCorrupt, len(body))
 	}
 	return f, nil
+}
+
+// readMark reads what version 3 has before the count, and says whether there are tags.
+func (f *frame) readMark(version byte, body []byte) (rest []byte, tagged, ok bool) {
+	f.level = 1
+	if version != markedVersion {
+		return body, version == taggedVersion, true
+	}
+	level, body, ok := uvarint(body)
+	if !ok || level < markedLevel || level > math.MaxUint32 || len(body) == 0 || body[0] > 1 {
+		return body, false, false
+	}
+	f.level = uint32(level)
+	return body[1:], body[0] == 1, true
 }
 
 // readCommand adds the command that body begins with.

@@ -20,6 +20,8 @@ type fsm struct {
 	usage   *logUsage
 	persist func(frozen) raft.FSMSnapshot
 	accept  func(m Manifest) error // says whether a snapshot may be restored
+	levels  Levels                 // that may be applied
+	level   func() uint32          // of the machine
 	// deliver is told the result of each command that a node sent to its leader, before applied says so.
 	deliver func(t tag, r Result)
 	// replaced is told how far the state is after it was replaced by a snapshot.
@@ -83,6 +85,9 @@ func (f *fsm) decode(logs []*raft.Log) (batch []due, err error) {
 		frame, err := decodeFrame(log.Data)
 		if err != nil {
 			return nil, fmt.Errorf("reading entry %d: %w", log.Index, err)
+		}
+		if err := f.levels.check(frame.level); frame.level > f.levels.Newest {
+			return nil, fmt.Errorf("entry %d: %w", log.Index, err)
 		}
 		if frame.at.After(f.last) {
 			f.last = frame.at
@@ -171,6 +176,7 @@ type frozen struct {
 	index uint64
 	last  time.Time
 	usage usageMark
+	level uint32
 }
 
 // Snapshot implements raft.FSM.
@@ -193,7 +199,7 @@ func (f *fsm) freeze() (frozen, error) {
 	if err != nil {
 		return frozen{}, fmt.Errorf("pinning the state: %w", err)
 	}
-	return frozen{state: s, index: f.applied.Load(), last: f.last, usage: f.usage.mark()}, nil
+	return frozen{state: s, index: f.applied.Load(), last: f.last, usage: f.usage.mark(), level: f.level()}, nil
 }
 
 // lastTime returns the greatest time of all entries so far.

@@ -162,7 +162,7 @@ func (n *Node) start(servers raft.Configuration) error {
 	}
 	n.fsm = &fsm{
 		machine: n.cfg.Machine, metrics: n.cfg.Metrics, fail: n.fail, watch: n.watch, usage: n.usage,
-		accept: n.acceptSnapshot, last: h.manifest.LastTime,
+		accept: n.acceptSnapshot, levels: n.cfg.Levels, level: n.cfg.Level, last: h.manifest.LastTime,
 		persist: func(f frozen) raft.FSMSnapshot { return &pinned{node: n, frozen: f} },
 		deliver: func(tag, Result) {}, replaced: func(uint64) {},
 	}
@@ -281,10 +281,13 @@ func raftConfig(nodeID string, patience time.Duration) *raft.Config {
 	return cfg
 }
 
-// acceptSnapshot refuses the snapshot of another cluster.
+// acceptSnapshot refuses the snapshot of another cluster, or one that this program can't work with.
 func (n *Node) acceptSnapshot(m Manifest) error {
 	if m.ClusterID != n.id.ClusterID {
 		return fmt.Errorf("%w: the snapshot is of cluster %q, this is %q", ErrForeign, m.ClusterID, n.id.ClusterID)
+	}
+	if err := n.cfg.Levels.check(m.Level); err != nil {
+		return fmt.Errorf("the snapshot was %w", err)
 	}
 	return nil
 }

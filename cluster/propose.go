@@ -132,7 +132,7 @@ func (n *Node) submit(batch []*proposal) bool {
 		n.pass(batch)
 		return true
 	}
-	f := frame{at: n.clock.stamp(), commands: make([][]byte, len(batch))}
+	f := frame{at: n.clock.stamp(), level: n.cfg.Level(), commands: make([][]byte, len(batch))}
 	for i, p := range batch {
 		f.commands[i] = p.command
 		if p.tag != (tag{}) && f.tags == nil {

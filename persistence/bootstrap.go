@@ -15,6 +15,9 @@ const MaxShards = 1 << 16
 type Bootstrap struct {
 	// Zone, Token and Drivers are complete resources.
 	Documents []*Document `json:"d"`
+	// Level of the zone, if it is made by this: a new one has nothing to go back to. 0 =
+	// the oldest. One that is there keeps its own.
+	Level uint32 `json:"l,omitempty"`
 }
 
 func (*Bootstrap) commandName() string { return "bootstrap" }
@@ -50,6 +53,12 @@ func (b *Bootstrap) add(t *tx, r resources.Resource) error {
 	current, err := b.find(t, r)
 	if resources.ClassOf(err) == resources.ClassNotFound {
 		m.Phase = resources.PhaseReady
+		if m.Kind == resources.KindZone && b.Level > OldestLevel {
+			if err := t.codec.levels.Check(b.Level); err != nil {
+				return err
+			}
+			t.raise(b.Level)
+		}
 		return t.create(r)
 	}
 	if err != nil {

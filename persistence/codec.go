@@ -17,9 +17,11 @@ type Codec struct {
 	encode     cbor.EncMode
 	decode     cbor.DecMode
 	vocabulary resources.Vocabulary
+	levels     Levels
 }
 
-// NewCodec makes a codec for the kinds of a vocabulary.
+// NewCodec makes a codec for the kinds of a vocabulary, which knows all levels of this
+// program.
 func NewCodec(v resources.Vocabulary) (*Codec, error) {
 	enc := cbor.CoreDetEncOptions()
 	enc.Time = cbor.TimeRFC3339NanoUTC
@@ -38,8 +40,19 @@ func NewCodec(v resources.Vocabulary) (*Codec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up the decoder: %w", err)
 	}
-	return &Codec{encode: encode, decode: decode, vocabulary: v}, nil
+	return &Codec{encode: encode, decode: decode, vocabulary: v, levels: ProgramLevels()}, nil
 }
+
+// Knowing returns a codec that knows some levels and what comes with them, and nothing
+// newer: what a program of these levels would use.
+func (c *Codec) Knowing(l Levels) *Codec {
+	other := *c
+	other.levels = l
+	return &other
+}
+
+// Levels of zones that the codec knows.
+func (c *Codec) Levels() Levels { return c.levels }
 
 // Document is a resource as bytes, with its kind beside it.
 type Document struct {
@@ -144,6 +157,10 @@ func newCommand(name string) Command {
 		return &Admit{}
 	case "expel":
 		return &Expel{}
+	case "finalize":
+		return &Finalize{}
+	case "declare":
+		return &Declare{}
 	}
 	return nil
 }
@@ -157,8 +174,13 @@ func (c *Codec) EncodeCommand(cmd Command) ([]byte, error) {
 	return c.marshal("an envelope", envelope{Version: commandVersion, Name: cmd.commandName(), Data: data})
 }
 
-// ErrNewer says that a command was written by a program that knows more than this one.
-var ErrNewer = errors.New("written by a newer program")
+// Errors of what this program can't work with. They are the end of a node: others may be able to.
+var (
+	// ErrNewer says that something was written by a program that knows more than this one.
+	ErrNewer = errors.New("written by a newer program")
+	// ErrOlder says that something is older than what this program still knows.
+	ErrOlder = errors.New("too old for this program")
+)
 
 // DecodeCommand reads the bytes of EncodeCommand. An error that is not ErrNewer says that nobody can read it.
 func (c *Codec) DecodeCommand(data []byte) (Command, error) {
@@ -171,8 +193,9 @@ func (c *Codec) DecodeCommand(data []byte) (Command, error) {
 			e.Name, e.Version, commandVersion, ErrNewer)
 	}
 	cmd := newCommand(e.Name)
-	if cmd == nil {
-		return nil, fmt.Errorf("decoding command %q: no such command: %w", e.Name, ErrNewer)
+	if cmd == nil || levelOf(e.Name) > c.levels.Newest {
+		return nil, fmt.Errorf("decoding command %q: no such command: %w; install the version that the other nodes run",
+			e.Name, ErrNewer)
 	}
 	if err := c.unmarshal("command "+e.Name, e.Data, cmd); err != nil {
 		return nil, err

@@ -32,6 +32,7 @@ const (
 	familyEnded       = "f/" // time an operation ended, id
 	familyInvitation  = "j/" // id -> invitation
 	familyMember      = "p/" // role, name -> member
+	familyProgram     = "y/" // node -> program
 )
 
 // Facets every kind has beside its own. Labels are facets named "label.KEY".

@@ -32,6 +32,7 @@ type Machine struct {
 	changes map[resources.Kind]*atomic.Uint64
 	// placements counts changes of the shard table.
 	placements atomic.Uint64
+	level      atomic.Uint32 // of the zone
 }
 
 // Open takes up a store where it was left.
@@ -49,11 +50,15 @@ func (m *Machine) resume() error {
 		n.Add(1)
 	}
 	m.placements.Add(1)
-	return m.View(func(v *View) error {
+	err := m.View(func(v *View) error {
 		index, err := v.Applied()
 		m.applied.Store(index)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return m.readLevel()
 }
 
 // AppliedIndex is the index of the last entry in the state.
@@ -106,6 +111,10 @@ func (m *Machine) applyTogether(entries []Entry) ([][]Result, error) {
 	}
 	m.applied.Store(last)
 	m.count()
+	if m.memory.raised {
+		m.memory.raised = false
+		return results, m.readLevel()
+	}
 	return results, nil
 }
 
@@ -180,6 +189,9 @@ func perform(cmd Command, t *tx) (result Result, err error) {
 			err = malformed(fmt.Errorf("applying %s: %w", cmd.commandName(), err))
 		}
 	}()
+	if err := t.has(cmd); err != nil {
+		return Result{}, err
+	}
 	return cmd.apply(t)
 }
 

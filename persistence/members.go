@@ -83,6 +83,8 @@ type Admit struct {
 	// Key is what the member is recognised by when it asks again.
 	Key    string           `json:"k"`
 	Origin resources.Origin `json:"w"`
+	// Program that it will run. It is not looked at without FeatureKnownPrograms.
+	Program Program `json:"p,omitzero"`
 }
 
 func (*Admit) commandName() string { return "admit" }
@@ -111,6 +113,9 @@ func (c *Admit) apply(t *tx) (Result, error) {
 	if err := c.check(t, taken); err != nil {
 		return Result{}, err
 	}
+	if err := c.know(t); err != nil {
+		return Result{}, err
+	}
 	next := admitted{Member: c.Member, Invitation: c.Invitation, Digest: c.Digest, Key: c.Key}
 	next.Since = t.at
 	t.pending.remove(invitationKey(c.Invitation))
@@ -118,6 +123,22 @@ func (c *Admit) apply(t *tx) (Result, error) {
 		return Result{}, err
 	}
 	return Result{}, t.auditMember(c.Origin, "join", next.Role, next.Name)
+}
+
+// know writes down what program comes, and refuses one that is too old for the zone.
+func (c *Admit) know(t *tx) error {
+	enabled, err := t.Enabled(FeatureKnownPrograms)
+	if err != nil || !enabled || c.Member.Role != RoleNode {
+		return err
+	}
+	level, err := t.Level()
+	if err != nil {
+		return err
+	}
+	if c.Program.Levels.Newest < level {
+		return programTooOld(c.Program, level)
+	}
+	return t.putProgram(c.Program)
 }
 
 // repeats reports whether it is the same who asked before.
@@ -198,6 +219,9 @@ func (c *Expel) apply(t *tx) (Result, error) {
 	switch {
 	case c.Drain == nil:
 		m.Expelled = true
+		if err := t.forgetProgram(c.Role, c.Name); err != nil {
+			return Result{}, err
+		}
 	case *c.Drain:
 		m.Draining, m.Expelled, action = true, false, "drain"
 	default:

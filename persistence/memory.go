@@ -19,6 +19,8 @@ type memory struct {
 	owners     []Owner
 	// placed says that the Apply that runs changed the shard table.
 	placed bool
+	// raised says that the Apply that runs changed the zone's level.
+	raised bool
 	// changed are the kinds of resources written by the Apply that runs.
 	changed map[resources.Kind]bool
 }

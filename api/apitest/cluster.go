@@ -25,6 +25,8 @@ type Cluster struct {
 	tokens []door.JoinToken
 	made   int
 	asked  []NodeChange
+	levels map[string]uint32 // newest that the program of a node knows
+	level  uint32
 }
 
 // NodeChange is what somebody asked of a node.
@@ -40,7 +42,7 @@ func NewCluster(now func() time.Time, names ...string) *Cluster {
 	if now == nil {
 		now = time.Now
 	}
-	c := &Cluster{now: now}
+	c := &Cluster{now: now, levels: map[string]uint32{}, level: 1}
 	for _, name := range names {
 		c.Join(name)
 	}

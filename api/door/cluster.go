@@ -16,6 +16,7 @@ import (
 // NoCluster, and class unavailable while nobody leads. All methods may be called
 // concurrently and on any node.
 type Cluster interface {
+	Upgrades
 	// Nodes returns nodes and agents, in any order: at least this node. It answers also while
 	// nobody leads, from what this node knows.
 	Nodes(ctx context.Context) ([]NodeView, error)

@@ -13,6 +13,7 @@ const (
 	// KindNode and KindJoinToken are also what audit lines are about.
 	KindNode      resources.Kind = "node"
 	KindJoinToken resources.Kind = "join-token"
+	KindUpgrade   resources.Kind = "upgrade"
 )
 
 // The verbs that only read. All others change something.
@@ -67,6 +68,7 @@ func policy() map[resources.Kind]needed {
 		KindBackup:               {admin, admin},
 		KindNode:                 {reader, operator},
 		KindJoinToken:            {admin, admin},
+		KindUpgrade:              {reader, admin},
 	}
 }
 

@@ -38,7 +38,10 @@ type JoinRequest struct {
 	// PKCS #10, DER.
 	CertificateRequest []byte `protobuf:"bytes,8,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
 	// What its clock shows, nanoseconds since 1970.
-	Clock         int64 `protobuf:"varint,9,opt,name=clock,proto3" json:"clock,omitempty"`
+	Clock int64 `protobuf:"varint,9,opt,name=clock,proto3" json:"clock,omitempty"`
+	// Levels of zones that its program can work with; 0 = it knows no levels.
+	OldestLevel   uint32 `protobuf:"varint,10,opt,name=oldest_level,json=oldestLevel,proto3" json:"oldest_level,omitempty"`
+	NewestLevel   uint32 `protobuf:"varint,11,opt,name=newest_level,json=newestLevel,proto3" json:"newest_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -132,6 +135,20 @@ func (x *JoinRequest) GetCertificateRequest() []byte {
 func (x *JoinRequest) GetClock() int64 {
 	if x != nil {
 		return x.Clock
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetOldestLevel() uint32 {
+	if x != nil {
+		return x.OldestLevel
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetNewestLevel() uint32 {
+	if x != nil {
+		return x.NewestLevel
 	}
 	return 0
 }
@@ -332,7 +349,7 @@ var File_bulkhead_cluster_v1_join_proto protoreflect.FileDescriptor
 
 const file_bulkhead_cluster_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x1ebulkhead/cluster/v1/join.proto\x12\x13bulkhead.cluster.v1\"\x86\x02\n" +
+	"\x1ebulkhead/cluster/v1/join.proto\x12\x13bulkhead.cluster.v1\"\xcc\x02\n" +
 	"\vJoinRequest\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x12\n" +
@@ -342,7 +359,10 @@ const file_bulkhead_cluster_v1_join_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12!\n" +
 	"\fentry_format\x18\a \x01(\rR\ventryFormat\x12/\n" +
 	"\x13certificate_request\x18\b \x01(\fR\x12certificateRequest\x12\x14\n" +
-	"\x05clock\x18\t \x01(\x03R\x05clock\"\x83\x01\n" +
+	"\x05clock\x18\t \x01(\x03R\x05clock\x12!\n" +
+	"\foldest_level\x18\n" +
+	" \x01(\rR\voldestLevel\x12!\n" +
+	"\fnewest_level\x18\v \x01(\rR\vnewestLevel\"\x83\x01\n" +
 	"\tJoinReply\x12:\n" +
 	"\arefusal\x18\x01 \x01(\v2 .bulkhead.cluster.v1.JoinRefusalR\arefusal\x12:\n" +
 	"\awelcome\x18\x02 \x01(\v2 .bulkhead.cluster.v1.JoinWelcomeR\awelcome\"S\n" +

@@ -844,6 +844,112 @@ func (*ChangeReply) Descriptor() ([]byte, []int) {
 	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
+type ProgramRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgramRequest) Reset() {
+	*x = ProgramRequest{}
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgramRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgramRequest) ProtoMessage() {}
+
+func (x *ProgramRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgramRequest.ProtoReflect.Descriptor instead.
+func (*ProgramRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+type ProgramReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Levels of zones that it can work with.
+	OldestLevel uint32 `protobuf:"varint,2,opt,name=oldest_level,json=oldestLevel,proto3" json:"oldest_level,omitempty"`
+	NewestLevel uint32 `protobuf:"varint,3,opt,name=newest_level,json=newestLevel,proto3" json:"newest_level,omitempty"`
+	// Level of the zone as far as its state goes.
+	Level         uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgramReply) Reset() {
+	*x = ProgramReply{}
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgramReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgramReply) ProtoMessage() {}
+
+func (x *ProgramReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgramReply.ProtoReflect.Descriptor instead.
+func (*ProgramReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ProgramReply) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ProgramReply) GetOldestLevel() uint32 {
+	if x != nil {
+		return x.OldestLevel
+	}
+	return 0
+}
+
+func (x *ProgramReply) GetNewestLevel() uint32 {
+	if x != nil {
+		return x.NewestLevel
+	}
+	return 0
+}
+
+func (x *ProgramReply) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 type ChangeRequest_Add struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -854,7 +960,7 @@ type ChangeRequest_Add struct {
 
 func (x *ChangeRequest_Add) Reset() {
 	*x = ChangeRequest_Add{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +972,7 @@ func (x *ChangeRequest_Add) String() string {
 func (*ChangeRequest_Add) ProtoMessage() {}
 
 func (x *ChangeRequest_Add) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[13]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1013,7 @@ type ChangeRequest_Remove struct {
 
 func (x *ChangeRequest_Remove) Reset() {
 	*x = ChangeRequest_Remove{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[14]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1025,7 @@ func (x *ChangeRequest_Remove) String() string {
 func (*ChangeRequest_Remove) ProtoMessage() {}
 
 func (x *ChangeRequest_Remove) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[14]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1065,7 @@ type ChangeRequest_Transfer struct {
 
 func (x *ChangeRequest_Transfer) Reset() {
 	*x = ChangeRequest_Transfer{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1077,7 @@ func (x *ChangeRequest_Transfer) String() string {
 func (*ChangeRequest_Transfer) ProtoMessage() {}
 
 func (x *ChangeRequest_Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1157,13 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\bTransfer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeIdB\b\n" +
 	"\x06change\"\r\n" +
-	"\vChangeReply*\xa2\x01\n" +
+	"\vChangeReply\"\x10\n" +
+	"\x0eProgramRequest\"\x84\x01\n" +
+	"\fProgramReply\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
+	"\foldest_level\x18\x02 \x01(\rR\voldestLevel\x12!\n" +
+	"\fnewest_level\x18\x03 \x01(\rR\vnewestLevel\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level*\xa2\x01\n" +
 	"\aRefusal\x12\x10\n" +
 	"\fREFUSAL_NONE\x10\x00\x12\x16\n" +
 	"\x12REFUSAL_NOT_LEADER\x10\x01\x12\x13\n" +
@@ -1059,13 +1171,14 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\x12REFUSAL_OVERLOADED\x10\x03\x12\x14\n" +
 	"\x10REFUSAL_DISK_LOW\x10\x04\x12\x15\n" +
 	"\x11REFUSAL_TOO_LARGE\x10\x05\x12\x13\n" +
-	"\x0fREFUSAL_UNKNOWN\x10\x062\x9c\x03\n" +
+	"\x0fREFUSAL_UNKNOWN\x10\x062\xef\x03\n" +
 	"\x04Peer\x12K\n" +
 	"\aForward\x12\x1e.bulkhead.cluster.v1.Proposals\x1a\x1c.bulkhead.cluster.v1.Answers(\x010\x01\x12W\n" +
 	"\tReadIndex\x12%.bulkhead.cluster.v1.ReadIndexRequest\x1a#.bulkhead.cluster.v1.ReadIndexReply\x12Q\n" +
 	"\aConfirm\x12#.bulkhead.cluster.v1.ConfirmRequest\x1a!.bulkhead.cluster.v1.ConfirmReply\x12K\n" +
 	"\x05Renew\x12!.bulkhead.cluster.v1.RenewRequest\x1a\x1f.bulkhead.cluster.v1.RenewReply\x12N\n" +
-	"\x06Change\x12\".bulkhead.cluster.v1.ChangeRequest\x1a .bulkhead.cluster.v1.ChangeReplyB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
+	"\x06Change\x12\".bulkhead.cluster.v1.ChangeRequest\x1a .bulkhead.cluster.v1.ChangeReply\x12Q\n" +
+	"\aProgram\x12#.bulkhead.cluster.v1.ProgramRequest\x1a!.bulkhead.cluster.v1.ProgramReplyB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
 
 var (
 	file_bulkhead_cluster_v1_peer_proto_rawDescOnce sync.Once
@@ -1080,7 +1193,7 @@ func file_bulkhead_cluster_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_cluster_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_cluster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_bulkhead_cluster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_bulkhead_cluster_v1_peer_proto_goTypes = []any{
 	(Refusal)(0),                   // 0: bulkhead.cluster.v1.Refusal
 	(*Proposals)(nil),              // 1: bulkhead.cluster.v1.Proposals
@@ -1096,30 +1209,34 @@ var file_bulkhead_cluster_v1_peer_proto_goTypes = []any{
 	(*Hearing)(nil),                // 11: bulkhead.cluster.v1.Hearing
 	(*ChangeRequest)(nil),          // 12: bulkhead.cluster.v1.ChangeRequest
 	(*ChangeReply)(nil),            // 13: bulkhead.cluster.v1.ChangeReply
-	(*ChangeRequest_Add)(nil),      // 14: bulkhead.cluster.v1.ChangeRequest.Add
-	(*ChangeRequest_Remove)(nil),   // 15: bulkhead.cluster.v1.ChangeRequest.Remove
-	(*ChangeRequest_Transfer)(nil), // 16: bulkhead.cluster.v1.ChangeRequest.Transfer
+	(*ProgramRequest)(nil),         // 14: bulkhead.cluster.v1.ProgramRequest
+	(*ProgramReply)(nil),           // 15: bulkhead.cluster.v1.ProgramReply
+	(*ChangeRequest_Add)(nil),      // 16: bulkhead.cluster.v1.ChangeRequest.Add
+	(*ChangeRequest_Remove)(nil),   // 17: bulkhead.cluster.v1.ChangeRequest.Remove
+	(*ChangeRequest_Transfer)(nil), // 18: bulkhead.cluster.v1.ChangeRequest.Transfer
 }
 var file_bulkhead_cluster_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: bulkhead.cluster.v1.Proposals.proposals:type_name -> bulkhead.cluster.v1.Proposal
 	4,  // 1: bulkhead.cluster.v1.Answers.answers:type_name -> bulkhead.cluster.v1.Answer
 	0,  // 2: bulkhead.cluster.v1.Answer.refusal:type_name -> bulkhead.cluster.v1.Refusal
 	11, // 3: bulkhead.cluster.v1.RenewReply.hearings:type_name -> bulkhead.cluster.v1.Hearing
-	14, // 4: bulkhead.cluster.v1.ChangeRequest.add:type_name -> bulkhead.cluster.v1.ChangeRequest.Add
-	15, // 5: bulkhead.cluster.v1.ChangeRequest.remove:type_name -> bulkhead.cluster.v1.ChangeRequest.Remove
-	16, // 6: bulkhead.cluster.v1.ChangeRequest.transfer:type_name -> bulkhead.cluster.v1.ChangeRequest.Transfer
+	16, // 4: bulkhead.cluster.v1.ChangeRequest.add:type_name -> bulkhead.cluster.v1.ChangeRequest.Add
+	17, // 5: bulkhead.cluster.v1.ChangeRequest.remove:type_name -> bulkhead.cluster.v1.ChangeRequest.Remove
+	18, // 6: bulkhead.cluster.v1.ChangeRequest.transfer:type_name -> bulkhead.cluster.v1.ChangeRequest.Transfer
 	1,  // 7: bulkhead.cluster.v1.Peer.Forward:input_type -> bulkhead.cluster.v1.Proposals
 	5,  // 8: bulkhead.cluster.v1.Peer.ReadIndex:input_type -> bulkhead.cluster.v1.ReadIndexRequest
 	7,  // 9: bulkhead.cluster.v1.Peer.Confirm:input_type -> bulkhead.cluster.v1.ConfirmRequest
 	9,  // 10: bulkhead.cluster.v1.Peer.Renew:input_type -> bulkhead.cluster.v1.RenewRequest
 	12, // 11: bulkhead.cluster.v1.Peer.Change:input_type -> bulkhead.cluster.v1.ChangeRequest
-	3,  // 12: bulkhead.cluster.v1.Peer.Forward:output_type -> bulkhead.cluster.v1.Answers
-	6,  // 13: bulkhead.cluster.v1.Peer.ReadIndex:output_type -> bulkhead.cluster.v1.ReadIndexReply
-	8,  // 14: bulkhead.cluster.v1.Peer.Confirm:output_type -> bulkhead.cluster.v1.ConfirmReply
-	10, // 15: bulkhead.cluster.v1.Peer.Renew:output_type -> bulkhead.cluster.v1.RenewReply
-	13, // 16: bulkhead.cluster.v1.Peer.Change:output_type -> bulkhead.cluster.v1.ChangeReply
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
+	14, // 12: bulkhead.cluster.v1.Peer.Program:input_type -> bulkhead.cluster.v1.ProgramRequest
+	3,  // 13: bulkhead.cluster.v1.Peer.Forward:output_type -> bulkhead.cluster.v1.Answers
+	6,  // 14: bulkhead.cluster.v1.Peer.ReadIndex:output_type -> bulkhead.cluster.v1.ReadIndexReply
+	8,  // 15: bulkhead.cluster.v1.Peer.Confirm:output_type -> bulkhead.cluster.v1.ConfirmReply
+	10, // 16: bulkhead.cluster.v1.Peer.Renew:output_type -> bulkhead.cluster.v1.RenewReply
+	13, // 17: bulkhead.cluster.v1.Peer.Change:output_type -> bulkhead.cluster.v1.ChangeReply
+	15, // 18: bulkhead.cluster.v1.Peer.Program:output_type -> bulkhead.cluster.v1.ProgramReply
+	13, // [13:19] is the sub-list for method output_type
+	7,  // [7:13] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1141,7 +1258,7 @@ func file_bulkhead_cluster_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_cluster_v1_peer_proto_rawDesc), len(file_bulkhead_cluster_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	Peer_Confirm_FullMethodName   = "/bulkhead.cluster.v1.Peer/Confirm"
 	Peer_Renew_FullMethodName     = "/bulkhead.cluster.v1.Peer/Renew"
 	Peer_Change_FullMethodName    = "/bulkhead.cluster.v1.Peer/Change"
+	Peer_Program_FullMethodName   = "/bulkhead.cluster.v1.Peer/Program"
 )
 
 // PeerClient is the client API for Peer service.
@@ -45,6 +46,8 @@ type PeerClient interface {
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewReply, error)
 	// Change changes who belongs to the cluster. FAILED_PRECONDITION: not the leader.
 	Change(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*ChangeReply, error)
+	// Program says what the node that is asked runs. UNIMPLEMENTED: a program that knows no levels.
+	Program(ctx context.Context, in *ProgramRequest, opts ...grpc.CallOption) (*ProgramReply, error)
 }
 
 type peerClient struct {
@@ -108,6 +111,16 @@ func (c *peerClient) Change(ctx context.Context, in *ChangeRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) Program(ctx context.Context, in *ProgramRequest, opts ...grpc.CallOption) (*ProgramReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProgramReply)
+	err := c.cc.Invoke(ctx, Peer_Program_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -125,6 +138,8 @@ type PeerServer interface {
 	Renew(context.Context, *RenewRequest) (*RenewReply, error)
 	// Change changes who belongs to the cluster. FAILED_PRECONDITION: not the leader.
 	Change(context.Context, *ChangeRequest) (*ChangeReply, error)
+	// Program says what the node that is asked runs. UNIMPLEMENTED: a program that knows no levels.
+	Program(context.Context, *ProgramRequest) (*ProgramReply, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -149,6 +164,9 @@ func (UnimplementedPeerServer) Renew(context.Context, *RenewRequest) (*RenewRepl
 }
 func (UnimplementedPeerServer) Change(context.Context, *ChangeRequest) (*ChangeReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Change not implemented")
+}
+func (UnimplementedPeerServer) Program(context.Context, *ProgramRequest) (*ProgramReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Program not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -250,6 +268,24 @@ func _Peer_Change_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Program_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProgramRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Program(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Program_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Program(ctx, req.(*ProgramRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -272,6 +308,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Change",
 			Handler:    _Peer_Change_Handler,
+		},
+		{
+			MethodName: "Program",
+			Handler:    _Peer_Program_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

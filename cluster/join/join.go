@@ -30,6 +30,8 @@ type Request struct {
 	Version string
 	// EntryFormat is the newest format of log entries that its program knows.
 	EntryFormat uint32
+	// OldestLevel and NewestLevel are of the zones that its program can work with.
+	OldestLevel, NewestLevel uint32
 	// CertificateRequest is for its key: see pki.CreateRequest.
 	CertificateRequest []byte
 	// Clock is what its clock shows.
@@ -132,6 +134,7 @@ func toWire(r Request) *clusterpb.JoinRequest {
 	return &clusterpb.JoinRequest{
 		TokenId: r.Token.ID, Secret: r.Token.Secret[:], Role: string(r.Token.Role), Name: r.Name, Address: r.Address,
 		Version: r.Version, EntryFormat: r.EntryFormat, CertificateRequest: r.CertificateRequest, Clock: r.Clock.UnixNano(),
+		OldestLevel: r.OldestLevel, NewestLevel: r.NewestLevel,
 	}
 }
 
@@ -153,6 +156,7 @@ func fromWire(r *clusterpb.JoinRequest) (Request, error) {
 		Token: pki.JoinToken{ID: r.GetTokenId(), Secret: secret, Role: role}, Name: r.GetName(),
 		Address: r.GetAddress(), Version: r.GetVersion(), EntryFormat: r.GetEntryFormat(),
 		CertificateRequest: r.GetCertificateRequest(), Clock: time.Unix(0, r.GetClock()),
+		OldestLevel: max(r.GetOldestLevel(), 1), NewestLevel: max(r.GetNewestLevel(), 1), // 0 = it knows of none
 	}, nil
 }
 

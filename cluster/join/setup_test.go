@@ -153,7 +153,7 @@ func (h *house) token() pki.JoinToken {
 func (h *house) request() join.Request {
 	return join.Request{
 		Token: h.token(), Name: "n2", Address: "192.0.2.2:7481", Version: "1.2.3", EntryFormat: 7,
-		CertificateRequest: []byte("csr"), Clock: time.Now(),
+		OldestLevel: 1, NewestLevel: 2, CertificateRequest: []byte("csr"), Clock: time.Now(),
 	}
 }
 

@@ -18,11 +18,20 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 )
 
+// Program is what a member runs that joins.
+type Program struct {
+	Version string
+	// EntryFormat is the newest format of log entries that it knows.
+	EntryFormat uint32
+	// OldestLevel and NewestLevel are of the zones that it can work with.
+	OldestLevel, NewestLevel uint32
+}
+
 // Join makes dir that of a member that joins a cluster, with a token, by asking the node at address. When it failed, or
 // was interrupted, it may be repeated with the same token, in the same directory: who was let in is recognised by its
 // key, which is kept there from before it asks.
 func Join(
-	ctx context.Context, dir, address string, token pki.JoinToken, m Membership, version string, entryFormat uint32,
+	ctx context.Context, dir, address string, token pki.JoinToken, m Membership, program Program,
 ) (Membership, error) {
 	m.Format, m.Role = format, token.Role
 	if err := m.check(dir); err != nil {
@@ -34,7 +43,8 @@ func Join(
 	}
 	asked := time.Now()
 	w, err := join.Ask(ctx, address, join.Request{
-		Token: token, Name: m.Name, Address: m.Advertise, Version: version, EntryFormat: entryFormat,
+		Token: token, Name: m.Name, Address: m.Advertise, Version: program.Version,
+		EntryFormat: program.EntryFormat, OldestLevel: program.OldestLevel, NewestLevel: program.NewestLevel,
 		CertificateRequest: a.request, Clock: asked,
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ func (c command) run() error {
 	}
 	token, err := pki.ParseJoinToken(c.Token)
 	if err == nil {
-		_, err = membership.Join(context.Background(), c.Dir, c.Address, token, c.Member, "1.2.3", 7)
+		_, err = membership.Join(context.Background(), c.Dir, c.Address, token, c.Member, program())
 	}
 	return err
 }

@@ -41,7 +41,7 @@ func TestFound(t *testing.T) {
 		t.Errorf("Found() twice: %v", err)
 	}
 	h := newHouse(t)
-	_, err = membership.Join(t.Context(), dir, h.address, h.token(pki.RoleNode, "t1"), ours("n1"), "1", 1)
+	_, err = membership.Join(t.Context(), dir, h.address, h.token(pki.RoleNode, "t1"), ours("n1"), program())
 	if !errors.Is(err, membership.ErrMember) || len(h.used) > 0 {
 		t.Errorf("Join() of a member: %v; used are %d tokens", err, len(h.used))
 	}
@@ -68,7 +68,7 @@ func TestJoin(t *testing.T) {
 			writeFile(t, filepath.Join(dir, name), "old", 0o644)
 		}
 		writeFile(t, filepath.Join(dir, membership.AuthorityFile+".tmp"), "half of a key", 0o644)
-		m, err := membership.Join(t.Context(), dir, h.address, h.token(role, "t-"+string(role)), ours("m2"), "1", 1)
+		m, err := membership.Join(t.Context(), dir, h.address, h.token(role, "t-"+string(role)), ours("m2"), program())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func TestWhatCantBeAMember(t *testing.T) {
 			if _, err := membership.Found(dir, m); err == nil {
 				t.Error("it founded a cluster")
 			}
-			if _, err := membership.Join(t.Context(), dir, h.address, h.token(pki.RoleNode, "t1"), m, "1", 1); err == nil {
+			if _, err := membership.Join(t.Context(), dir, h.address, h.token(pki.RoleNode, "t1"), m, program()); err == nil {
 				t.Error("it joined")
 			}
 			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
@@ -161,7 +161,7 @@ func TestBadWelcomes(t *testing.T) {
 			h := newHouse(t)
 			h.change, h.off, h.name = test.change, test.off, test.name
 			dir, token := filepath.Join(t.TempDir(), "member"), h.token(pki.RoleNode, "t1")
-			_, err := membership.Join(t.Context(), dir, h.address, token, ours("n2"), "1", 1)
+			_, err := membership.Join(t.Context(), dir, h.address, token, ours("n2"), program())
 			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("Join(): %v, want %v, %q", err, test.want, test.says)
 			}
@@ -170,7 +170,7 @@ func TestBadWelcomes(t *testing.T) {
 			}
 			mustHaveOnly(t, dir, map[string]bool{"": true, membership.AttemptFile: true})
 			h.change, h.off, h.name = nil, 0, ""
-			if _, err := membership.Join(t.Context(), dir, h.address, token, ours("n2"), "1", 1); err != nil {
+			if _, err := membership.Join(t.Context(), dir, h.address, token, ours("n2"), program()); err != nil {
 				t.Fatalf("the same again: %v", err)
 			}
 			mustBeMember(t, dir, "n2", pki.RoleNode)
@@ -185,7 +185,7 @@ func TestAnAttemptIsKept(t *testing.T) {
 	dirs := []string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
 	token := h.token(pki.RoleNode, "t1")
 	try := func(dir string) error {
-		_, err := membership.Join(t.Context(), dir, h.address, token, ours("n2"), "1", 1)
+		_, err := membership.Join(t.Context(), dir, h.address, token, ours("n2"), program())
 		return err
 	}
 	if err := try(dirs[0]); !errors.Is(err, pki.ErrCorrupt) {

@@ -200,3 +200,8 @@ func writeFile(t *testing.T, path, text string, mode fs.FileMode) {
 		t.Fatal(err)
 	}
 }
+
+// program is what all run.
+func program() membership.Program {
+	return membership.Program{Version: "1.2.3", EntryFormat: 7, NewestLevel: 2}
+}

@@ -49,12 +49,10 @@ func Join(ctx context.Context, dataDir, address string, token pki.JoinToken, m M
 		listen = m.Advertise
 	}
 	_, err := membership.Join(ctx, filepath.Join(dataDir, memberDir), address, token,
-		membership.Membership{Name: m.Name, Listen: listen, Advertise: m.Advertise}, version, noLog)
+		membership.Membership{Name: m.Name, Listen: listen, Advertise: m.Advertise},
+		membership.Program{Version: version})
 	return err
 }
-
-// noLog is the newest format of log entries that an agent knows: it reads none.
-const noLog = 0
 
 // noServer refuses the directory of a server, which keeps its log and state there.
 func noServer(dataDir string) error {

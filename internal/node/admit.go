@@ -39,6 +39,9 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 		Invitation: r.Token.ID, Digest: r.Token.Secret.Digest(), Key: digestOf(r.CertificateRequest),
 		Member: persistence.Member{Role: string(r.Token.Role), Name: r.Name, Address: r.Address},
 		Origin: resources.Origin{Principal: "join-token/" + r.Token.ID, Source: r.Address},
+		Program: persistence.Program{
+			Node: r.Name, Version: r.Version, Levels: persistence.Levels{Oldest: r.OldestLevel, Newest: r.NewestLevel},
+		},
 	})
 	if e, ok := errors.AsType[*resources.Error](err); ok && e.Class != resources.ClassUnavailable {
 		return join.Welcome{}, &join.Refusal{Code: e.Code, Message: e.Message, Remedy: e.Remedy}
@@ -71,11 +74,27 @@ func (a *admitter) check(r join.Request) error {
 				r.Clock.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)),
 		}
 	}
-	if r.Token.Role == pki.RoleNode && r.EntryFormat < cluster.EntryFormat {
+	if r.Token.Role != pki.RoleNode {
+		return nil
+	}
+	return a.checkProgram(r)
+}
+
+// checkProgram refuses a program that can't work with the zone as it is.
+func (a *admitter) checkProgram(r join.Request) error {
+	level := a.node.machine.Level()
+	switch format := cluster.FormatsOf(level).Entry; {
+	case r.EntryFormat < format || r.NewestLevel < level:
 		return &join.Refusal{
 			Code: "program-too-old", Remedy: "install the version that the other nodes run",
-			Message: fmt.Sprintf("the program that joins, %s, can't read this cluster's log: it knows format %d, %d is written",
-				r.Version, r.EntryFormat, cluster.EntryFormat),
+			Message: fmt.Sprintf("the program that joins, %s, knows levels up to %d and log format %d: this zone is of "+
+				"level %d, in log format %d", r.Version, r.NewestLevel, r.EntryFormat, level, format),
+		}
+	case r.OldestLevel > level:
+		return &join.Refusal{
+			Code: "program-too-new", Remedy: "upgrade this zone first, and finalize, or install the version that it runs",
+			Message: fmt.Sprintf("the program that joins, %s, knows no level below %d, and this zone is of level %d",
+				r.Version, r.OldestLevel, level),
 		}
 	}
 	return nil

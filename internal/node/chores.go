@@ -39,6 +39,7 @@ func (n *Node) startChores() error {
 			return err
 		}
 	}
+	n.chores.done.Go(func() { n.declareRegularly(ctx) })
 	n.chores.done.Go(func() { n.verifyRegularly(ctx) })
 	changed := n.driversChanged(ctx)
 	n.chores.done.Go(func() { n.drivers.Follow(ctx, changed) })

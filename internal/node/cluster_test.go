@@ -247,7 +247,7 @@ func TestJoiningIsRefused(t *testing.T) {
 		}
 		r := join.Request{
 			Token: token, Name: name, Address: "127.0.0.1:1", Version: "test", EntryFormat: 99, CertificateRequest: csr,
-			Clock: time.Now(),
+			Clock: time.Now(), OldestLevel: 1, NewestLevel: 99,
 		}
 		if change != nil {
 			change(&r)
@@ -271,6 +271,9 @@ func TestJoiningIsRefused(t *testing.T) {
 	ahead := func(r *join.Request) { r.Clock = time.Now().Add(time.Hour) }
 	refused("a clock an hour off", ask(good, "n2", ahead), "clock-wrong")
 	refused("an old program", ask(good, "n2", func(r *join.Request) { r.EntryFormat = 1 }), "program-too-old")
+	refused("a program that knows no levels", ask(good, "n2", func(r *join.Request) { r.NewestLevel = 0 }), "program-too-old")
+	refused("a program of the day after tomorrow", ask(good, "n2", func(r *join.Request) { r.OldestLevel = 98 }),
+		"program-too-new")
 	refused("another role", ask(host, "n2", nil), "role-unknown")
 	refused("a name that is taken", ask(good, "n1", nil), "name-taken")
 	if err := ask(other.token(other.servers["m1"], 3600), "n2", nil); !errors.Is(err, pki.ErrPin) {

@@ -10,6 +10,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
 
 // Member says what a node is called and where others reach it.
@@ -83,7 +84,10 @@ func Join(ctx context.Context, dataDir, address string, token pki.JoinToken, m M
 	if _, _, err := cluster.ReadIdentity(filepath.Join(dataDir, raftDir)); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s: %w", dataDir, ErrHasState), err)
 	}
-	_, err := membership.Join(ctx, filepath.Join(dataDir, memberDir), address, token, m.membership("", m.Name),
-		version, cluster.EntryFormat)
+	levels := persistence.ProgramLevels()
+	program := membership.Program{
+		Version: version, EntryFormat: cluster.EntryFormat, OldestLevel: levels.Oldest, NewestLevel: levels.Newest,
+	}
+	_, err := membership.Join(ctx, filepath.Join(dataDir, memberDir), address, token, m.membership("", m.Name), program)
 	return err
 }

@@ -59,6 +59,8 @@ type Config struct {
 	// AgentGrace is how long an agent may be silent until what it drives is degraded;
 	// default 10 s.
 	AgentGrace time.Duration
+	// Levels of zones that the node can work with; default those of the program.
+	Levels persistence.Levels
 	// Limits of the API.
 	Limits api.Limits
 	Log    *slog.Logger
@@ -103,6 +105,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Lease = cmp.Or(c.Lease, defaultLease)
 	c.AgentGrace = cmp.Or(c.AgentGrace, agentGrace)
+	c.Levels = cmp.Or(c.Levels, persistence.ProgramLevels())
 	if c.BuiltIns == nil {
 		c.BuiltIns = BuiltIns()
 	}
@@ -202,7 +205,7 @@ func (n *Node) openState(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.machine, err = persistence.Open(store, codec)
+	n.machine, err = persistence.Open(store, codec.Knowing(n.config.Levels))
 	return err
 }
 
@@ -211,7 +214,7 @@ func (n *Node) openLog(ctx context.Context) error {
 	config := cluster.Config{
 		Dir: filepath.Join(n.config.DataDir, raftDir), NodeID: n.config.Name, Machine: stateMachine{n.machine},
 		Log: n.config.Log.With(slog.String("component", "cluster")), Metrics: clusterMetrics(n.metrics),
-		Version: n.config.Version,
+		Version: n.config.Version, Levels: cluster.Levels(n.config.Levels), Level: n.machine.Level,
 	}
 	if w := n.network; w != nil {
 		config.Network, config.Register = &guided{Network: w.wire, gossip: w.gossip}, n.register
@@ -223,7 +226,7 @@ func (n *Node) openLog(ctx context.Context) error {
 	}
 	n.cluster = node
 	n.joined.Store(node)
-	n.log = &proposer{node: node, codec: n.machine.Codec()}
+	n.log = &proposer{node: node, machine: n.machine, codec: n.machine.Codec()}
 	return n.awaitCluster(ctx)
 }
 
@@ -268,7 +271,7 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	if token != nil {
 		list = append(list, token)
 	}
-	cmd := &persistence.Bootstrap{}
+	cmd := &persistence.Bootstrap{Level: n.config.Levels.Newest}
 	for _, r := range list {
 		doc, err := n.machine.Codec().Seal(r)
 		if err != nil {

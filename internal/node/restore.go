@@ -9,6 +9,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/internal/node/sealing"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
 
 // CheckRecipients implements api.Backups.
@@ -35,7 +36,9 @@ func Restore(_ context.Context, dataDir, name string, r io.Reader) error {
 	if err := prepareDir(dataDir); err != nil {
 		return err
 	}
-	_, err := cluster.RestoreBackup(r, cluster.RestoreTarget{Dir: filepath.Join(dataDir, raftDir), NodeID: name})
+	_, err := cluster.RestoreBackup(r, cluster.RestoreTarget{
+		Dir: filepath.Join(dataDir, raftDir), NodeID: name, Levels: cluster.Levels(persistence.ProgramLevels()),
+	})
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}

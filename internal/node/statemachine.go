@@ -67,12 +67,16 @@ func (s *snapshot) Release() { s.frozen.Release() }
 
 // proposer is the cluster as the actors propose to it.
 type proposer struct {
-	node  *cluster.Node
-	codec *persistence.Codec
+	node    *cluster.Node
+	machine *persistence.Machine
+	codec   *persistence.Codec
 }
 
 // Propose implements actors.Log.
 func (p *proposer) Propose(ctx context.Context, cmd persistence.Command) (persistence.Result, error) {
+	if err := p.machine.Allows(cmd); err != nil {
+		return persistence.Result{}, err
+	}
 	data, err := p.codec.EncodeCommand(cmd)
 	if err != nil {
 		return persistence.Result{}, err
@@ -104,7 +108,7 @@ func finishes(cmd persistence.Command) bool {
 		*persistence.Expel,     // who is gone writes no more
 		*persistence.Bootstrap: // a server that can't start finishes nothing
 		return true
-	case *persistence.Invite, *persistence.Admit:
+	case *persistence.Invite, *persistence.Admit, *persistence.Finalize, *persistence.Declare:
 		return false
 	case *persistence.Submit:
 		return c.Fence != nil // asked for by an operation that was taken in before

@@ -1,0 +1,163 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Levels are the levels of zones that a program can work with. The level of a zone
+// says how entries and snapshots are written and which features there are; it is in
+// the state and rises only by a Finalize.
+type Levels struct {
+	Oldest uint32 `json:"o"`
+	Newest uint32 `json:"n"`
+}
+
+// The levels of this program. A change of what the log or the state may hold is a new
+// level: add to what is below, to Features, and to levelOf, and raise NewestLevel.
+const (
+	// OldestLevel is that of zones from before there were levels.
+	OldestLevel = 1
+	// NewestLevel brings what Features says.
+	NewestLevel = 2
+)
+
+// ProgramLevels are those of this program.
+func ProgramLevels() Levels { return Levels{Oldest: OldestLevel, Newest: NewestLevel} }
+
+// Feature is something that a zone has from a level on.
+type Feature string
+
+// Features that commands ask for.
+const (
+	// FeatureMarkedEntries: entries of the log and snapshots say the level of the zone.
+	FeatureMarkedEntries Feature = "marked-entries"
+	// FeatureKnownPrograms: the state knows which program each node runs, and lets no
+	// older one in.
+	FeatureKnownPrograms Feature = "known-programs"
+)
+
+// FeatureInfo says of a feature which level brings it.
+type FeatureInfo struct {
+	Name  Feature
+	Level uint32
+	About string
+}
+
+// Features lists all that this program knows, in the order of their levels.
+func Features() []FeatureInfo {
+	return []FeatureInfo{
+		{FeatureMarkedEntries, 2, "entries of the log, snapshots and backups say which level it takes to read them"},
+		{FeatureKnownPrograms, 2, "the zone keeps which program each node runs, and lets no older one join"},
+	}
+}
+
+// levelOf is the level of a zone that may hold a command. Those that are not here may
+// be in any.
+func levelOf(command string) uint32 {
+	switch command {
+	case (*Finalize)(nil).commandName(), (*Declare)(nil).commandName():
+		return 2
+	}
+	return OldestLevel
+}
+
+// Check says what keeps a program of these levels from working with a zone.
+func (l Levels) Check(zone uint32) error {
+	switch {
+	case zone > l.Newest:
+		return fmt.Errorf("the zone was raised to level %d and this program knows levels up to %d: %w; "+
+			"install the version that the other nodes run", zone, l.Newest, ErrNewer)
+	case zone < l.Oldest:
+		return fmt.Errorf("the zone is of level %d and this program knows none below %d: %w; "+
+			"upgrade to a version in between first, and finalize", zone, l.Oldest, ErrOlder)
+	}
+	return nil
+}
+
+// Level is that of the zone.
+func (v *View) Level() (uint32, error) {
+	data, known, err := v.r.Get(levelKey())
+	if err != nil {
+		return 0, fmt.Errorf("reading the zone's level: %w", err)
+	}
+	if !known {
+		return OldestLevel, nil
+	}
+	if len(data) != 8 {
+		return 0, fmt.Errorf("reading the zone's level: %d bytes: %w", len(data), ErrCorrupt)
+	}
+	return uint32(binary.BigEndian.Uint64(data)), nil
+}
+
+// Enabled reports whether the zone has a feature. It is the same on all nodes at one
+// point of the log, so that commands may ask while they are applied.
+func (v *View) Enabled(f Feature) (bool, error) {
+	for _, known := range Features() {
+		if known.Name == f {
+			level, err := v.Level()
+			return level >= known.Level, err
+		}
+	}
+	return false, nil
+}
+
+func levelKey() []byte { return key(familyMeta, "level") }
+
+func (t *tx) raise(level uint32) {
+	t.putNumber("level", uint64(level))
+	t.memory.raised = true
+}
+
+// has refuses a command that the zone's level does not have yet. Finalize is what
+// makes it have more: see there.
+func (t *tx) has(cmd Command) error {
+	name := cmd.commandName()
+	least := levelOf(name)
+	if _, raises := cmd.(*Finalize); raises || least <= OldestLevel {
+		return nil
+	}
+	level, err := t.Level()
+	if err != nil || least <= level {
+		return err
+	}
+	return notYet(name, least, level)
+}
+
+func notYet(name string, least, level uint32) error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "feature-waits",
+		Message: fmt.Sprintf("%q takes a zone of level %d, and this one is of level %d", name, least, level),
+		Remedy:  "upgrade all nodes, then: bulkhead upgrade finalize",
+	}
+}
+
+// Level is that of the zone, as far as entries were applied here.
+func (m *Machine) Level() uint32 { return m.level.Load() }
+
+// Allows refuses to propose a command that other nodes may not know yet.
+func (m *Machine) Allows(cmd Command) error {
+	if _, raises := cmd.(*Finalize); raises {
+		return nil // it says itself who knows it
+	}
+	name := cmd.commandName()
+	if least, level := levelOf(name), m.Level(); least > level {
+		return notYet(name, least, level)
+	}
+	return nil
+}
+
+// readLevel takes note of the zone's level. The error is that of Levels.Check if this
+// program can't work with it.
+func (m *Machine) readLevel() error {
+	return m.View(func(v *View) error {
+		level, err := v.Level()
+		if err != nil {
+			return err
+		}
+		m.level.Store(level)
+		return m.codec.levels.Check(level)
+	})
+}
