@@ -17,7 +17,7 @@ import (
 func allowedFor(op operation) string {
 	switch {
 	case strings.HasPrefix(op.path, "/v1/tokens"), strings.HasPrefix(op.path, "/v1/audit"), op.path == "/v1/backup",
-		strings.HasPrefix(op.path, "/v1/join-tokens"), op.id() == "remove-node":
+		strings.HasPrefix(op.path, "/v1/join-tokens"), op.id() == "remove-node", op.id() == "finalize-upgrade":
 		return admin
 	case (op.path == "/v1/zone" || op.path == "/v1/drivers/{id}") && op.method != http.MethodGet:
 		return admin
@@ -49,7 +49,7 @@ func kindOf(op operation) resources.Kind {
 		}
 	}
 	for kind, path := range map[resources.Kind]string{
-		door.KindNode: "/v1/nodes/", door.KindJoinToken: "/v1/join-tokens/",
+		door.KindNode: "/v1/nodes/", door.KindJoinToken: "/v1/join-tokens/", door.KindUpgrade: "/v1/upgrade/",
 	} {
 		if strings.HasPrefix(op.path+"/", path) {
 			return kind

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -64,6 +65,9 @@ func notStarted(config node.Config, err error) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return cli.Usage("--listen: "+config.Listen+" is no address of this machine", "name an address such as "+
 			node.DefaultListen)
+	case errors.Is(err, persistence.ErrNewer), errors.Is(err, persistence.ErrOlder), errors.Is(err, cluster.ErrVersion):
+		return cli.Conflict(err.Error(), "start it with the version that it ran last, or a newer one: an upgrade that was "+
+			"finalized has no way back")
 	case errors.Is(err, persistence.ErrLocked):
 		return cli.Conflict("another server uses "+config.DataDir, "stop it, or choose another directory with --data-dir")
 	case errors.Is(err, fs.ErrPermission):

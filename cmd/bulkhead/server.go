@@ -95,7 +95,7 @@ func serverCommand() *cobra.Command {
 		},
 	}
 	flags.register(cmd, defaultDataDir)
-	cmd.AddCommand(initCommand(), joinCommand(), recoverCommand())
+	cmd.AddCommand(initCommand(), joinCommand(), recoverCommand(), levelsCommand())
 	return cmd
 }
 

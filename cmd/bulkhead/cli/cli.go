@@ -62,6 +62,7 @@ func New(version string) *cobra.Command {
 		a.zoneCommand(),
 		a.nodeCommand(),
 		a.joinTokenCommand(),
+		a.upgradeCommand(),
 		a.eventCommand(),
 		a.auditCommand(),
 		a.backupCommand(),
