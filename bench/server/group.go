@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -43,15 +44,22 @@ type Group struct {
 // data directories in dir, and starts them. What was started before an error is left
 // to End.
 func NewGroup(ctx context.Context, dir string, places []Place) (*Group, error) {
+	return NewGroupOf(ctx, dir, places, "")
+}
+
+// NewGroupOf is NewGroup of nodes that run the product's program at a path; "" = this
+// one.
+func NewGroupOf(ctx context.Context, dir string, places []Place, program string) (*Group, error) {
 	g := &Group{}
 	for i, place := range places {
 		s, err := newMember(dir, fmt.Sprintf("n%d", i+1), place)
 		if err != nil {
 			return g, err
 		}
+		s.Program = program
 		g.Members = append(g.Members, s)
 		if i == 0 {
-			_, err = node.Init(s.Dir, node.Member{Name: s.Name, Advertise: s.Address})
+			err = s.found(ctx)
 		} else {
 			err = g.join(ctx, s)
 		}
@@ -113,9 +121,30 @@ func (g *Group) join(ctx context.Context, s *Server) error {
 	if err != nil {
 		return fmt.Errorf("making a join token: %d %v: %w", answer.Status, answer.Body, err)
 	}
+	if s.Program != "" {
+		return s.call(ctx, "join", "--name", s.Name, "--token", answer.Text("text"), "--from", first.Address)
+	}
 	err = node.Join(ctx, s.Dir, first.Address, token, node.Member{Name: s.Name, Advertise: s.Address}, version)
 	if err != nil {
 		return fmt.Errorf("joining with %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// found makes a member the first of the zone.
+func (s *Server) found(ctx context.Context) error {
+	if s.Program != "" {
+		return s.call(ctx, "init", "--name", s.Name)
+	}
+	_, err := node.Init(s.Dir, node.Member{Name: s.Name, Advertise: s.Address})
+	return err
+}
+
+// call has the product's program do something with the data directory.
+func (s *Server) call(ctx context.Context, verb string, args ...string) error {
+	args = append([]string{"server", verb, "--data-dir", s.Dir, "--address", s.Address}, args...)
+	if out, err := exec.CommandContext(ctx, s.Program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: server %s: %w: %s", s.Program, verb, err, out)
 	}
 	return nil
 }
@@ -265,7 +294,7 @@ func (g *Group) End() error {
 // KillDrivers kills some of the driver processes of a member: those that pick says yes
 // to. It returns how many.
 func (s *Server) KillDrivers(pick func(i int) bool) (int, error) {
-	pids, err := s.driverPIDs()
+	pids, err := s.DriverProcesses()
 	killed := 0
 	for i, pid := range pids {
 		if !pick(i) {

@@ -30,6 +30,9 @@ type Server struct {
 	// Name of the node, and where the others of its Group reach it; empty if it is
 	// alone.
 	Name, Address string
+	// Program, if set, is the product's program, which is run instead of this one. It
+	// counts from the next Start on.
+	Program string
 	// bearer is the text of the token that opens its API; empty = the one in Dir.
 	bearer string
 
@@ -53,11 +56,10 @@ func (s *Server) logPath() string { return filepath.Join(s.Dir, "server.log") }
 
 // Start starts the process; it does not wait until it serves.
 func (s *Server) Start() error {
-	executable, err := os.Executable()
+	cmd, err := s.command()
 	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
+		return err
 	}
-	cmd := exec.Command(executable, asServer, s.Dir, s.Listen) //nolint:noctx // it lives until Kill
 	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the server's log: %w", err)
@@ -77,6 +79,64 @@ func (s *Server) Start() error {
 	s.process, s.ended, s.killed = cmd, ended, false
 	s.mu.Unlock()
 	return nil
+}
+
+func (s *Server) command() (*exec.Cmd, error) {
+	if s.Program != "" { // it lives until Kill
+		return exec.Command(s.Program, "server", "--data-dir", s.Dir, "--listen", s.Listen), nil //nolint:noctx // see above
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	return exec.Command(executable, asServer, s.Dir, s.Listen), nil //nolint:noctx // the same
+}
+
+// Terminate asks the process to end and waits until it has, as long as ctx lasts.
+// Drivers run on.
+func (s *Server) Terminate(ctx context.Context) error {
+	s.mu.Lock()
+	process, ended := s.process, s.ended
+	s.killed = true
+	s.mu.Unlock()
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("asking the server to end: %w", err)
+	}
+	return s.awaitEnd(ctx, process, ended)
+}
+
+// AwaitEnd waits until the process ends by itself, and returns an error if it ended as
+// one that was asked to.
+func (s *Server) AwaitEnd(ctx context.Context) error {
+	s.mu.Lock()
+	process, ended := s.process, s.ended
+	s.killed = true
+	s.mu.Unlock()
+	if err := s.awaitEnd(ctx, process, ended); err == nil {
+		return errors.New("the server ended as if somebody had asked it to")
+	}
+	return ctx.Err()
+}
+
+func (s *Server) awaitEnd(ctx context.Context, process *exec.Cmd, ended <-chan struct{}) error {
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the server to end: %w", ctx.Err())
+	}
+	if !process.ProcessState.Success() {
+		return fmt.Errorf("the server ended with %s; see %s", process.ProcessState, s.logPath())
+	}
+	return nil
+}
+
+// Log returns what the server has logged from a place on.
+func (s *Server) Log(from int64) (string, error) {
+	data, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return "", fmt.Errorf("reading the server's log: %w", err)
+	}
+	return string(data[min(from, int64(len(data))):]), nil
 }
 
 // PID of the process that was started last.
@@ -256,8 +316,8 @@ func KillDriver(pid int) error {
 	return err
 }
 
-// driverPIDs finds the driver processes that work in the data directory.
-func (s *Server) driverPIDs() ([]int, error) {
+// DriverProcesses finds the driver processes that work in the data directory.
+func (s *Server) DriverProcesses() ([]int, error) {
 	environments, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		return nil, fmt.Errorf("reading the processes: %w", err)
