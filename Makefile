@@ -102,6 +102,11 @@ chaos-real: guest ## The same with real disks and guests, as root: make chaos-re
 bench: ## Measure, one JSON object per line: make bench BENCHFLAGS=-only=operations
 	$(GO) run ./bench/run $(BENCHFLAGS)
 
+.PHONY: bench-etcd
+bench-etcd: ## Measure durable operations on three nodes beside three of etcd
+	$(GO) build -C bench/etcd -trimpath -o $(CURDIR)/dist/etcd .
+	$(GO) run ./bench/run -only=three-nodes -etcd=$(CURDIR)/dist/etcd $(BENCHFLAGS)
+
 .PHONY: guest
 guest: ## Build a small bootable guest disk: make guest GUEST=dist/guest.raw
 	mkdir -p $(dir $(GUEST))

@@ -42,6 +42,11 @@ type settings struct {
 	// profiles is where profiles of the server go; "" = none are taken, which they
 	// must not be when figures count.
 	profiles string
+	// etcd is the program that three nodes are compared with ("" = they are not), with
+	// so many callers and rounds for each number of them.
+	etcd          string
+	besideCallers []int
+	besideRounds  int
 	// urgent has lists measured before everything else on the machine.
 	urgent bool
 }
@@ -51,6 +56,7 @@ func full() settings {
 		callers: []int{1, 16, 256}, duration: 5 * time.Second, slowDisk: 2 * time.Millisecond,
 		resources: []int{100_000, 1_000_000}, requests: 2000,
 		rounds: 80, round: 750 * time.Millisecond, kills: 20, load: 10 * time.Minute, settle: 5 * time.Second,
+		besideCallers: []int{1, 16, 64, 256}, besideRounds: 5,
 	}
 }
 
@@ -60,6 +66,7 @@ func brief() settings {
 		callers: []int{1, 16}, duration: 500 * time.Millisecond, slowDisk: 2 * time.Millisecond,
 		resources: []int{2_000}, requests: 50, rounds: 3, round: 500 * time.Millisecond,
 		kills: 2, load: 5 * time.Second, settle: 500 * time.Millisecond,
+		besideCallers: []int{1, 16}, besideRounds: 1,
 	}
 }
 
@@ -76,6 +83,7 @@ func measurements() []measurement {
 		{"isolation", isolation},
 		{"failover", failover},
 		{"elections", elections},
+		{"three-nodes", besideEtcd},
 	}
 }
 
@@ -99,7 +107,8 @@ func main() {
 	urgent := flag.Bool("urgent", false, "measure lists with real-time priority, so that other work on the machine waits")
 	most := flag.Int("resources", 0, "fill zones with no more resources than this; 0 = all that is measured")
 	fault := flag.String("fault", "", "isolation: only this fault")
-	rounds := flag.Int("rounds", 0, "isolation: pairs of rounds for each fault; 0 = as many as are measured otherwise")
+	rounds := flag.Int("rounds", 0, "isolation, three-nodes: pairs of rounds; 0 = as many as are measured otherwise")
+	etcd := flag.String("etcd", "", "three-nodes: the program of bench/etcd; without it nothing is measured")
 	flag.Parse()
 	debug.SetGCPercent(callersGC) // what it costs the callers to collect garbage is not to be measured
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -110,7 +119,7 @@ func main() {
 	}
 	s.resources = slices.DeleteFunc(s.resources, func(n int) bool { return *most > 0 && n > *most })
 	s.keep, s.profiles, s.urgent, s.fault = *keep, *profiles, *urgent, *fault
-	s.rounds = cmp.Or(*rounds, s.rounds)
+	s.rounds, s.besideRounds, s.etcd = cmp.Or(*rounds, s.rounds), cmp.Or(*rounds, s.besideRounds), *etcd
 	if err := run(ctx, s, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends

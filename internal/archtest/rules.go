@@ -107,6 +107,7 @@ func owners() map[string][]string {
 		"github.com/spf13/cobra":                   {"cmd/..."},
 		"github.com/vishvananda/netlink":           {"drivers/builtin/bridgenetwork/..."},
 		"go.yaml.in/yaml/v3":                       {"cmd/..."},
+		"go.etcd.io/etcd":                          {"bench/etcd"},
 		"golang.org/x/sync":                        {"..."},
 		"golang.org/x/sys":                         {"..."},
 		"golang.org/x/term":                        {"cmd/..."},

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// contender is a cluster of three nodes on this machine that does durable operations.
+type contender interface {
+	// round lets callers do operations, one after the other each, and returns how long
+	// each took.
+	round(ctx context.Context, callers int, duration time.Duration) ([]time.Duration, error)
+	// used is the processor time of all its processes so far.
+	used() (spent, error)
+	end() error
+}
+
+// spent is processor time.
+type spent struct{ servers, drivers, callers time.Duration }
+
+// lap is what a contender did in one round.
+type lap struct {
+	rate, p50, p99            float64 // operations a second, ms
+	servers, drivers, callers float64 // processor ms of an operation
+	operations                int
+}
+
+// besideEtcd measures durable operations on three nodes of Bulkhead and on three of
+// etcd, round by round in turns.
+func besideEtcd(ctx context.Context, s settings, p *printer) (err error) {
+	if s.etcd == "" {
+		return nil // it takes a program that the product does not come with
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "bulkhead-bench-")
+	if err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return fmt.Errorf("opening the data directory: %w", err)
+	}
+	theirs, err := startEtcd(ctx, s.etcd, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, theirs.end()) }()
+	ours, err := startTrio(ctx, s, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ours.end()) }()
+	if err := pause(ctx, s.settle); err != nil {
+		return err
+	}
+	for _, callers := range append([]int{s.besideCallers[0]}, s.besideCallers...) {
+		if err := compete(ctx, s, p, callers, ours, theirs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compete has both do as many rounds, each first in every other one. The first round of
+// each is thrown away.
+func compete(ctx context.Context, s settings, p *printer, callers int, ours, theirs contender) error {
+	laps := map[contender][]lap{}
+	for i := range s.besideRounds + 1 {
+		turn := []contender{ours, theirs}
+		if i%2 == 1 {
+			slices.Reverse(turn)
+		}
+		for _, who := range turn {
+			l, err := measureLap(ctx, who, callers, s.duration)
+			if err != nil {
+				return err
+			}
+			if i > 0 {
+				laps[who] = append(laps[who], l)
+			}
+			if err := pause(ctx, s.duration/10); err != nil { // what is written behind is written
+				return err
+			}
+		}
+	}
+	return reportLaps(p, callers, laps[ours], laps[theirs])
+}
+
+func measureLap(ctx context.Context, who contender, callers int, duration time.Duration) (lap, error) {
+	before, err := who.used()
+	if err != nil {
+		return lap{}, err
+	}
+	start := time.Now()
+	took, err := who.round(ctx, callers, duration)
+	elapsed := time.Since(start)
+	if err != nil {
+		return lap{}, err
+	}
+	after, err := who.used()
+	if err != nil {
+		return lap{}, err
+	}
+	if len(took) == 0 {
+		return lap{}, errors.New("no operation ended in time")
+	}
+	n := float64(len(took))
+	took = sorted(took)
+	return lap{
+		rate: n / elapsed.Seconds(), p50: millis(quantile(took, 0.5)), p99: millis(quantile(took, 0.99)),
+		servers: millis(after.servers-before.servers) / n, drivers: millis(after.drivers-before.drivers) / n,
+		callers: millis(after.callers-before.callers) / n, operations: len(took),
+	}, nil
+}
+
+func reportLaps(p *printer, callers int, ours, theirs []lap) error {
+	for name, laps := range map[string][]lap{"bulkhead": ours, "etcd": theirs} {
+		operations := 0
+		for _, l := range laps {
+			operations += l.operations
+		}
+		err := p.print(map[string]any{
+			"bench": "three-nodes", "of": name, "callers": callers, "rounds": len(laps), "operations": operations,
+			"opsPerSecond":      spread(laps, func(l lap) float64 { return l.rate }),
+			"p50Ms":             spread(laps, func(l lap) float64 { return l.p50 }),
+			"p99Ms":             spread(laps, func(l lap) float64 { return l.p99 }),
+			"serversCpuMsPerOp": spread(laps, func(l lap) float64 { return l.servers }),
+			"driversCpuMsPerOp": spread(laps, func(l lap) float64 { return l.drivers }),
+			"callersCpuMsPerOp": spread(laps, func(l lap) float64 { return l.callers }),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	rate := against(ours, theirs, func(l lap) float64 { return l.rate })
+	p99 := against(ours, theirs, func(l lap) float64 { return l.p99 })
+	cpu := against(ours, theirs, func(l lap) float64 { return l.servers })
+	all := against(ours, theirs, func(l lap) float64 { return l.servers + l.drivers })
+	const target = 3
+	return p.print(map[string]any{
+		"bench": "three-nodes-ratio", "callers": callers, "opsPerSecond": rate, "p99": p99,
+		"serversCpu": cpu, "serversAndDriversCpu": all, "target": target,
+		"met": rate[0] >= target && p99[0] <= 1 && all[0] < 1,
+	})
+}
+
+// against is the ratio of each round to the other's of the same round, spread.
+func against(ours, theirs []lap, figure func(lap) float64) []float64 {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = figure(ours[i]) / max(figure(theirs[i]), 1e-9)
+	}
+	return middle(ratios)
+}
+
+// spread is median, lowest and highest of the rounds.
+func spread(laps []lap, figure func(lap) float64) []float64 {
+	values := make([]float64, len(laps))
+	for i, l := range laps {
+		values[i] = figure(l)
+	}
+	return middle(values)
+}
+
+func middle(values []float64) []float64 {
+	slices.SortFunc(values, cmp.Compare)
+	n := len(values)
+	median := (values[(n-1)/2] + values[n/2]) / 2
+	return []float64{rounded(median), rounded(values[0]), rounded(values[n-1])}
+}
