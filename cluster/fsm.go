@@ -26,6 +26,8 @@ type fsm struct {
 	deliver func(t tag, r Result)
 	// replaced is told how far the state is after it was replaced by a snapshot.
 	replaced func(applied uint64)
+	// agreed is told the last of entries that are agreed on, before they are applied.
+	agreed func(index, term uint64)
 
 	applied atomic.Uint64 // of the machine
 	mu      sync.Mutex    // held while the machine is called; guards what follows
@@ -45,6 +47,7 @@ func (f *fsm) Apply(log *raft.Log) any { return f.ApplyBatch([]*raft.Log{log})[0
 
 // ApplyBatch implements raft.BatchingFSM.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	f.agreed(logs[len(logs)-1].Index, logs[len(logs)-1].Term)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	responses := make([]any, len(logs))

@@ -51,15 +51,6 @@ func (l *raftLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn
 	return l.network.Dial(ctx, PurposeRaft, l.name(string(to)), string(to))
 }
 
-// steady is Raft's transport without its shortcut for heartbeats: with it, raft v1.7.3 handles a heartbeat of a new
-// leader on another goroutine than everything else, and a leader that was paused, and is appending, stamps its own
-// entries with the new leader's term. Nobody ever finds out that they are not the new leader's: the states part for
-// good.
-type steady struct{ *raft.NetworkTransport }
-
-// SetHeartbeatHandler implements raft.Transport.
-func (steady) SetHeartbeatHandler(func(raft.RPC)) {}
-
 // address is one that was given as text.
 type address string
 

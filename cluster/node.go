@@ -43,6 +43,7 @@ type Node struct {
 	heard      *heard
 	links      *calls.Links // to other nodes, nil without a network
 	peers      *forwarder   // nil without a network
+	word       *word        // nil without a network
 	answers    *grpc.Server // to what other nodes ask, nil without a network
 
 	clock    *clock
@@ -164,9 +165,10 @@ func (n *Node) start(servers raft.Configuration) error {
 		machine: n.cfg.Machine, metrics: n.cfg.Metrics, fail: n.fail, watch: n.watch, usage: n.usage,
 		accept: n.acceptSnapshot, levels: n.cfg.Levels, level: n.cfg.Level, last: h.manifest.LastTime,
 		persist: func(f frozen) raft.FSMSnapshot { return &pinned{node: n, frozen: f} },
-		deliver: func(tag, Result) {}, replaced: func(uint64) {},
+		deliver: func(tag, Result) {}, replaced: func(uint64) {}, agreed: func(uint64, uint64) {},
 	}
 	if n.peers != nil {
+		n.fsm.agreed = n.word.on
 		n.fsm.deliver, n.fsm.replaced = n.peers.deliver, n.peers.skipped
 	}
 	n.fsm.applied.Store(applied)
@@ -200,11 +202,12 @@ func (n *Node) openPeers() error {
 	if err != nil {
 		return fmt.Errorf("listening for other nodes: %w", err)
 	}
+	n.word = newWord()
 	n.transport = steady{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &raftLayer{Listener: listener, network: network, name: n.nameOf},
 		Logger:  newRaftLogger(n.log),
-		MaxPool: 3, Timeout: raftTimeout,
-	})}
+		MaxPool: 3, Timeout: raftTimeout, MaxRPCsInFlight: raftInFlight,
+	}), n.word}
 	n.links = calls.NewLinks(func(ctx context.Context, node, address string) (net.Conn, error) {
 		return network.Dial(ctx, PurposePeer, node, address)
 	})
@@ -217,8 +220,13 @@ func (n *Node) openPeers() error {
 	return nil
 }
 
-// raftTimeout bounds one message of Raft; snapshots get more, by their size.
-const raftTimeout = 10 * time.Second
+const (
+	// raftTimeout bounds one message of Raft; snapshots get more, by their size.
+	raftTimeout = 10 * time.Second
+	// raftInFlight is how many messages to a follower may wait for their answers: entries, and word of what was agreed
+	// on. How many entries are under way is limited by who proposes.
+	raftInFlight = 8
+)
 
 // serve answers the other nodes.
 func (n *Node) serve() error {

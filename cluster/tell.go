@@ -1,0 +1,149 @@
+package cluster
+
+import (
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// steady is Raft's transport without its shortcut for heartbeats, and with word of what was agreed on.
+//
+// The shortcut: with it, raft v1.7.3 handles a heartbeat of a new leader on another goroutine than everything else, and
+// a leader that was paused, and is appending, stamps its own entries with the new leader's term. Nobody ever finds out
+// that they are not the new leader's: the states part for good.
+//
+// The word: Raft lets followers know what is agreed on with the next entries, or after 50 to 100 ms if there are none.
+// Whoever proposed at a follower waits for that.
+type steady struct {
+	*raft.NetworkTransport
+	word *word
+}
+
+// SetHeartbeatHandler implements raft.Transport.
+func (steady) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (s steady) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	inner, err := s.NetworkTransport.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	t := &teller{
+		AppendPipeline: inner, word: s.word, wake: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	s.word.add(t)
+	go t.loop()
+	return t, nil
+}
+
+// word is the newest entry that this node knows to be agreed on, and the followers that it sends entries to.
+type word struct {
+	mu          sync.Mutex
+	index, term uint64
+	tellers     map[*teller]bool
+}
+
+func newWord() *word { return &word{tellers: map[*teller]bool{}} }
+
+// on notes an entry that is agreed on.
+func (a *word) on(index, term uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.index, a.term = index, term
+	for t := range a.tellers {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (a *word) newest() (index, term uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.index, a.term
+}
+
+func (a *word) add(t *teller) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tellers[t] = true
+}
+
+func (a *word) remove(t *teller) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.tellers, t)
+}
+
+// teller sends entries to one follower, and word of what was agreed on when no entries bring it.
+type teller struct {
+	raft.AppendPipeline
+	word   *word
+	wake   chan struct{}
+	closed chan struct{}
+	once   sync.Once
+
+	mu   sync.Mutex // held while something is sent: what is sent is in the order of the log
+	last raft.AppendEntriesRequest
+	sent uint64 // the last entry
+	told uint64 // what the follower knows to be agreed on
+}
+
+// AppendEntries implements raft.AppendPipeline.
+func (t *teller) AppendEntries(
+	request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse,
+) (raft.AppendFuture, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	future, err := t.AppendPipeline.AppendEntries(request, response)
+	if err != nil {
+		return future, err
+	}
+	t.last, t.sent, t.told = *request, request.PrevLogEntry, request.LeaderCommitIndex
+	if n := len(request.Entries); n > 0 {
+		t.sent = request.Entries[n-1].Index
+	}
+	t.last.Entries = nil
+	return future, nil
+}
+
+// Close implements raft.AppendPipeline.
+func (t *teller) Close() error {
+	t.once.Do(func() {
+		t.word.remove(t)
+		close(t.closed)
+	})
+	return t.AppendPipeline.Close()
+}
+
+func (t *teller) loop() {
+	for {
+		select {
+		case <-t.wake:
+		case <-t.closed:
+			return
+		}
+		if index, term := t.word.newest(); t.tell(index, term) != nil {
+			return // Raft meets the same error, and begins anew
+		}
+	}
+}
+
+// tell says that an entry is agreed on, if the follower has been sent it and was not told. It is an ordinary message of
+// Raft without entries, of the term that this node last sent entries in. It claims nothing beyond the entry, which the
+// follower checks to be the one that it has: so it is true whoever leads by now.
+func (t *teller) tell(index, term uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if index > t.sent || index <= t.told {
+		return nil
+	}
+	request := t.last
+	request.PrevLogEntry, request.PrevLogTerm, request.LeaderCommitIndex = index, term, index
+	if _, err := t.AppendPipeline.AppendEntries(&request, new(raft.AppendEntriesResponse)); err != nil {
+		return err
+	}
+	t.told = index
+	return nil
+}
