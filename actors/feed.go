@@ -38,15 +38,17 @@ func (f *feed) next() <-chan struct{} {
 const batch = 256
 
 // follow calls fn for each event after a position until it answers false or ctx
-// ends.
-func (f *feed) follow(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
+// ends. Events that needs says no to come without their resource.
+func (f *feed) follow(
+	ctx context.Context, after resources.Position, needs func(resources.Event) bool, fn func(resources.Event) bool,
+) error {
 	events := make([]resources.Event, 0, batch)
 	for ctx.Err() == nil {
 		changed := f.next()
 		clear(events)
 		events = events[:0]
 		err := f.state.View(func(v *persistence.View) error {
-			return v.Events(after, func(e resources.Event) bool {
+			return v.EventsFor(after, needs, func(e resources.Event) bool {
 				events = append(events, e)
 				return len(events) < batch
 			})

@@ -356,7 +356,12 @@ func (e *Engine) Suspend(
 // Events calls fn for each event after a position, as they come, until it answers
 // false or ctx ends.
 func (e *Engine) Events(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
-	return e.feed.follow(ctx, after, fn)
+	return e.feed.follow(ctx, after, func(resources.Event) bool { return true }, fn)
+}
+
+// Refs is Events without the resources of the events, for who needs to know only what changed.
+func (e *Engine) Refs(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
+	return e.feed.follow(ctx, after, func(resources.Event) bool { return false }, fn)
 }
 
 // retention bounds what is kept of the past.

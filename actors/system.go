@@ -179,7 +179,7 @@ func (s *System) fence(ref resources.Ref) (persistence.Fence, bool) {
 // state is by then: what is accepted must be done.
 func (s *System) dispatch(from resources.Position) {
 	for {
-		err := s.engine.feed.follow(s.base, from, s.tell)
+		err := s.engine.feed.follow(s.base, from, matters, s.tell)
 		for err != nil && s.base.Err() == nil {
 			s.config.Logger.Error("following the events failed", slog.Any("error", err))
 			select {
@@ -197,13 +197,21 @@ func (s *System) dispatch(from resources.Position) {
 	}
 }
 
+// matters reports whether tell looks at the resource of an event.
+func matters(e resources.Event) bool {
+	return e.Ref.Kind == resources.KindOperation || e.Type == resources.EventUpdated && e.OperationID == ""
+}
+
 // tell passes one event on.
 func (s *System) tell(e resources.Event) bool {
+	if !matters(e) {
+		return true
+	}
 	if op, ok := e.Resource.(*resources.Operation); ok {
 		s.operation(e, op)
 		return true
 	}
-	if e.Type == resources.EventUpdated && e.OperationID == "" && !e.Resource.Metadata().Suspended {
+	if !e.Resource.Metadata().Suspended {
 		s.reconsider(e.Ref)
 	}
 	return true

@@ -51,7 +51,8 @@ type Config struct {
 	// InMemory keeps log and snapshots in memory, for tests. Such a node works in a synctest bubble.
 	InMemory bool
 
-	// InFlight is how many frames may be under way at a time; default 2: one is stored while another is applied.
+	// InFlight is how many frames may be under way at a time; default 2: one is stored while another is applied. With a
+	// Network it is 8: one that was stored also waits for other nodes. Raft stores together what came meanwhile.
 	InFlight int
 	// QueueBytes is how much may wait to be proposed and be under way together; default 16 MiB.
 	QueueBytes int64
@@ -95,6 +96,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.Levels = c.Levels.orFirst()
 	if c.Level == nil {
 		c.Level = func() uint32 { return 1 }
+	}
+	if c.Network != nil {
+		c.InFlight = orElse(c.InFlight, 8)
 	}
 	c.InFlight = orElse(c.InFlight, 2)
 	c.QueueBytes = orElse(c.QueueBytes, 16<<20)

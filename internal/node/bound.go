@@ -83,7 +83,7 @@ func (n *Node) watchDrivers(ctx context.Context, changed chan<- struct{}) error 
 		return err
 	}
 	wake(changed) // what changed before
-	return n.system.Engine().Events(ctx, from, func(e resources.Event) bool {
+	return n.system.Engine().Refs(ctx, from, func(e resources.Event) bool {
 		if e.Ref.Kind == resources.KindDriver {
 			wake(changed)
 		}
