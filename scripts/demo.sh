@@ -127,6 +127,23 @@ deploy() {
 	echo "$page"
 }
 
+# enclose runs the demo again as the first of its processes, with mounts and an empty /run/netns of its own: however it
+# ends, nothing of it goes on. What it cannot take along is what it made in the host's own network.
+enclose() {
+	local inside status
+	set -m # a process group of its own, which hears Ctrl-C from here alone
+	# shellcheck disable=SC2016 # inside it is expanded
+	DEMO_ENCLOSED=1 setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child \
+		--mount-proc sh -c 'mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && exec "$0"' "$0" &
+	inside=$!
+	set +m
+	trap 'kill -TERM -- -$inside' INT TERM
+	while status=0; do
+		wait "$inside" || status=$?
+		kill -0 "$inside" 2>/dev/null || exit "$status" # a trap ends a wait, too
+	done
+}
+
 # real_or_simulated installs what is missing; where that fails, the simulator must do.
 real_or_simulated() {
 	if [ -z "$simulator" ] && ! { scripts/setup.sh demo && command -v qemu-system-x86_64 >/dev/null; }; then
@@ -148,6 +165,9 @@ if [ -z "$simulator" ] && [ ! -e dist/guest.raw ]; then
 	say "Building a small guest"
 	mkdir -p dist
 	guest/build.sh dist/guest.raw
+fi
+if [ -z "${DEMO_ENCLOSED:-}" ] && [ -z "$simulator" ]; then
+	enclose
 fi
 trap clean_up EXIT
 trap 'exit 130' INT TERM

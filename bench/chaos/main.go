@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
 
@@ -58,6 +59,7 @@ func (r *report) bad() bool {
 }
 
 func main() {
+	enclosure.RunFirstIfAsked()
 	if code, isChild := server.Child(node.BuiltIns()); isChild {
 		os.Exit(code)
 	}
@@ -71,7 +73,7 @@ func main() {
 	nodes := flag.Int("nodes", 1, "how many nodes the zone has: 1, or 3 and more")
 	showPlan := flag.Bool("plan", false, "print what will be done to the nodes, and do nothing")
 	flag.Parse()
-	if *nodes < 1 || *nodes == 2 || *nodes > 1 && (*real || *kills > 0) {
+	if !fits(*nodes, *real || *kills > 0) {
 		fmt.Fprintln(os.Stderr, "chaos: -nodes is 1, or 3 and more, and then without -real and -kills")
 		os.Exit(2)
 	}
@@ -80,6 +82,9 @@ func main() {
 			os.Exit(2)
 		}
 		return
+	}
+	if *real && !enclosure.Inside() {
+		os.Exit(runEnclosed())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -95,4 +100,16 @@ func main() {
 	if r.bad() {
 		os.Exit(1)
 	}
+}
+
+// fits reports whether there can be so many nodes; alone says that something was asked for which only one can do.
+func fits(nodes int, alone bool) bool { return nodes == 1 || nodes > 2 && !alone }
+
+// runEnclosed runs all of it again where guests and networks end with it.
+func runEnclosed() int {
+	code, err := enclosure.Again(enclosure.OwnNetwork)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+	}
+	return code
 }

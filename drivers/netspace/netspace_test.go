@@ -7,12 +7,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,27 +18,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 )
 
-const enclosedMark = "NETSPACE_TEST_ENCLOSED"
-
-// TestMain runs the tests in mount and network namespaces of their own, which take with them what a test leaves.
+// TestMain runs the tests in namespaces of their own, which take with them what a test leaves.
 func TestMain(m *testing.M) {
-	if os.Getenv(enclosedMark) != "" {
+	enclosure.RunFirstIfAsked()
+	if enclosure.Inside() {
 		goleak.VerifyTestMain(m)
 	}
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "these tests make network namespaces: run them as root")
-		os.Exit(1)
-	}
-	command := exec.Command("/proc/self/exe", os.Args[1:]...)
-	command.Env = append(os.Environ(), enclosedMark+"=1")
-	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	if err := command.Run(); err != nil {
+	code, err := enclosure.Again(enclosure.OwnNetwork)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
+	os.Exit(code)
 }
 
 // directory returns a directory of namespaces that is gone after the test.

@@ -75,8 +75,6 @@ func Bulkhead() Rules {
 		TestsMayImport: map[string][]string{
 			// That a crash never parts the log from the state is shown with the real ones of both.
 			"cluster": {"persistence", "persistence/badgerstore"},
-			// The end-to-end test of real drivers makes a network namespace of its own.
-			"internal/node": {"github.com/vishvananda/netlink"},
 		},
 		Generated:   []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb", "internal/agent/agentpb"},
 		BannedNames: []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc", "shared"},

@@ -15,13 +15,16 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
 
 // TestMain lets the test program become what the product's program becomes: a
-// sandbox stage, or a built-in driver.
+// sandbox stage, or a built-in driver. As root the tests run in an enclosure, with
+// which the drivers and guests of a killed run die.
 func TestMain(m *testing.M) {
+	enclosure.RunFirstIfAsked()
 	sandbox.RunStageIfAsked()
 	if len(os.Args) == 3 && os.Args[1] == "driver-process" {
 		for _, b := range node.BuiltIns() {
@@ -38,7 +41,14 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	if os.Geteuid() != 0 || enclosure.Inside() {
+		os.Exit(m.Run())
+	}
+	code, err := enclosure.Again(enclosure.HostNetwork)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
 }
 
 // server is a node under test and a client of its API.

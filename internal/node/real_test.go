@@ -14,34 +14,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 )
 
 const insideVar = "BULKHEAD_TEST_NETNS"
 
-// inOwnNetwork runs the test again in a network namespace of its own, so that the
-// machine's network is not touched; it returns true inside of it.
+// inOwnNetwork runs the test again in namespaces of its own, so that the machine's
+// network is not touched and what a killed run leaves is nowhere; it returns true
+// inside of them.
 func inOwnNetwork(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(insideVar) != "" {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := netlink.LinkSetUp(lo); err != nil {
-			t.Fatal(err)
-		}
 		return true
 	}
-	if os.Geteuid() != 0 {
-		t.Fatal("this test needs root: it makes network namespaces, bridges and guests")
-	}
 	guestImage(t) // where packages can be downloaded, if it has to be built
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
-	cmd.Env = append(os.Environ(), insideVar+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	out, err := cmd.CombinedOutput()
-	t.Logf("%s", out)
+	cmd, err := enclosure.Command(
+		t.Context(), enclosure.OwnNetwork, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m",
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, insideVar+"=1")
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err = enclosure.Run(cmd)
+	t.Logf("%s", said.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}

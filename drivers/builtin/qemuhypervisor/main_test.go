@@ -25,18 +25,23 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/cgroup"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/units"
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
 // TestMain is also the stage of what the tests launch, and the driver as a process of its own.
 func TestMain(m *testing.M) {
+	enclosure.RunFirstIfAsked()
 	sandbox.RunStageIfAsked()
 	if len(os.Args) > 1 && os.Args[1] == "driver-process" {
 		os.Exit(sdk.Main(qemuhypervisor.New))
 	}
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "these tests run guests as a user of their own, in network namespaces: run them as root")
-		os.Exit(1)
+	if !enclosure.Inside() { // guests run as a user of their own, in network namespaces
+		code, err := enclosure.Again(enclosure.HostNetwork)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(code)
 	}
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		fmt.Fprintln(os.Stderr, "these tests need QEMU: apt-get install -y qemu-system-x86 qemu-utils")
