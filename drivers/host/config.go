@@ -39,8 +39,19 @@ type Config struct {
 	// Hello and Configure, so that the engine opens or adopts its resources. Its context ends with that run, and so
 	// must it; it must not stop the instance.
 	OnStart func(ctx context.Context, instance *Instance)
+	// Epochs fences calls by the epoch they come with, over restarts of drivers and server; nil = only the drivers do.
+	Epochs *Epochs
 	// Stage is the program executed as sandbox stage, default this one.
 	Stage string
+}
+
+// Epochs says how calls are fenced: see package fence.
+type Epochs struct {
+	// Scope says who counts them: the id of the cluster.
+	Scope string
+	// Shards is how many there are, and ShardOf which one a resource belongs to.
+	Shards  int
+	ShardOf func(kind, id string) int
 }
 
 // Backoff says how fast a failed instance is started again.
@@ -87,6 +98,7 @@ type layout struct{ root string }
 
 func (l layout) drivers() string             { return filepath.Join(l.root, "drivers") }
 func (l layout) units() string               { return filepath.Join(l.root, "units") }
+func (l layout) epochs() string              { return filepath.Join(l.root, "epochs") }
 func (l layout) cgroups() string             { return filepath.Join(l.root, "cgroups.json") }
 func (l layout) driver(name string) string   { return filepath.Join(l.drivers(), fileName(name)) }
 func (l layout) user(name string) string     { return filepath.Join(l.driver(name), "user.json") }

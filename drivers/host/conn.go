@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -32,6 +33,9 @@ func (c *conn) Invoke(ctx context.Context, method string, request, reply any, op
 		return err
 	}
 	defer release()
+	if err := c.instance.host.admit(ctx, request); err != nil {
+		return err
+	}
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
@@ -50,7 +54,7 @@ func (c *conn) NewStream(
 	if err != nil {
 		return nil, err
 	}
-	cancel := func() {}
+	ctx, cancel := context.WithCancel(ctx)
 	if _, bounded := ctx.Deadline(); !bounded {
 		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
 	}
@@ -77,6 +81,30 @@ type stream struct {
 	method string
 	call   *callSent
 	end    func()
+}
+
+// admit fences a call about a resource. It is asked last, with the call's place taken: what passes after a newer call
+// did goes to the process that this one went to, which remembers it, or nowhere.
+func (h *Host) admit(ctx context.Context, request any) error {
+	about, ok := request.(interface{ GetCall() *driverpb.Call })
+	ref := (*driverpb.Ref)(nil)
+	if ok {
+		ref = about.GetCall().GetResource()
+	}
+	if h.fence == nil || ref.GetId() == "" {
+		return nil
+	}
+	return h.fence.Admit(ctx, ref.GetKind(), ref.GetId(), about.GetCall().GetEpoch())
+}
+
+// SendMsg implements grpc.ClientStream.
+func (s *stream) SendMsg(message any) error {
+	err := s.conn.instance.host.admit(s.Context(), message)
+	if err == nil {
+		return s.ClientStream.SendMsg(message)
+	}
+	s.end()
+	return err
 }
 
 // RecvMsg implements grpc.ClientStream.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/cgroup"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/fence"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/record"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/units"
@@ -46,6 +47,7 @@ type Host struct {
 	leasing   sync.Mutex
 	programs  programDigests
 	lock      *os.File
+	fence     *fence.Fence // nil = none
 
 	mutex     sync.Mutex
 	closed    bool
@@ -72,8 +74,18 @@ func Open(config Config) (*Host, error) {
 	if h.lock, err = lockDir(h.layout.root); err != nil {
 		return nil, fmt.Errorf("opening driver host: %w", err)
 	}
-	if h.cgroups, err = h.takeUp(); err != nil {
+	if err := h.openRest(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), h.lock.Close())
+	}
+	h.findProcesses()
+	return h, nil
+}
+
+// openRest opens what the lock protects.
+func (h *Host) openRest() error {
+	var err error
+	if h.cgroups, err = h.takeUp(); err != nil {
+		return err
 	}
 	unitsMinimum := h.config.Minimum
 	if unitsMinimum == sandbox.LevelStrong { // units share the host's pids; good is the best they can have
@@ -82,11 +94,20 @@ func Open(config Config) (*Host, error) {
 	h.units, err = units.Open(units.Config{
 		Dir: h.layout.units(), Stage: h.config.Stage, Cgroups: h.cgroups, Minimum: unitsMinimum, Log: h.config.Log,
 	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), h.lock.Close())
+	if err != nil || h.config.Epochs == nil {
+		return err
 	}
-	h.findProcesses()
-	return h, nil
+	epochs, skipped := h.config.Epochs, 0
+	h.fence, skipped, err = fence.Open(fence.Config{
+		Path: h.layout.epochs(), Scope: epochs.Scope, Shards: epochs.Shards, ShardOf: epochs.ShardOf,
+	})
+	if skipped > 0 {
+		h.config.Log.Warn("epochs could not be read: a write was interrupted", slog.Int("count", skipped))
+	}
+	if err != nil {
+		h.units.Close()
+	}
+	return err
 }
 
 // lockDir makes sure that one server at a time uses a directory. The lock ends with the process that holds it.
@@ -306,6 +327,11 @@ func (h *Host) Close() {
 	}
 	h.units.Close()
 	_ = h.cgroups.Remove() // what is not empty stays, and is found again
+	if h.fence != nil {
+		if err := h.fence.Close(); err != nil {
+			h.config.Log.Warn("closing the epochs failed", slog.Any("error", err))
+		}
+	}
 	_ = h.lock.Close()
 	h.config.Log.Info("driver host closed", slog.Int("instances", len(h.Instances())))
 }

@@ -90,13 +90,16 @@ func (c *call) forward(ctx context.Context, conn grpc.ClientConnInterface) error
 	if c.kind.ClientStreams || c.kind.ServerStreams {
 		return c.stream(ctx, conn)
 	}
-	var request raw
+	var request *raw
 	select {
 	case message, ok := <-c.messages:
 		if !ok {
 			return sdk.Invalid("message-missing", "", "the caller sent no request", "")
 		}
-		request.data = message
+		var err error
+		if request, err = requestOf(c.method, message); err != nil {
+			return err
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -104,7 +107,7 @@ func (c *call) forward(ctx context.Context, conn grpc.ClientConnInterface) error
 	c.outlives.Store(true)
 	var reply raw
 	var header, trailer metadata.MD
-	err := conn.Invoke(ctx, c.method, &request, &reply, asItIs(), grpc.Header(&header), grpc.Trailer(&trailer))
+	err := conn.Invoke(ctx, c.method, request, &reply, asItIs(), grpc.Header(&header), grpc.Trailer(&trailer))
 	c.head(header)
 	c.wire.SetTrailer(trailer)
 	if err != nil {
@@ -155,8 +158,15 @@ func (c *call) up(ctx context.Context, local grpc.ClientStream) {
 				_ = local.CloseSend() // RecvMsg says what is wrong
 				return
 			}
-			if local.SendMsg(&raw{data: message}) != nil { // so here
-				return
+			request, err := requestOf(c.method, message)
+			if err == nil {
+				err = local.SendMsg(request)
+			}
+			if err != nil {
+				if sdk.FaultOf(err) != nil { // nothing was sent, so RecvMsg knows nothing of it
+					c.cancel(err)
+				}
+				return // so here
 			}
 		case <-ctx.Done():
 			return

@@ -3,12 +3,19 @@ package relay
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
+
+// callField is where every request about a resource has its call.
+const callField = 1
 
 // relayed lists what other nodes may call, by full name: what is about resources. What is about the process belongs to
 // the host that started it.
@@ -38,6 +45,30 @@ func add(methods map[string]*grpc.StreamDesc, service *grpc.ServiceDesc, may fun
 			}
 		}
 	}
+}
+
+// requestOf makes a caller's message to a method one that the host can fence.
+func requestOf(method string, data []byte) (*raw, error) {
+	request := &raw{data: data}
+	name := strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", ".")
+	found, _ := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+	described, ok := found.(protoreflect.MethodDescriptor)
+	if !ok || !hasCall(described.Input()) {
+		return request, nil
+	}
+	// Each request with a call has it where this one has it; what else is in it is none of the relay's business.
+	var about driverpb.ObserveRequest
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &about); err != nil {
+		return nil, sdk.Invalid("message-invalid", "", "the request cannot be read", "")
+	}
+	request.call = about.GetCall()
+	return request, nil
+}
+
+func hasCall(request protoreflect.MessageDescriptor) bool {
+	field := request.Fields().ByNumber(callField)
+	call := (&driverpb.Call{}).ProtoReflect().Descriptor()
+	return field != nil && field.Message() != nil && field.Message().FullName() == call.FullName()
 }
 
 func notRelayed(method string) error {

@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -63,11 +65,63 @@ func TestAttendIsRefused(t *testing.T) {
 	wantFault(t, err, driverpb.Class_CLASS_DENIED, "not-relayed")
 }
 
-// reached is a driver that notes what it is asked for.
-type reached struct{ methods []string }
+// TestTheFenceOfTheHostSeesEachCall: every message about a resource says so to whom it is passed on, also those that
+// nobody decodes on the way.
+func TestTheFenceOfTheHostSeesEachCall(t *testing.T) {
+	n, l := pair(t, &backend{})
+	spy := &reached{}
+	n.conn = spy
+	conn := open(t, l)
+	about := &driverpb.Call{Token: "t", Epoch: 9, Resource: &driverpb.Ref{Kind: "volume", Id: "vol-1"}, Repeat: true}
+	seen := 0
+	for _, file := range []protoreflect.FileDescriptor{
+		driverpb.File_bulkhead_driver_v1_base_proto, driverpb.File_bulkhead_driver_v1_storage_proto,
+		driverpb.File_bulkhead_driver_v1_image_proto, driverpb.File_bulkhead_driver_v1_hypervisor_proto,
+		driverpb.File_bulkhead_driver_v1_network_proto,
+	} {
+		for service := range file.Services().Len() {
+			methods := file.Services().Get(service).Methods()
+			for i := range methods.Len() {
+				m := methods.Get(i)
+				field := m.Input().Fields().ByName("call")
+				if field == nil || m.IsStreamingClient() || m.IsStreamingServer() {
+					continue
+				}
+				request := dynamicpb.NewMessage(m.Input())
+				request.Set(field, protoreflect.ValueOfMessage(about.ProtoReflect()))
+				spy.epoch, spy.methods = 0, nil
+				method := "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
+				err := conn.Invoke(bounded(t), method, request, &emptypb.Empty{})
+				if spy.methods != nil && spy.epoch != 9 {
+					t.Errorf("%s: the fence sees epoch %d, %v", method, spy.epoch, err)
+				}
+				seen += len(spy.methods)
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d methods were tried", seen)
+	}
+	spy.methods = nil
+	junk := &emptypb.Empty{}
+	junk.ProtoReflect().SetUnknown([]byte{10, 5, 1}) // a call that ends too early
+	err := conn.Invoke(bounded(t), driverpb.Storage_CreateVolume_FullMethodName, junk, &emptypb.Empty{})
+	if wantFault(t, err, driverpb.Class_CLASS_INVALID, "message-invalid"); spy.methods != nil {
+		t.Errorf("what the fence cannot read was passed on: %v", spy.methods)
+	}
+}
 
-func (r *reached) Invoke(_ context.Context, method string, _, _ any, _ ...grpc.CallOption) error {
+// reached is a driver that notes what it is asked for.
+type reached struct {
+	methods []string
+	epoch   uint64
+}
+
+func (r *reached) Invoke(_ context.Context, method string, request, _ any, _ ...grpc.CallOption) error {
 	r.methods = append(r.methods, method)
+	if about, ok := request.(interface{ GetCall() *driverpb.Call }); ok {
+		r.epoch = about.GetCall().GetEpoch()
+	}
 	return nil
 }
 

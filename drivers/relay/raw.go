@@ -7,12 +7,18 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
 // raw is a message that nobody decodes on its way.
 type raw struct {
 	data []byte
+	call *driverpb.Call // what it says to the fence of the host; nil where it is about no resource
 }
+
+// GetCall returns what the fence asks for.
+func (r *raw) GetCall() *driverpb.Call { return r.call }
 
 // rawCodec sends messages as they are.
 type rawCodec struct{}

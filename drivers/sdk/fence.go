@@ -9,7 +9,7 @@ import (
 )
 
 // fenceMemory bounds how many resources' epochs are kept. What falls out is the resource not heard of for longest;
-// the engine's own fence still stands before it.
+// the fences of the host, which is durable, and of the engine still stand before it.
 const fenceMemory = 65536
 
 // resourceKey names a resource inside the SDK.
@@ -49,16 +49,19 @@ func (f *fence) admit(call *driverpb.Call) error {
 	}
 	mark, _ := element.Value.(*fenceMark)
 	if epoch < mark.epoch {
-		return newFault(&driverpb.Fault{
-			Class: driverpb.Class_CLASS_FENCED,
-			Code:  "stale-epoch",
-			Message: fmt.Sprintf("%s %s was called with epoch %d after epoch %d",
-				key.kind, key.id, epoch, mark.epoch),
-		})
+		return StaleEpoch(key.kind, key.id, epoch, mark.epoch)
 	}
 	mark.epoch = epoch
 	f.recent.MoveToFront(element)
 	return nil
+}
+
+// StaleEpoch returns the fault of a call with a lower epoch than its resource was called with before.
+func StaleEpoch(kind, id string, epoch, highest uint64) error {
+	return newFault(&driverpb.Fault{
+		Class: driverpb.Class_CLASS_FENCED, Code: "stale-epoch",
+		Message: fmt.Sprintf("%s %s was called with epoch %d after epoch %d", kind, id, epoch, highest),
+	})
 }
 
 func (f *fence) forgetOldest() {

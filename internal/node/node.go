@@ -342,6 +342,10 @@ func (n *Node) openHost(ctx context.Context) error {
 	if err := n.spool.sweep(n.machine, n.config.Log); err != nil {
 		return err
 	}
+	epochs, err := n.epochs()
+	if err != nil {
+		return err
+	}
 	n.drivers, err = driving.Open(driving.Config{
 		Node: n.config.Name, Here: n.here, BuiltIns: n.config.BuiltIns, Executable: n.config.Executable,
 		Spool: n.spool.dir, State: records{n.machine}, Remember: n.remember, Started: n.driverStarted, Log: n.config.Log,
@@ -349,7 +353,7 @@ func (n *Node) openHost(ctx context.Context) error {
 			StateDir:  filepath.Join(n.config.DataDir, "host"),
 			Protected: n.protected(),
 			Minimum:   n.config.MinimumIsolation, GuestUID: n.config.GuestUID, DataGID: n.config.DataGID,
-			Log: n.config.Log.With(slog.String("component", "host")),
+			Log: n.config.Log.With(slog.String("component", "host")), Epochs: epochs,
 		},
 	})
 	if err != nil {
@@ -357,6 +361,22 @@ func (n *Node) openHost(ctx context.Context) error {
 	}
 	n.offered.drivers.Store(n.drivers)
 	return nil
+}
+
+// epochs says by what the host tells calls of an owner from those of one before it.
+func (n *Node) epochs() (*host.Epochs, error) {
+	e := &host.Epochs{Scope: n.cluster.ClusterID()}
+	err := n.machine.View(func(v *persistence.View) error {
+		zone, err := v.Zone()
+		if err == nil {
+			e.Shards = zone.Status.Shards
+		}
+		return err
+	})
+	e.ShardOf = func(kind, id string) int {
+		return int(persistence.ShardOf(resources.Ref{Kind: resources.Kind(kind), ID: id}, e.Shards))
+	}
+	return e, err
 }
 
 // protected are the directories that no driver may get at.
