@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/clusterpb"
 )
@@ -46,6 +47,10 @@ func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
 
 // AppliedIndex returns the index of the last entry that the state machine of this node has applied.
 func (n *Node) AppliedIndex() uint64 { return n.fsm.applied.Load() }
+
+// LastTime is when the newest commands that this node was told to be agreed on were taken in; it may be earlier before
+// the first since the node was opened.
+func (n *Node) LastTime() time.Time { return n.fsm.lastTime() }
 
 // OnApplied has call called with the index whenever the state machine has applied more, and once right away. It is
 // called between two writes of the state machine: it must be quick and must not call the node. Stop ends it.

@@ -37,6 +37,9 @@ type Member struct {
 	Expelled bool `json:"x,omitempty"`
 	// Draining says that it is to do no work.
 	Draining bool `json:"d,omitempty"`
+	// Admission tells its being let in from that of others of its name, before and after; empty for who began the
+	// cluster. It is the id of the invitation.
+	Admission string `json:"-"`
 }
 
 // Invite adds an invitation, or takes one back.
@@ -263,7 +266,7 @@ func (v *View) Members() (list []Member, err error) {
 	err = v.eachRecord([]byte(familyMember), func(data []byte) error {
 		var m admitted
 		err := v.codec.unmarshal("a member", data, &m)
-		list = append(list, m.Member)
+		list = append(list, m.member())
 		return err
 	})
 	return list, err
@@ -273,7 +276,13 @@ func (v *View) Members() (list []Member, err error) {
 func (v *View) Member(role, name string) (m Member, known bool, err error) {
 	var a admitted
 	known, err = v.record(memberKey(role, name), "a member", &a)
-	return a.Member, known, err
+	return a.member(), known, err
+}
+
+func (a admitted) member() Member {
+	m := a.Member
+	m.Admission = a.Invitation
+	return m
 }
 
 func invitationKey(id string) []byte { return key(familyInvitation, id) }

@@ -75,9 +75,9 @@ func (m Membership) welcomed(key *ecdsa.PrivateKey, w join.Welcome) (secrets, er
 	if s.identity, err = pki.NewIdentity(key, w.Certificate, trust); err != nil {
 		return s, err
 	}
-	if got := s.identity.Name(); got != m.name() {
+	if got := s.identity.Name(); !got.Is(m.name("")) {
 		return s, fmt.Errorf("%w: the certificate is that of %s of cluster %q, not of %s of cluster %q",
-			pki.ErrOtherName, got, got.ClusterID, m.name(), m.ClusterID)
+			pki.ErrOtherName, got, got.ClusterID, m.name(""), m.ClusterID)
 	}
 	if m.Role != pki.RoleNode {
 		return s, nil

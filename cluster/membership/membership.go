@@ -127,17 +127,20 @@ func Found(dir string, m Membership) (Membership, error) {
 		m.ClusterID = strings.ToLower(rand.Text())
 	}
 	m.Founded = true
-	return found(dir, m)
+	return found(dir, m, foundersAdmission)
 }
 
 // Refound makes dir that of the only node of a new cluster which goes on with the state of another: called and reached
-// as it was there, with an authority and keys of its own.
-func Refound(dir string, was Membership, clusterID string) (Membership, error) {
+// as it was there, and in the admission it had (empty = it began that one), with an authority and keys of its own.
+func Refound(dir string, was Membership, clusterID, admission string) (Membership, error) {
 	was.ClusterID = clusterID
-	return found(dir, was)
+	if admission == "" {
+		admission = foundersAdmission
+	}
+	return found(dir, was, admission)
 }
 
-func found(dir string, m Membership) (Membership, error) {
+func found(dir string, m Membership, admission string) (Membership, error) {
 	m.Format, m.Role = format, pki.RoleNode
 	if err := m.check(dir); err != nil {
 		return m, err
@@ -146,7 +149,7 @@ func found(dir string, m Membership) (Membership, error) {
 	if err != nil {
 		return m, err
 	}
-	identity, err := Renewed(authority, nil, m)
+	identity, err := Renewed(authority, nil, m, admission)
 	if err != nil {
 		return m, err
 	}
@@ -165,9 +168,12 @@ type secrets struct {
 	gossip    [][]byte
 }
 
+// foundersAdmission is the admission of who began a cluster: nobody let it in.
+const foundersAdmission = "founder"
+
 // Renewed returns an identity of the member that was signed just now. Trust is what it trusts; nil = the authority
-// alone.
-func Renewed(authority *pki.Authority, trust *pki.Trust, m Membership) (*pki.Identity, error) {
+// alone. Admission is the one of its name, see pki.Name.
+func Renewed(authority *pki.Authority, trust *pki.Trust, m Membership, admission string) (*pki.Identity, error) {
 	key, err := pki.NewKey()
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
@@ -176,7 +182,7 @@ func Renewed(authority *pki.Authority, trust *pki.Trust, m Membership) (*pki.Ide
 	if err != nil {
 		return nil, fmt.Errorf("asking for a certificate: %w", err)
 	}
-	cert, err := authority.Sign(request, m.name(), time.Now(), pki.DefaultLifetime)
+	cert, err := authority.Sign(request, m.name(admission), time.Now(), pki.DefaultLifetime)
 	if err != nil {
 		return nil, fmt.Errorf("signing a certificate: %w", err)
 	}
@@ -201,7 +207,7 @@ func (m Membership) check(dir string) error {
 
 // valid refuses what can't be a membership.
 func (m Membership) valid() error {
-	if err := m.name().Check(); err != nil {
+	if err := m.name("").Check(); err != nil {
 		return err
 	}
 	if err := wire.CheckAddress(m.Advertise); err != nil {
@@ -214,8 +220,8 @@ func (m Membership) valid() error {
 }
 
 // name is what the member is called in its certificate.
-func (m Membership) name() pki.Name {
-	return pki.Name{ClusterID: m.ClusterID, Role: m.Role, Name: m.Name}
+func (m Membership) name(admission string) pki.Name {
+	return pki.Name{ClusterID: m.ClusterID, Role: m.Role, Name: m.Name, Admission: admission}
 }
 
 // write writes all files, what makes it a membership last: a crash before that leaves none, and nothing that keeps it

@@ -287,7 +287,7 @@ func TestRenewedKeepsTrust(t *testing.T) {
 		{next, both, both.Pins()},
 		{authority, nil, []string{authority.Pin()}},
 	} {
-		renewed, err := membership.Renewed(test.authority, test.trust, m)
+		renewed, err := membership.Renewed(test.authority, test.trust, m, "again")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,13 +301,13 @@ func TestRenewedKeepsTrust(t *testing.T) {
 		if got := saved.Trust().Pins(); !reflect.DeepEqual(got, test.pins) {
 			t.Errorf("it trusts %q, not %q", got, test.pins)
 		}
-		if saved.Key().Equal(had.Key()) || saved.Name() != had.Name() || saved.Check(time.Now()) != nil ||
+		if saved.Key().Equal(had.Key()) || !saved.Name().Is(had.Name()) || saved.Name().Admission != "again" || saved.Check(time.Now()) != nil ||
 			saved.Trust().IssuerPin(saved.Certificate()) != test.authority.Pin() {
 			t.Errorf("it is %+v: %v", saved.Name(), saved.Check(time.Now()))
 		}
 	}
 	m.ClusterID = "another"
-	if _, err := membership.Renewed(authority, nil, m); !errors.Is(err, pki.ErrForeign) {
+	if _, err := membership.Renewed(authority, nil, m, ""); !errors.Is(err, pki.ErrForeign) {
 		t.Errorf("a member of another cluster: %v", err)
 	}
 }

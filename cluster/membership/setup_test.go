@@ -46,7 +46,7 @@ func newHouse(t *testing.T) *house {
 	}
 	first := ours("n1")
 	first.ClusterID, first.Role = "ours", pki.RoleNode
-	identity, err := membership.Renewed(h.authority, nil, first)
+	identity, err := membership.Renewed(h.authority, nil, first, "first")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func mustBeMember(t *testing.T, dir, name string, role pki.Role, left ...string)
 		t.Fatal(err)
 	}
 	want := pki.Name{ClusterID: m.ClusterID, Role: role, Name: name}
-	if m.Name != name || m.Role != role || identity.Name() != want {
+	if m.Name != name || m.Role != role || !identity.Name().Is(want) {
 		t.Errorf("it is %+v with the certificate of %+v", m, identity.Name())
 	}
 	if err := identity.Check(time.Now()); err != nil {

@@ -171,7 +171,9 @@ func (a *Authority) Sign(csrDER []byte, name Name, now time.Time, lifetime time.
 		return nil, fmt.Errorf("checking the request: %w", err)
 	}
 	template := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: name.Name, OrganizationalUnit: []string{string(name.Role)}},
+		Subject: pkix.Name{
+			CommonName: name.Name, OrganizationalUnit: []string{string(name.Role)}, SerialNumber: name.Admission,
+		},
 		URIs:        []*url.URL{name.URI()},
 		NotBefore:   now.Add(-Backdate),
 		NotAfter:    earliest(now.Add(lifetime), a.cert.NotAfter),

@@ -16,8 +16,8 @@ type Rules struct {
 	// Clock returns the time. Required.
 	Clock func() time.Time
 	// Allow says why a member of the cluster may not connect or be connected to, as when it was expelled. nil = it may.
-	// A Holder without Allow takes every member.
-	Allow func(Name) error
+	// It is told when the member's certificate was signed. A Holder without Allow takes every member.
+	Allow func(name Name, signed time.Time) error
 	// MayLapse reports whether a member is believed although its certificate has run out: one that may have been away
 	// for longer than certificates last, and is to be given another. What ends such a member is Allow. nil = none is.
 	MayLapse func(Name) bool
@@ -57,12 +57,12 @@ func (h *Holder) hold(identity *Identity) {
 func (h *Holder) Identity() *Identity { return h.current.Load().identity }
 
 // Set replaces the identity, trust included, for all connections made from then on. The error is ErrForeign if it is
-// that of another member. Who renews a certificate while somebody else may call SetTrust sees to it that they take
+// that of another member; it may be of another admission. Who renews a certificate while somebody else may call SetTrust sees to it that they take
 // turns, from Identity to Set.
 func (h *Holder) Set(identity *Identity) error {
 	h.turns.Lock()
 	defer h.turns.Unlock()
-	if had := h.Identity().Name(); identity.Name() != had {
+	if had := h.Identity().Name(); !identity.Name().Is(had) {
 		return fmt.Errorf("replacing the identity of %s of cluster %q: %w: the other is %s of cluster %q",
 			had, had.ClusterID, ErrForeign, identity.Name(), identity.Name().ClusterID)
 	}
@@ -164,7 +164,7 @@ func (h *Holder) verify(state tls.ConnectionState, use ...x509.ExtKeyUsage) (Nam
 	if err != nil || h.rules.Allow == nil {
 		return name, err
 	}
-	if err := h.rules.Allow(name); err != nil {
+	if err := h.rules.Allow(name, cert.NotBefore.Add(Backdate)); err != nil {
 		return Name{}, fmt.Errorf("%w: %s: %w", ErrNotAllowed, name, err)
 	}
 	return name, nil

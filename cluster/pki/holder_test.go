@@ -193,7 +193,7 @@ func TestNotAllowed(t *testing.T) {
 	var lock sync.Mutex
 	var expelled []pki.Name
 	reason := errors.New("removed by an operator")
-	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Allow: func(name pki.Name) error {
+	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Allow: func(name pki.Name, _ time.Time) error {
 		lock.Lock()
 		defer lock.Unlock()
 		if slices.Contains(expelled, name) {
@@ -225,7 +225,7 @@ func TestNotAllowed(t *testing.T) {
 func TestNoResumption(t *testing.T) {
 	a, at := newAuthority(t), newClock(epoch)
 	var out error
-	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Clock: at.now, Allow: func(pki.Name) error { return out }})
+	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Clock: at.now, Allow: func(pki.Name, time.Time) error { return out }})
 	n2 := holder(t, member(t, a, node("n2")), pki.Rules{})
 	client := n2.ClientConfig(node("n1"), protos)
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -374,7 +374,7 @@ func TestMayLapse(t *testing.T) {
 	a, at := newAuthority(t), newClock(epoch)
 	var removed error
 	n1 := holder(t, member(t, a, node("n1")), pki.Rules{
-		Clock: at.now, Allow: func(pki.Name) error { return removed },
+		Clock: at.now, Allow: func(pki.Name, time.Time) error { return removed },
 		MayLapse: func(n pki.Name) bool { return n.Role == pki.RoleHost },
 	})
 	then := func() time.Time { return epoch } // the others' clocks are not what this is about

@@ -47,6 +47,15 @@ type Name struct {
 	Role Role
 	// Name of the node or host; no two of a role share one.
 	Name string
+	// Admission says when in the history of the cluster the holder was let in under the name: another holder of the
+	// same name has another one. At most 63 of a-z, 0-9 and -; empty in certificates from before there was one.
+	Admission string
+}
+
+// Is reports whether both are the name of the same, in whatever admission.
+func (n Name) Is(other Name) bool {
+	n.Admission, other.Admission = "", ""
+	return n == other
 }
 
 // Check reports what keeps n from being the name of a holder.
@@ -61,13 +70,18 @@ func (n Name) Check() error {
 		return fmt.Errorf("name of the %s is %q, not at most 63 of a-z, 0-9, - and . that begin and end with a-z or 0-9",
 			n.Role, n.Name)
 	}
+	if n.Admission != "" && !labelPattern.MatchString(n.Admission) {
+		return fmt.Errorf("admission of the %s is %.100q, not at most 63 of a-z, 0-9 and - with neither end a -",
+			n.Role, n.Admission)
+	}
 	return nil
 }
 
 // String returns role and name, as in "node n1".
 func (n Name) String() string { return string(n.Role) + " " + n.Name }
 
-// URI returns n as it stands in a certificate: bulkhead://<cluster>/<role>/<name>.
+// URI returns n as it stands in a certificate: bulkhead://<cluster>/<role>/<name>. The admission is not in it: it is the
+// serial number of the subject, where programs that know of none pass it over.
 func (n Name) URI() *url.URL {
 	return &url.URL{Scheme: scheme, Host: n.ClusterID, Path: "/" + string(n.Role) + "/" + n.Name}
 }
@@ -93,6 +107,10 @@ func NameOf(cert *x509.Certificate) (Name, error) {
 			ErrForeign, cert.Subject, len(cert.URIs))
 	}
 	n, err := ParseName(cert.URIs[0])
+	if err == nil {
+		n.Admission = cert.Subject.SerialNumber
+		err = n.Check()
+	}
 	if err != nil {
 		return Name{}, fmt.Errorf("%w: %w", ErrForeign, err)
 	}

@@ -1,10 +1,13 @@
 package pki_test
 
 import (
+	"crypto/ecdsa"
 	"crypto/x509"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 )
@@ -44,6 +47,46 @@ func TestParseNameRefuses(t *testing.T) {
 		if name, err := pki.ParseName(u); err == nil {
 			t.Errorf("%q became %+v", text, name)
 		}
+	}
+}
+
+// TestAdmission tells two holders of one name apart.
+func TestAdmission(t *testing.T) {
+	a := newAuthority(t)
+	first, second := node("n2"), node("n2")
+	first.Admission, second.Admission = "k3v8x5", "m9q2r7"
+	if first == second || !first.Is(second) || first.Is(node("n1")) || !node("n2").Is(first) {
+		t.Error("names are compared by something else than what they are")
+	}
+	var asked []pki.Name
+	var signed []time.Time
+	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Allow: func(name pki.Name, at time.Time) error {
+		asked, signed = append(asked, name), append(signed, at)
+		if name.Admission == first.Admission {
+			return errors.New("another was let in")
+		}
+		return nil
+	}})
+	for _, name := range []pki.Name{first, second, node("n2")} {
+		n2 := holder(t, member(t, a, name), pki.Rules{})
+		m := meet(t, n1.ServerConfig(protos), n2.ClientConfig(node("n1"), protos))
+		if name == first {
+			wantError(t, m.serverError, pki.ErrNotAllowed, "node n2", "another was let in")
+		} else {
+			m.mustSucceed(t)
+		}
+	}
+	if len(asked) != 3 || asked[0] != first || asked[1] != second || asked[2] != node("n2") || !signed[0].Equal(epoch) {
+		t.Errorf("asked for %+v, signed at %v", asked, signed)
+	}
+	bad := first
+	bad.Admission = "no such/thing"
+	key := must[*ecdsa.PrivateKey](t)(pki.NewKey())
+	if _, err := a.Sign(must[[]byte](t)(pki.CreateRequest(key)), bad, epoch, 0); err == nil {
+		t.Error("a certificate was signed with an admission that can't be read")
+	}
+	if err := holder(t, member(t, a, first), pki.Rules{}).Set(member(t, a, second)); err != nil {
+		t.Errorf("a member that was let in again: %v", err)
 	}
 }
 

@@ -76,7 +76,7 @@ func (z *zone) issue(role pki.Role, name string, trust *pki.Trust) *pki.Identity
 	return identity
 }
 
-func (z *zone) holder(role pki.Role, name string, allow func(pki.Name) error) *pki.Holder {
+func (z *zone) holder(role pki.Role, name string, allow func(pki.Name, time.Time) error) *pki.Holder {
 	z.t.Helper()
 	h, err := pki.NewHolder(z.issue(role, name, z.trust()), pki.Rules{Clock: time.Now, Allow: allow})
 	if err != nil {
@@ -93,7 +93,7 @@ type member struct {
 	log    *journal
 }
 
-func (z *zone) open(role pki.Role, name string, allow func(pki.Name) error) *member {
+func (z *zone) open(role pki.Role, name string, allow func(pki.Name, time.Time) error) *member {
 	z.t.Helper()
 	m := &member{t: z.t, holder: z.holder(role, name, allow), log: newJournal()}
 	var err error

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
@@ -58,7 +59,7 @@ func TestPurposesGoToTheirListeners(t *testing.T) {
 func TestWhoIsRefused(t *testing.T) {
 	ours, theirs := newZone(t, "ours"), newZone(t, "theirs")
 	impostor := newZone(t, "ours") // another authority that says that it is of the same cluster
-	n1 := ours.open(pki.RoleNode, "n1", func(name pki.Name) error {
+	n1 := ours.open(pki.RoleNode, "n1", func(name pki.Name, _ time.Time) error {
 		if name.Name == "n9" {
 			return errors.New("removed on Monday")
 		}
@@ -134,7 +135,7 @@ func TestTheFirstPurposeThatIsKnownCounts(t *testing.T) {
 
 func TestWhoIsCalledMustAnswer(t *testing.T) {
 	ours, theirs := newZone(t, "ours"), newZone(t, "theirs")
-	caller := ours.open(pki.RoleNode, "n1", func(name pki.Name) error {
+	caller := ours.open(pki.RoleNode, "n1", func(name pki.Name, _ time.Time) error {
 		if name.Name == "n9" {
 			return errors.New("removed on Monday")
 		}
@@ -168,7 +169,7 @@ func TestWhoIsCalledMustAnswer(t *testing.T) {
 func TestRecheckClosesThoseOfWhoWasRemoved(t *testing.T) {
 	z := newZone(t, "ours")
 	var removed atomic.Bool
-	n1 := z.open(pki.RoleNode, "n1", func(name pki.Name) error {
+	n1 := z.open(pki.RoleNode, "n1", func(name pki.Name, _ time.Time) error {
 		if removed.Load() && name.Name == "n2" {
 			return errors.New("removed on Monday")
 		}

@@ -159,7 +159,7 @@ func (a *Agent) openNetwork(ctx context.Context) error {
 }
 
 // allow refuses nodes that were taken out of the cluster.
-func (a *Agent) allow(name pki.Name) error {
+func (a *Agent) allow(name pki.Name, _ time.Time) error {
 	if name.Role == pki.RoleNode && a.briefing.expelled(name.Name) {
 		return fmt.Errorf("%s was removed from the cluster", name)
 	}

@@ -25,7 +25,7 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 		return join.Welcome{}, err
 	}
 	w := n.network
-	name := pki.Name{ClusterID: w.member.ClusterID, Role: r.Token.Role, Name: r.Name}
+	name := pki.Name{ClusterID: w.member.ClusterID, Role: r.Token.Role, Name: r.Name, Admission: r.Token.ID}
 	if err := a.checkName(name); err != nil {
 		return join.Welcome{}, err
 	}

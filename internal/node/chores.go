@@ -29,7 +29,7 @@ func (n *Node) startChores() error {
 	ctx, stop := context.WithCancel(context.Background())
 	n.chores.stop, n.chores.failed = stop, make(chan error, 2)
 	if n.network != nil {
-		n.chores.done.Go(func() { n.network.lease.Keep(ctx) })
+		n.chores.done.Go(func() { n.network.lease.Load().Keep(ctx) })
 		n.chores.done.Go(func() { n.placeShards(ctx) })
 		n.chores.done.Go(func() { n.renewRegularly(ctx) })
 		n.chores.done.Go(func() { n.meetRegularly(ctx) })

@@ -128,7 +128,10 @@ func (w *network) close(ctx context.Context) error {
 		cancel()
 		errs = append(errs, w.gossip.Close())
 	}
-	return errors.Join(append(errs, w.wire.Close())...)
+	if w.wire != nil {
+		errs = append(errs, w.wire.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // gossipNetwork carries the gossip: its streams as all others between nodes, its

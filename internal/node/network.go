@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -30,7 +31,7 @@ type network struct {
 	holder    *pki.Holder
 	authority *pki.Authority
 	wire      *wire.Network
-	lease     *placement.Lease
+	lease     atomic.Pointer[placement.Lease] // nil until there is something to act for
 	gossip    *gossip.Gossip
 }
 
@@ -65,10 +66,11 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.renewIfDue(time.Now()); err != nil {
+	nodes := []pki.Role{pki.RoleNode}
+	n.network = w
+	if err := n.renewIfDue(time.Now()); err != nil {
 		return fmt.Errorf("renewing this node's certificate: %w", err)
 	}
-	nodes := []pki.Role{pki.RoleNode}
 	w.wire, err = wire.Open(ctx, wire.Config{
 		Listen: m.Listen, Advertise: m.Advertise, Holder: w.holder, Log: log,
 		Purposes: map[string][]pki.Role{
@@ -78,18 +80,27 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.network, n.agents = w, newAgents(n)
+	n.agents = newAgents(n)
 	return n.openGossip(ctx)
 }
 
 // renewIfDue has the node's certificate signed anew when two thirds of its time are
 // over.
-func (w *network) renewIfDue(now time.Time) error {
+func (n *Node) renewIfDue(now time.Time) error {
+	w := n.network
 	had := w.holder.Identity()
 	if now.Before(had.RenewAt()) {
 		return nil
 	}
-	identity, err := membership.Renewed(w.authority, had.Trust(), w.member)
+	admission := had.Name().Admission
+	if admission == "" { // it is from before certificates had one
+		m, _, err := n.memberOf(had.Name())
+		if err != nil {
+			return err
+		}
+		admission = m.Admission
+	}
+	identity, err := membership.Renewed(w.authority, had.Trust(), w.member, admission)
 	if err != nil {
 		return err
 	}
@@ -99,21 +110,53 @@ func (w *network) renewIfDue(now time.Time) error {
 	return w.holder.Set(identity)
 }
 
-// allow refuses members that were taken out of the cluster.
-func (n *Node) allow(name pki.Name) error {
-	var expelled bool
-	err := n.machine.View(func(v *persistence.View) error {
-		m, known, err := v.Member(string(name.Role), name.Name)
-		expelled = known && m.Expelled || !known && name.Role == pki.RoleHost
+// allow refuses members that were taken out of the cluster, and those whose name was
+// given to another since they were let in.
+func (n *Node) allow(name pki.Name, signed time.Time) error {
+	m, known, err := n.memberOf(name)
+	switch {
+	case err == nil && !known && name.Role == pki.RoleHost:
+		err = fmt.Errorf("%s was not let in", name)
+	case err != nil || !known:
+		return err
+	case m.Expelled && n.isMember(name): // it is to be, and is not yet
+		return nil
+	case m.Expelled:
+		err = fmt.Errorf("%s was removed from the cluster", name)
+	case m.Admission != "" && name.Admission != "" && m.Admission != name.Admission:
+		err = fmt.Errorf("another %s was let in under this name since: this one, of admission %s, was removed",
+			name, name.Admission)
+	}
+	if err != nil && n.mayNotKnow(signed) {
+		return nil
+	}
+	return err
+}
+
+// mayNotKnow reports whether what was decided before a certificate was signed may not
+// have reached this node, since it hears of no leader. It must not refuse a member then
+// that was let in anew: it may be the one to hear it from.
+func (n *Node) mayNotKnow(signed time.Time) bool {
+	joined := n.joined.Load()
+	if joined == nil || n.network.holds() {
+		return false
+	}
+	return signed.After(joined.LastTime())
+}
+
+// holds reports whether this node may act, as it heard from a leader lately.
+func (w *network) holds() bool {
+	lease := w.lease.Load()
+	return lease != nil && lease.Holds()
+}
+
+// memberOf reads what the state says of a member.
+func (n *Node) memberOf(name pki.Name) (m persistence.Member, known bool, err error) {
+	err = n.machine.View(func(v *persistence.View) error {
+		m, known, err = v.Member(string(name.Role), name.Name)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	if expelled && !n.isMember(name) {
-		return fmt.Errorf("%s was removed from the cluster", name)
-	}
-	return nil
+	return m, known, err
 }
 
 // isMember reports whether somebody belongs to the cluster still, as far as this node
@@ -196,7 +239,7 @@ func (n *Node) renewRegularly(ctx context.Context) {
 			return
 		case <-time.After(renewEvery - rand.N(renewEvery/4)):
 		}
-		if err := n.network.renewIfDue(time.Now()); err != nil {
+		if err := n.renewIfDue(time.Now()); err != nil {
 			n.config.Log.Error("renewing this node's certificate failed; it is tried again", slog.Any("error", err))
 		}
 	}

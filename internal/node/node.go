@@ -413,8 +413,9 @@ func (n *Node) openActors(ctx context.Context) error {
 	}
 	var lease func() bool
 	if n.network != nil {
-		n.network.lease = placement.NewLease(n.terms(), n.cluster.Renew, n.hold)
-		lease = n.network.lease.Holds
+		held := placement.NewLease(n.terms(), n.cluster.Renew, n.hold)
+		n.network.lease.Store(held)
+		lease = held.Holds
 	}
 	n.system = actors.New(actors.Config{
 		Lease: lease, Fresh: n.fresh,

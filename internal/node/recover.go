@@ -220,7 +220,7 @@ func (r *recovery) build(ctx context.Context, e Estate) error {
 		return err
 	}
 	clusterID := strings.ToLower(rand.Text())
-	if _, err := membership.Refound(filepath.Join(dir, memberDir), r.member, clusterID); err != nil {
+	if err := r.refound(filepath.Join(dir, memberDir), clusterID); err != nil {
 		return err
 	}
 	to := cluster.Successor{
@@ -240,6 +240,20 @@ func (r *recovery) build(ctx context.Context, e Estate) error {
 		return err
 	}
 	return durable.Sync(r.dataDir)
+}
+
+// refound makes the member of the new cluster.
+func (r *recovery) refound(dir, clusterID string) error {
+	var was persistence.Member
+	err := r.machine.View(func(v *persistence.View) (err error) {
+		was, _, err = v.Member(persistence.RoleNode, r.member.Name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = membership.Refound(dir, r.member, clusterID, was.Admission)
+	return err
 }
 
 // unusedName is that of the directory for what the node was before.
