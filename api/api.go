@@ -181,6 +181,7 @@ func (a *API) routes() {
 	a.nodes()
 	a.joinTokens()
 	a.upgrades()
+	a.rotation()
 	a.tokens()
 	a.driverRoutes()
 	a.clusters()

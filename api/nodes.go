@@ -83,6 +83,38 @@ func (a *API) changeNode(ctx context.Context, g door.Grant, name string, force b
 	return &nodeAnswer{&n}, err
 }
 
+// newRotation is the body that begins a rotation.
+type newRotation struct {
+	Secret door.RotatedSecret `json:"secret" enum:"authority,gossip-key" doc:"What is to be replaced."`
+}
+
+type rotationAnswer struct{ Body *door.RotationView }
+
+func answerRotation(v door.RotationView, err error) (*rotationAnswer, error) {
+	v.Lagging = append([]string{}, v.Lagging...)
+	return &rotationAnswer{&v}, err
+}
+
+const rotationPath = "/v1/rotation"
+
+func (a *API) rotation() {
+	register(a, route{
+		id: "get-rotation", method: http.MethodGet, path: rotationPath, tag: "Nodes", summary: "Get the rotation",
+		about:      "Reads how far the replacing of a secret is that all nodes have: the one that goes on, or else the last one.",
+		permission: door.To(door.VerbGet, door.KindRotation),
+	}, func(ctx context.Context, g door.Grant, _ *struct{}) (*rotationAnswer, error) {
+		return answerRotation(a.door.Rotation(ctx, g))
+	})
+	registerBody(a, route{
+		id: "begin-rotation", method: http.MethodPost, path: rotationPath, tag: "Nodes", status: http.StatusCreated,
+		summary: "Begin a rotation", permission: door.To("create", door.KindRotation),
+		about: "Begins to replace a secret that all nodes have, in phases that each wait for all nodes. Nothing is " +
+			"restarted, no connection refused. Answers at once: it is over when its phase is done.",
+	}, func(ctx context.Context, g door.Grant, _ *struct{}, b *newRotation) (*rotationAnswer, error) {
+		return answerRotation(a.door.Rotate(ctx, g, b.Secret, callFrom(ctx).origin()))
+	})
+}
+
 // newJoinToken is the body that makes a join token.
 type newJoinToken struct {
 	Role             door.JoinRole `json:"role" enum:"node,host" doc:"What it lets in, once."`

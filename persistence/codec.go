@@ -161,6 +161,8 @@ func newCommand(name string) Command {
 		return &Finalize{}
 	case "declare":
 		return &Declare{}
+	case "rotate":
+		return &Rotate{}
 	}
 	return nil
 }

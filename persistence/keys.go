@@ -33,6 +33,7 @@ const (
 	familyInvitation  = "j/" // id -> invitation
 	familyMember      = "p/" // role, name -> member
 	familyProgram     = "y/" // node -> program
+	familyRotation    = "g/" // the rotation
 )
 
 // Facets every kind has beside its own. Labels are facets named "label.KEY".

@@ -20,13 +20,14 @@ type Cluster struct {
 
 	now func() time.Time
 
-	mu     sync.Mutex
-	nodes  []door.NodeView
-	tokens []door.JoinToken
-	made   int
-	asked  []NodeChange
-	levels map[string]uint32 // newest that the program of a node knows
-	level  uint32
+	mu       sync.Mutex
+	nodes    []door.NodeView
+	tokens   []door.JoinToken
+	made     int
+	asked    []NodeChange
+	levels   map[string]uint32 // newest that the program of a node knows
+	level    uint32
+	rotation door.RotationView
 }
 
 // NodeChange is what somebody asked of a node.
@@ -42,7 +43,9 @@ func NewCluster(now func() time.Time, names ...string) *Cluster {
 	if now == nil {
 		now = time.Now
 	}
-	c := &Cluster{now: now, levels: map[string]uint32{}, level: 1}
+	c := &Cluster{
+		now: now, levels: map[string]uint32{}, level: 1, rotation: door.RotationView{Phase: door.RotationNone},
+	}
 	for _, name := range names {
 		c.Join(name)
 	}
@@ -148,6 +151,30 @@ func (c *Cluster) silentWithout(name string) (silent []string) {
 		}
 	}
 	return silent
+}
+
+// Rotation implements door.Cluster.
+func (c *Cluster) Rotation(context.Context) (door.RotationView, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rotation, nil
+}
+
+// Rotate implements door.Cluster: one that begins has a node lag that is not well, and
+// is done if there is none.
+func (c *Cluster) Rotate(
+	_ context.Context, secret door.RotatedSecret, _ resources.Origin,
+) (door.RotationView, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alone() {
+		return door.RotationView{}, door.NoCluster()
+	}
+	c.rotation = door.RotationView{Secret: secret, Phase: "done", BegunAt: c.now().UTC(), Since: c.now().UTC()}
+	for _, name := range c.silentWithout("") {
+		c.rotation.Phase, c.rotation.Lagging = "adding", append(c.rotation.Lagging, "node "+name)
+	}
+	return c.rotation, nil
 }
 
 // JoinTokens implements door.Cluster.

@@ -17,6 +17,7 @@ import (
 // concurrently and on any node.
 type Cluster interface {
 	Upgrades
+	Rotations
 	// Nodes returns nodes and agents, in any order: at least this node. It answers also while
 	// nobody leads, from what this node knows.
 	Nodes(ctx context.Context) ([]NodeView, error)
@@ -33,6 +34,50 @@ type Cluster interface {
 	) (Invitation, error)
 	// DeleteJoinToken takes a token back that was not used yet, and returns it.
 	DeleteJoinToken(ctx context.Context, id string, o resources.Origin) (JoinToken, error)
+}
+
+// Rotations replaces secrets that all nodes have, while all go on.
+type Rotations interface {
+	// Rotation returns the one that goes on, or else the last one.
+	Rotation(ctx context.Context) (RotationView, error)
+	// Rotate begins one and returns it. It is refused with class conflict while another
+	// goes on, and with NoCluster.
+	Rotate(ctx context.Context, secret RotatedSecret, o resources.Origin) (RotationView, error)
+}
+
+// RotatedSecret is what a rotation replaces.
+type RotatedSecret string
+
+// What can be replaced.
+const (
+	// SecretAuthority is what signs the certificates of nodes.
+	SecretAuthority RotatedSecret = "authority"
+	// SecretGossipKey is what the gossip is encrypted with.
+	SecretGossipKey RotatedSecret = "gossip-key"
+)
+
+// RotationPhase is how far a rotation is.
+type RotationPhase string
+
+// RotationNone is the phase while there was none yet.
+const RotationNone RotationPhase = "none"
+
+// RotationView is a rotation, as the node knows it that was asked.
+type RotationView struct {
+	Secret  RotatedSecret `json:"secret,omitempty" enum:"authority,gossip-key" doc:"What is replaced; absent if nothing ever was."`
+	Phase   RotationPhase `json:"phase" enum:"none,adding,using,dropping,done" doc:"How far it is. adding: all nodes get to know the new one. using: all use it. dropping: all give the old one up. Each begins when all have reached the one before."`
+	BegunAt time.Time     `json:"begunAt,omitzero" doc:"When it began."`
+	Since   time.Time     `json:"since,omitzero" doc:"When its phase began."`
+	Lagging []string      `json:"lagging" doc:"Who has not reached the phase, as role and name. All wait for them: bring them back, or remove them."`
+}
+
+// VersionsDiffer says that a change has to wait until all nodes run one program.
+func VersionsDiffer(own, node, other string) error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "versions-differ",
+		Message: "node " + node + " runs version " + other + ", not " + own + " as this one, and may not know how",
+		Remedy:  "finish the upgrade first, then try again",
+	}
 }
 
 // NodeRole is a node's part in what the nodes agree on.

@@ -45,6 +45,23 @@ func (d *Door) ChangeNode(
 	return d.cluster.ChangeNode(ctx, name, NodeChange{Action: NodeAction(verb), Force: force}, o)
 }
 
+// Rotation returns the rotation that goes on, or else the last one.
+func (d *Door) Rotation(ctx context.Context, g Grant) (RotationView, error) {
+	if !g.covers(KindRotation, VerbGet) {
+		return RotationView{}, ungranted(g)
+	}
+	return d.cluster.Rotation(ctx)
+}
+
+// Rotate begins to replace a secret that all nodes have.
+func (d *Door) Rotate(ctx context.Context, g Grant, secret RotatedSecret, o resources.Origin) (RotationView, error) {
+	if !g.covers(KindRotation, "create") {
+		return RotationView{}, ungranted(g)
+	}
+	o.Principal = g.principal.String()
+	return d.cluster.Rotate(ctx, secret, o)
+}
+
 // JoinTokens returns those that were not used yet, in the order of their ids.
 func (d *Door) JoinTokens(ctx context.Context, g Grant) ([]JoinToken, error) {
 	if !g.covers(KindJoinToken, VerbList) {

@@ -14,6 +14,8 @@ const (
 	KindNode      resources.Kind = "node"
 	KindJoinToken resources.Kind = "join-token"
 	KindUpgrade   resources.Kind = "upgrade"
+	// KindRotation is the replacing of a secret that all nodes have.
+	KindRotation resources.Kind = "rotation"
 )
 
 // The verbs that only read. All others change something.
@@ -69,6 +71,7 @@ func policy() map[resources.Kind]needed {
 		KindNode:                 {reader, operator},
 		KindJoinToken:            {admin, admin},
 		KindUpgrade:              {reader, admin},
+		KindRotation:             {reader, admin},
 	}
 }
 

@@ -104,6 +104,11 @@ func Authority(dir string) (*pki.Authority, error) {
 	return pki.ParseAuthority(text)
 }
 
+// SaveAuthority replaces it.
+func SaveAuthority(dir string, authority *pki.Authority) error {
+	return writeAuthority(filepath.Join(dir, authorityFile), authority.MarshalPEM())
+}
+
 // GossipKeys reads the keys that nodes gossip with, the one to send with first.
 func GossipKeys(dir string) (keys [][]byte, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, gossipFile))
@@ -118,6 +123,18 @@ func GossipKeys(dir string) (keys [][]byte, err error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// SaveGossipKeys replaces them.
+func SaveGossipKeys(dir string, keys [][]byte) error {
+	var text []byte
+	for _, key := range keys {
+		text = append(hex.AppendEncode(text, key), '\n')
+	}
+	if err := durable.ReplaceFile(filepath.Join(dir, gossipFile), text); err != nil {
+		return fmt.Errorf("writing the keys of the gossip: %w", err)
+	}
+	return nil
 }
 
 // Found makes dir that of the first node of a cluster: with an authority of its own. An empty ClusterID is a new one.
@@ -240,12 +257,8 @@ func (m Membership) write(dir string, s secrets) error {
 	if err := writeAuthority(filepath.Join(dir, authorityFile), s.authority); err != nil {
 		return fmt.Errorf("writing the authority: %w", err)
 	}
-	var keys []byte
-	for _, key := range s.gossip {
-		keys = append(hex.AppendEncode(keys, key), '\n')
-	}
-	if err := durable.ReplaceFile(filepath.Join(dir, gossipFile), keys); err != nil {
-		return fmt.Errorf("writing the keys of the gossip: %w", err)
+	if err := SaveGossipKeys(dir, s.gossip); err != nil {
+		return err
 	}
 	if err := durable.ReplaceFile(filepath.Join(dir, memberFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the membership: %w", err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/join"
-	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -29,11 +28,9 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 	if err := a.checkName(name); err != nil {
 		return join.Welcome{}, err
 	}
-	cert, err := w.authority.Sign(r.CertificateRequest, name, time.Now(), pki.DefaultLifetime)
+	welcome, err := w.sign(r.CertificateRequest, name)
 	if err != nil {
-		return join.Welcome{}, &join.Refusal{
-			Code: "bad-request", Message: err.Error(), Remedy: "use a program of the same version",
-		}
+		return join.Welcome{}, err
 	}
 	_, err = n.log.Propose(ctx, &persistence.Admit{
 		Invitation: r.Token.ID, Digest: r.Token.Secret.Digest(), Key: digestOf(r.CertificateRequest),
@@ -51,18 +48,13 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 	}
 	n.config.Log.Info("a member joins", slog.String("role", string(name.Role)), slog.String("name", r.Name),
 		slog.String("address", r.Address))
-	welcome := join.Welcome{
-		ClusterID: w.member.ClusterID, Certificate: cert, Trust: w.holder.Identity().Trust().MarshalPEM(),
-	}
 	if name.Role != pki.RoleNode {
-		return welcome, nil // an agent signs nothing, and hears of nodes from those that call it
+		return welcome, nil
 	}
 	if err := n.cluster.Add(ctx, r.Name, r.Address); err != nil {
 		return join.Welcome{}, err
 	}
-	welcome.Authority = w.authority.MarshalPEM()
-	welcome.GossipKeys, err = membership.GossipKeys(w.dir)
-	return welcome, err
+	return welcome, nil
 }
 
 // check refuses what can be seen to fail before the token is used up.

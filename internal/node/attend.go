@@ -162,13 +162,18 @@ func sameBrief(a, b *agentpb.Brief) bool {
 
 // sign gives the agent another certificate.
 func (a *attended) sign(stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report], request []byte) error {
-	w := a.agents.node.network
-	name := pki.Name{ClusterID: w.member.ClusterID, Role: pki.RoleHost, Name: a.name}
-	cert, err := w.authority.Sign(request, name, time.Now(), pki.DefaultLifetime)
+	n := a.agents.node
+	name := pki.Name{ClusterID: n.network.member.ClusterID, Role: pki.RoleHost, Name: a.name}
+	m, _, err := n.memberOf(name)
+	if err != nil {
+		return err
+	}
+	name.Admission = m.Admission
+	welcome, err := n.network.sign(request, name)
 	if err != nil {
 		return fmt.Errorf("signing the certificate of agent %s: %w", a.name, err)
 	}
-	return stream.Send(&agentpb.Word{Certificate: cert})
+	return stream.Send(&agentpb.Word{Certificate: welcome.Certificate})
 }
 
 // take notes what the agent reports, and has drivers that were started there adopt

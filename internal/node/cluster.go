@@ -248,7 +248,7 @@ func (c *nodes) CreateJoinToken(
 		return door.Invitation{}, door.NoCluster()
 	}
 	id := strings.ToLower(rand.Text()[:12])
-	token, err := pki.NewJoinToken(id, pki.Role(role), n.network.authority.Pin())
+	token, err := pki.NewJoinToken(id, pki.Role(role), n.network.pin())
 	if err != nil {
 		return door.Invitation{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,13 +27,16 @@ import (
 
 // network is what a node has that others can reach.
 type network struct {
-	member    membership.Membership
-	dir       string
-	holder    *pki.Holder
-	authority *pki.Authority
-	wire      *wire.Network
-	lease     atomic.Pointer[placement.Lease] // nil until there is something to act for
-	gossip    *gossip.Gossip
+	member membership.Membership
+	dir    string
+	holder *pki.Holder
+	wire   *wire.Network
+
+	changing  sync.Mutex     // who changes identity, authority or keys of the gossip; guards what follows
+	authority *pki.Authority // that certificates are signed with
+
+	lease  atomic.Pointer[placement.Lease] // nil until there is something to act for
+	gossip *gossip.Gossip
 }
 
 // memberDir is where in the data directory it is said which cluster a node belongs to.
@@ -88,6 +92,8 @@ func (n *Node) openNetwork(ctx context.Context) error {
 // over.
 func (n *Node) renewIfDue(now time.Time) error {
 	w := n.network
+	w.changing.Lock()
+	defer w.changing.Unlock()
 	had := w.holder.Identity()
 	if now.Before(had.RenewAt()) {
 		return nil
@@ -100,7 +106,12 @@ func (n *Node) renewIfDue(now time.Time) error {
 		}
 		admission = m.Admission
 	}
-	identity, err := membership.Renewed(w.authority, had.Trust(), w.member, admission)
+	return w.renew(admission)
+}
+
+// renew has the node's certificate signed anew. The caller holds changing.
+func (w *network) renew(admission string) error {
+	identity, err := membership.Renewed(w.authority, w.holder.Identity().Trust(), w.member, admission)
 	if err != nil {
 		return err
 	}
@@ -108,6 +119,36 @@ func (n *Node) renewIfDue(now time.Time) error {
 		return err
 	}
 	return w.holder.Set(identity)
+}
+
+// sign issues a certificate to somebody who joins, and says what else a member has.
+func (w *network) sign(request []byte, name pki.Name) (join.Welcome, error) {
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	keys, err := membership.GossipKeys(w.dir)
+	if err != nil {
+		return join.Welcome{}, err
+	}
+	cert, err := w.authority.Sign(request, name, time.Now(), pki.DefaultLifetime)
+	if err != nil {
+		return join.Welcome{}, &join.Refusal{
+			Code: "bad-request", Message: err.Error(), Remedy: "use a program of the same version",
+		}
+	}
+	welcome := join.Welcome{
+		ClusterID: w.member.ClusterID, Certificate: cert, Trust: w.holder.Identity().Trust().MarshalPEM(),
+	}
+	if name.Role == pki.RoleNode { // an agent signs nothing, and hears of nodes from those that call it
+		welcome.Authority, welcome.GossipKeys = w.authority.MarshalPEM(), keys
+	}
+	return welcome, nil
+}
+
+// pin is that of the authority that certificates are signed with.
+func (w *network) pin() string {
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	return w.authority.Pin()
 }
 
 // allow refuses members that were taken out of the cluster, and those whose name was

@@ -110,6 +110,8 @@ func finishes(cmd persistence.Command) bool {
 		return true
 	case *persistence.Invite, *persistence.Admit, *persistence.Finalize, *persistence.Declare:
 		return false
+	case *persistence.Rotate:
+		return c.Begin == nil
 	case *persistence.Submit:
 		return c.Fence != nil // asked for by an operation that was taken in before
 	}

@@ -65,6 +65,7 @@ func (a *app) nodeCommand() *cobra.Command {
 	cmd.AddCommand(list, showIt, drain,
 		a.oneNode("resume", "Let a node that was drained work again", a.nodeAction("resume", "works again")),
 		a.oneNode("lead", "Have a node lead", a.nodeAction("lead", "leads")), remove)
+	cmd.AddCommand(a.rotationCommands()...)
 	return cmd
 }
 

@@ -107,4 +107,3 @@ func changes(t *testing.T, tid int) bool {
 		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2,
 	}, info.call)
 }
-
