@@ -100,11 +100,34 @@ func TestANodeAlone(t *testing.T) {
 		{method: "DELETE", path: "/v1/nodes/only", as: admin},
 		{method: "POST", path: "/v1/nodes/only/actions/drain", as: admin},
 		{method: "POST", path: "/v1/join-tokens", as: admin, body: `{"role":"node"}`},
+		{method: "POST", path: "/v1/rotation", as: admin, body: `{"secret":"gossip-key"}`},
 	} {
 		a := s.do(r).problem(http.StatusConflict, "no-cluster")
 		if !strings.Contains(a.body["help"].(string), "bulkhead server init") {
 			t.Errorf("%s %s: does not say what to do: %s", r.method, r.path, a.raw)
 		}
+	}
+}
+
+func TestRotation(t *testing.T) {
+	nodes := apitest.NewCluster(nil, "n1", "n2")
+	s := newSite(t, func(o *api.Options, _ *apitest.Zone) { o.Cluster = nodes })
+	if a := s.get("/v1/rotation").want(http.StatusOK); a.body["phase"] != "none" || len(a.body["lagging"].([]any)) != 0 {
+		t.Errorf("before there was one: %s", a.raw)
+	}
+	nodes.Set("n2", func(n *door.NodeView) { n.Well = false })
+	s.post("/v1/rotation", `{"secret":"authority"}`).want(http.StatusCreated)
+	a := s.get("/v1/rotation").want(http.StatusOK)
+	if a.body["phase"] != "adding" || a.body["secret"] != "authority" || a.body["lagging"].([]any)[0] != "node n2" {
+		t.Errorf("got %s", a.raw)
+	}
+	for body, field := range map[string][2]string{
+		`{}`:                         {"/secret", "required"},
+		`{"secret":"password"}`:      {"/secret", "not-allowed"},
+		`{"secret":"x","force":"y"}`: {"/force", "unknown-field"},
+	} {
+		s.post("/v1/rotation", body).problem(http.StatusUnprocessableEntity, "validation-failed").
+			field("body", field[0], field[1])
 	}
 }
 

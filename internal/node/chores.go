@@ -35,6 +35,7 @@ func (n *Node) startChores() error {
 		n.chores.done.Go(func() { n.meetRegularly(ctx) })
 		n.chores.done.Go(func() { n.recheckRegularly(ctx) })
 		n.chores.done.Go(func() { n.rotateRegularly(ctx) })
+		n.chores.done.Go(func() { n.endWhenRemoved(ctx) })
 		n.chores.done.Go(func() { n.agents.run(ctx) })
 		if err := errors.Join(n.admitOthers(ctx), n.meetTunnels(ctx)); err != nil {
 			return err

@@ -227,6 +227,9 @@ func (n *Node) openLog(ctx context.Context) error {
 	n.cluster = node
 	n.joined.Store(node)
 	n.log = &proposer{node: node, machine: n.machine, codec: n.machine.Codec()}
+	if _, gone := n.removed(); gone {
+		return fmt.Errorf("%s: %w", n.config.Name, ErrRemoved)
+	}
 	return n.awaitCluster(ctx)
 }
 
@@ -241,6 +244,9 @@ func (n *Node) awaitCluster(ctx context.Context) error {
 			return nil
 		}
 		failed := n.cluster.Status().Err
+		if removed, _ := n.removed(); removed {
+			return fmt.Errorf("%s: %w", n.config.Name, ErrRemoved)
+		}
 		if n.network == nil || ctx.Err() != nil || failed != nil {
 			return fmt.Errorf("waiting for the log: %w", errors.Join(err, failed))
 		}
