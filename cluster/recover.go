@@ -254,7 +254,7 @@ type beginning struct {
 	// manifest of the state, of which the index and the times count.
 	manifest Manifest
 	write    func(io.Writer) error
-	// commands are the first entry after it, if there are any.
+	// commands are the first entries after it, each one of its own.
 	commands [][]byte
 }
 
@@ -271,20 +271,27 @@ func (b beginning) fill(dir string) (err error) {
 	if err := b.snapshot(disk.snapshots); err != nil {
 		return fmt.Errorf("making a snapshot: %w", err)
 	}
-	if len(b.commands) > 0 {
-		at := time.Now().UTC()
-		if b.manifest.LastTime.After(at) {
-			at = b.manifest.LastTime
-		}
-		first := &raft.Log{
-			Index: b.index + 1, Term: b.term, Type: raft.LogCommand, AppendedAt: at,
-			Data: encodeFrame(frame{at: at, commands: b.commands}),
-		}
-		if err := disk.logs.StoreLog(first); err != nil {
+	if first := b.entries(); len(first) > 0 {
+		if err := disk.logs.StoreLogs(first); err != nil {
 			return fmt.Errorf("writing the log: %w", err)
 		}
 	}
 	return durable.Sync(dir)
+}
+
+// entries are one for each command.
+func (b beginning) entries() (list []*raft.Log) {
+	at := time.Now().UTC()
+	if b.manifest.LastTime.After(at) {
+		at = b.manifest.LastTime
+	}
+	for i, c := range b.commands {
+		list = append(list, &raft.Log{
+			Index: b.index + 1 + uint64(i), Term: b.term, Type: raft.LogCommand, AppendedAt: at,
+			Data: encodeFrame(frame{at: at, commands: [][]byte{c}}),
+		})
+	}
+	return list
 }
 
 func (b beginning) snapshot(store raft.SnapshotStore) error {

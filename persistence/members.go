@@ -171,10 +171,7 @@ func (c *Admit) check(t *tx, taken string) error {
 	const again = "make another with \"bulkhead join-token create\""
 	switch {
 	case !known:
-		return &resources.Error{
-			Class: resources.ClassDenied, Code: "join-token-used", Remedy: again,
-			Message: "this join token was used already, or taken back, or is of another cluster",
-		}
+		return c.used(t, again)
 	case subtle.ConstantTimeCompare([]byte(i.Digest), []byte(c.Digest)) == 0:
 		return &resources.Error{
 			Class: resources.ClassDenied, Code: "join-token-wrong", Message: "the secret of this join token is wrong",
@@ -198,6 +195,21 @@ func (c *Admit) check(t *tx, taken string) error {
 		}
 	}
 	return nil
+}
+
+// used says what became of an invitation that is not there.
+func (c *Admit) used(t *tx, remedy string) error {
+	members, err := t.Members()
+	if err != nil {
+		return err
+	}
+	message := "this join token was used by a member that is gone, was taken back, or is of another cluster"
+	for _, m := range members {
+		if m.Admission == c.Invitation {
+			message = fmt.Sprintf("this join token was used already, by %s", memberName(m.Role, m.Name))
+		}
+	}
+	return &resources.Error{Class: resources.ClassDenied, Code: "join-token-used", Remedy: remedy, Message: message}
 }
 
 // Expel takes a member out, or has it do no work, or work again.

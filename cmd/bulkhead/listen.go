@@ -68,6 +68,9 @@ func notStarted(config node.Config, err error) error {
 	case errors.Is(err, persistence.ErrNewer), errors.Is(err, persistence.ErrOlder), errors.Is(err, cluster.ErrVersion):
 		return cli.Conflict(err.Error(), "start it with the version that it ran last, or a newer one: an upgrade that was "+
 			"finalized has no way back")
+	case errors.Is(err, node.ErrRemoved):
+		return cli.Conflict("the node of "+config.DataDir+" was removed from its cluster and can't come back as it is",
+			"to have it back, move raft, state and cluster away from its data directory and let it join anew")
 	case errors.Is(err, persistence.ErrLocked):
 		return cli.Conflict("another server uses "+config.DataDir, "stop it, or choose another directory with --data-dir")
 	case errors.Is(err, fs.ErrPermission):

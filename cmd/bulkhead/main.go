@@ -22,9 +22,11 @@ func main() {
 		os.Exit(driverProcess(os.Args[2]))
 	}
 	root := cli.New(version)
-	root.AddCommand(serverCommand(), devCommand(), agentCommand())
+	root.AddCommand(devCommand(), agentCommand())
 	for _, group := range root.Commands() {
 		switch group.Name() {
+		case "server":
+			serverCommand(group)
 		case "backup":
 			group.AddCommand(restoreCommand(), verifyCommand())
 		case "driver":

@@ -150,9 +150,11 @@ func notMember(err error, dataDir, what string) error {
 	case errors.Is(err, node.ErrHasState):
 		return cli.Conflict(dataDir+" has a zone of its own already, which joining would replace",
 			"choose another --data-dir, or move that one away")
-	case errors.Is(err, pki.ErrPin), errors.Is(err, pki.ErrClock), errors.Is(err, pki.ErrForeign):
-		return cli.Conflict(err.Error(),
-			"use a token of the cluster that --from belongs to, and see that the clocks are right")
+	case errors.Is(err, pki.ErrPin), errors.Is(err, pki.ErrForeign):
+		return cli.Conflict(err.Error(), "make another token with \"bulkhead join-token create\", on a node of the cluster "+
+			"that --from belongs to")
+	case errors.Is(err, pki.ErrClock):
+		return cli.Conflict(err.Error(), "set the clocks of this machine and of the cluster's (is NTP running?)")
 	case errors.Is(err, fs.ErrPermission):
 		return cli.Failed(err.Error(), "run this as the user of "+what+", or choose another --data-dir")
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -77,26 +78,27 @@ func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
 	return nil, cli.Usage("--log-format: must be text or json, not "+strconv.Quote(format), "")
 }
 
-func serverCommand() *cobra.Command {
+// serverCommand makes the group of commands about servers one that runs a server.
+func serverCommand(cmd *cobra.Command) {
 	flags := &serverFlags{}
-	cmd := &cobra.Command{
-		Use:   "server",
-		Short: "Run a server",
-		Long: "Run a server. It keeps the zone's state in the data directory and takes up what was under way\n" +
-			"when it was last stopped or killed. Drivers and guests run on when it stops:\n" +
-			"'bulkhead driver stop-all' ends the drivers.",
-		Args: cli.Exactly(0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := flags.config()
-			if err != nil {
-				return err
-			}
-			return serve(cmd.Context(), config, cmd.OutOrStdout(), false)
-		},
+	cmd.Long = "Run a server. It keeps the zone's state in the data directory and takes up what was under way\n" +
+		"when it was last stopped or killed. Drivers and guests run on when it stops:\n" +
+		"'bulkhead driver stop-all' ends the drivers."
+	cmd.Args = cli.Exactly(0, "")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config, err := flags.config()
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), config, cmd.OutOrStdout(), false)
 	}
 	flags.register(cmd, defaultDataDir)
+	for _, sub := range cmd.Commands() {
+		if sub.Name() == "leave" {
+			leaveHere(sub)
+		}
+	}
 	cmd.AddCommand(initCommand(), joinCommand(), recoverCommand(), levelsCommand())
-	return cmd
 }
 
 func devCommand() *cobra.Command {
@@ -158,6 +160,11 @@ func serve(ctx context.Context, config node.Config, out io.Writer, throwAway boo
 	}
 	if err := n.Close(closing); failed == nil {
 		failed = err
+	}
+	if errors.Is(failed, node.ErrRemoved) {
+		fmt.Fprintln(out, "This node was removed from the cluster and its server ends. Drivers and guests run on:\n"+
+			"'bulkhead driver stop-all --units --data-dir "+config.DataDir+"' ends them")
+		return nil
 	}
 	return failed
 }

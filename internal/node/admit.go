@@ -59,12 +59,8 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 
 // check refuses what can be seen to fail before the token is used up.
 func (a *admitter) check(r join.Request) error {
-	if off := time.Since(r.Clock).Abs(); off > pki.Backdate {
-		return &join.Refusal{
-			Code: "clock-wrong", Remedy: "set the clock of the machine that joins: is NTP running?",
-			Message: fmt.Sprintf("the clocks differ by %s: it is %s there and %s here", off.Round(time.Second),
-				r.Clock.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)),
-		}
+	if err := checkClock(r.Clock, a.node.config.Name, time.Now()); err != nil {
+		return err
 	}
 	if r.Token.Role != pki.RoleNode {
 		return nil
@@ -90,6 +86,23 @@ func (a *admitter) checkProgram(r join.Request) error {
 		}
 	}
 	return nil
+}
+
+// checkClock refuses a member whose clock differs from that of the node it asks.
+func checkClock(theirs time.Time, node string, now time.Time) error {
+	off, way := theirs.Sub(now), "ahead of"
+	if off < 0 {
+		off, way = -off, "behind"
+	}
+	if off <= pki.Backdate {
+		return nil
+	}
+	return &join.Refusal{
+		Code: "clock-wrong", Remedy: "set the clock of the machine that joins, or that of the node (is NTP running?)",
+		Message: fmt.Sprintf("the clock of the machine that joins is %s %s that of node %s, and at most %s is allowed: "+
+			"they show %s and %s", off.Round(time.Second), way, node, pki.Backdate,
+			theirs.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)),
+	}
 }
 
 // checkName refuses the name of the node that began the cluster: the others are in

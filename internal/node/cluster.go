@@ -218,7 +218,8 @@ func (n *Node) on(name string) (users []string, err error) {
 // changed gives the errors of a change of members their class.
 func (c *nodes) changed(err error) error {
 	if errors.Is(err, cluster.ErrQuorum) {
-		return door.QuorumLost(err.Error())
+		_, why, _ := strings.Cut(err.Error(), cluster.ErrQuorum.Error()+": ") // which of the nodes, and how many
+		return door.QuorumLost(why)
 	}
 	return clusterError(err)
 }

@@ -268,8 +268,13 @@ func TestJoiningIsRefused(t *testing.T) {
 	host := good
 	host.Role = pki.RoleHost
 	refused("a wrong secret", ask(wrong, "n2", nil), "join-token-wrong")
-	ahead := func(r *join.Request) { r.Clock = time.Now().Add(time.Hour) }
-	refused("a clock an hour off", ask(good, "n2", ahead), "clock-wrong")
+	for off, says := range map[time.Duration]string{time.Hour: "1h0m0s ahead of", -time.Hour: "1h0m0s behind"} {
+		err := ask(good, "n2", func(r *join.Request) { r.Clock = time.Now().Add(off) })
+		refused("a clock an hour off", err, "clock-wrong")
+		if !strings.Contains(strings.ReplaceAll(err.Error(), "59m59s", "1h0m0s"), says) {
+			t.Errorf("a clock off by %v: %v", off, err)
+		}
+	}
 	refused("an old program", ask(good, "n2", func(r *join.Request) { r.EntryFormat = 1 }), "program-too-old")
 	refused("a program that knows no levels", ask(good, "n2", func(r *join.Request) { r.NewestLevel = 0 }), "program-too-old")
 	refused("a program of the day after tomorrow", ask(good, "n2", func(r *join.Request) { r.OldestLevel = 98 }),
@@ -289,7 +294,11 @@ func TestJoiningIsRefused(t *testing.T) {
 	if err := node.Join(t.Context(), dir, z.address["n1"], good, member, "test"); err != nil {
 		t.Fatal(err)
 	}
-	refused("a token that was used", ask(good, "n3", nil), "join-token-used")
+	again := ask(good, "n3", nil)
+	refused("a token that was used", again, "join-token-used")
+	if !strings.Contains(again.Error(), "by node n2") {
+		t.Errorf("it is not said who used a token: %v", again)
+	}
 	if err := node.Join(t.Context(), dir, z.address["n1"], z.token(first, 3600), member, "test"); err == nil {
 		t.Error("a directory joined twice")
 	}

@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -93,7 +94,30 @@ func TestOneOfThreeIsRecovered(t *testing.T) {
 	if _, open := s.call(http.MethodGet, "/v1/join-tokens", nil); len(open["items"].([]any)) != 0 {
 		t.Errorf("tokens of the old cluster are good: %v", open)
 	}
+	_, audit := s.call(http.MethodGet, "/v1/audit", nil)
+	for _, wanted := range []string{"remove n1", "remove n2", "update zone"} {
+		if !strings.Contains(audited(audit), wanted) {
+			t.Errorf("not in the audit log: %q\n%v", wanted, audited(audit))
+		}
+	}
 	comesBack(t, z, dirs["n2"], token)
+}
+
+// audited lists what was done in the data directory.
+func audited(log map[string]any) string {
+	var lines []string
+	for _, item := range log["items"].([]any) {
+		line := item.(map[string]any)
+		if strings.HasPrefix(fmt.Sprint(line["principal"]), "data-directory/") {
+			target := line["target"].(map[string]any)
+			name := fmt.Sprint(target["id"])
+			if target["kind"] == "zone" {
+				name = "zone"
+			}
+			lines = append(lines, fmt.Sprint(line["action"], " ", name))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // comesBack starts a node of the old cluster, which is refused, and joins it anew under its old name.

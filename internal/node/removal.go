@@ -3,8 +3,14 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 )
@@ -56,4 +62,21 @@ func (n *Node) endWhenRemoved(ctx context.Context) {
 		n.chores.failed <- ErrRemoved
 		return
 	}
+}
+
+// Runs reports whether a server uses a data directory.
+func Runs(dataDir string) (bool, error) {
+	f, err := os.Open(filepath.Join(dataDir, stateDir, "LOCK")) // a server that ends lets go of the state last
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking whether a server runs: %w", err)
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+		return false, fmt.Errorf("looking whether a server runs: %w", err)
+	}
+	return err != nil, nil
 }

@@ -61,6 +61,7 @@ func New(version string) *cobra.Command {
 	root.AddCommand(
 		a.zoneCommand(),
 		a.nodeCommand(),
+		a.serverCommand(),
 		a.joinTokenCommand(),
 		a.upgradeCommand(),
 		a.eventCommand(),

@@ -57,16 +57,22 @@ func (a *app) nodeCommand() *cobra.Command {
 	drain := a.oneNode("drain", "Have other nodes take over a node's work, and wait until they have", a.drainNode)
 	drain.Flags().Bool("no-wait", false, "do not wait for its work to be taken over")
 	drain.Flags().Var(new(span), "timeout", "wait no longer than this, while it goes on; 0 = for ever")
-	remove := a.oneNode("remove", "Take a node or an agent out of the zone for good", a.removeNode)
-	remove.Long = "Take a node or an agent out of the zone for good. Drain a node first, if it runs.\n" +
-		"Refused if too few nodes that are well would be left to agree on anything, or if there are resources on an agent."
-	remove.Flags().Bool("force", false,
-		"remove it also if too few would be left (the zone may not work afterwards), or with resources on it")
 	cmd.AddCommand(list, showIt, drain,
 		a.oneNode("resume", "Let a node that was drained work again", a.nodeAction("resume", "works again")),
-		a.oneNode("lead", "Have a node lead", a.nodeAction("lead", "leads")), remove)
+		a.oneNode("lead", "Have a node lead", a.nodeAction("lead", "leads")), a.removeCommand())
 	cmd.AddCommand(a.rotationCommands()...)
 	return cmd
+}
+
+// removeCommand makes the command that takes a node out.
+func (a *app) removeCommand() *cobra.Command {
+	remove := a.oneNode("remove", "Take a node or an agent out of the zone for good", a.removeNode)
+	remove.Long = "Take a node or an agent out of the zone for good. Drain a node first, if it runs; its server ends by\n" +
+		"itself. Refused if too few nodes that are well would be left to agree on anything, or if there are resources on\n" +
+		"an agent."
+	remove.Flags().Bool("force", false,
+		"remove it also if too few would be left (the zone may not work afterwards), or with resources on it")
+	return remove
 }
 
 // oneNode makes a command on one node.
@@ -97,6 +103,11 @@ func (a *app) listNodes(cmd *cobra.Command) error {
 	if a.output != formatTable {
 		return encode(cmd.OutOrStdout(), a.output, all)
 	}
+	a.printNodes(cmd, all)
+	return nil
+}
+
+func (a *app) printNodes(cmd *cobra.Command, all []client.Object) {
 	furthest := int64(0)
 	for _, n := range all {
 		furthest = max(furthest, revisionOf(n))
@@ -118,7 +129,6 @@ func (a *app) listNodes(cmd *cobra.Command) error {
 			text(n, "address"))
 	}
 	t.print(cmd.OutOrStdout())
-	return nil
 }
 
 // nodes reads all nodes: there are few.
@@ -190,7 +200,7 @@ func (a *app) told(cmd *cobra.Command, node client.Object, done string) error {
 func (a *app) removeNode(cmd *cobra.Command, c *client.Client, name string) error {
 	force, _ := cmd.Flags().GetBool("force")
 	query := url.Values{}
-	if force {
+	if force { // "leave" has no such flag
 		query.Set("force", "true")
 	}
 	var n client.Object
