@@ -100,7 +100,7 @@ const rotationPath = "/v1/rotation"
 func (a *API) rotation() {
 	register(a, route{
 		id: "get-rotation", method: http.MethodGet, path: rotationPath, tag: "Nodes", summary: "Get the rotation",
-		about:      "Reads how far the replacing of a secret is that all nodes have: the one that goes on, or else the last one.",
+		about:      "Reads how far the replacing of a secret is that all nodes have: what goes on, or else was the last.",
 		permission: door.To(door.VerbGet, door.KindRotation),
 	}, func(ctx context.Context, g door.Grant, _ *struct{}) (*rotationAnswer, error) {
 		return answerRotation(a.door.Rotation(ctx, g))

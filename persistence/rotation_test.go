@@ -36,8 +36,8 @@ func begin(id, old, next string) *persistence.Rotate {
 	}, Origin: resources.Origin{Principal: "admin"}}
 }
 
-// TestARotationWaitsForAllMembers goes through the phases: of n1, which began the cluster, n2, which was let in, and n3,
-// which is let in meanwhile; n4 is taken out.
+// TestARotationWaitsForAllMembers goes through the phases: of n1, which began the cluster, n2, which was let in, and
+// n3, which is let in meanwhile; n4 is taken out.
 func TestARotationWaitsForAllMembers(t *testing.T) {
 	z := newZone(t)
 	z.admit("n2")

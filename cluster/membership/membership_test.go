@@ -301,7 +301,8 @@ func TestRenewedKeepsTrust(t *testing.T) {
 		if got := saved.Trust().Pins(); !reflect.DeepEqual(got, test.pins) {
 			t.Errorf("it trusts %q, not %q", got, test.pins)
 		}
-		if saved.Key().Equal(had.Key()) || !saved.Name().Is(had.Name()) || saved.Name().Admission != "again" || saved.Check(time.Now()) != nil ||
+		if saved.Key().Equal(had.Key()) || !saved.Name().Is(had.Name()) || saved.Name().Admission != "again" ||
+			saved.Check(time.Now()) != nil ||
 			saved.Trust().IssuerPin(saved.Certificate()) != test.authority.Pin() {
 			t.Errorf("it is %+v: %v", saved.Name(), saved.Check(time.Now()))
 		}

@@ -225,7 +225,8 @@ func TestNotAllowed(t *testing.T) {
 func TestNoResumption(t *testing.T) {
 	a, at := newAuthority(t), newClock(epoch)
 	var out error
-	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Clock: at.now, Allow: func(pki.Name, time.Time) error { return out }})
+	allow := func(pki.Name, time.Time) error { return out }
+	n1 := holder(t, member(t, a, node("n1")), pki.Rules{Clock: at.now, Allow: allow})
 	n2 := holder(t, member(t, a, node("n2")), pki.Rules{})
 	client := n2.ClientConfig(node("n1"), protos)
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)

@@ -80,8 +80,8 @@ func (n Name) Check() error {
 // String returns role and name, as in "node n1".
 func (n Name) String() string { return string(n.Role) + " " + n.Name }
 
-// URI returns n as it stands in a certificate: bulkhead://<cluster>/<role>/<name>. The admission is not in it: it is the
-// serial number of the subject, where programs that know of none pass it over.
+// URI returns n as it stands in a certificate: bulkhead://<cluster>/<role>/<name>. The admission is not in it: it is
+// the serial number of the subject, where programs that know of none pass it over.
 func (n Name) URI() *url.URL {
 	return &url.URL{Scheme: scheme, Host: n.ClusterID, Path: "/" + string(n.Role) + "/" + n.Name}
 }

@@ -115,7 +115,8 @@ func confirm(in io.Reader, out io.Writer, e node.Estate) error {
 func notRecovered(err error, dataDir string) error {
 	switch {
 	case errors.Is(err, persistence.ErrLocked), errors.Is(err, cluster.ErrLocked):
-		return cli.Conflict("a server uses "+dataDir, "stop it first, and those of all other nodes; drivers and guests run on")
+		return cli.Conflict("a server uses "+dataDir,
+			"stop it first, and those of all other nodes; drivers and guests run on")
 	case errors.Is(err, node.ErrNoCluster):
 		return cli.Conflict(dataDir+" is not that of a node of several: it needs no others to agree",
 			"start the server on it, or restore a backup if it is damaged")

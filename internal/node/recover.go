@@ -60,8 +60,8 @@ type Recovered struct {
 }
 
 // Recover makes the node of a data directory, whose server does not run, the only one of a new cluster with the state
-// that it has: for when most nodes of its cluster are lost for good. Confirm is told what it has and may refuse; nothing
-// is changed before. Whenever it is interrupted the directory is that of the old cluster, or of the new one; called
+// that it has: for when most nodes of its cluster are lost for good. Confirm is told what it has and may refuse; before
+// that nothing is changed. Whenever it is interrupted the directory is that of the old cluster, or of the new one; called
 // again it finishes.
 func Recover(ctx context.Context, dataDir string, confirm func(Estate) error) (Recovered, error) {
 	made, err := settle(dataDir)
@@ -146,16 +146,18 @@ func (r *recovery) estate() (e Estate, err error) {
 	if e.Testimony, err = r.survivor.Testify(); err != nil {
 		return e, err
 	}
-	voters := 0
+	voters, votes := 0, false
 	for _, m := range e.Members {
 		if m.Voter {
 			voters++
 		}
-		if m.ID != r.member.Name {
-			e.Lost = append(e.Lost, m.ID)
+		if m.ID == r.member.Name {
+			votes = m.Voter
+			continue
 		}
+		e.Lost = append(e.Lost, m.ID)
 	}
-	if voters < 2 && slices.ContainsFunc(e.Members, func(m cluster.Member) bool { return m.Voter && m.ID == r.member.Name }) {
+	if votes && voters == 1 {
 		e.Lost = nil // it can agree by itself
 	}
 	err = r.machine.View(func(v *persistence.View) error {
@@ -306,7 +308,7 @@ func (r *recovery) transfer(to *persistence.Machine) error {
 	in, out := io.Pipe()
 	go func() {
 		_, err := frozen.WriteTo(out)
-		out.CloseWithError(err) //nolint:errcheck // never fails
+		out.CloseWithError(err)
 	}()
 	err = to.Load(in)
 	return errors.Join(err, in.Close())

@@ -84,21 +84,8 @@ func exchange(dataDir, fresh, kept string) error {
 		return err
 	}
 	for _, name := range []string{raftDir, stateDir, memberDir} {
-		next := filepath.Join(fresh, name)
-		if _, err := os.Lstat(next); errors.Is(err, fs.ErrNotExist) {
-			continue // it is in its place
-		}
-		old := filepath.Join(dataDir, name)
-		if err := os.Rename(old, filepath.Join(kept, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := replaceDir(name, dataDir, fresh, kept); err != nil {
 			return err
-		}
-		if err := os.Rename(next, old); err != nil {
-			return err
-		}
-		for _, changed := range []string{kept, fresh, dataDir} {
-			if err := durable.Sync(changed); err != nil {
-				return err
-			}
 		}
 	}
 	if err := os.Remove(filepath.Join(fresh, planFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -108,4 +95,19 @@ func exchange(dataDir, fresh, kept string) error {
 		return err
 	}
 	return durable.Sync(dataDir)
+}
+
+// replaceDir puts one directory into its place, if it is not there.
+func replaceDir(name, dataDir, fresh, kept string) error {
+	next, old := filepath.Join(fresh, name), filepath.Join(dataDir, name)
+	if _, err := os.Lstat(next); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.Rename(old, filepath.Join(kept, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(next, old); err != nil {
+		return err
+	}
+	return errors.Join(durable.Sync(kept), durable.Sync(fresh), durable.Sync(dataDir))
 }

@@ -79,6 +79,50 @@ func TestADrainIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestANodeLeaves drains and removes a node, or neither.
+func TestANodeLeaves(t *testing.T) {
+	s := newSite(t, false)
+	well := func(node string, so bool) { s.nodes.Set(node, func(n *door.NodeView) { n.Well = so }) }
+	well("node-3", false)
+	if r := s.run("server", "leave", "node-2"); r.code != 4 || !strings.Contains(r.err, "node-2 works on") {
+		t.Errorf("leaving one of two that are well: exit %d %s%s", r.code, r.out, r.err)
+	}
+	if r := s.run("server", "status"); r.code != 0 || strings.Contains(r.out, "drain") {
+		t.Errorf("after it was refused: exit %d %s%s", r.code, r.out, r.err)
+	}
+	well("node-1", false)
+	if r := s.run("server", "leave", "node-2"); r.code != 4 || !strings.Contains(r.err, "no other node could take over") {
+		t.Errorf("leaving the only one that is well: exit %d %s%s", r.code, r.out, r.err)
+	}
+	well("node-1", true)
+	well("node-3", true)
+	if r := s.run("server", "leave", "node-2"); r.code != 0 || !strings.Contains(r.out, "removed") {
+		t.Errorf("leaving: exit %d %s%s", r.code, r.out, r.err)
+	}
+	if r := s.run("server", "remove", "node-9"); r.code != 3 {
+		t.Errorf("removing what is not there: exit %d %s%s", r.code, r.out, r.err)
+	}
+}
+
+// TestASecretIsReplaced waits for a rotation that is done, and for one that is held up.
+func TestASecretIsReplaced(t *testing.T) {
+	s := newSite(t, false)
+	if r := s.run("node", "rotation"); r.code != 0 || !strings.Contains(r.out, "none yet") {
+		t.Errorf("before there was one: exit %d %s%s", r.code, r.out, r.err)
+	}
+	if r := s.run("node", "rotate-authority"); r.code != 0 || !strings.Contains(r.out, "authority: done") {
+		t.Errorf("exit %d %s%s", r.code, r.out, r.err)
+	}
+	s.nodes.Set("node-3", func(n *door.NodeView) { n.Well = false })
+	r := s.run("node", "rotate-gossip-key", "--timeout", "1s")
+	if r.code != 7 || !strings.Contains(r.err, "it goes on") || !strings.Contains(r.err, "waits for node node-3") {
+		t.Errorf("held up: exit %d %s%s", r.code, r.out, r.err)
+	}
+	if r := s.run("server", "status"); r.code != 0 || !strings.Contains(r.out, "waits for node node-3") {
+		t.Errorf("held up: exit %d %s%s", r.code, r.out, r.err)
+	}
+}
+
 // until waits for a text to be printed.
 func until(t *testing.T, o *output, text string) {
 	t.Helper()

@@ -29,7 +29,10 @@ func (a *app) rotationCommands() []*cobra.Command {
 			"Replace the authority that signs the certificates of nodes, and all certificates, while all go on. Join tokens\n" +
 				"that were made before are not good afterwards.",
 		},
-		{"gossip-key", "Replace the key of the gossip", "Replace the key that the gossip of nodes is encrypted with, while all go on."},
+		{
+			"gossip-key", "Replace the key of the gossip",
+			"Replace the key that the gossip of nodes is encrypted with, while all go on.",
+		},
 	} {
 		cmd := &cobra.Command{
 			Use: "rotate-" + x.secret, Short: x.short, Args: exactly(0, ""),

@@ -24,7 +24,7 @@ func At(t *testing.T, cmd *exec.Cmd, n int) bool {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting a process to be traced (is ptrace allowed here?): %v", err)
 	}
-	defer cmd.Process.Release() //nolint:errcheck // it was waited for
+	defer cmd.Process.Release()
 	pid := cmd.Process.Pid
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || !status.Stopped() {
@@ -79,8 +79,7 @@ func waitForAny(t *testing.T, status *unix.WaitStatus) (tid int) {
 
 // signalFor is what a stopped thread is to get: not what stopped it only for us.
 func signalFor(stopped unix.Signal) int {
-	switch stopped {
-	case callStop, unix.SIGTRAP, unix.SIGSTOP: // the last two: a thread begins
+	if stopped == callStop || stopped == unix.SIGTRAP || stopped == unix.SIGSTOP { // the last two: a thread begins
 		return 0
 	}
 	return int(stopped)
