@@ -27,7 +27,7 @@ type chores struct {
 
 func (n *Node) startChores() error {
 	ctx, stop := context.WithCancel(context.Background())
-	n.chores.stop, n.chores.failed = stop, make(chan error, 2)
+	n.chores.stop, n.chores.failed = stop, make(chan error, 3)
 	if n.network != nil {
 		n.chores.done.Go(func() { n.network.lease.Load().Keep(ctx) })
 		n.chores.done.Go(func() { n.placeShards(ctx) })
