@@ -57,8 +57,8 @@ func (h *Holder) hold(identity *Identity) {
 func (h *Holder) Identity() *Identity { return h.current.Load().identity }
 
 // Set replaces the identity, trust included, for all connections made from then on. The error is ErrForeign if it is
-// that of another member; it may be of another admission. Who renews a certificate while somebody else may call SetTrust
-// sees to it that they take turns, from Identity to Set.
+// that of another member; it may be of another admission. Who renews a certificate while somebody else may call
+// SetTrust sees to it that they take turns, from Identity to Set.
 func (h *Holder) Set(identity *Identity) error {
 	h.turns.Lock()
 	defer h.turns.Unlock()

@@ -61,8 +61,8 @@ type Recovered struct {
 
 // Recover makes the node of a data directory, whose server does not run, the only one of a new cluster with the state
 // that it has: for when most nodes of its cluster are lost for good. Confirm is told what it has and may refuse; before
-// that nothing is changed. Whenever it is interrupted the directory is that of the old cluster, or of the new one; called
-// again it finishes.
+// that nothing is changed. Whenever it is interrupted the directory is that of the old cluster, or of the new one;
+// called again it finishes.
 func Recover(ctx context.Context, dataDir string, confirm func(Estate) error) (Recovered, error) {
 	made, err := settle(dataDir)
 	if err != nil || made != (Recovered{}) {

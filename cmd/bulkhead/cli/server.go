@@ -22,7 +22,8 @@ func (a *app) serverCommand() *cobra.Command {
 	a.reading(status)
 	leave := a.oneNode("leave", "Drain a node and take it out of the zone for good", a.leave)
 	leave.Long = "Drain a node, have others take over its work and the lead, and take it out of the zone for good. Its\n" +
-		"server ends by itself. Refused if too few nodes that are well would be left to agree on anything: it goes on working then."
+		"server ends by itself. Refused if too few nodes that are well would be left to agree on anything: it goes\n" +
+		"on working then."
 	leave.Flags().Var(new(span), "timeout", "wait no longer than this for its work to be taken over; 0 = for ever")
 	cmd.AddCommand(status, leave, a.removeCommand())
 	return cmd
