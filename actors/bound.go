@@ -164,11 +164,20 @@ func (e *Engine) checkUpload(op *resources.Operation) error {
 		if err != nil || !apart {
 			return err
 		}
+		remedy := "upload it to node " + node + ": point the client at that node's API"
+		m, known, err := v.Member(persistence.RoleHost, node)
+		if err != nil {
+			return err
+		}
+		if known && !m.Expelled {
+			remedy = "that is the agent of a host, which takes no uploads: give the template a URL, or a file of that host " +
+				"that the store may read"
+		}
 		return &resources.Error{
 			Class: resources.ClassConflict, Code: "on-another-node",
 			Message: "the image store of this template is on node " + node +
 				", and this was uploaded to node " + e.drivers.Node(),
-			Remedy: "upload it to node " + node + ": point the client at that node's API",
+			Remedy: remedy,
 		}
 	})
 }

@@ -71,7 +71,8 @@ func (h *health) restarted(product, node string) {
 	h.soon = true
 }
 
-// hasten makes the next round begin soon, and has those that are ill looked at at once.
+// hasten makes the next round begin soon, and has the next look at those that are ill
+// be now.
 func (h *health) hasten() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -40,12 +40,8 @@ func MayBeTended(r resources.Resource) bool {
 // nobody knows: then nothing is noted, but for an agent that is silent.
 func Tend(ctx context.Context, c *Context, started map[Started]bool) (well bool, err error) {
 	d, err := c.server(ctx)
-	if why := FromFault(err); err != nil && (unreached(why) == nil || silent(why)) {
-		c.noteHealth(health{reason: wayGone(why)})
-		return false, nil
-	}
 	if err != nil {
-		return false, err
+		return false, c.noteUnserved(err)
 	}
 	found, err := c.probe(ctx, d, "/probe")
 	if err != nil {
@@ -76,14 +72,19 @@ func anew(started map[Started]bool, p Place) bool {
 	return false
 }
 
-// wayGone is the reason of a resource whose driver can't be reached. That of an agent that is silent begins with its
-// code, for programs that read it.
-func wayGone(why error) string {
+// noteUnserved notes that the way to the driver is gone, or returns why: then it may be there the next time. The reason
+// of what an agent drives that is silent begins with a code, for programs that read it.
+func (c *Context) noteUnserved(err error) error {
+	why := FromFault(err)
 	reason := resources.AsError(why).Message
-	if silent(why) {
-		return resources.CodeAgentUnreachable + ": " + reason
+	switch {
+	case silent(why):
+		reason = resources.CodeAgentUnreachable + ": " + reason
+	case unreached(why) != nil:
+		return err
 	}
-	return reason
+	c.noteHealth(health{reason: reason})
+	return nil
 }
 
 // silent reports whether an error says that an agent is, for longer than a moment.

@@ -379,8 +379,10 @@ func TestMayLapse(t *testing.T) {
 		MayLapse: func(n pki.Name) bool { return n.Role == pki.RoleHost },
 	})
 	then := func() time.Time { return epoch } // the others' clocks are not what this is about
-	h1, n2 := holder(t, member(t, a, host("h1")), pki.Rules{Clock: then}), holder(t, member(t, a, node("n2")), pki.Rules{Clock: then})
-	other := holder(t, member(t, newAuthority(t), host("h1")), pki.Rules{Clock: then})
+	away := func(a *pki.Authority, name pki.Name) *pki.Holder {
+		return holder(t, member(t, a, name), pki.Rules{Clock: then})
+	}
+	h1, n2, other := away(a, host("h1")), away(a, node("n2")), away(newAuthority(t), host("h1"))
 	at.set(epoch.Add(2 * pki.DefaultLifetime))
 	before := meet(t, h1.ServerConfig(protos), n1.ClientConfig(host("h1"), protos))
 	before.mustSucceed(t)

@@ -53,7 +53,7 @@ func hostJoinCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&dataDir, "data-dir", defaultAgentDir, "directory that keeps what the agent must remember")
-	flags.StringVar(&member.Name, "name", "", "name of the agent, which no node and no other agent has; default this machine's")
+	flags.StringVar(&member.Name, "name", "", "name that no node and no other agent has; default that of this machine")
 	flags.StringVar(&member.Advertise, "address", "", "address:port where nodes reach the agent, if not --listen")
 	flags.StringVar(&member.Listen, "listen", "", "address:port to listen on for nodes (required)")
 	flags.StringVar(&token, "token", "", "join token, or @FILE to read it from one (required)")
@@ -105,8 +105,8 @@ func notAgent(err error, dataDir string) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return cli.Conflict("something listens already where the agent is to: "+err.Error(), "stop it: is it another agent?")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return cli.Conflict(err.Error(), "give this machine the address back that the agent joined with; or remove the agent "+
-			"and join anew")
+		return cli.Conflict(err.Error(), "give this machine the address back that the agent joined with; or remove the "+
+			"agent and join anew")
 	case errors.Is(err, fs.ErrPermission):
 		return cli.Failed(err.Error(), "run this as the user that the data directory belongs to")
 	}

@@ -93,8 +93,7 @@ func Start(ctx context.Context, c Config) (*Agent, error) {
 	}
 	a := &Agent{config: c, runs: map[string]string{}}
 	if err := a.start(ctx); err != nil {
-		a.Close()
-		return nil, err
+		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
 }

@@ -71,7 +71,13 @@ func (b *briefing) take(next *agentpb.Brief) error {
 	b.taking.Lock()
 	defer b.taking.Unlock()
 	had := b.get()
-	if next.GetRevision() < had.GetRevision() || sameBrief(had, next) {
+	if next.GetRevision() < had.GetRevision() {
+		return nil
+	}
+	if sameBrief(had, next) { // nodes hear that this one is known too; it need not be kept
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.current = next
 		return nil
 	}
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)

@@ -59,7 +59,8 @@ func (z *zone) join(name, through string) *hostAgent {
 }
 
 func (h *hostAgent) config() agent.Config {
-	c := agent.Config{DataDir: h.dir, Version: "test", Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)).With("agent", h.name)}
+	log := slog.New(slog.NewTextHandler(h.t.Output(), nil)).With(slog.String("agent", h.name))
+	c := agent.Config{DataDir: h.dir, Version: "test", Log: log}
 	for _, b := range node.BuiltIns() {
 		if b.Name == "sim" {
 			c.BuiltIns = append(c.BuiltIns, b)

@@ -42,18 +42,19 @@ const (
 type agents struct {
 	node  *Node
 	links *calls.Links
-	// briefs is what there is to tell, told is closed when there is something else.
-	briefs  atomic.Pointer[briefs]
-	changes uint64
+	// briefs is what there is to tell.
+	briefs atomic.Pointer[briefs]
+	// soon receives when somebody waits for what changed to be told.
+	soon chan struct{}
 
 	mu    sync.Mutex
 	by    map[string]*attended
-	fresh chan struct{}
+	fresh chan struct{} // closed when there are other briefs
 }
 
 func newAgents(n *Node) *agents {
 	return &agents{
-		node: n, by: map[string]*attended{}, fresh: make(chan struct{}),
+		node: n, by: map[string]*attended{}, fresh: make(chan struct{}), soon: make(chan struct{}, 1),
 		links: calls.NewLinks(func(ctx context.Context, name, address string) (net.Conn, error) {
 			return n.network.wire.DialTo(ctx, wire.PurposeAgent, pki.RoleHost, name, address)
 		}),
@@ -74,6 +75,7 @@ func (a *agents) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-a.soon:
 		}
 	}
 }
@@ -81,9 +83,8 @@ func (a *agents) run(ctx context.Context) {
 // look begins to attend agents that are new, ends it for those that were removed, and
 // sees whether there is something to tell.
 func (a *agents) look(ctx context.Context, attending *sync.WaitGroup) error {
-	changes := a.node.changes()
 	members := map[string]persistence.Member{}
-	var next *briefs
+	var expelled []string
 	err := a.node.machine.View(func(v *persistence.View) error {
 		list, err := v.Members()
 		if err != nil {
@@ -94,16 +95,17 @@ func (a *agents) look(ctx context.Context, attending *sync.WaitGroup) error {
 				members[m.Name] = m
 			}
 		}
-		if len(members) > 0 && a.stale(changes, list) {
-			next, err = a.node.makeBriefs(v)
-		}
+		expelled, err = expelledNodes(v)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if next != nil {
-		a.changes = changes
+	if len(members) > 0 && a.stale(expelled) {
+		next, err := a.node.makeBriefs(a.briefs.Load())
+		if err != nil {
+			return err
+		}
 		a.publish(next)
 	}
 	if a.follow(ctx, members, attending) {
@@ -113,18 +115,10 @@ func (a *agents) look(ctx context.Context, attending *sync.WaitGroup) error {
 }
 
 // stale reports whether the briefs have to be made anew.
-func (a *agents) stale(changes uint64, members []persistence.Member) bool {
+func (a *agents) stale(expelled []string) bool {
 	had := a.briefs.Load()
-	if had == nil || changes != a.changes || !proto.Equal(had.authorities, a.node.authorities()) {
-		return true
-	}
-	var expelled []string
-	for _, m := range members {
-		if m.Role == string(pki.RoleNode) && m.Expelled {
-			expelled = append(expelled, m.Name)
-		}
-	}
-	return !slices.Equal(expelled, had.expelled)
+	return had == nil || had.all != a.node.changes() || !proto.Equal(had.authorities, a.node.authorities()) ||
+		!slices.Equal(expelled, had.expelled)
 }
 
 func (a *agents) publish(b *briefs) {
@@ -160,7 +154,7 @@ func (a *agents) follow(ctx context.Context, members map[string]persistence.Memb
 			attending, end := context.WithCancel(ctx)
 			one = &attended{
 				agents: a, name: name, address: m.Address, admitted: m.Since, end: end, since: time.Now(),
-				runs: map[string]string{},
+				runs: map[string]string{}, progress: make(chan struct{}),
 			}
 			a.by[name] = one
 			wg.Go(func() { one.attend(attending) })

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -38,6 +37,10 @@ type attended struct {
 	instances    map[string]resources.Instance
 	runs         map[string]string // of its drivers that have their resources, by product
 	why          string            // it can't be reached
+	// told is how many changes it was told of, or did not have to be; sent is the
+	// revision of the last brief it was sent, and known that of the one it has.
+	told, sent, known uint64
+	progress          chan struct{} // closed when one of them changes
 }
 
 // attend calls the agent again and again until ctx ends.
@@ -87,56 +90,114 @@ func (a *attended) converse(
 	watch *time.Timer,
 ) (reported bool, err error) {
 	reports, failed := make(chan *agentpb.Report), make(chan error, 1)
-	go func() { // ends with the stream, which ends with ctx
-		for {
-			report, err := stream.Recv()
-			if err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case reports <- report:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	go func() { failed <- receive(ctx, stream, reports) }() // ends with the stream, which ends with ctx
 	said := &agentpb.Word{}
-	var signed []byte
+	a.note(func() { a.told, a.known = 0, 0 })
 	for {
 		news := a.agents.news()
-		if word := a.word(said); word != nil {
-			if err := stream.Send(word); err != nil {
-				return reported, err
-			}
+		if err := a.tell(stream, said); err != nil {
+			return reported, err
 		}
 		select {
 		case <-news:
 		case err := <-failed:
 			return reported, err
-		case <-ctx.Done():
-			return reported, ctx.Err()
 		case report := <-reports:
 			watch.Reset(agentPatience)
 			reported = true
 			a.take(conn, report)
-			if r := report.GetCertificateRequest(); len(r) > 0 && !bytes.Equal(r, signed) {
-				signed = r
-				if err := a.sign(stream, r); err != nil {
-					return reported, err
-				}
+			if err := a.sign(stream, report.GetCertificateRequest()); err != nil {
+				return reported, err
 			}
 		}
 	}
 }
 
-// word is what the agent is to be told, if that differs from what was said, which is
-// then noted.
-func (a *attended) word(said *agentpb.Word) *agentpb.Word {
+// receive passes reports on until there are no more.
+func receive(
+	ctx context.Context, stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report], reports chan<- *agentpb.Report,
+) error {
+	for {
+		report, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		select {
+		case reports <- report:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// note changes what is known of how far the agent was told things, for those that wait.
+func (a *attended) note(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+	close(a.progress)
+	a.progress = make(chan struct{})
+}
+
+// tell says what the agent was not told yet.
+func (a *attended) tell(stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report], said *agentpb.Word) error {
 	all := a.agents.briefs.Load()
 	if all == nil {
 		return nil
 	}
+	if word := a.word(all, said); word != nil {
+		if err := stream.Send(word); err != nil {
+			return err
+		}
+	}
+	a.note(func() { a.told, a.sent = all.all, said.GetBrief().GetRevision() })
+	return nil
+}
+
+// informed waits until the agent knows what this node knew when it was asked: else a
+// driver could be refused what a resource that was just made has given it.
+func (a *attended) informed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, agentPatience)
+	defer cancel()
+	need := a.agents.node.changes()
+	for {
+		a.mu.Lock()
+		done, progress := a.told >= need && a.known >= a.sent, a.progress
+		behind := a.told < need
+		a.mu.Unlock()
+		if done {
+			return nil
+		}
+		if behind {
+			wake(a.agents.soon)
+		}
+		select {
+		case <-progress:
+		case <-ctx.Done():
+			return silentAgent("agent-silent", "agent "+a.name+" did not take in time what it has to know")
+		}
+	}
+}
+
+// distant is the drivers of an agent.
+type distant struct {
+	*relay.Remote
+	agent *attended
+}
+
+// Conn implements relay.Drivers.
+func (d distant) Conn(
+	ctx context.Context, product string, properties map[string]any,
+) (grpc.ClientConnInterface, string, error) {
+	if err := d.agent.informed(ctx); err != nil {
+		return nil, "", err
+	}
+	return d.Remote.Conn(ctx, product, properties)
+}
+
+// word is what the agent is to be told, if that differs from what was said, which is
+// then noted.
+func (a *attended) word(all *briefs, said *agentpb.Word) *agentpb.Word {
 	var word *agentpb.Word
 	if next := all.of(a.name); !sameBrief(next, said.GetBrief()) {
 		word = &agentpb.Word{Brief: next}
@@ -156,12 +217,16 @@ func sameBrief(a, b *agentpb.Brief) bool {
 	if a == nil || b == nil {
 		return false
 	}
-	later := &agentpb.Brief{Revision: b.GetRevision(), Drivers: a.GetDrivers(), Bound: a.GetBound(), Expelled: a.GetExpelled()}
-	return proto.Equal(later, b)
+	return proto.Equal(&agentpb.Brief{
+		Revision: b.GetRevision(), Drivers: a.GetDrivers(), Bound: a.GetBound(), Expelled: a.GetExpelled(),
+	}, b)
 }
 
-// sign gives the agent another certificate.
+// sign gives the agent another certificate, if it asks for one.
 func (a *attended) sign(stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Report], request []byte) error {
+	if len(request) == 0 {
+		return nil
+	}
 	n := a.agents.node
 	name := pki.Name{ClusterID: n.network.member.ClusterID, Role: pki.RoleHost, Name: a.name}
 	m, _, err := n.memberOf(name)
@@ -201,6 +266,7 @@ func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
 	}
 	a.conn, a.heard, a.version, a.instances = conn, now, r.GetVersion(), instances
 	a.mu.Unlock()
+	a.note(func() { a.known = r.GetBrief() })
 	system := a.agents.node.system
 	if back {
 		system.Look()
@@ -240,7 +306,7 @@ func (a *attended) drivers() (relay.Drivers, error) {
 	defer a.mu.Unlock()
 	switch {
 	case a.conn != nil:
-		return relay.NewRemote(a.conn), nil
+		return distant{relay.NewRemote(a.conn), a}, nil
 	case !a.lost:
 		return nil, silentAgent("agent-silent", fmt.Sprintf("agent %s does not answer just now: %s", a.name, a.why))
 	}

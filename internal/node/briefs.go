@@ -20,7 +20,10 @@ type briefs struct {
 	authorities *agentpb.Authorities
 	expelled    []string
 	drivers     []*agentpb.Driver
-	bound       map[string][]*agentpb.Bound // by agent
+	bound       map[resources.Kind]map[string][]*agentpb.Bound // by agent
+	// changes is of what the state was read at, or before; all is their sum.
+	changes map[resources.Kind]uint64
+	all     uint64
 	// paths are the properties that name paths, by product and key.
 	paths map[string]map[string]bool
 }
@@ -47,32 +50,59 @@ func (n *Node) authorities() *agentpb.Authorities {
 	}
 }
 
-// makeBriefs reads what agents must know.
-func (n *Node) makeBriefs(v *persistence.View) (b *briefs, err error) {
+// makeBriefs reads what agents must know; what did not change is taken from those there
+// were, if any.
+func (n *Node) makeBriefs(had *briefs) (b *briefs, err error) {
 	b = &briefs{
-		authorities: n.authorities(), bound: map[string][]*agentpb.Bound{}, paths: map[string]map[string]bool{},
+		authorities: n.authorities(), bound: map[resources.Kind]map[string][]*agentpb.Bound{},
+		paths: map[string]map[string]bool{}, changes: map[resources.Kind]uint64{},
 	}
-	if b.revision, err = v.Applied(); err != nil {
-		return nil, err
+	for _, kind := range append(bindable(), resources.KindDriver) {
+		b.changes[kind] = n.machine.Changes(kind) // before the state is looked at
+		b.all += b.changes[kind]
 	}
+	err = n.machine.View(func(v *persistence.View) error {
+		if b.revision, err = v.Applied(); err != nil {
+			return err
+		}
+		if b.expelled, err = expelledNodes(v); err != nil {
+			return err
+		}
+		return b.read(v, had)
+	})
+	return b, err
+}
+
+// expelledNodes are those that were removed.
+func expelledNodes(v *persistence.View) (names []string, err error) {
 	members, err := v.Members()
-	if err != nil {
-		return nil, err
-	}
 	for _, m := range members {
 		if m.Role == string(pki.RoleNode) && m.Expelled {
-			b.expelled = append(b.expelled, m.Name)
+			names = append(names, m.Name)
 		}
 	}
-	if err := eachOf(v, resources.KindDriver, b.driver); err != nil {
-		return nil, err
+	return names, err
+}
+
+func (b *briefs) read(v *persistence.View, had *briefs) error {
+	same := func(kind resources.Kind) bool { return had != nil && had.changes[kind] == b.changes[kind] }
+	known := same(resources.KindDriver)
+	if known {
+		b.drivers, b.paths = had.drivers, had.paths
+	} else if err := eachOf(v, resources.KindDriver, b.driver); err != nil {
+		return err
 	}
 	for _, kind := range bindable() {
+		if known && same(kind) {
+			b.bound[kind] = had.bound[kind]
+			continue
+		}
+		b.bound[kind] = map[string][]*agentpb.Bound{}
 		if err := eachOf(v, kind, b.bind); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // eachOf calls do for all resources of a kind until it fails.
@@ -129,17 +159,20 @@ func (b *briefs) bind(r resources.Resource) error {
 	if err != nil {
 		return err
 	}
-	b.bound[p.Node] = append(b.bound[p.Node], &agentpb.Bound{
-		Kind: string(r.Metadata().Kind), Product: p.Product, Phase: string(r.Metadata().Phase), Properties: encoded,
+	kind := r.Metadata().Kind
+	b.bound[kind][p.Node] = append(b.bound[kind][p.Node], &agentpb.Bound{
+		Kind: string(kind), Product: p.Product, Phase: string(r.Metadata().Phase), Properties: encoded,
 	})
 	return nil
 }
 
 // of is the brief of an agent.
 func (b *briefs) of(agent string) *agentpb.Brief {
-	return &agentpb.Brief{
-		Revision: b.revision, Drivers: b.drivers, Bound: b.bound[agent], Expelled: b.expelled,
+	brief := &agentpb.Brief{Revision: b.revision, Drivers: b.drivers, Expelled: b.expelled}
+	for _, kind := range bindable() {
+		brief.Bound = append(brief.Bound, b.bound[kind][agent]...)
 	}
+	return brief
 }
 
 // structOf writes properties down for the wire; dates as text.

@@ -42,7 +42,7 @@ type Config struct {
 	// Executable is the program built-in drivers are run from; default this one.
 	Executable string
 	// BuiltIns are the drivers that ship with the program; default BuiltIns().
-	BuiltIns []driving.BuiltIn
+	BuiltIns []BuiltIn
 	// MinimumIsolation below which no driver starts; default none.
 	MinimumIsolation sandbox.Level
 	// GuestUID and DataGID are the user of guests and the group of their files.
@@ -324,7 +324,7 @@ func newID(v resources.Vocabulary, kind resources.Kind, now time.Time) string {
 	return v.NewID(kind, now, entropy)
 }
 
-func builtInRecord(v resources.Vocabulary, b driving.BuiltIn, executable string, now time.Time) (*resources.Driver, error) {
+func builtInRecord(v resources.Vocabulary, b BuiltIn, executable string, now time.Time) (*resources.Driver, error) {
 	m := b.Manifest(executable)
 	digest, err := m.Digest()
 	if err != nil {

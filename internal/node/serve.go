@@ -19,7 +19,9 @@ func (n *Node) serve(listener net.Listener) error {
 	a, err := api.New(api.Options{
 		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: n.spool, Backups: n,
 		Cluster: &nodes{n},
-		Reader:  &reader{machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents},
+		Reader: &reader{
+			machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents,
+		},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})
 	if err != nil {

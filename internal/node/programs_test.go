@@ -1,0 +1,233 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/internal/agent"
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
+)
+
+// programs are what the test program can be run as, besides itself.
+func programs() map[string]func(args []string) error {
+	return map[string]func([]string) error{
+		"server-program": serverProgram, "agent-program": agentProgram, "machine-program": machineProgram,
+		"fetch-program": fetchProgram,
+	}
+}
+
+func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
+
+// serverProgram is a server: its data directory, where it serves its API.
+func serverProgram(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	n, err := node.Start(ctx, node.Config{DataDir: args[0], Listen: args[1], Version: "test", Log: logger()})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return errors.Join(n.StopDrivers(context.Background()), n.Close(context.Background()))
+}
+
+// agentProgram is the agent of a data directory.
+func agentProgram(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	a, err := agent.Start(ctx, agent.Config{DataDir: args[0], Version: "test", BuiltIns: node.BuiltIns(), Log: logger()})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return errors.Join(a.StopDrivers(context.Background()), a.Close())
+}
+
+// fetchProgram prints what is served at a URL, as soon as it is.
+func fetchProgram(args []string) error {
+	client := &http.Client{Timeout: 2 * time.Second}
+	for deadline := time.Now().Add(4 * time.Minute); ; {
+		answer, err := client.Get(args[0])
+		if err == nil {
+			defer answer.Body.Close()
+			_, err = io.Copy(os.Stdout, answer.Body)
+			return err
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond) // between two attempts
+	}
+}
+
+// machineProgram is the first process of a machine of its own: what runs in its namespaces ends with it.
+func machineProgram([]string) error {
+	if err := ownMounts(); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println("up")
+	for { // nobody else waits for those whose parent ended
+		if _, err := syscall.Wait4(-1, nil, 0, nil); errors.Is(err, syscall.ECHILD) {
+			time.Sleep(50 * time.Millisecond) // until there are some
+		}
+	}
+}
+
+// ownMounts gives this process, the first of its namespaces, its own /proc and named network namespaces.
+func ownMounts() error {
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	return errors.Join(
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("proc", "/proc", "proc", 0, ""),
+		unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""),
+	)
+}
+
+const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID
+
+// inOwnMachine runs the test again in namespaces of its own, with which all that it started ends; it returns true
+// inside of them.
+func inOwnMachine(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideVar) != "" {
+		if err := ownMounts(); err != nil {
+			t.Fatal(err)
+		}
+		sh(t, "ip", "link", "set", "lo", "up")
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("this test needs root: it makes namespaces, bridges and guests")
+	}
+	guestImage(t) // where packages can be downloaded, if it has to be built
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
+	cmd.Env = append(os.Environ(), insideVar+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return false
+}
+
+func sh(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// metal is a machine of its own, with an agent.
+type metal struct {
+	t                  *testing.T
+	name, address, dir string
+	inside             string    // the range of its network
+	first, agent       *exec.Cmd // of the machine, and what runs the agent
+}
+
+// boot starts the machine, on the bridge of all.
+func (m *metal) boot() {
+	m.t.Helper()
+	m.first = exec.Command(os.Args[0], "machine-program")
+	m.first.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
+	m.first.Stderr = os.Stderr
+	said, err := m.first.StdoutPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := m.first.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := io.ReadFull(said, make([]byte, 3)); err != nil {
+		m.t.Fatalf("machine %s does not come up: %v", m.name, err)
+	}
+	namespace := fmt.Sprint(m.first.Process.Pid)
+	sh(m.t, "ip", "link", "add", "port-"+m.name, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+	sh(m.t, "ip", "link", "set", "port-"+m.name, "master", "wire", "up")
+	sh(m.t, m.within("ip", "address", "add", m.address+"/24", "dev", "eth0")...)
+	sh(m.t, m.within("ip", "link", "set", "eth0", "up")...)
+}
+
+// within is a command line that runs another one in the machine.
+func (m *metal) within(args ...string) []string {
+	return append([]string{"nsenter", "-t", fmt.Sprint(m.first.Process.Pid), "-n", "-m", "-p", "--"}, args...)
+}
+
+// powerOff ends all that runs in the machine.
+func (m *metal) powerOff() {
+	m.t.Helper()
+	if err := m.first.Process.Kill(); err != nil {
+		m.t.Fatal(err)
+	}
+	_ = m.first.Wait()
+	_ = m.agent.Wait()
+	_ = exec.CommandContext(m.t.Context(), "ip", "link", "del", "port-"+m.name).Run() // the kernel may have done it
+}
+
+// startAgent starts the machine's agent.
+func (m *metal) startAgent() {
+	m.t.Helper()
+	line := m.within(os.Args[0], "agent-program", m.dir)
+	m.agent = exec.Command(line[0], line[1:]...)
+	m.agent.Stderr = os.Stderr
+	if err := m.agent.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// end gives the agent itself a signal, and waits for its end.
+func (m *metal) end(by syscall.Signal) {
+	m.t.Helper()
+	pid := m.agent.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var child int
+	if _, err := fmt.Sscan(string(children), &child); err != nil {
+		m.t.Fatalf("the agent of %s does not run: %v", m.name, err)
+	}
+	if err := syscall.Kill(child, by); err != nil {
+		m.t.Fatal(err)
+	}
+	_ = m.agent.Wait()
+}
+
+// fetch gets what is served at a URL that only the machine reaches.
+func (m *metal) fetch(url string) string {
+	m.t.Helper()
+	line := m.within(os.Args[0], "fetch-program", url)
+	cmd := exec.CommandContext(m.t.Context(), line[0], line[1:]...)
+	cmd.Stderr = os.Stderr
+	page, err := cmd.Output()
+	if err != nil {
+		m.t.Fatalf("the guest does not answer at %s: %v", url, err)
+	}
+	return string(page)
+}
+
+// path is a directory of the machine.
+func (m *metal) path(name string) string { return dir(m.t, m.dir, name) }
