@@ -122,7 +122,7 @@ func (s *site) equip(on, image string) *world {
 }
 
 // do asks for an action on the machine and waits for its end.
-func (w *world) do(action string, arguments map[string]any) {
+func (w *world) do(action string, arguments any) {
 	w.t.Helper()
 	status, op := w.call("POST", "/v1/machines/"+w.machine+"/actions/"+action+"?wait=60s", arguments)
 	if status != http.StatusAccepted || op["phase"] != "succeeded" {

@@ -165,7 +165,8 @@ func (m *metal) boot() {
 		m.t.Fatalf("machine %s does not come up: %v", m.name, err)
 	}
 	namespace := fmt.Sprint(m.first.Process.Pid)
-	sh(m.t, "ip", "link", "add", "port-"+m.name, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+	sh(m.t, "ip", "link", "add", "port-"+m.name, "type", "veth",
+		"peer", "name", "eth0", "address", "02:00:00:00:00:0"+m.name[len(m.name)-1:], "netns", namespace)
 	sh(m.t, "ip", "link", "set", "port-"+m.name, "master", "wire", "up")
 	sh(m.t, m.within("ip", "address", "add", m.address+"/24", "dev", "eth0")...)
 	sh(m.t, m.within("ip", "link", "set", "eth0", "up")...)
