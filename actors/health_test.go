@@ -273,3 +273,47 @@ func TestWhatCantBeReachedIsDegraded(t *testing.T) {
 		}
 	})
 }
+
+// An agent that is silent is known to be: unlike a driver that does not answer just now.
+func TestWhatASilentAgentDrivesIsDegraded(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		ids := aMachine(z)
+		why := func(code string) func(map[string]any) error {
+			return func(map[string]any) error {
+				return &resources.Error{Class: resources.ClassUnavailable, Code: code, Message: "agent h1 is silent since noon"}
+			}
+		}
+		z.Refuse(why("agent-silent"))
+		time.Sleep(5 * time.Minute)
+		for kind, id := range ids {
+			if m := get(z, kind, id); m.Phase == resources.PhaseDegraded || m.Reason != "" {
+				t.Errorf("of an agent that is silent for a moment the %s is %s: %s", kind, m.Phase, m.Reason)
+			}
+		}
+		const reason = "agent-unreachable: agent h1 is silent since noon"
+		z.Refuse(why(resources.CodeAgentUnreachable))
+		z.System.Look()
+		kinds := []resources.Kind{
+			resources.KindHost, resources.KindPool, resources.KindNetwork, resources.KindVolume, resources.KindNic,
+			resources.KindImageStore,
+		}
+		within(t, 5*time.Second, "noticing", func() bool {
+			return !slices.ContainsFunc(kinds, func(kind resources.Kind) bool {
+				m := get(z, kind, ids[kind])
+				return m.Phase != resources.PhaseDegraded || m.Reason != reason
+			}) && get(z, resources.KindMachine, ids[resources.KindMachine]).Reason == "degraded: "+reason
+		})
+		if m := get(z, resources.KindMachine, ids[resources.KindMachine]); m.Phase != resources.PhaseRunning {
+			t.Errorf("the machine is %s: its guest runs on", m.Phase)
+		}
+		time.Sleep(time.Hour) // looked at ever more rarely
+		z.Refuse(nil)
+		z.System.Look()
+		within(t, 5*time.Second, "being well again", func() bool {
+			return !slices.ContainsFunc(kinds, func(kind resources.Kind) bool {
+				return get(z, kind, ids[kind]).Phase != resources.PhaseReady
+			}) && get(z, resources.KindMachine, ids[resources.KindMachine]).Reason == ""
+		})
+		z.CheckState()
+	})
+}

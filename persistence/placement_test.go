@@ -104,6 +104,7 @@ func TestJoinTokensWorkOnceAndInTime(t *testing.T) {
 	z.refused(admit("a", "right", "node", "n2", "another"), "join-token-used")
 	z.refused(admit("a", "wrong", "node", "n2", "k"), "join-token-used")
 	z.refused(admit("b", "right", "node", "n2", "another"), "name-taken")
+	z.refused(admit("c", "right", "host", "n2", "k"), "name-taken") // a resource names a node or an agent
 	z.must(&persistence.Expel{Role: "node", Name: "n2", Origin: origin})
 	z.refused(admit("a", "right", "node", "n2", "k"), "join-token-used")
 	z.must(admit("b", "right", "node", "n2", "another"))

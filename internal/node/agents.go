@@ -203,12 +203,19 @@ func silentAgent(code, message string) error {
 	}
 }
 
-// names are those of all agents.
+// names are those of all agents, one that was let in just now among them.
 func (a *agents) names() (names []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for name := range a.by {
-		names = append(names, name)
+	err := a.node.machine.View(func(v *persistence.View) error {
+		members, err := v.Members()
+		for _, m := range members {
+			if m.Role == string(pki.RoleHost) && !m.Expelled {
+				names = append(names, m.Name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		a.node.config.Log.Warn("reading the agents failed", slog.Any("error", err))
 	}
 	return names
 }

@@ -58,12 +58,11 @@ func agentProgram(args []string) error {
 
 // fetchProgram prints what is served at a URL, as soon as it is.
 func fetchProgram(args []string) error {
-	client := &http.Client{Timeout: 2 * time.Second}
+	client := &http.Client{Timeout: 5 * time.Second}
 	for deadline := time.Now().Add(4 * time.Minute); ; {
-		answer, err := client.Get(args[0])
+		page, err := get(client, args[0])
 		if err == nil {
-			defer answer.Body.Close()
-			_, err = io.Copy(os.Stdout, answer.Body)
+			_, err = os.Stdout.Write(page)
 			return err
 		}
 		if time.Now().After(deadline) {
@@ -71,6 +70,15 @@ func fetchProgram(args []string) error {
 		}
 		time.Sleep(50 * time.Millisecond) // between two attempts
 	}
+}
+
+func get(client *http.Client, url string) ([]byte, error) {
+	answer, err := client.Get(url)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	return io.ReadAll(answer.Body)
 }
 
 // machineProgram is the first process of a machine of its own: what runs in its namespaces ends with it.

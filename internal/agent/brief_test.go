@@ -1,0 +1,102 @@
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/bulkhead-cloud/bulkhead/internal/agent"
+	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+func brief(t *testing.T, revision uint64, path string) *agentpb.Brief {
+	t.Helper()
+	properties, err := structpb.NewStruct(map[string]any{"path": path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &agentpb.Brief{
+		Revision: revision, Expelled: []string{"n3"},
+		Drivers: []*agentpb.Driver{{
+			Product: "bulkhead/filestorage", Enabled: true, Secrets: map[string]string{"password": "secret"},
+			Described: []byte(`[{"key":"path","scope":"pool","type":"string","pathAccess":"read-write"}]`),
+		}},
+		Bound: []*agentpb.Bound{{Kind: "pool", Product: "bulkhead/filestorage", Phase: "ready", Properties: properties}},
+	}
+}
+
+// pathOf is the path of the one pool that a briefing knows.
+func pathOf(t *testing.T, b *agent.Briefing) (path string) {
+	t.Helper()
+	err := b.Bound(resources.KindPool, func(one driving.Bound) bool {
+		path, _ = one.Properties["path"].(string)
+		if one.Node != "h1" || one.Phase != resources.PhaseReady || one.Product != "bulkhead/filestorage" {
+			t.Errorf("the pool is %+v", one)
+		}
+		return true
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return path
+}
+
+func open(t *testing.T, file string) *agent.Briefing {
+	t.Helper()
+	b, err := agent.OpenBriefing("h1", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestTheNewestBriefIsKept takes briefs of nodes that are not equally far.
+func TestTheNewestBriefIsKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "brief")
+	b := open(t, file)
+	if _, err := b.Driver("bulkhead/filestorage"); resources.ClassOf(err) != resources.ClassNotFound {
+		t.Errorf("without a brief there is a driver: %v", err)
+	}
+	for _, one := range []struct {
+		revision uint64
+		path     string
+		then     string
+	}{{7, "/a", "/a"}, {9, "/b", "/b"}, {8, "/old", "/b"}, {9, "/b", "/b"}, {12, "/b", "/b"}, {11, "/late", "/b"}} {
+		changes := b.Changes(resources.KindPool)
+		before := pathOf(t, b)
+		if err := b.Take(brief(t, one.revision, one.path)); err != nil {
+			t.Fatal(err)
+		}
+		if got := pathOf(t, b); got != one.then {
+			t.Errorf("after brief %d the path is %q, not %q", one.revision, got, one.then)
+		}
+		if changed := b.Changes(resources.KindPool) != changes; changed != (before != one.then) {
+			t.Errorf("brief %d changed something: %v", one.revision, changed)
+		}
+	}
+	if b.Revision() != 12 {
+		t.Errorf("it is known to be of revision %d, not 12", b.Revision())
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("what has secrets in it is kept with %v, %v", info.Mode(), err)
+	}
+	again := open(t, file)
+	d, err := again.Driver("bulkhead/filestorage")
+	if err != nil || !d.Spec.Enabled || d.Spec.Secrets["password"] != "secret" || len(d.Status.Properties) != 1 {
+		t.Errorf("the driver is %+v, %v", d, err)
+	}
+	if pathOf(t, again) != "/b" || !again.Expelled("n3") || again.Expelled("n1") {
+		t.Error("another start knows something else")
+	}
+	if err := os.WriteFile(file, []byte("no brief"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := agent.OpenBriefing("h1", file); err == nil {
+		t.Error("what is no brief was read as one")
+	}
+}
