@@ -180,7 +180,10 @@ func TestAGuestOnAnAgent(t *testing.T) {
 	h1.startAgent()
 	s.is("n1", "machines/"+w.machine, "stopped", "")
 	s.is("n1", w.ids[0], "ready", "")
-	w.do("start", nil)
+	s.zone.until("the machine starts", func() bool { // once its nic was made anew
+		_, op := s.call("POST", "/v1/machines/"+w.machine+"/actions/start?wait=60s", nil)
+		return op["phase"] == "succeeded"
+	})
 	if page := h1.fetch(w.address); page == before {
 		t.Errorf("after its host was started again the guest still answers %q", page)
 	}

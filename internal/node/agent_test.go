@@ -263,8 +263,7 @@ func TestALapsedAgentIsRenewed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := time.Now().Add(-2 * pki.DefaultLifetime)
-	cert, err := authority.Sign(request, own.Name(), long, time.Hour)
+	cert, err := authority.Sign(request, own.Name(), time.Now(), time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,6 +274,7 @@ func TestALapsedAgentIsRenewed(t *testing.T) {
 	if err := membership.SaveIdentity(dir, lapsed); err != nil {
 		t.Fatal(err)
 	}
+	z.until("the certificate has run out", func() bool { return lapsed.Check(time.Now()) != nil })
 	h.start()
 	z.until("the certificate is renewed", func() bool {
 		now, err := membership.Identity(dir)
