@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -37,6 +38,8 @@ const (
 	// FeatureKnownPrograms: the state knows which program each node runs, and lets no
 	// older one in.
 	FeatureKnownPrograms Feature = "known-programs"
+	// FeatureHostAgents: agents of hosts can join, and share no name with a node.
+	FeatureHostAgents Feature = "host-agents"
 )
 
 // FeatureInfo says of a feature which level brings it.
@@ -51,6 +54,7 @@ func Features() []FeatureInfo {
 	return []FeatureInfo{
 		{FeatureMarkedEntries, 2, "entries of the log, snapshots and backups say which level it takes to read them"},
 		{FeatureKnownPrograms, 2, "the zone keeps which program each node runs, and lets no older one join"},
+		{FeatureHostAgents, 2, "agents of hosts can join, and run drivers on machines that are no nodes"},
 	}
 }
 
@@ -102,6 +106,19 @@ func (v *View) Enabled(f Feature) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// Require refuses what takes a feature that the zone does not have yet.
+func (v *View) Require(f Feature) error {
+	for _, known := range Features() {
+		if known.Name != f {
+			continue
+		}
+		if level, err := v.Level(); err != nil || level < known.Level {
+			return errors.Join(err, notYet(string(f), known.Level, level))
+		}
+	}
+	return nil
 }
 
 func levelKey() []byte { return key(familyMeta, "level") }

@@ -151,9 +151,16 @@ func (c *Admit) repeats(had admitted) bool {
 }
 
 // taken is the role of the member that has the name: resources name nodes and agents
-// alike, so no two members share one. "" = none has.
+// alike, so no two members share one from FeatureHostAgents on. "" = none has.
 func (c *Admit) taken(t *tx) (string, error) {
+	agents, err := t.Enabled(FeatureHostAgents)
+	if err != nil {
+		return "", err
+	}
 	for _, role := range []string{RoleNode, RoleHost} {
+		if role != c.Member.Role && !agents {
+			continue
+		}
 		m, known, err := t.Member(role, c.Member.Name)
 		if err != nil || known && !m.Expelled {
 			return role, err

@@ -338,3 +338,46 @@ func TestAgentsAndServersKeepApart(t *testing.T) {
 		t.Errorf("a pool on an agent that is not there: %d %v", status, body)
 	}
 }
+
+// TestAnAgentOfThreeNodes is called by each of them, and not by one that was removed.
+func TestAnAgentOfThreeNodes(t *testing.T) {
+	names := []string{"n1", "n2", "n3"}
+	z := newZone(t, names...)
+	h := z.join("h1", "n2") // which does not have to lead
+	for _, name := range names {
+		z.well(name, "h1")
+	}
+	pool, _ := z.onAgent("n3", "h1")
+	made := 0
+	through := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			for range 4 { // their shards are on different nodes
+				made++
+				z.volume(name, pool, fmt.Sprint("v-", made))
+			}
+		}
+	}
+	through(names...)
+	attending := func(want string) {
+		t.Helper()
+		z.until("the agent is attended by "+want, func() bool {
+			nodes, _ := h.agent.Attending()
+			return strings.Join(nodes, " ") == want
+		})
+	}
+	attending("n1 n2 n3")
+	removed := "n3"
+	if z.leader("n1") == removed {
+		removed = "n2"
+	}
+	left := "n1 n2"
+	if removed == "n2" {
+		left = "n1 n3"
+	}
+	if status, body := z.servers["n1"].call(http.MethodDelete, "/v1/nodes/"+removed, nil); status != http.StatusOK {
+		t.Fatalf("removing %s: %d %v", removed, status, body)
+	}
+	attending(left)
+	through(strings.Fields(left)...)
+}

@@ -248,6 +248,12 @@ func (c *nodes) CreateJoinToken(
 	if n.network == nil {
 		return door.Invitation{}, door.NoCluster()
 	}
+	if role == door.JoinHost {
+		err := n.machine.View(func(v *persistence.View) error { return v.Require(persistence.FeatureHostAgents) })
+		if err != nil {
+			return door.Invitation{}, err
+		}
+	}
 	id := strings.ToLower(rand.Text()[:12])
 	token, err := pki.NewJoinToken(id, pki.Role(role), n.network.pin())
 	if err != nil {
