@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
 
@@ -49,6 +50,12 @@ func run(t *testing.T, path string, args ...string) result {
 func TestTheProgram(t *testing.T) {
 	path := program(t)
 	t.Run("wrong use", func(t *testing.T) { wrongUse(t, path) })
+	t.Run("an agent that did not join", func(t *testing.T) {
+		r := run(t, path, "agent", "--data-dir", t.TempDir())
+		if r.code != 4 || !strings.Contains(r.err, "is not the data directory of an agent") {
+			t.Errorf("exit %d: %s", r.code, r.err)
+		}
+	})
 	t.Run("restoring", func(t *testing.T) { restoring(t, path) })
 	t.Run("a server beyond this machine", func(t *testing.T) { serving(t, path) })
 }
@@ -64,11 +71,29 @@ func wrongUse(t *testing.T, path string) {
 		`192.0.2.1:7480 is no address of this mach`: {"server", "--listen", "192.0.2.1:7480", "--data-dir", t.TempDir()},
 		`'bulkhead backup restore' needs FILE`:      {"backup", "restore"},
 		`is no data directory of a server`:          {"driver", "stop-all", "--data-dir", t.TempDir()},
+		`--token: no join token given`:              {"host", "join"},
+		`--token: `:                                 {"host", "join", "--token", "x"},
+		`--from: which node is to be asked?`:        {"host", "join", "--token", hostToken(t)},
+		`--listen: where do nodes reach the agent?`: {"host", "join", "--token", hostToken(t), "--from", "192.0.2.1:7481"},
+		`--name: name of the host is "A_B"`: {
+			"host", "join", "--token", hostToken(t), "--from", "192.0.2.1:7481", "--listen", "127.0.0.1:7481", "--name", "A_B",
+		},
+		`'bulkhead agent' takes no arguments`: {"agent", "now"},
 	} {
 		if r := run(t, path, args...); r.code != 2 || !strings.Contains(r.err, want) {
 			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
 		}
 	}
+}
+
+// hostToken lets an agent into a cluster that there is not.
+func hostToken(t *testing.T) string {
+	t.Helper()
+	token, err := pki.NewJoinToken("id", pki.RoleHost, "sha256:"+strings.Repeat("0", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Text()
 }
 
 // A file that is no backup may be any file: nothing of it is shown, and nothing is made.
