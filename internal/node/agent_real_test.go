@@ -132,7 +132,7 @@ func (w *world) do(action string, arguments any) {
 
 // TestAGuestOnAnAgent has a guest on a machine that is no node, and loses the server, the agent and the machine.
 func TestAGuestOnAnAgent(t *testing.T) {
-	if !inOwnMachine(t) {
+	if !inOwnNetwork(t) {
 		return
 	}
 	s := newSite(t)

@@ -21,11 +21,21 @@ import (
 )
 
 // TestMain lets the test program become what the product's program becomes: a
-// sandbox stage, or a built-in driver. As root the tests run in an enclosure, with
-// which the drivers and guests of a killed run die.
+// sandbox stage, a built-in driver, or a server, an agent or a whole machine of its
+// own. As root the tests run in an enclosure, with which the drivers and guests of a
+// killed run die.
 func TestMain(m *testing.M) {
 	enclosure.RunFirstIfAsked()
 	sandbox.RunStageIfAsked()
+	if len(os.Args) > 1 {
+		if run := programs()[os.Args[1]]; run != nil {
+			if err := run(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
 	if len(os.Args) == 3 && os.Args[1] == "driver-process" {
 		for _, b := range node.BuiltIns() {
 			if b.Name == os.Args[2] {
@@ -57,6 +67,15 @@ type server struct {
 	dir   string
 	node  *node.Node
 	token string
+	at    string // of a process of its own
+}
+
+// address is where the API is served.
+func (s *server) address() string {
+	if s.node == nil {
+		return s.at
+	}
+	return s.node.Address().String()
 }
 
 func start(t *testing.T, dir string, options ...func(*node.Config)) *server {
@@ -130,7 +149,7 @@ func (s *server) call(method, path string, body any) (int, map[string]any) {
 // send sends a request with any content and returns status and body.
 func (s *server) send(method, path, contentType string, content io.Reader) (int, map[string]any) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.node.Address().String()+path, content)
+	request, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.address()+path, content)
 	if err != nil {
 		s.t.Fatal(err)
 	}

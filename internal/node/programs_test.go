@@ -15,9 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
+	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
@@ -81,64 +79,10 @@ func get(client *http.Client, url string) ([]byte, error) {
 	return io.ReadAll(answer.Body)
 }
 
-// machineProgram is the first process of a machine of its own: what runs in its namespaces ends with it.
+// machineProgram is all that runs in a machine of its own at first.
 func machineProgram([]string) error {
-	if err := ownMounts(); err != nil {
-		return err
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
-	}
-	if err != nil {
-		return err
-	}
 	fmt.Println("up")
-	for { // nobody else waits for those whose parent ended
-		if _, err := syscall.Wait4(-1, nil, 0, nil); errors.Is(err, syscall.ECHILD) {
-			time.Sleep(50 * time.Millisecond) // until there are some
-		}
-	}
-}
-
-// ownMounts gives this process, the first of its namespaces, its own /proc and named network namespaces.
-func ownMounts() error {
-	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
-		return err
-	}
-	return errors.Join(
-		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-		unix.Mount("proc", "/proc", "proc", 0, ""),
-		unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""),
-	)
-}
-
-const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID
-
-// inOwnMachine runs the test again in namespaces of its own, with which all that it started ends; it returns true
-// inside of them.
-func inOwnMachine(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(insideVar) != "" {
-		if err := ownMounts(); err != nil {
-			t.Fatal(err)
-		}
-		sh(t, "ip", "link", "set", "lo", "up")
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Fatal("this test needs root: it makes namespaces, bridges and guests")
-	}
-	guestImage(t) // where packages can be downloaded, if it has to be built
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
-	cmd.Env = append(os.Environ(), insideVar+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
-	out, err := cmd.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
+	select {}
 }
 
 func sh(t *testing.T, args ...string) {
@@ -159,8 +103,12 @@ type metal struct {
 // boot starts the machine, on the bridge of all.
 func (m *metal) boot() {
 	m.t.Helper()
-	m.first = exec.Command(os.Args[0], "machine-program")
-	m.first.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
+	var err error
+	m.first, err = enclosure.Command(context.Background(), enclosure.OwnNetwork, "machine-program")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.first.SysProcAttr.Pdeathsig = 0 // this is no thread to die with; all ends with the enclosure that this is in
 	m.first.Stderr = os.Stderr
 	said, err := m.first.StdoutPipe()
 	if err != nil {
