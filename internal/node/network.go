@@ -155,23 +155,30 @@ func (w *network) pin() string {
 // given to another since they were let in.
 func (n *Node) allow(name pki.Name, signed time.Time) error {
 	m, known, err := n.memberOf(name)
-	switch {
-	case err == nil && !known && name.Role == pki.RoleHost:
-		err = fmt.Errorf("%s was not let in", name)
-	case err != nil || !known:
+	if err != nil {
 		return err
-	case m.Expelled && n.isMember(name): // it is to be, and is not yet
+	}
+	out := n.outside(name, m, known)
+	if out != nil && n.mayNotKnow(signed) {
+		return nil
+	}
+	return out
+}
+
+// outside says why somebody is no member any more, by what the state says of the name.
+func (n *Node) outside(name pki.Name, m persistence.Member, known bool) error {
+	switch {
+	case !known && name.Role == pki.RoleHost:
+		return fmt.Errorf("%s was not let in", name)
+	case !known, m.Expelled && n.isMember(name): // it is to be removed, and is not yet
 		return nil
 	case m.Expelled:
-		err = fmt.Errorf("%s was removed from the cluster", name)
+		return fmt.Errorf("%s was removed from the cluster", name)
 	case m.Admission != "" && name.Admission != "" && m.Admission != name.Admission:
-		err = fmt.Errorf("another %s was let in under this name since: this one, of admission %s, was removed",
+		return fmt.Errorf("another %s was let in under this name since: this one, of admission %s, was removed",
 			name, name.Admission)
 	}
-	if err != nil && n.mayNotKnow(signed) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // mayNotKnow reports whether what was decided before a certificate was signed may not
