@@ -23,6 +23,7 @@ SEED ?= 1
 DURATION ?= 60s
 NODES ?= 1
 TIMES ?= 20
+FROM ?= HEAD~1
 KILLS ?= 10
 BENCHFLAGS ?=
 
@@ -97,6 +98,11 @@ chaos: ## Random operations, kill -9 and worse: make chaos SEED=7 DURATION=60s N
 .PHONY: chaos-real
 chaos-real: guest ## The same with real disks and guests, as root: make chaos-real SEED=7 KILLS=10
 	$(GO) run ./bench/chaos -real -seed=$(SEED) -kills=$(KILLS) -workers=3 -image=$(abspath $(GUEST))
+
+.PHONY: upgrade-test
+upgrade-test: guest ## Roll three nodes from an older commit to this tree under load: make upgrade-test FROM=HEAD~1 SEED=1
+	scripts/setup.sh demo
+	scripts/upgrade-test.sh $(FROM) -seed=$(SEED) -duration=$(DURATION) -image=$(abspath $(GUEST))
 
 .PHONY: bench
 bench: ## Measure, one JSON object per line: make bench BENCHFLAGS=-only=operations

@@ -16,8 +16,8 @@ import (
 // Version 2 says who proposed a command besides: before its length stand the origin (8 bytes, 0 = the leader itself)
 // and, unless that is 0, the number the origin gave it. Version 1 is written when the leader proposed all of them.
 //
-// Version 3 says before the count the level of the zone it was written in and whether there are tags (one byte, 0 or 1).
-// It is written in zones of markedLevel and above.
+// Version 3 says before the count the level of the zone it was written in, and whether there are tags (one byte, 0 or
+// 1). It is written in zones of markedLevel and above.
 const (
 	frameVersion   = 1
 	taggedVersion  = 2
@@ -110,16 +110,10 @@ func decodeFrame(data []byte) (frame, error) {
 	if got, want := frameChecksum(data), binary.BigEndian.Uint32(data[1:]); got != want {
 		return frame{}, fmt.Errorf("%w: a frame with checksum %08x that says %08x", ErrCorrupt, got, want)
 	}
-	nanos, body, ok1 := uvarint(body)
-	f := frame{at: time.Unix(0, int64(nanos)).UTC()}
-	body, tagged, ok2 := f.readMark(data[0], body)
-	count, body, ok3 := uvarint(body)
-	if !ok1 || !ok2 || !ok3 || count > uint64(len(body)/commandMinimum) {
+	var f frame
+	count, body, ok := f.readHead(data[0], body)
+	if !ok || count > uint64(len(body)/commandMinimum) {
 		return frame{}, fmt.Errorf("%w: a frame that says %d commands in %d bytes", ErrCorrupt, count, len(body))
-	}
-	f.commands = make([][]byte, 0, count)
-	if tagged {
-		f.tags = make([]tag, 0, count)
 	}
 	for range count {
 		var ok bool
@@ -131,6 +125,27 @@ func decodeFrame(data []byte) (frame, error) {
 		return frame{}, fmt.Errorf("%w: a frame with %d bytes behind its end", ErrCorrupt, len(body))
 	}
 	return f, nil
+}
+
+// readHead reads what comes before the commands, and makes room for them.
+func (f *frame) readHead(version byte, body []byte) (count uint64, rest []byte, ok bool) {
+	nanos, body, ok := uvarint(body)
+	if !ok {
+		return 0, body, false
+	}
+	f.at = time.Unix(0, int64(nanos)).UTC()
+	body, tagged, ok := f.readMark(version, body)
+	if !ok {
+		return 0, body, false
+	}
+	count, body, ok = uvarint(body)
+	if room := min(count, uint64(len(body)/commandMinimum)); ok {
+		f.commands = make([][]byte, 0, room)
+		if tagged {
+			f.tags = make([]tag, 0, room)
+		}
+	}
+	return count, body, ok
 }
 
 // readMark reads what version 3 has before the count, and says whether there are tags.

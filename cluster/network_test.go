@@ -22,14 +22,14 @@ type council struct {
 	nets    map[string]*clustertest.Network
 }
 
-func newCouncil(t *testing.T, size int) *council {
+func newCouncil(t *testing.T, size int, changes ...func(*cluster.Config)) *council {
 	t.Helper()
 	c := &council{
 		hub: clustertest.NewHub(), nodes: map[string]*cluster.Node{}, ledgers: map[string]*ledger{},
 		nets: map[string]*clustertest.Network{},
 	}
 	for i := range size {
-		c.open(t, fmt.Sprint("n", i), i > 0)
+		c.open(t, fmt.Sprint("n", i), i > 0, changes...)
 		if i == 0 {
 			c.ready(t, "n0")
 			continue
@@ -50,12 +50,16 @@ func newCouncil(t *testing.T, size int) *council {
 	return c
 }
 
-func (c *council) open(t *testing.T, name string, join bool) {
+func (c *council) open(t *testing.T, name string, join bool, changes ...func(*cluster.Config)) {
 	t.Helper()
 	c.ledgers[name], c.nets[name] = &ledger{}, c.hub.Network(name)
-	n, err := cluster.Open(cluster.Config{
+	config := cluster.Config{
 		NodeID: name, ClusterID: "c", Machine: c.ledgers[name], InMemory: true, Network: c.nets[name], Join: join,
-	})
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	n, err := cluster.Open(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ type Command interface {
 	apply(t *tx) (Result, error)
 }
 
-// newCommand lists the commands by name: the one place to add a line.
+// newCommand lists the commands by name: the one place to add a line, besides levelOf.
 func newCommand(name string) Command {
 	switch name {
 	case "bootstrap":
@@ -151,6 +151,13 @@ func newCommand(name string) Command {
 		return &Place{}
 	case "compact":
 		return &Compact{}
+	}
+	return newMembersCommand(name)
+}
+
+// newMembersCommand lists those about the nodes.
+func newMembersCommand(name string) Command {
+	switch name {
 	case "invite":
 		return &Invite{}
 	case "admit":

@@ -67,16 +67,11 @@ func (c *Finalize) check(t *tx) error {
 			behind = append(behind, fmt.Sprintf("%s runs %s, which knows levels up to %d", p.Node, p.Version, p.Levels.Newest))
 		}
 	}
-	members, err := t.Members()
+	unasked, err := c.unasked(t)
 	if err != nil {
 		return err
 	}
-	for _, m := range members {
-		asked := slices.ContainsFunc(c.Nodes, func(p Program) bool { return p.Node == m.Name })
-		if m.Role == RoleNode && !m.Expelled && !m.Since.IsZero() && !asked {
-			behind = append(behind, m.Name+" was let in and not asked")
-		}
-	}
+	behind = append(behind, unasked...)
 	programs, err := t.Programs()
 	if err != nil {
 		return err
@@ -90,6 +85,18 @@ func (c *Finalize) check(t *tx) error {
 		return nil
 	}
 	return NodesBehind(c.Level, behind)
+}
+
+// unasked lists the nodes that were let in and are not among those that were asked.
+func (c *Finalize) unasked(t *tx) (list []string, err error) {
+	members, err := t.Members()
+	for _, m := range members {
+		asked := slices.ContainsFunc(c.Nodes, func(p Program) bool { return p.Node == m.Name })
+		if m.Role == RoleNode && !m.Expelled && !m.Since.IsZero() && !asked {
+			list = append(list, m.Name+" was let in and not asked")
+		}
+	}
+	return list, err
 }
 
 // NodesBehind says which nodes keep a zone from a level.

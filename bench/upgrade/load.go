@@ -86,12 +86,16 @@ func (c *caller) run(ctx context.Context) {
 
 func (c *caller) create(ctx context.Context) {
 	pool := c.pools[c.random.IntN(len(c.pools))]
-	answer, ok := c.ask(ctx, http.MethodPost, "/v1/volumes?wait=5s", map[string]any{
+	answer, ok := c.ask(ctx, http.MethodPost, "/v1/volumes", map[string]any{
 		"spec": map[string]any{"poolId": pool, "sizeBytes": 1 << 30},
 	})
-	if ok {
-		c.accept(answer)
-		c.own = append(c.own, fmt.Sprint(answer.Part("target")["id"]))
+	if !ok {
+		return
+	}
+	c.accept(answer)
+	c.own = append(c.own, fmt.Sprint(answer.Part("target")["id"]))
+	if c.random.IntN(2) == 0 {
+		c.ask(ctx, http.MethodGet, "/v1/operations/"+answer.Text("id")+"?wait=2s", nil)
 	}
 }
 

@@ -63,16 +63,20 @@ type settings struct {
 	keep     bool
 }
 
+// pauses is how many there are between the steps of an upgrade.
+const pauses = 8
+
 func main() {
 	var s settings
 	flag.Uint64Var(&s.seed, "seed", 1, "what callers do follows from it")
 	flag.StringVar(&s.old, "old", "", "the program to begin with (required)")
 	flag.StringVar(&s.new, "new", "", "the program to roll to (required)")
-	flag.DurationVar(&s.pause, "pause", 5*time.Second, "how long callers work between two steps")
+	duration := flag.Duration("duration", time.Minute, "how long callers work while no node is rolled")
 	flag.IntVar(&s.workers, "workers", 6, "how many callers work at once")
 	flag.StringVar(&s.image, "image", "", "disk of a real guest; without it only simulated ones run")
 	flag.BoolVar(&s.keep, "keep", false, "keep the data directories")
 	flag.Parse()
+	s.pause = *duration / pauses
 	if s.old == "" || s.new == "" {
 		fmt.Fprintln(os.Stderr, "upgrade: -old and -new name two programs; see 'make upgrade-test'")
 		os.Exit(2)

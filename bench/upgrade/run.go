@@ -164,7 +164,7 @@ func (z *zone) roll(ctx context.Context, s *server.Server, program string) error
 	if err := z.settled(ctx, s); err != nil {
 		return fmt.Errorf("rolling %s to %s: %w", s.Name, program, err)
 	}
-	after, err := s.DriverProcesses()
+	after, err := z.drivers(ctx, s, len(before))
 	if err != nil {
 		return err
 	}
@@ -182,6 +182,23 @@ func (z *zone) roll(ctx context.Context, s *server.Server, program string) error
 	z.report.LongestRoll = max(z.report.LongestRoll, time.Since(began).Milliseconds())
 	z.checkGuests()
 	return z.work(ctx)
+}
+
+// drivers waits until a node has as many driver processes as it had: they are started
+// while it works already.
+func (z *zone) drivers(ctx context.Context, s *server.Server, want int) ([]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		pids, err := s.DriverProcesses()
+		if err != nil || len(pids) == want || ctx.Err() != nil {
+			return pids, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // settled waits until all nodes are well, and one that was started has work, and its

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -25,13 +26,13 @@ func levelsCommand() *cobra.Command {
 			known := persistence.ProgramLevels()
 			for level := known.Oldest; level <= known.Newest; level++ {
 				f := cluster.FormatsOf(level)
-				brings := ""
+				var brings []string
 				for _, one := range persistence.Features() {
 					if one.Level == level {
-						brings += " " + string(one.Name)
+						brings = append(brings, string(one.Name))
 					}
 				}
-				fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\n", level, f.Entry, f.Snapshot, f.Wire, brings)
+				fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\n", level, f.Entry, f.Snapshot, f.Wire, strings.Join(brings, ", "))
 			}
 			return w.Flush()
 		},

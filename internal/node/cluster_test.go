@@ -48,6 +48,12 @@ func simOnly(c *node.Config) {
 // newZone starts nodes: the first makes the cluster, the others join.
 func newZone(t *testing.T, names ...string) *zone {
 	t.Helper()
+	return newZoneWith(t, names)
+}
+
+// newZoneWith is newZone of nodes with options.
+func newZoneWith(t *testing.T, names []string, options ...func(*node.Config)) *zone {
+	t.Helper()
 	z := &zone{t: t, servers: map[string]*server{}, address: map[string]string{}}
 	for i, name := range names {
 		z.address[name] = freeAddress(t)
@@ -57,7 +63,7 @@ func newZone(t *testing.T, names ...string) *zone {
 			if _, err := node.Init(dir, member); err != nil {
 				t.Fatal(err)
 			}
-			z.servers[name] = start(t, dir, simOnly)
+			z.servers[name] = start(t, dir, append(options, simOnly)...)
 			continue
 		}
 		first := z.servers[names[0]]
@@ -65,7 +71,7 @@ func newZone(t *testing.T, names ...string) *zone {
 		if err := node.Join(t.Context(), dir, z.address[names[0]], token, member, "test"); err != nil {
 			t.Fatal(err)
 		}
-		z.servers[name] = z.start(name, dir, first.token)
+		z.servers[name] = z.start(name, dir, first.token, options...)
 	}
 	z.until("all nodes vote and have shards", func() bool {
 		for _, v := range z.nodes(names[0]) {
@@ -79,12 +85,12 @@ func newZone(t *testing.T, names ...string) *zone {
 }
 
 // start starts a node whose first token another one made.
-func (z *zone) start(_, dir, token string) *server {
+func (z *zone) start(_, dir, token string, options ...func(*node.Config)) *server {
 	z.t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(token), 0o600); err != nil {
 		z.t.Fatal(err)
 	}
-	return start(z.t, dir, simOnly)
+	return start(z.t, dir, append(options, simOnly)...)
 }
 
 func (z *zone) token(s *server, seconds int) pki.JoinToken {
@@ -276,7 +282,8 @@ func TestJoiningIsRefused(t *testing.T) {
 		}
 	}
 	refused("an old program", ask(good, "n2", func(r *join.Request) { r.EntryFormat = 1 }), "program-too-old")
-	refused("a program that knows no levels", ask(good, "n2", func(r *join.Request) { r.NewestLevel = 0 }), "program-too-old")
+	refused("a program that knows no levels", ask(good, "n2", func(r *join.Request) { r.NewestLevel = 0 }),
+		"program-too-old")
 	refused("a program of the day after tomorrow", ask(good, "n2", func(r *join.Request) { r.OldestLevel = 98 }),
 		"program-too-new")
 	refused("another role", ask(host, "n2", nil), "role-unknown")

@@ -179,16 +179,16 @@ func (n *Node) declareRegularly(ctx context.Context) {
 func (n *Node) declare(ctx context.Context) error {
 	own := persistence.Program{Node: n.config.Name, Version: n.config.Version, Levels: n.config.Levels}
 	cmd := &persistence.Declare{Program: own}
-	if n.machine.Allows(cmd) != nil {
-		return nil // it comes with a level that the zone does not have yet
-	}
 	var told persistence.Program
+	var can bool // it comes with a level that the zone may not have yet
 	err := n.machine.View(func(v *persistence.View) (err error) {
-		told, _, err = v.Program(own.Node)
+		if can, err = v.Enabled(persistence.FeatureKnownPrograms); err == nil {
+			told, _, err = v.Program(own.Node)
+		}
 		return err
 	})
 	told.Since = time.Time{}
-	if err != nil || told == own {
+	if err != nil || !can || told == own {
 		return err
 	}
 	_, err = n.log.Propose(ctx, cmd)

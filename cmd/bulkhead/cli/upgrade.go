@@ -205,14 +205,15 @@ func (a *app) finalize(cmd *cobra.Command) error {
 // irrevocable says what can't be undone once an upgrade is finalized.
 func irrevocable(u client.Object) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "The zone is raised from level %s to %s, for good:\n", clean(text(u, "level")), clean(text(u, "target")))
+	level, target := clean(text(u, "level")), clean(text(u, "target"))
+	fmt.Fprintf(&b, "The zone is raised from level %s to %s, for good:\n", level, target)
 	for _, f := range parts(u, "features") {
 		if at(f, "enabled") != true {
 			fmt.Fprintf(&b, "  %s: %s\n", clean(text(f, "name")), clean(text(f, "about")))
 		}
 	}
-	fmt.Fprintf(&b, "No node can go back to a version that knows no level %s, none can join with one, and backups made from\n"+
-		"now on can't be restored with one. To keep a way back, make a backup now.\n", clean(text(u, "target")))
+	fmt.Fprintf(&b, "No node can go back to a version that knows no level %s, none can join with one, and backups made\n"+
+		"from now on can't be restored with one. To keep a way back, make a backup now.\n", target)
 	return b.String()
 }
 
