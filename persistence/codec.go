@@ -18,6 +18,7 @@ type Codec struct {
 	decode     cbor.DecMode
 	vocabulary resources.Vocabulary
 	levels     Levels
+	commands   map[string]known // by their names
 }
 
 // NewCodec makes a codec for the kinds of a vocabulary, which knows all levels of this
@@ -40,7 +41,11 @@ func NewCodec(v resources.Vocabulary) (*Codec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up the decoder: %w", err)
 	}
-	return &Codec{encode: encode, decode: decode, vocabulary: v, levels: ProgramLevels()}, nil
+	c := &Codec{encode: encode, decode: decode, vocabulary: v, levels: ProgramLevels(), commands: map[string]known{}}
+	for _, k := range commands() {
+		c.commands[k.make().commandName()] = k
+	}
+	return c, nil
 }
 
 // Knowing returns a codec that knows some levels and what comes with them, and nothing
@@ -134,44 +139,29 @@ type Command interface {
 	apply(t *tx) (Result, error)
 }
 
-// newCommand lists the commands by name: the one place to add a line, besides levelOf.
-func newCommand(name string) Command {
-	switch name {
-	case "bootstrap":
-		return &Bootstrap{}
-	case "submit":
-		return &Submit{}
-	case "commit":
-		return &Commit{}
-	case "resolve":
-		return &Resolve{}
-	case "suspend":
-		return &Suspend{}
-	case "place":
-		return &Place{}
-	case "compact":
-		return &Compact{}
-	}
-	return newMembersCommand(name)
+// known is a command that this program knows, and the level of a zone that may hold it.
+type known struct {
+	level uint32
+	make  func() Command
 }
 
-// newMembersCommand lists those about the nodes.
-func newMembersCommand(name string) Command {
-	switch name {
-	case "invite":
-		return &Invite{}
-	case "admit":
-		return &Admit{}
-	case "expel":
-		return &Expel{}
-	case "finalize":
-		return &Finalize{}
-	case "declare":
-		return &Declare{}
-	case "rotate":
-		return &Rotate{}
+// commands lists them all: the one place to add a line.
+func commands() []known {
+	return []known{
+		{1, func() Command { return &Bootstrap{} }},
+		{1, func() Command { return &Submit{} }},
+		{1, func() Command { return &Commit{} }},
+		{1, func() Command { return &Resolve{} }},
+		{1, func() Command { return &Suspend{} }},
+		{1, func() Command { return &Place{} }},
+		{1, func() Command { return &Compact{} }},
+		{1, func() Command { return &Invite{} }},
+		{1, func() Command { return &Admit{} }},
+		{1, func() Command { return &Expel{} }},
+		{2, func() Command { return &Finalize{} }},
+		{2, func() Command { return &Declare{} }},
+		{2, func() Command { return &Rotate{} }},
 	}
-	return nil
 }
 
 // EncodeCommand makes the bytes of one log entry's command.
@@ -201,11 +191,12 @@ func (c *Codec) DecodeCommand(data []byte) (Command, error) {
 		return nil, fmt.Errorf("decoding command %q: version %d, this program knows %d: %w",
 			e.Name, e.Version, commandVersion, ErrNewer)
 	}
-	cmd := newCommand(e.Name)
-	if cmd == nil || levelOf(e.Name) > c.levels.Newest {
+	k, there := c.commands[e.Name]
+	if !there || k.level > c.levels.Newest {
 		return nil, fmt.Errorf("decoding command %q: no such command: %w; install the version that the other nodes run",
 			e.Name, ErrNewer)
 	}
+	cmd := k.make()
 	if err := c.unmarshal("command "+e.Name, e.Data, cmd); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ type Levels struct {
 }
 
 // The levels of this program. A change of what the log or the state may hold is a new
-// level: add to what is below, to Features, and to levelOf, and raise NewestLevel.
+// level: add to what is below, to Features and to commands, and raise NewestLevel.
 const (
 	// OldestLevel is that of zones from before there were levels.
 	OldestLevel = 1
@@ -56,16 +56,6 @@ func Features() []FeatureInfo {
 		{FeatureKnownPrograms, 2, "the zone keeps which program each node runs, and lets no older one join"},
 		{FeatureHostAgents, 2, "agents of hosts can join, and run drivers on machines that are no nodes"},
 	}
-}
-
-// levelOf is the level of a zone that may hold a command. Those that are not here may
-// be in any.
-func levelOf(command string) uint32 {
-	switch command {
-	case (*Finalize)(nil).commandName(), (*Declare)(nil).commandName():
-		return 2
-	}
-	return OldestLevel
 }
 
 // Check says what keeps a program of these levels from working with a zone.
@@ -132,7 +122,7 @@ func (t *tx) raise(level uint32) {
 // makes it have more: see there.
 func (t *tx) has(cmd Command) error {
 	name := cmd.commandName()
-	least := levelOf(name)
+	least := t.codec.commands[name].level
 	if _, raises := cmd.(*Finalize); raises || least <= OldestLevel {
 		return nil
 	}
@@ -160,7 +150,7 @@ func (m *Machine) Allows(cmd Command) error {
 		return nil // it says itself who knows it
 	}
 	name := cmd.commandName()
-	if least, level := levelOf(name), m.Level(); least > level {
+	if least, level := m.codec.commands[name].level, m.Level(); least > level {
 		return notYet(name, least, level)
 	}
 	return nil
