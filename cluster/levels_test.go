@@ -45,7 +45,12 @@ func TestANodeThatIsTooOldStops(t *testing.T) {
 		propose(t, c.nodes["n0"], "before")
 		propose(t, c.nodes["n1"], "raise")
 		propose(t, c.nodes["n1"], "after")
-		err := <-c.nodes["n2"].Failed()
+		var err error
+		select {
+		case err = <-c.nodes["n2"].Failed():
+		case <-time.After(time.Minute): // of the bubble's time
+			t.Fatal("it goes on")
+		}
 		want(t, "the end of the node that is too old", err, cluster.ErrVersion)
 		if !strings.Contains(err.Error(), "level 2") || !strings.Contains(err.Error(), "install") {
 			t.Errorf("it says %q, which names no level and no remedy", err)

@@ -175,27 +175,34 @@ func (z *zone) roll(ctx context.Context, s *server.Server, program string) error
 			z.report.Replaced++
 		}
 	}
-	if len(after) != len(before) {
-		z.load.find(&z.report.DriversBad, "%s had %d driver processes and has %d", s.Name, len(before), len(after))
-	}
 	z.report.Rolls++
 	z.report.LongestRoll = max(z.report.LongestRoll, time.Since(began).Milliseconds())
 	z.checkGuests()
 	return z.work(ctx)
 }
 
-// drivers waits until a node has as many driver processes as it had: they are started
-// while it works already.
+// drivers waits until a node has as many driver processes as it had, all of them of its
+// program: they are started while it works already.
 func (z *zone) drivers(ctx context.Context, s *server.Server, want int) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		pids, err := s.DriverProcesses()
-		if err != nil || len(pids) == want || ctx.Err() != nil {
-			return pids, err
+		if err != nil {
+			return nil, err
+		}
+		other := slices.ContainsFunc(pids, func(pid int) bool {
+			program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+			return err != nil || program != s.Program
+		})
+		if len(pids) == want && !other {
+			return pids, nil
 		}
 		select {
 		case <-ctx.Done():
+			z.load.find(&z.report.DriversBad, "%s had %d driver processes and has %d, others' among them: %v", s.Name, want,
+				len(pids), other)
+			return pids, nil
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
