@@ -89,8 +89,12 @@ func (z *zone) run(ctx context.Context, dir string) (err error) {
 	err = z.upgrade(ctx)
 	stop()
 	callers.Wait()
+	if err != nil && ctx.Err() == nil {
+		z.load.find(nil, "%v", err) // what was found before may say why
+		return nil
+	}
 	if err != nil {
-		return errors.Join(err, errors.New(strings.Join(z.report.Findings, "\n")))
+		return err
 	}
 	return z.verify(ctx)
 }
