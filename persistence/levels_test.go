@@ -34,8 +34,8 @@ func (z *zone) level() uint32 {
 	return level
 }
 
-// admit lets a node in.
-func (z *zone) admit(name string, newest uint32) *persistence.Admit {
+// coming is a node that is let in.
+func (z *zone) coming(name string, newest uint32) *persistence.Admit {
 	z.must(&persistence.Invite{Invitation: persistence.Invitation{
 		ID: "i-" + name, Role: "node", Digest: "d", ExpiresAt: z.now.Add(1e12),
 	}})
@@ -50,7 +50,7 @@ func TestAZoneIsRaisedWhenAllNodesCanGoOn(t *testing.T) {
 	if got := z.level(); got != 1 {
 		t.Fatalf("a zone of which nothing is said has level %d", got)
 	}
-	z.must(z.admit("n2", 2))
+	z.must(z.coming("n2", 2))
 	declare := &persistence.Declare{Program: program("n1", 2)}
 	z.refuse(declare, "feature-waits")
 	if err := z.machine.Allows(declare); code(err) != "feature-waits" {
@@ -95,8 +95,8 @@ func TestAZoneIsRaisedWhenAllNodesCanGoOn(t *testing.T) {
 func TestARaisedZoneKnowsWhatItsNodesRun(t *testing.T) {
 	z := newZone(t)
 	z.must(&persistence.Finalize{Level: 2, Nodes: []persistence.Program{program("n1", 2)}})
-	z.refuse(z.admit("n2", 1), "program-too-old")
-	z.must(z.admit("n3", 2))
+	z.refuse(z.coming("n2", 1), "program-too-old")
+	z.must(z.coming("n3", 2))
 	z.refuse(&persistence.Declare{Program: program("n1", 1)}, "program-too-old")
 	z.must(&persistence.Declare{Program: program("n1", 3)})
 	z.must(&persistence.Expel{Role: "node", Name: "n3"})

@@ -16,7 +16,8 @@ func (z *zone) admit(name string) {
 	}})
 	z.must(&persistence.Admit{
 		Invitation: "i-" + name, Digest: "d", Key: "k", Origin: origin,
-		Member: persistence.Member{Role: persistence.RoleNode, Name: name, Address: name + ":1"},
+		Member:  persistence.Member{Role: persistence.RoleNode, Name: name, Address: name + ":1"},
+		Program: program(name, 2),
 	})
 }
 
@@ -40,6 +41,7 @@ func begin(id, old, next string) *persistence.Rotate {
 // n3, which is let in meanwhile; n4 is taken out.
 func TestARotationWaitsForAllMembers(t *testing.T) {
 	z := newZone(t)
+	z.must(&persistence.Finalize{Level: 2, Nodes: []persistence.Program{program("n1", 2)}})
 	z.admit("n2")
 	z.admit("n4")
 	z.refused(reached("r1", "n1", persistence.RotationAdding), "rotation-changed")
