@@ -46,7 +46,7 @@ func (n *Node) changes() (all uint64) {
 // authorities are those that this node trusts.
 func (n *Node) authorities() *agentpb.Authorities {
 	return &agentpb.Authorities{
-		Trust: n.network.holder.Identity().Trust().MarshalPEM(), Signer: n.network.authority.Pin(),
+		Trust: n.network.holder.Identity().Trust().MarshalPEM(), Signer: n.network.pin(),
 	}
 }
 
