@@ -75,6 +75,7 @@ const (
 	idleAfter     = 10 * time.Second
 	tokenFile     = "token"
 	startTimeout  = time.Minute
+	insistEvery   = 100 * time.Millisecond
 	verifyEvery   = 24 * time.Hour
 	defaultLease  = 5 * time.Second
 )
@@ -285,11 +286,31 @@ func (n *Node) bootstrap(ctx context.Context) error {
 		}
 		cmd.Documents = append(cmd.Documents, doc)
 	}
-	if _, err := n.log.Propose(ctx, cmd); err != nil {
+	if err := n.insist(ctx, cmd); err != nil {
 		return fmt.Errorf("setting the zone up: %w", err)
 	}
 	n.token = bearer
 	return nil
+}
+
+// insist has a command agreed on that may be so twice: that the leader is lost
+// meanwhile is no reason not to start.
+func (n *Node) insist(ctx context.Context, cmd persistence.Command) error {
+	patience, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		_, err := n.log.Propose(patience, cmd)
+		class := resources.ClassOf(err)
+		lost := class == resources.ClassUnknown || class == resources.ClassUnavailable
+		if err == nil || !lost || n.network == nil || n.cluster.Status().Err != nil {
+			return err
+		}
+		select {
+		case <-patience.Done():
+			return err
+		case <-time.After(insistEvery):
+		}
+	}
 }
 
 // firstToken makes an administrator's token if there is none at all. Its text is
