@@ -22,6 +22,8 @@ GUEST ?= dist/guest.raw
 SEED ?= 1
 DURATION ?= 60s
 NODES ?= 1
+PLAN ?=
+CHAOSFLAGS ?=
 TIMES ?= 20
 FROM ?= HEAD~1
 KILLS ?= 10
@@ -92,8 +94,8 @@ power-loss: ## Cut the power, many times: make power-loss TIMES=20
 		./internal/node/agreement ./cluster ./persistence/badgerstore
 
 .PHONY: chaos
-chaos: ## Random operations, kill -9 and worse: make chaos SEED=7 DURATION=60s NODES=3
-	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION) -nodes=$(NODES)
+chaos: ## Random operations, kill -9, cuts, full disks: make chaos SEED=7 DURATION=60s NODES=3
+	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION) -nodes=$(NODES) $(if $(PLAN),-plan=$(PLAN)) $(CHAOSFLAGS)
 
 .PHONY: chaos-real
 chaos-real: guest ## The same with real disks and guests, as root: make chaos-real SEED=7 KILLS=10

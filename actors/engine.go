@@ -112,7 +112,8 @@ func (e *stepEngine) Conn(
 		return nil, "", err
 	}
 	may := func() bool { return e.holds(e.unit.fence) }
-	return &recaller{ClientConnInterface: conn, progress: e.progress, may: may}, version, nil
+	noting := func(at time.Time, method, token string) func(error) { return e.noting(place, at, method, token) }
+	return &recaller{ClientConnInterface: conn, progress: e.progress, may: may, noting: noting}, version, nil
 }
 
 // progressInterval is how often progress is written down.

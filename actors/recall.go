@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +29,8 @@ type recaller struct {
 	// may reports whether this node may act for the resource still: a step can make
 	// several calls, and each may come late.
 	may func() bool
+	// noting is told that a call is about to be made, which it was decided to at a time.
+	noting func(at time.Time, method, token string) (ended func(error))
 }
 
 // NewStream implements grpc.ClientConnInterface.
@@ -42,6 +45,7 @@ func (r *recaller) NewStream(
 
 // Invoke implements grpc.ClientConnInterface.
 func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	decided := time.Now()
 	if !r.may() {
 		return errFenced
 	}
@@ -59,6 +63,7 @@ func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, o
 	token := step + "#" + content
 	about.GetCall().Token = token
 	defer func() { about.GetCall().Token = step }()
+	ended := r.noting(decided, method, token)
 	watched, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -68,6 +73,7 @@ func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, o
 	err = r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	stop()
 	<-done
+	ended(err)
 	if err == nil || resources.ClassOf(operations.FromFault(err)) != resources.ClassUnknown {
 		return err
 	}
@@ -86,6 +92,19 @@ func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, o
 		return fmt.Errorf("recalling %s: %w", method, err)
 	}
 	return nil
+}
+
+// noting writes down, for who wants to know in detail, when this node acts for a resource, and by which epoch: at no
+// instant may two nodes do so.
+func (e *stepEngine) noting(on operations.Place, at time.Time, method, token string) (ended func(error)) {
+	if !e.logger.Enabled(e.base, slog.LevelDebug) {
+		return func(error) {}
+	}
+	about := e.logger.With(slog.String("resource", e.unit.ref.String()), slog.Uint64("shard", uint64(e.unit.fence.Shard)),
+		slog.Uint64("epoch", e.unit.fence.Epoch), slog.String("method", method), slog.String("token", token),
+		slog.Time("decided", at), slog.String("driver", on.Product), slog.String("on", on.Node))
+	about.Debug("a driver is called")
+	return func(err error) { about.Debug("a driver was called", slog.Any("error", err)) }
 }
 
 // watch passes progress on until the call is over. Short calls are never asked.

@@ -227,6 +227,7 @@ func (s *System) take(id persistence.Shard, epoch uint64) error {
 		return fmt.Errorf("starting shard %d: %w", id, err)
 	}
 	s.shards[id] = &running{shard: sh, pid: pid, fence: fence}
+	s.config.Logger.Debug("a shard was taken", slog.Uint64("shard", uint64(id)), slog.Uint64("epoch", epoch))
 	return nil
 }
 
@@ -351,10 +352,28 @@ func (s *System) first() bool {
 // own takes the shards that are this node's, with a new epoch: what its process of
 // before began is over.
 func (s *System) own(ctx context.Context) error {
-	result, err := s.config.Log.Propose(ctx, &persistence.Place{Node: s.config.Node, Own: s.config.Lease != nil})
+	place := &persistence.Place{Node: s.config.Node, Own: s.config.Lease != nil}
+	result, err := s.config.Log.Propose(ctx, place)
+	for began := time.Now(); s.config.Lease != nil && isPassing(err) && time.Since(began) < ownPatience; {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("taking the shards: %w", err)
+		case <-time.After(unknownDelay): // twice does no harm: the leader was lost meanwhile
+		}
+		result, err = s.config.Log.Propose(ctx, place)
+	}
 	if err != nil {
 		return fmt.Errorf("taking the shards: %w", err)
 	}
 	_, err = s.compare(result.Owners)
 	return err
+}
+
+// ownPatience is how long a node that starts may wait for a leader.
+const ownPatience = time.Minute
+
+// isPassing reports whether the same may be agreed on a little later.
+func isPassing(err error) bool {
+	class := resources.ClassOf(err)
+	return class == resources.ClassUnknown || class == resources.ClassUnavailable
 }

@@ -27,6 +27,7 @@ type checker struct {
 	rules  map[string][]string          // network -> rule and ports, of those in force
 	nics   map[string][]string          // network -> nic
 	places map[string]string            // id -> node, or id of what it is in or on
+	facts  map[string]fact              // by id, what the state says of hardware
 }
 
 // home is where a node has its things.
@@ -61,7 +62,7 @@ func (c *checker) run(ctx context.Context, patience time.Duration) error {
 	if c.real {
 		return errors.Join(c.disks(), c.networks(ctx))
 	}
-	return c.truth()
+	return c.truth(operations)
 }
 
 // settle waits until every operation has ended.
@@ -99,7 +100,7 @@ func (c *checker) settle(ctx context.Context, patience time.Duration) (map[strin
 // read reads all resources.
 func (c *checker) read(ctx context.Context) error {
 	c.phases, c.rules, c.nics = map[string]map[string]string{}, map[string][]string{}, map[string][]string{}
-	c.places = map[string]string{}
+	c.places, c.facts = map[string]string{}, map[string]fact{}
 	uncounted := []resources.Kind{
 		resources.KindOperation, resources.KindZone, resources.KindToken, resources.KindDriver,
 	}
@@ -116,6 +117,7 @@ func (c *checker) read(ctx context.Context) error {
 			byID[fmt.Sprint(r["id"])] = fmt.Sprint(r["phase"])
 			c.noteNetwork(d.Kind, r)
 			c.notePlace(r)
+			c.noteFact(d.Kind, r)
 		}
 		c.phases[string(d.Kind)] = byID
 	}

@@ -2,56 +2,128 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/bench/lab"
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
 )
 
 // conductor does to a group of nodes what the plan says.
 type conductor struct {
-	group *server.Group
-	plan  []step
-	log   *os.File
+	group   *server.Group
+	network *lab.Network
+	disks   []*lab.Disk
+	plan    []step
+	log     *os.File
+	// program is what restartWith has nodes go on with.
+	program string
+	// late has calls of before arrive again.
+	late func(ctx context.Context, chance uint64) error
+	// died is told of a node that ended though nothing was done to it that it may end of.
+	died func(format string, args ...any)
 
 	kills int
-	// found is told of what must not happen meanwhile.
-	died func(format string, args ...any)
-	// fell are the moments at which a leader was killed, calm those at which the next
-	// fault began.
-	fell []fall
+	// stops counts nodes that ended themselves because of their disk.
+	stops int
+	// leftOut counts faults that this machine can't do.
+	leftOut  int
+	excused  map[*server.Server]bool
+	open     []ongoing
+	episodes []*episode
 }
 
-// fall is the loss of a leader, and how long nothing else was done to the zone.
-type fall struct{ at, until time.Time }
+// ongoing is a fault that is to be healed while others are under way.
+type ongoing struct {
+	until time.Time
+	heal  func(context.Context) error
+	of    *episode
+	takes damage
+}
 
-// run goes through the plan until ctx ends, and leaves all nodes running.
+// run goes through the plan until ctx ends, and leaves all nodes running and nothing cut.
 func (c *conductor) run(ctx context.Context) error {
+	c.excused = map[*server.Server]bool{}
 	for _, s := range c.plan {
-		select {
-		case <-ctx.Done():
-			return c.heal()
-		case <-time.After(s.After):
+		if err := c.wait(ctx, s.After); err != nil {
+			return err
 		}
-		if n := len(c.fell); n > 0 && c.fell[n-1].until.IsZero() {
-			c.fell[n-1].until = time.Now()
+		if ctx.Err() != nil {
+			break
 		}
 		if err := c.once(ctx, s); err != nil {
+			return fmt.Errorf("doing %s: %w", s.What, err)
+		}
+	}
+	if err := c.wait(ctx, time.Hour); err != nil {
+		return err
+	}
+	return c.end(context.WithoutCancel(ctx))
+}
+
+// wait lets time pass, and heals what is due meanwhile.
+func (c *conductor) wait(ctx context.Context, d time.Duration) error {
+	until := time.Now().Add(d)
+	for len(c.open) > 0 && c.open[0].until.Before(until) && ctx.Err() == nil {
+		rest(ctx, time.Until(c.open[0].until))
+		if ctx.Err() != nil {
+			break
+		}
+		due := c.open[0]
+		c.open = c.open[1:]
+		if err := c.heal(ctx, due); err != nil {
 			return err
 		}
 	}
-	<-ctx.Done()
-	return c.heal()
+	settling, stop := context.WithDeadline(ctx, until)
+	defer stop()
+	if len(c.open) == 0 {
+		c.settle(settling)
+	}
+	<-settling.Done()
+	return nil
 }
 
-// heal has every node run and have work.
-func (c *conductor) heal() error {
-	if n := len(c.fell); n > 0 && c.fell[n-1].until.IsZero() {
-		c.fell[n-1].until = time.Now()
+// settle measures how long it takes until all is well again after what was healed last.
+func (c *conductor) settle(ctx context.Context) {
+	if len(c.episodes) == 0 {
+		return
 	}
+	last := c.episodes[len(c.episodes)-1]
+	for ctx.Err() == nil && last.well.IsZero() && !last.healed.IsZero() {
+		if c.group.Well(ctx) {
+			last.well = time.Now()
+			return
+		}
+		rest(ctx, 50*time.Millisecond)
+	}
+}
+
+// heal ends a fault.
+func (c *conductor) heal(ctx context.Context, o ongoing) error {
+	if err := o.heal(ctx); err != nil {
+		return fmt.Errorf("ending %s: %w", o.of.what, err)
+	}
+	o.of.healed = time.Now()
+	c.tell("%s of %s is over", o.of.what, o.of.node)
+	return nil
+}
+
+// end heals everything and has every node run.
+func (c *conductor) end(ctx context.Context) error {
+	if n := len(c.episodes); n > 0 {
+		c.episodes[n-1].next = time.Now()
+	}
+	for _, o := range c.open {
+		if err := c.heal(ctx, o); err != nil {
+			return err
+		}
+	}
+	c.open = nil
 	for _, s := range c.group.Members {
 		if err := c.mend(s); err != nil {
 			return err
@@ -66,7 +138,11 @@ func (c *conductor) heal() error {
 // mend starts a node that is down. One that nobody killed is a finding.
 func (c *conductor) mend(s *server.Server) error {
 	if s.Died() {
-		c.died("%s ended by itself: see its server.log", s.Name)
+		if c.excused[s] {
+			c.stops++
+		} else {
+			c.died("%s ended by itself: see its server.log", s.Name)
+		}
 		if err := s.Kill(); err != nil {
 			return err
 		}
@@ -77,6 +153,7 @@ func (c *conductor) mend(s *server.Server) error {
 	return s.Start()
 }
 
+// once does one step.
 func (c *conductor) once(ctx context.Context, s step) error {
 	for _, member := range c.group.Members {
 		if err := c.mend(member); err != nil {
@@ -84,41 +161,75 @@ func (c *conductor) once(ctx context.Context, s step) error {
 		}
 	}
 	leader := c.group.Leader(ctx)
-	target, other := c.whom(s, leader)
-	fmt.Fprintf(c.log, "%s %s %s (other %s, leader %s) for %s\n",
-		time.Now().Format(time.RFC3339Nano), s.What, target.Name, other.Name, nameOf(leader), s.For)
-	switch s.What {
-	case killNode:
-		return c.kill(ctx, s, leader, target)
-	case killTwo:
-		return c.kill(ctx, s, leader, target, other)
-	case killAll:
-		return c.kill(ctx, s, nil, c.group.Members...)
-	case pauseNode:
-		return c.pause(ctx, s, target, other)
-	case killDrivers:
-		return c.killDrivers(s, target)
-	case lead:
-		c.change(ctx, target, "lead")
-	case drain:
-		c.change(ctx, target, "drain")
-		rest(ctx, s.For)
-		c.resume(ctx, target)
+	w := c.whom(s, leader)
+	c.tell("%s %s (other %s, leader %s) for %s", s.What, w.target.Name, w.other.Name, nameOf(leader), s.For)
+	now := time.Now()
+	if n := len(c.episodes); n > 0 {
+		c.episodes[n-1].next = now
 	}
-	return nil
+	e := &episode{what: s.What, node: w.target.Name, began: now, leader: w.target == leader}
+	takes := damageOf(s, c.number(w.target), c.number(w.other), len(c.group.Members))
+	e.alone = !c.agreeable(takes)
+	c.episodes = append(c.episodes, e)
+	heal, err := c.begin(ctx, s, w)
+	if errors.Is(err, lab.ErrNoThrottle) {
+		c.tell("left out: %v", err)
+		c.leftOut++
+		heal, err = nothing, nil
+	}
+	if err != nil {
+		return err
+	}
+	o := ongoing{until: now.Add(s.For), heal: heal, of: e, takes: takes}
+	if s.Meanwhile {
+		c.open = append(c.open, o)
+		slices.SortFunc(c.open, func(a, b ongoing) int { return a.until.Compare(b.until) })
+		return nil
+	}
+	rest(ctx, s.For)
+	return c.heal(context.WithoutCancel(ctx), o)
 }
 
-// whom tells whom a fault is done to, and which other node.
-func (c *conductor) whom(s step, leader *server.Server) (target, other *server.Server) {
-	target, other = c.group.Members[s.Node], c.group.Members[s.Other]
+// agreeable reports whether the nodes can agree on anything in spite of what is under way
+// and of one thing more. One thing alone may take that from them: it is what it is.
+func (c *conductor) agreeable(more damage) bool {
+	all := []damage{more}
+	for _, o := range c.open {
+		all = append(all, o.takes)
+	}
+	return len(c.open) == 0 || majority(len(c.group.Members), all)
+}
+
+func (c *conductor) tell(format string, args ...any) {
+	fmt.Fprintf(c.log, "%s %s\n", time.Now().Format(time.RFC3339Nano), fmt.Sprintf(format, args...))
+}
+
+// whom is whom a fault is done to.
+type whom struct {
+	target, other *server.Server
+	leader        *server.Server // nil = nobody is known to lead
+}
+
+func (c *conductor) whom(s step, leader *server.Server) whom {
+	w := whom{target: c.group.Members[s.Node], other: c.group.Members[s.Other], leader: leader}
 	switch {
 	case !s.Leader || leader == nil:
-	case leader == other:
-		return other, target
+	case leader == w.other:
+		w.target, w.other = w.other, w.target
 	default:
-		target = leader
+		w.target = leader
 	}
-	return target, other
+	return w
+}
+
+// number tells which of the members one is.
+func (c *conductor) number(s *server.Server) int {
+	for i, member := range c.group.Members {
+		if member == s {
+			return i
+		}
+	}
+	return 0
 }
 
 func nameOf(s *server.Server) string {
@@ -136,50 +247,6 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// kill kills nodes, and starts them again after a while.
-func (c *conductor) kill(ctx context.Context, s step, leader *server.Server, targets ...*server.Server) error {
-	at := time.Now()
-	for _, t := range targets {
-		if err := t.Kill(); err != nil {
-			return err
-		}
-		c.kills++
-	}
-	if len(targets) == 1 && targets[0] == leader {
-		c.fell = append(c.fell, fall{at: at})
-	}
-	rest(ctx, s.For)
-	for _, t := range targets {
-		if err := t.Start(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// pause stops a node where it is and lets it go on. In the middle another one may lose
-// drivers.
-func (c *conductor) pause(ctx context.Context, s step, target, other *server.Server) error {
-	if err := target.Pause(); err != nil {
-		return err
-	}
-	rest(ctx, s.For/2)
-	if s.Chance%4 == 0 {
-		if err := c.killDrivers(s, other); err != nil {
-			return err
-		}
-	}
-	rest(ctx, s.For-s.For/2)
-	return target.Resume()
-}
-
-func (c *conductor) killDrivers(s step, target *server.Server) error {
-	random := rand.New(rand.NewPCG(s.Chance, 1))
-	n, err := target.KillDrivers(func(i int) bool { return i == 0 || random.IntN(2) == 0 })
-	c.kills += n
-	return err
-}
-
 // change asks for something of a node; that nobody can do it now is no error.
 func (c *conductor) change(ctx context.Context, target *server.Server, action string) bool {
 	ctx, cancel := context.WithTimeout(ctx, changePatience)
@@ -187,7 +254,7 @@ func (c *conductor) change(ctx context.Context, target *server.Server, action st
 	path := "/v1/nodes/" + target.Name + "/actions/" + action
 	answer, err := c.group.Client(0).Insist(ctx, http.MethodPost, path, nil)
 	if err != nil || answer.Status != http.StatusOK {
-		fmt.Fprintf(c.log, "%s of %s: %d %v %v\n", action, target.Name, answer.Status, answer.Body, err)
+		c.tell("%s of %s: %d %v %v", action, target.Name, answer.Status, answer.Body, err)
 		return false
 	}
 	return true

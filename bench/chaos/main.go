@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/bench/lab"
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
@@ -36,18 +39,30 @@ type report struct {
 // zoneReport is what is said of a zone of several nodes besides.
 type zoneReport struct {
 	Nodes           int `json:"nodes"`
+	Seconds         int `json:"seconds"`
 	Nonlinearizable int `json:"nonlinearizable"`
 	DoubleRun       int `json:"double_run"`
 	EventGaps       int `json:"event_gaps"`
 	Diverged        int `json:"diverged"`
 	Died            int `json:"died"`
-	// Faults counts what was done, Registers what was read and written for it to be
-	// linearizable, Events how many were followed.
-	Faults    map[string]int `json:"faults"`
-	Registers int            `json:"registers"`
-	Events    int            `json:"events"`
-	// Gap is how long no write was acknowledged after a leader was killed, in ms.
-	Gap *gap `json:"gapMs,omitempty"`
+	// Stopped counts nodes that ended themselves because of their disk, as they should.
+	Stopped int `json:"stopped"`
+	// Faults is what was done, by kind, and what became of it; LeftOut counts what this
+	// machine can't do.
+	Faults  map[string]*outcome `json:"faults"`
+	LeftOut int                 `json:"left_out"`
+	// Registers is what was read and written for it to be linearizable, Events how many were
+	// followed, Acts and Calls how many calls of drivers were judged, on the side of who made
+	// them and of the driver, Late those that arrived again long after.
+	Registers int `json:"registers"`
+	Events    int `json:"events"`
+	Acts      int `json:"acts"`
+	Calls     int `json:"calls"`
+	Late      int `json:"late"`
+	// Gap is how long no write was acknowledged after each fault that left a majority,
+	// LeaderGap after each kill of a leader, in ms.
+	Gap       *figures `json:"gapMs,omitempty"`
+	LeaderGap *figures `json:"leaderGapMs,omitempty"`
 }
 
 func (r *report) bad() bool {
@@ -58,58 +73,111 @@ func (r *report) bad() bool {
 	return n > 0
 }
 
+// flags are what is asked for.
+type flags struct {
+	settings
+	planPath string
+	only     string
+	showPlan bool
+	budget   time.Duration
+}
+
+func readFlags() (*flags, error) {
+	f := &flags{}
+	flag.Uint64Var(&f.seed, "seed", 1, "what is done follows from it")
+	flag.DurationVar(&f.duration, "duration", time.Minute, "how long to do things")
+	flag.IntVar(&f.workers, "workers", 8, "how many do things at once")
+	flag.BoolVar(&f.real, "real", false, "use real disks and guests instead of the simulator")
+	flag.IntVar(&f.kills, "kills", 0, "stop after so many kills; 0 = go by the duration")
+	flag.StringVar(&f.image, "image", "", "guest disk, for -real")
+	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
+	flag.IntVar(&f.nodes, "nodes", 1, "how many nodes the zone has: 1, or 3 and more")
+	flag.StringVar(&f.planPath, "plan", "", "do what this plan says, with its seed, instead of drawing one")
+	flag.StringVar(&f.only, "faults", "", "draw the plan from these kinds of faults only, separated by commas")
+	flag.StringVar(&f.program, "with", "", "path of another bulkhead program, for faults of the kind restart-with")
+	flag.BoolVar(&f.showPlan, "show-plan", false, "print what will be done to the nodes, and do nothing")
+	flag.DurationVar(&f.budget, "shrink", 0, "spend this long on finding a smaller plan that fails as well")
+	flag.Parse()
+	if f.nodes < 1 || f.nodes == 2 || f.nodes > 1 && (f.real || f.kills > 0) {
+		return nil, errors.New("-nodes is 1, or 3 and more, and then without -real and -kills")
+	}
+	return f, f.choosePlan()
+}
+
+// choosePlan reads or draws the plan of a zone of several nodes.
+func (f *flags) choosePlan() (err error) {
+	if f.planPath != "" {
+		if f.plan, err = readPlan(f.planPath); err != nil {
+			return err
+		}
+		f.seed, f.nodes = f.plan.Seed, f.plan.Nodes
+		f.duration, err = time.ParseDuration(f.plan.Duration)
+		return err
+	}
+	if f.nodes == 1 {
+		return nil
+	}
+	kinds := usual(f.nodes)
+	if f.program != "" {
+		kinds = append(kinds, restartWith, restartWith, restartWith)
+	}
+	if f.only != "" {
+		kinds = strings.Split(f.only, ",")
+	}
+	f.plan = newPlan(f.seed, f.duration, f.nodes, kinds)
+	return nil
+}
+
 func main() {
 	enclosure.RunFirstIfAsked()
 	if code, isChild := server.Child(node.BuiltIns()); isChild {
 		os.Exit(code)
 	}
-	seed := flag.Uint64("seed", 1, "what is done follows from it")
-	duration := flag.Duration("duration", time.Minute, "how long to do things")
-	workers := flag.Int("workers", 8, "how many do things at once")
-	real := flag.Bool("real", false, "use real disks and guests instead of the simulator")
-	kills := flag.Int("kills", 0, "stop after so many kills; 0 = go by the duration")
-	image := flag.String("image", "", "guest disk, for -real")
-	keep := flag.Bool("keep", false, "keep the data directory")
-	nodes := flag.Int("nodes", 1, "how many nodes the zone has: 1, or 3 and more")
-	showPlan := flag.Bool("plan", false, "print what will be done to the nodes, and do nothing")
-	flag.Parse()
-	if !fits(*nodes, *real || *kills > 0) {
-		fmt.Fprintln(os.Stderr, "chaos: -nodes is 1, or 3 and more, and then without -real and -kills")
+	f, err := readFlags()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(2)
 	}
-	if *showPlan && *nodes > 1 {
-		if err := printPlan(os.Stdout, newPlan(*seed, *duration, *nodes)); err != nil {
-			os.Exit(2)
-		}
-		return
-	}
-	if *real && !enclosure.Inside() {
-		os.Exit(runEnclosed())
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	r, err := run(ctx, settings{
-		seed: *seed, duration: *duration, workers: *workers, real: *real, kills: *kills, image: *image, keep: *keep,
-		nodes: *nodes,
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(2) //nolint:gocritic // the process ends
-	}
-	json.NewEncoder(os.Stdout).Encode(r) //nolint:errcheck // standard output
-	if r.bad() {
-		os.Exit(1)
-	}
+	os.Exit(f.act())
 }
 
-// fits reports whether there can be so many nodes; alone says that something was asked for which only one can do.
-func fits(nodes int, alone bool) bool { return nodes == 1 || nodes > 2 && !alone }
-
-// runEnclosed runs all of it again where guests and networks end with it.
-func runEnclosed() int {
-	code, err := enclosure.Again(enclosure.OwnNetwork)
+// act does what is asked for.
+func (f *flags) act() (exitCode int) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch {
+	case f.showPlan:
+		err = printPlan(os.Stdout, f.plan)
+	case f.budget > 0:
+		err = shrink(ctx, f)
+	case f.real && !enclosure.Inside():
+		exitCode, err = enclosure.Again(enclosure.OwnNetwork)
+	case f.nodes > 1:
+		var inside bool
+		if exitCode, inside, err = lab.Enter(); inside && err == nil {
+			exitCode, err = f.run(ctx)
+		}
+	default:
+		exitCode, err = f.run(ctx)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 2
 	}
-	return code
+	return exitCode
+}
+
+func (f *flags) run(ctx context.Context) (exitCode int, err error) {
+	r, err := run(ctx, f.settings)
+	if err != nil {
+		return 2, err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+		return 2, err
+	}
+	if r.bad() {
+		return 1, nil
+	}
+	return 0, nil
 }

@@ -24,6 +24,8 @@ type settings struct {
 	image    string
 	keep     bool
 	nodes    int
+	plan     plan   // of a zone of several nodes
+	program  string // other than this, for restartWith
 }
 
 // Times between kills: the simulator is fast, guests take a while.

@@ -49,7 +49,7 @@ func (c *checker) isAt(h home, kind, id string) bool {
 }
 
 // truth compares the simulated hardware of all nodes with the state.
-func (c *checker) truth() error {
+func (c *checker) truth(operations map[string]map[string]any) error {
 	worlds := make([]*simworld.Truth, len(c.homes))
 	for i, h := range c.homes {
 		var err error
@@ -63,6 +63,7 @@ func (c *checker) truth() error {
 			c.find(&c.report.Orphans, "orphan: %s (%s) %s", o.Key, c.phases[o.Kind][o.ID], h.name)
 		}
 		c.compareRules(worlds[i])
+		c.compareFacts(worlds[i])
 	}
 	for kind, byID := range c.phases {
 		for id := range byID {
@@ -71,18 +72,35 @@ func (c *checker) truth() error {
 			}
 		}
 	}
-	if c.report.zoneReport != nil {
-		c.doubleRuns(worlds)
+	if c.report.zoneReport == nil {
+		return nil
+	}
+	c.doubleRuns(worlds)
+	c.doublePlaces(worlds)
+	c.strangers(worlds, operations)
+	for _, h := range c.homes {
+		if err := c.doubleCalls(h); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func worldOf(h home) (*simworld.Truth, error) {
+// worldIn finds the directory of a node's simulated world.
+func worldIn(h home) (string, error) {
 	worlds, err := filepath.Glob(filepath.Join(h.dir, "host", "drivers", "*sim*", "work", "world"))
 	if err != nil || len(worlds) != 1 {
-		return nil, fmt.Errorf("looking for the simulated world: found %v (%w)", worlds, err)
+		return "", fmt.Errorf("looking for the simulated world: found %v (%w)", worlds, err)
 	}
-	truth, err := simworld.LoadTruth(worlds[0])
+	return worlds[0], nil
+}
+
+func worldOf(h home) (*simworld.Truth, error) {
+	world, err := worldIn(h)
+	if err != nil {
+		return nil, err
+	}
+	truth, err := simworld.LoadTruth(world)
 	if err != nil {
 		return nil, fmt.Errorf("reading the simulated world: %w", err)
 	}

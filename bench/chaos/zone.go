@@ -31,6 +31,8 @@ type zone struct {
 	watching  sync.WaitGroup
 	unwatch   context.CancelFunc
 	conductor *conductor
+	acting    *acting
+	lates     int // calls that arrived late
 }
 
 // zoneChaos is chaos in a zone of several nodes.
@@ -40,36 +42,46 @@ func zoneChaos(ctx context.Context, s settings, dir string, r *report) (err erro
 	z := &zone{settings: s, dir: dir, stock: &stock{ids: map[string][]string{}}, pulse: &pulse{}}
 	z.registers = &registers{pulse: z.pulse}
 	z.check = &checker{report: r, ledger: &ledger{seen: map[string]bool{}}, dir: dir}
-	plan := newPlan(s.seed, s.duration, s.nodes)
-	r.zoneReport = &zoneReport{Nodes: s.nodes, Faults: map[string]int{}}
-	for _, fault := range plan {
-		r.Faults[fault.What]++
+	r.zoneReport = &zoneReport{Nodes: s.nodes, Seconds: int(s.duration.Seconds())}
+	if err := keepPlan(filepath.Join(dir, "plan.json"), s.plan); err != nil {
+		return err
 	}
 	log, err := os.Create(filepath.Join(dir, "faults.log"))
 	if err != nil {
 		return fmt.Errorf("making the log of faults: %w", err)
 	}
 	defer log.Close()
-	if err := printPlan(log, plan); err != nil {
-		return err
-	}
-	z.group, err = server.NewGroup(ctx, dir, server.Loopback(s.nodes))
-	defer func() { err = errors.Join(err, z.group.End()) }()
+	stage, err := newStage(ctx, dir, s.nodes)
 	if err != nil {
 		return err
 	}
-	z.conductor = &conductor{group: z.group, plan: plan, log: log, died: func(format string, args ...any) {
-		z.check.find(&r.Died, format, args...)
-	}}
+	z.group, err = server.NewGroup(ctx, dir, stage.places)
+	defer func() { err = errors.Join(err, z.group.End(), stage.end()) }()
+	if err != nil {
+		return err
+	}
+	z.conductor = &conductor{
+		group: z.group, network: stage.network, disks: stage.disks, plan: s.plan.Steps, log: log, program: s.program,
+		late: z.arriveLate,
+		died: func(format string, args ...any) { z.check.find(&r.Died, format, args...) },
+	}
 	if err := z.furnish(ctx); err != nil {
 		return err
 	}
+	z.acting = newActing(z.check.homes)
 	if err := z.disturb(ctx); err != nil {
 		return err
 	}
-	r.Kills, r.Operations, r.Refused = z.conductor.kills, len(z.check.ledger.accepted), z.check.ledger.refused
-	r.Gap = gapOf(z.pulse.gaps(z.conductor.fell))
+	z.tell(r)
 	return z.verify(ctx)
+}
+
+// tell reports what was done.
+func (z *zone) tell(r *report) {
+	c := z.conductor
+	r.Kills, r.Operations, r.Refused = c.kills, len(z.check.ledger.accepted), z.check.ledger.refused
+	r.Stopped, r.Late, r.LeftOut = c.stops, z.lates, c.leftOut
+	r.Faults, r.Gap, r.LeaderGap = outcomes(c.episodes, z.pulse)
 }
 
 // furnish gives each node a host, a pool, an image store with a template, and a
@@ -85,7 +97,7 @@ func (z *zone) furnish(ctx context.Context) error {
 		f := &furnisher{ctx: ctx, client: z.clients[i], stock: z.stock, node: s.Name}
 		spec := func(more map[string]any) map[string]any {
 			more["driver"], more["node"] = "bulkhead/sim", s.Name
-			more["properties"] = map[string]any{"latency": callsTake}
+			more["properties"] = map[string]any{"latency": callsTake, "noteCalls": true}
 			return more
 		}
 		f.create("hosts", "host-"+s.Name, spec(map[string]any{}))
@@ -169,6 +181,9 @@ func (z *zone) verify(ctx context.Context) error {
 		return nil
 	}
 	if err := z.check.run(ctx, settlePatience); err != nil {
+		return err
+	}
+	if err := z.check.doubleActs(z.acting); err != nil {
 		return err
 	}
 	if err := z.check.registers(z.registers); err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,8 +22,16 @@ import (
 // Place is where a member of a Group lives: hosts of their own are what a network
 // between them needs to be cut.
 type Place struct {
-	// Host is the address it listens on, for callers and for other members.
+	// Host is the address it listens on for other members.
 	Host string
+	// API is the address it listens on for callers; empty = Host.
+	API string
+	// Enter has work be done where the addresses are; nil = they are this process's.
+	Enter func(work func() error) error
+	// Prepare makes a data directory ready that is new; nil = there is nothing to do.
+	Prepare func(dir string) error
+	// Verbose has the log be JSON with all there is to tell.
+	Verbose bool
 }
 
 // Loopback gives each of n members an address of this machine's own. Nothing else
@@ -87,9 +97,18 @@ func newMember(dir, name string, place Place) (*Server, error) {
 	if err := os.Mkdir(own, 0o711); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	s := &Server{Dir: own, Name: name}
+	s := &Server{Dir: own, Name: name, place: place}
+	if place.Prepare != nil {
+		if err := place.Prepare(own); err != nil {
+			return nil, err
+		}
+	}
+	if place.Enter != nil { // nobody else is there who could have a port
+		s.Listen, s.Address = net.JoinHostPort(cmp.Or(place.API, place.Host), "7480"), net.JoinHostPort(place.Host, "7490")
+		return s, nil
+	}
 	var err error
-	if s.Listen, err = freePort(place.Host); err != nil {
+	if s.Listen, err = freePort(cmp.Or(place.API, place.Host)); err != nil {
 		return nil, err
 	}
 	s.Address, err = freePort(place.Host)
@@ -124,9 +143,14 @@ func (g *Group) join(ctx context.Context, s *Server) error {
 	if s.Program != "" {
 		return s.call(ctx, "join", "--name", s.Name, "--token", answer.Text("text"), "--from", first.Address)
 	}
-	err = node.Join(ctx, s.Dir, first.Address, token, node.Member{Name: s.Name, Advertise: s.Address}, version)
+	command := exec.CommandContext(ctx, "/proc/self/exe", asJoiner, s.Dir, first.Address, token.Text(), s.Name, s.Address)
+	var said []byte
+	err = s.enter(func() (err error) {
+		said, err = command.CombinedOutput()
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("joining with %s: %w", s.Name, err)
+		return fmt.Errorf("joining with %s: %w: %s", s.Name, err, said)
 	}
 	return nil
 }
@@ -143,8 +167,14 @@ func (s *Server) found(ctx context.Context) error {
 // call has the product's program do something with the data directory.
 func (s *Server) call(ctx context.Context, verb string, args ...string) error {
 	args = append([]string{"server", verb, "--data-dir", s.Dir, "--address", s.Address}, args...)
-	if out, err := exec.CommandContext(ctx, s.Program, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: server %s: %w: %s", s.Program, verb, err, out)
+	command := exec.CommandContext(ctx, s.Program, args...)
+	var said []byte
+	err := s.enter(func() (err error) {
+		said, err = command.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: server %s: %w: %s", s.Program, verb, err, said)
 	}
 	return nil
 }
@@ -164,6 +194,19 @@ func (g *Group) AwaitWell(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Well reports whether all members answer and find each other well, now.
+func (g *Group) Well(ctx context.Context) bool {
+	for _, s := range g.Members {
+		asking, cancel := context.WithTimeout(ctx, leaderPatience)
+		well := g.allWell(asking, s)
+		cancel()
+		if !well {
+			return false
+		}
+	}
+	return true
 }
 
 func (g *Group) allWell(ctx context.Context, asked *Server) bool {
@@ -289,6 +332,29 @@ func (g *Group) End() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// PauseDrivers stops the driver processes of a member that run product, or all of
+// them, where they are. Resume has them go on; those that are gone by then are no error.
+func (s *Server) PauseDrivers(product string) (resume func() error, err error) {
+	pids, err := s.DriverProcesses()
+	var stopped []*os.Process
+	for _, pid := range pids {
+		data, failed := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		process, gone := os.FindProcess(pid)
+		if failed != nil || gone != nil || !strings.Contains(string(data), product) {
+			continue
+		}
+		if process.Signal(syscall.SIGSTOP) == nil {
+			stopped = append(stopped, process)
+		}
+	}
+	return func() error {
+		for _, process := range stopped {
+			_ = process.Signal(syscall.SIGCONT) // it may have been killed
+		}
+		return nil
+	}, err
 }
 
 // KillDrivers kills some of the driver processes of a member: those that pick says yes

@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/api"
+	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
@@ -14,8 +17,15 @@ import (
 const (
 	asDriver = "driver-process"
 	asServer = "serve"
+	asJoiner = "join"
+	asLate   = "late"
 	// version is what the nodes say of the program.
 	version = "bench"
+	// verboseVariable is set where the log is to tell all there is.
+	verboseVariable = "BULKHEAD_BENCH_VERBOSE"
+	// verboseCare is how often the health of all resources is looked at there: each look is a
+	// call by which it can be told who acts.
+	verboseCare = 4 * time.Second
 )
 
 // Child does what this program was started for by a Server or a driver host: be a
@@ -30,7 +40,26 @@ func Child(builtIns []node.BuiltIn) (exitCode int, isChild bool) {
 		serve(builtIns, os.Args[2], os.Args[3])
 		return 1, true
 	}
+	if len(os.Args) == 7 && os.Args[1] == asJoiner {
+		return join(os.Args[2], os.Args[3], os.Args[4], node.Member{Name: os.Args[5], Advertise: os.Args[6]}), true
+	}
+	if len(os.Args) == 3 && os.Args[1] == asLate {
+		return beLate(os.Args[2]), true
+	}
 	return 0, false
+}
+
+// join has a data directory be that of a new member.
+func join(dir, first, token string, as node.Member) (exitCode int) {
+	t, err := pki.ParseJoinToken(token)
+	if err == nil {
+		err = node.Join(context.Background(), dir, first, t, as, version)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 func driverProcess(builtIns []node.BuiltIn, name string) int {
@@ -45,12 +74,20 @@ func driverProcess(builtIns []node.BuiltIn, name string) int {
 // serve runs until it is killed; it returns only when it failed.
 func serve(builtIns []node.BuiltIn, dataDir, listen string) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	verbose := os.Getenv(verboseVariable) != ""
+	if verbose {
+		log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if err := probe(dataDir, log); err != nil {
 		log.Error("starting failed", slog.Any("error", err))
 		return
 	}
 	node.TuneRuntime()
-	n, err := node.Start(context.Background(), Config(builtIns, dataDir, listen, log))
+	config := Config(builtIns, dataDir, listen, log)
+	if verbose {
+		config.CareEvery = verboseCare
+	}
+	n, err := node.Start(context.Background(), config)
 	if err != nil {
 		log.Error("starting failed", slog.Any("error", err))
 		return

@@ -35,6 +35,7 @@ type Server struct {
 	Program string
 	// bearer is the text of the token that opens its API; empty = the one in Dir.
 	bearer string
+	place  Place
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -52,7 +53,38 @@ func New(dir string) (*Server, error) {
 	return &Server{Dir: dir, Listen: listen}, nil
 }
 
-func (s *Server) logPath() string { return filepath.Join(s.Dir, "server.log") }
+func (s *Server) logPath() string { return filepath.Join(s.Dir, LogName) }
+
+// LogName is the file in the data directory that has the server's log.
+const LogName = "server.log"
+
+// enter has work be done where the server's addresses are.
+func (s *Server) enter(work func() error) error {
+	if s.place.Enter == nil {
+		return work()
+	}
+	return s.place.Enter(work)
+}
+
+// command is what starts the server.
+func (s *Server) command() (*exec.Cmd, error) {
+	if s.Program != "" {
+		arguments := []string{"server", "--data-dir", s.Dir, "--listen", s.Listen}
+		if s.place.Verbose {
+			arguments = append(arguments, "--log-level", "debug", "--log-format", "json")
+		}
+		return exec.Command(s.Program, arguments...), nil //nolint:noctx // it lives until Kill
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	command := exec.Command(executable, asServer, s.Dir, s.Listen) //nolint:noctx // it lives until Kill
+	if s.place.Verbose {
+		command.Env = append(os.Environ(), verboseVariable+"=yes")
+	}
+	return command, nil
+}
 
 // Start starts the process; it does not wait until it serves.
 func (s *Server) Start() error {
@@ -67,7 +99,7 @@ func (s *Server) Start() error {
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := s.enter(cmd.Start); err != nil {
 		return fmt.Errorf("starting the server: %w", err)
 	}
 	ended := make(chan struct{})
@@ -79,17 +111,6 @@ func (s *Server) Start() error {
 	s.process, s.ended, s.killed = cmd, ended, false
 	s.mu.Unlock()
 	return nil
-}
-
-func (s *Server) command() (*exec.Cmd, error) {
-	if s.Program != "" { // it lives until Kill
-		return exec.Command(s.Program, "server", "--data-dir", s.Dir, "--listen", s.Listen), nil //nolint:noctx // see above
-	}
-	executable, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
-	}
-	return exec.Command(executable, asServer, s.Dir, s.Listen), nil //nolint:noctx // the same
 }
 
 // Terminate asks the process to end and waits until it has, as long as ctx lasts.

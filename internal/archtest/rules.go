@@ -110,7 +110,7 @@ func owners() map[string][]string {
 		"golang.org/x/sys":                         {"..."},
 		"golang.org/x/term":                        {"cmd/..."},
 		"golang.org/x/time":                        {"api/...", "drivers/..."},
-		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster/...", "internal/..."},
-		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "cluster/...", "internal/..."},
+		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"},
+		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"},
 	}
 }

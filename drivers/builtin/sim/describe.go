@@ -109,5 +109,10 @@ func misbehaviour(scope string) []*driverpb.Property {
 			Key: propLatency, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 4096, Group: "misbehaviour",
 			Label: "Latency", Description: "How long calls take, such as: CreateVolume=50ms~20ms *=2ms.",
 		},
+		{
+			Key: propNote, Scope: scope, Type: driverpb.Property_TYPE_BOOLEAN, Group: "misbehaviour",
+			Default: structpb.NewBoolValue(false), Label: "Note calls",
+			Description: "Whether the beginning and the end of each call are written down, in calls.jsonl of the world.",
+		},
 	}
 }

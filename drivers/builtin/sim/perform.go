@@ -25,6 +25,12 @@ type deed[R proto.Message] func(tx *simworld.Tx) (R, error)
 func act[R proto.Message](
 	ctx context.Context, d *driver, method string, call *driverpb.Call, do deed[R],
 ) (R, error) {
+	ended, err := d.note(method, call, false)
+	if err != nil {
+		var none R
+		return none, err
+	}
+	defer ended()
 	return perform(ctx, d, method, call, do, (*simworld.World).Update)
 }
 
@@ -32,6 +38,12 @@ func act[R proto.Message](
 func look[R proto.Message](
 	ctx context.Context, d *driver, method string, call *driverpb.Call, do deed[R],
 ) (R, error) {
+	ended, err := d.note(method, call, true)
+	if err != nil {
+		var none R
+		return none, err
+	}
+	defer ended()
 	view := func(w *simworld.World, _ simworld.Cause, see func(tx *simworld.Tx) error) error { return w.View(see) }
 	return perform(ctx, d, method, call, do, view)
 }
@@ -75,6 +87,23 @@ func perform[R proto.Message](
 		return none, err
 	}
 	return reply, nil
+}
+
+// note writes down when a call begins and ends, if that is ordered.
+func (d *driver) note(method string, call *driverpb.Call, reads bool) (ended func(), err error) {
+	ordered, err := properties(call.GetProperties().GetFields()).flag(propNote)
+	if err != nil || !ordered {
+		return func() {}, err
+	}
+	world, err := d.open()
+	if err != nil {
+		return nil, err
+	}
+	ended, err = world.Note(d.cause(method, call), reads)
+	if err != nil {
+		return nil, asFault(err)
+	}
+	return ended, nil
 }
 
 func (d *driver) cause(method string, call *driverpb.Call) simworld.Cause {

@@ -21,6 +21,7 @@ const (
 	propJournal  = "journal"
 	propFaults   = "faults"
 	propLatency  = "latency"
+	propNote     = "noteCalls"
 	propCapacity = "capacityBytes"
 	propThin     = "thin"
 	propCpus     = "cpus"

@@ -1,6 +1,7 @@
 package simworld
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -22,6 +23,7 @@ type World struct {
 	journal *journal // nil in memory
 	history []Effect // in memory only
 	closed  bool
+	process string // names this process in notes of calls
 
 	orders   *simfault.Plan // faults by Inject
 	control  *controlFile   // nil in memory
@@ -48,7 +50,7 @@ func Open(dir string, options Options) (*World, error) {
 		return nil, fmt.Errorf("opening world %s: %w", dir, err)
 	}
 	w := New()
-	w.dir, w.journal, w.control = dir, j, newControlFile(dir)
+	w.dir, w.journal, w.control, w.process = dir, j, newControlFile(dir), rand.Text()
 	if err := w.lockFile(syscall.LOCK_EX); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening world %s: %w", dir, err), j.close())
 	}
