@@ -12,8 +12,13 @@ import (
 // needed are the programs that a lab is made with, and the Debian packages they are in.
 func needed() [][2]string {
 	return [][2]string{
-		{"ip", "iproute2"}, {"tc", "iproute2"}, {"nft", "nftables"}, {"mkfs.ext4", "e2fsprogs"}, {"e2fsck", "e2fsprogs"},
-		{"losetup", "mount"}, {"mount", "mount"},
+		{"ip", "iproute2"},
+		{"tc", "iproute2"},
+		{"nft", "nftables"},
+		{"mkfs.ext4", "e2fsprogs"},
+		{"e2fsck", "e2fsprogs"},
+		{"losetup", "mount"},
+		{"mount", "mount"},
 	}
 }
 
