@@ -82,6 +82,10 @@ func (z *zone) tell(r *report) {
 	r.Kills, r.Operations, r.Refused = c.kills, len(z.check.ledger.accepted), z.check.ledger.refused
 	r.Stopped, r.Late, r.LeftOut = c.stops, z.lates, c.leftOut
 	r.Faults, r.Gap, r.LeaderGap = outcomes(c.episodes, z.pulse)
+	for _, e := range c.episodes {
+		c.tell("%s of %s, from %s on: no write for %s (alone: %t)", e.what, e.node, e.began.Format(time.RFC3339Nano),
+			z.pulse.longest(e.began, e.next), e.alone)
+	}
 }
 
 // furnish gives each node a host, a pool, an image store with a template, and a
