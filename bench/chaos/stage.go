@@ -58,9 +58,9 @@ func useDisk(dir, disk string) error {
 	return nil
 }
 
-// end lets go of the disks, so that their files can be removed.
-func (s *stage) end() error {
-	var errs []error
+// end takes the network away and lets go of the disks, so that their files can be removed.
+func (s *stage) end(ctx context.Context) error {
+	errs := []error{s.network.Close(ctx)}
 	for _, d := range s.disks {
 		errs = append(errs, d.Close())
 	}

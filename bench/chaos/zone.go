@@ -56,7 +56,7 @@ func zoneChaos(ctx context.Context, s settings, dir string, r *report) (err erro
 		return err
 	}
 	z.group, err = server.NewGroup(ctx, dir, stage.places)
-	defer func() { err = errors.Join(err, z.group.End(), stage.end()) }()
+	defer func() { err = errors.Join(err, z.group.End(), stage.end(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return err
 	}

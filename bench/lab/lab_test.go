@@ -41,6 +41,11 @@ func newHosts(t *testing.T, n int) *hosts {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := network.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
 	h := &hosts{network: network}
 	for i := range n {
 		err := network.Do(i, func() error {

@@ -72,6 +72,27 @@ func (n *Network) PeerAddress(host int) string { return fmt.Sprintf("10.77.0.%d"
 // Address is where this process reaches a host, whatever is cut between hosts.
 func (n *Network) Address(host int) string { return fmt.Sprintf("10.78.%d.2", host+1) }
 
+// Close takes the network away; nobody may need it any more.
+func (n *Network) Close(ctx context.Context) error {
+	here, err := netspace.Current()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	spaces := netspace.OpenDirectory(netnsDirectory)
+	var cables []string
+	for i := range n.hosts {
+		cables = append(cables, fmt.Sprintf("link delete c%d", i))
+	}
+	errs := []error{batch(ctx, here, cables), spaces.Remove("switch")} // a namespace that ends takes its cables along
+	for i, host := range n.hosts {
+		errs = append(errs, spaces.Remove(spaceOf(i)))
+		host.Close()
+	}
+	n.wiring.Close()
+	return errors.Join(errs...)
+}
+
 // Do does something in the network namespace of a host, see netspace.Space.
 func (n *Network) Do(host int, work func() error) error { return n.hosts[host].Do(work) }
 
