@@ -83,7 +83,7 @@ func makeLate(ctx context.Context, dir string, calls []Late) error {
 		return err
 	}
 	holder, err := pki.NewHolder(identity, pki.Rules{
-		Clock: time.Now, Allow: func(pki.Name) error { return nil }, Refused: func(error) {},
+		Clock: time.Now, Allow: func(pki.Name, time.Time) error { return nil }, Refused: func(error) {},
 	})
 	if err != nil {
 		return err
