@@ -28,6 +28,7 @@ TIMES ?= 20
 FROM ?= HEAD~1
 KILLS ?= 10
 BENCHFLAGS ?=
+BUGS ?=
 
 # Tests of real drivers need root: where we are not, each test program runs under sudo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo -exec "'sudo --preserve-env=HOME,PATH,CI,GOCACHE,GOMODCACHE'")
@@ -105,6 +106,10 @@ chaos-real: guest ## The same with real disks and guests, as root: make chaos-re
 upgrade-test: guest ## Roll three nodes from an older commit to this tree under load: make upgrade-test FROM=HEAD~1 SEED=1
 	scripts/setup.sh demo
 	scripts/upgrade-test.sh $(FROM) -seed=$(SEED) -duration=$(DURATION) -image=$(abspath $(GUEST))
+
+.PHONY: bugbank
+bugbank: ## Plant bugs, one at a time, and see that every one is found: make bugbank BUGS=stale-read,lost-event
+	$(GO) run ./bench/bugbank/plant -only=$(BUGS)
 
 .PHONY: bench
 bench: ## Measure, one JSON object per line: make bench BENCHFLAGS=-only=operations
