@@ -406,22 +406,3 @@ func TestAReadIsNotSentToWhereNoCommandIs(t *testing.T) {
 		}
 	})
 }
-
-// TestFollowerIsToldAtOnce: Raft alone would let it wait for 50 to 100 ms until it knows what is agreed on.
-func TestFollowerIsToldAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCouncil(t, 3)
-		defer c.close(t)
-		follower := c.follower(t)
-		for i := range 20 {
-			time.Sleep(time.Second) // nothing else is under way
-			start := time.Now()
-			if _, err := c.nodes[follower].Propose(t.Context(), fmt.Append(nil, "quick", i)); err != nil {
-				t.Fatal(err)
-			}
-			if took := time.Since(start); took > 10*time.Millisecond {
-				t.Fatalf("proposal %d took %s on a network that takes no time", i, took)
-			}
-		}
-	})
-}

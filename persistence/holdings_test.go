@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -63,6 +64,36 @@ func TestACommitKeepsWhatOthersWrote(t *testing.T) {
 	z.must(&persistence.Resolve{Operation: op.ID, Resolution: resources.ResolutionCancel})
 	if got := z.must(journal()).Operation; !got.Cancel {
 		t.Error("that the operation is to be cancelled was overwritten by its owner, who did not know yet")
+	}
+	z.check()
+}
+
+// TestWhatIsAcceptedTogetherIsQueuedInOrder: requests of many callers share an entry of the log.
+func TestWhatIsAcceptedTogetherIsQueuedInOrder(t *testing.T) {
+	z := newZone(t)
+	z.must(z.create(pool("pool-1", 1<<30), true))
+	vol := volume("vol-1", "pool-1")
+	requests := []persistence.Command{z.create(vol, false)}
+	for range 3 {
+		requests = append(requests, z.submit("delete", vol.Ref(), nil))
+	}
+	var want, queue []string
+	for _, r := range z.apply(requests...) {
+		if r.Err == nil {
+			want = append(want, r.Operation.ID)
+		}
+	}
+	err := z.store.View(func(r persistence.Reader) error {
+		return r.Scan([]byte("q/"), nil, func(_, id []byte) (bool, error) {
+			queue = append(queue, string(id))
+			return true, nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want) < 2 || !slices.Equal(queue, want) {
+		t.Errorf("accepted were %v, queued are %v", want, queue)
 	}
 	z.check()
 }

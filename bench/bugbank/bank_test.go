@@ -69,7 +69,7 @@ func TestParse(t *testing.T) {
 
 func TestPlant(t *testing.T) {
 	b := bugbank.Bug{Name: "x", File: "f.go", Old: "one\n", New: "two\n"}
-	for text, want := range map[string]string{"zero\none\n": "zero\ntwo\n", "one\none\n": "", "zero\n": ""} {
+	for text, want := range map[string]string{"zero\none\n": "zero\ntwo\n", "one\n.one\n": "", "zero\n": ""} {
 		got, err := b.Plant(fstest.MapFS{"f.go": {Data: []byte(text)}})
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("planted in %q is %q, %v, want %q", text, got, err, want)
@@ -77,5 +77,21 @@ func TestPlant(t *testing.T) {
 	}
 	if _, err := b.Plant(fstest.MapFS{}); err == nil {
 		t.Error("planted in a file that is not there")
+	}
+}
+
+func TestChecksOfOnePartAreOne(t *testing.T) {
+	a := bugbank.Check{Package: "./p", Run: "A", Limit: 1}
+	b := bugbank.Check{Package: "./p", Run: "B", Limit: 2}
+	both := a.And(b).And(a)
+	if both.Run != "A|B" || both.Limit != 4 || both.Where() != "./p" {
+		t.Errorf("together they are %+v", both)
+	}
+	if all := both.And(bugbank.Check{Package: "./p"}); all.Run != "" {
+		t.Errorf("with all tests of the package they are %q", all.Run)
+	}
+	c := bugbank.Check{Chaos: "-seed=1", Counters: []string{"lost"}}
+	if got := c.And(c); got.Where() != "chaos -seed=1" || len(got.Counters) != 2 {
+		t.Errorf("two chaos runs are %+v", got)
 	}
 }

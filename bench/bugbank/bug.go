@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,12 +36,25 @@ type Check struct {
 	Limit time.Duration
 }
 
-// Key names a check, whatever its limit and counters are.
-func (c Check) Key() string {
+// Where names the part of the regime that a check is of.
+func (c Check) Where() string {
 	if c.Chaos != "" {
 		return "chaos " + c.Chaos
 	}
-	return strings.TrimSpace("test " + c.Package + " " + c.Run)
+	return c.Package
+}
+
+// And joins two checks of one part of the regime.
+func (c Check) And(other Check) Check {
+	switch {
+	case c.Run == "" || other.Run == "":
+		c.Run = ""
+	case !slices.Contains(strings.Split(c.Run, "|"), other.Run):
+		c.Run += "|" + other.Run
+	}
+	c.Counters = append(slices.Clone(c.Counters), other.Counters...)
+	c.Limit += other.Limit
+	return c
 }
 
 // Load reads the bugs of a folder, in order of their names.

@@ -73,10 +73,10 @@ func green(ctx context.Context, r *regime, bugs []bugbank.Bug, jobs int) error {
 	checks := map[string]bugbank.Check{}
 	for _, b := range bugs {
 		c := b.Check
-		if same, ok := checks[c.Key()]; ok { // what several bugs are found by is looked at once
-			c.Limit, c.Counters = max(c.Limit, same.Limit), append(slices.Clone(c.Counters), same.Counters...)
+		if same, ok := checks[c.Where()]; ok {
+			c = same.And(c)
 		}
-		checks[c.Key()] = c
+		checks[c.Where()] = c
 	}
 	var (
 		mu   sync.Mutex
@@ -96,7 +96,7 @@ func green(ctx context.Context, r *regime, bugs []bugbank.Bug, jobs int) error {
 		mu.Lock()
 		defer mu.Unlock()
 		errs = append(errs, err)
-		fmt.Printf("%-6s %-60s %4.0f s  %s\n",
+		fmt.Printf("%-6s %-45s %4.0f s  %s\n",
 			word(err == nil, "green", "RED"), keys[i], time.Since(start).Seconds(), found.by)
 	})
 	return errors.Join(errs...)
@@ -134,10 +134,7 @@ func judge(verdicts []verdict) error {
 		if v.err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", v.bug.Name, v.err))
 		}
-		where := strings.TrimPrefix(v.bug.Check.Key(), "test ")
-		if v.bug.Check.Run != "" {
-			where = v.bug.Check.Package
-		}
+		where := v.bug.Check.Where()
 		fmt.Printf("| %s | %s | %s: %s |\n", v.bug.Name, v.bug.What, where, word(v.found, v.by, "**nobody**"))
 	}
 	fmt.Printf("\n%d of %d\n", found, len(verdicts))
