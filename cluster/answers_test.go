@@ -26,13 +26,17 @@ func TestAnAnswerThatIsLost(t *testing.T) {
 			answer <- err
 		}()
 		c.until(t, "the leader has it", func() bool { return slices.Contains(c.ledgers[leader].commands(), "once") })
-		c.hub.Mend(leader, follower)
-		if err := c.nodes[leader].Transfer(t.Context(), ""); err != nil {
-			t.Fatal(err)
+		for name := range c.nodes { // the follower hears of another leader, and never from this one
+			if name != leader && name != follower {
+				if err := c.nodes[leader].Transfer(t.Context(), name); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		if err := <-answer; err != nil && !errors.Is(err, cluster.ErrUnknownOutcome) {
 			t.Errorf("its proposer is told: %v", err)
 		}
+		c.hub.Mend(leader, follower)
 		if applied := c.agree(t); !slices.Equal(applied, []string{"before", "once"}) {
 			t.Errorf("applied were %q", applied)
 		}
