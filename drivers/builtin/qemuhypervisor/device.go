@@ -216,6 +216,12 @@ func isPending(err error) bool {
 	return ok && strings.Contains(refusal.Description, "in the process of unplug")
 }
 
+// isRefusal tells whether QEMU answered, and refused.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*qmp.Error](err)
+	return ok
+}
+
 // isMissing tells whether QEMU does not know what was named.
 func isMissing(err error) bool {
 	refusal, ok := errors.AsType[*qmp.Error](err)

@@ -37,13 +37,14 @@ func binaries() []string {
 type Hypervisor struct {
 	driverpb.UnimplementedHypervisorServer
 
-	env     sdk.Environment
-	turns   sdk.Turns[string]
-	probing sync.Mutex
-	freezes freezes
-	janitor janitor
-	mutex   sync.Mutex
-	driver  driverSettings
+	env      sdk.Environment
+	turns    sdk.Turns[string]
+	probing  sync.Mutex
+	freezes  freezes
+	janitor  janitor
+	arrivals arrivals
+	mutex    sync.Mutex
+	driver   driverSettings
 }
 
 // driverSettings are the driver-wide properties.
@@ -63,7 +64,7 @@ func New(env sdk.Environment) (sdk.Driver, error) {
 }
 
 func newHypervisor(env sdk.Environment) *Hypervisor {
-	h := &Hypervisor{env: env}
+	h := &Hypervisor{env: env, arrivals: arrivals{open: map[string]*arrival{}}}
 	h.freezes = freezes{timers: map[string]*time.Timer{}, thaw: h.thawInTime}
 	h.janitor = janitor{trim: h.trimLogs}
 	defaults := propertyReader{}
@@ -119,6 +120,9 @@ func (h *Hypervisor) resume() {
 	}
 	for _, id := range ids {
 		h.watch(id)
+		if n, err := h.directoryOf(id).read(); err == nil && n != nil && n.Move != nil {
+			go h.settle(id) // ends when the move is over
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ type machineHandle struct {
 	Directory string `json:"directory"`
 	PID       int64  `json:"pid"`
 	StartTime uint64 `json:"start_time"`
+	pins
 }
 
 // hostHandle is the engine's memory of an open host.

@@ -274,6 +274,9 @@ func (m *machine) reply() (*driverpb.MachineReply, error) {
 		handle.Unit, handle.Directory = m.unit.GetName(), string(m.dir)
 		handle.PID, handle.StartTime = m.unit.GetPid(), m.unit.GetStartTime()
 	}
+	if m.notes != nil {
+		handle.pins = pinsOf(m.notes)
+	}
 	encoded, err := encodeHandle(handle)
 	if err != nil {
 		return nil, err
@@ -284,14 +287,33 @@ func (m *machine) reply() (*driverpb.MachineReply, error) {
 // state says in the contract's words what the machine is in, and why.
 func (m *machine) state() (state, reason string) {
 	switch {
+	case m.notes == nil && !m.running():
+		return stateAbsent, ""
+	case m.notes != nil && m.notes.Move != nil && m.notes.Move.Stage == moveDone:
+		return stateMoved, ""
 	case m.running():
 		return m.runningState()
-	case m.notes == nil:
-		return stateAbsent, ""
 	case m.notes.Stopping:
 		return stateStopped, ""
+	case m.notes.Move != nil:
+		return stateUnconfirmed, reasonKilled
+	case m.notes.Receive != "" && m.notes.PID == 0:
+		return stateWaiting, ""
+	case m.notes.Receive != "" && m.unit.GetExitCode() == exitFailure:
+		return stateStopped, reasonNotReceived
 	}
 	return stateStopped, reasonKilled
+}
+
+// exitFailure is how a QEMU ends that can't make a guest of what it receives, which never ran then.
+const exitFailure = 1
+
+// leavingState is that of a machine whose guest stands still, and has been begun to be moved away.
+func (m *machine) leavingState() (state, reason string) {
+	if m.status == qemuFinishing { // it goes, or goes on
+		return stateRunning, ""
+	}
+	return stateUnconfirmed, ""
 }
 
 // runningState is that of a machine whose QEMU runs, which its guest may not any more.
@@ -307,6 +329,12 @@ func (m *machine) runningState() (state, reason string) {
 		return stateStopped, reasonKilled
 	case qemuIOError:
 		return statePaused, reasonDiskError
+	}
+	if m.notes != nil && m.notes.Receive != "" {
+		return stateWaiting, "" // also when all has come and it could not be started
+	}
+	if m.notes != nil && m.notes.Move != nil {
+		return m.leavingState()
 	}
 	if m.notes != nil && !m.notes.FrozenUntil.IsZero() {
 		return statePaused, reasonFrozen

@@ -62,6 +62,8 @@ type lab struct {
 	t    *testing.T
 	dir  string
 	host sdk.Host
+	// beside is the lab whose pool and machines this one shares, if any.
+	beside *lab
 
 	// served is the connection to the driver.
 	served  grpc.ClientConnInterface
@@ -85,6 +87,23 @@ func newLab(t *testing.T) *lab {
 func newLabWith(t *testing.T, accelerator string) *lab {
 	t.Helper()
 	return newLabIn(t, "", accelerator)
+}
+
+// newLabBeside makes another host that shares the pool of a lab, and its machines.
+func newLabBeside(other *lab) *lab {
+	other.t.Helper()
+	l := &lab{
+		t: other.t, dir: newStateDir(other.t), handles: other.handles, properties: other.properties, beside: other,
+	}
+	l.host = newUnits(l.t, l.dir, &sandbox.User{UID: guestID, GID: guestID}, l.work(), l.pool())
+	if err := os.Mkdir(l.work(), 0o770); err != nil {
+		l.t.Fatal(err)
+	}
+	share(l.t, l.work(), 0o2770)
+	l.start()
+	l.t.Cleanup(func() { l.stop() })
+	l.openHost()
+	return l
 }
 
 // newLabIn keeps its files in a directory below parent; empty stands for the usual one.
@@ -211,7 +230,13 @@ func share(t testing.TB, path string, mode os.FileMode) {
 }
 
 func (l *lab) work() string { return filepath.Join(l.dir, "w") }
-func (l *lab) pool() string { return filepath.Join(l.dir, "p") }
+
+func (l *lab) pool() string {
+	if l.beside != nil {
+		return l.beside.pool()
+	}
+	return filepath.Join(l.dir, "p")
+}
 
 // start serves the driver, as after the start of its process.
 func (l *lab) start() {
@@ -265,6 +290,9 @@ func (l *lab) ctx() context.Context {
 
 // own makes an id one that no other lab on this host has: namespaces are named after machines.
 func (l *lab) own(id string) string {
+	if l.beside != nil {
+		return l.beside.own(id)
+	}
 	return id + "-" + strings.TrimPrefix(filepath.Base(l.dir), "qh")
 }
 

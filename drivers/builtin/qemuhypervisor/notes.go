@@ -25,6 +25,7 @@ type notes struct {
 	StartTime uint64 `json:"start_time,omitempty"`
 
 	Accelerator commandline.Accelerator `json:"accelerator"`
+	CPUModel    string                  `json:"cpu_model,omitempty"`
 	CPUs        uint32                  `json:"cpus"`
 	MemoryBytes uint64                  `json:"memory_bytes"`
 	DiskBus     commandline.Bus         `json:"disk_bus"`
@@ -41,6 +42,10 @@ type notes struct {
 	FrozenUntil time.Time `json:"frozen_until,omitzero"`
 	// Stopping is set before the machine is ended on request.
 	Stopping bool `json:"stopping,omitempty"`
+	// Receive is the token of the call that waits for the machine; empty once it has come.
+	Receive string `json:"receive,omitempty"`
+	// Move is set from when the machine was begun to be moved away, until that failed.
+	Move *moveNotes `json:"move,omitempty"`
 	// Reboot is the last one.
 	Reboot *rebootNotes `json:"reboot,omitempty"`
 }

@@ -24,18 +24,19 @@ func (h *Hypervisor) PauseMachine(
 	})
 }
 
-// ResumeMachine implements driverpb.HypervisorServer. It ends a freeze too.
+// ResumeMachine implements driverpb.HypervisorServer. It ends a freeze too, and lets a machine go on whose move is
+// unconfirmed, which whoever asks knows to run nowhere else.
 func (h *Hypervisor) ResumeMachine(
 	ctx context.Context, request *driverpb.MachineRequest,
 ) (*driverpb.MachineReply, error) {
-	return h.change(ctx, request.GetCall(), func(m *machine) error {
+	return h.changeOr(ctx, request.GetCall(), true, func(m *machine) error {
 		if m.status != qemuRunning {
 			if err := execute(ctx, m.monitor, "cont", nil, nil); err != nil {
 				return fmt.Errorf("resuming: %w", err)
 			}
 		}
 		h.freezes.disarm(m.id)
-		m.notes.Paused, m.notes.FrozenUntil = false, time.Time{}
+		m.notes.Paused, m.notes.FrozenUntil, m.notes.Move = false, time.Time{}, nil
 		return m.dir.write(m.notes)
 	})
 }
@@ -43,6 +44,18 @@ func (h *Hypervisor) ResumeMachine(
 // change does something to a machine whose guest is there to notice, and answers with what it is in then.
 func (h *Hypervisor) change(
 	ctx context.Context, call *driverpb.Call, do func(m *machine) error,
+) (*driverpb.MachineReply, error) {
+	return h.changeOr(ctx, call, false, do)
+}
+
+// left tells whether a machine's guest stands still here since all of it was sent.
+func (m *machine) left() bool {
+	return m.status == qemuSent && m.notes.Move != nil && m.notes.Move.Stage == moveSending
+}
+
+// changeOr is change, also for a machine that has left if that is how it resumes.
+func (h *Hypervisor) changeOr(
+	ctx context.Context, call *driverpb.Call, resumes bool, do func(m *machine) error,
 ) (*driverpb.MachineReply, error) {
 	id := call.GetResource().GetId()
 	give, err := h.turns.Take(ctx, id)
@@ -55,6 +68,9 @@ func (h *Hypervisor) change(
 		return nil, err
 	}
 	defer m.close()
+	if err := m.refuseElsewhere(); err != nil && !(resumes && m.left()) {
+		return nil, err
+	}
 	if !m.alive() || m.notes == nil {
 		return nil, m.notRunning()
 	}

@@ -42,7 +42,7 @@ func description() *driverpb.DescribeReply {
 	return &driverpb.DescribeReply{
 		Properties: properties(),
 		Capabilities: &driverpb.Capabilities{
-			HotPlugDisk: true, HotPlugNic: true, Pause: true, Consoles: []string{consoleSerial, consoleVNC},
+			HotPlugDisk: true, HotPlugNic: true, LiveMigration: true, Pause: true, Consoles: []string{consoleSerial, consoleVNC},
 			VolumeProtocols: []string{protocolFile}, MachineFormats: []string{formatRaw, formatQCOW2},
 		},
 	}

@@ -41,6 +41,9 @@ func (h *Hypervisor) RebootMachine(
 		return nil, err
 	}
 	defer m.close()
+	if err := m.refuseElsewhere(); err != nil {
+		return nil, err
+	}
 	if !m.running() || m.notes == nil {
 		return nil, m.notRunning()
 	}

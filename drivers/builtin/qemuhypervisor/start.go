@@ -40,6 +40,11 @@ func (h *Hypervisor) StartMachine(
 		return nil, err
 	}
 	defer m.close()
+	if m.notes != nil && (m.notes.Move != nil || m.notes.Receive != "") {
+		if err := h.onItsWay(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	if m.running() {
 		return h.startAgain(ctx, m, request, s)
 	}
@@ -114,7 +119,7 @@ func (h *Hypervisor) startFresh(
 	}
 	m.notes = &notes{
 		Machine: m.id, StartToken: request.GetCall().GetToken(), Started: time.Now(), Accelerator: accelerator,
-		CPUs: spec.GetCpus(), MemoryBytes: spec.GetMemoryBytes(),
+		CPUModel: s.cpuModel, CPUs: spec.GetCpus(), MemoryBytes: spec.GetMemoryBytes(),
 		DiskBus: s.diskBus, CDROMBus: s.cdromBus, Direct: s.direct, Interfaces: map[string]string{},
 	}
 	sdk.Progress(ctx, 10, "preparing")
@@ -125,23 +130,41 @@ func (h *Hypervisor) startFresh(
 	if err != nil {
 		return nil, errors.Join(err, m.dir.remove())
 	}
-	sdk.Progress(ctx, 30, "starting QEMU")
-	if m.unit, err = h.env.Host.Launch(ctx, l.launch); err != nil {
-		return nil, h.launchFailed(ctx, m, fmt.Errorf("launching QEMU: %w", err))
-	}
-	m.notes.PID, m.notes.StartTime = m.unit.GetPid(), m.unit.GetStartTime()
-	if err := m.dir.write(m.notes); err != nil {
-		return nil, h.launchFailed(ctx, m, err)
-	}
-	sdk.Progress(ctx, 60, "waiting for QEMU")
-	if m.monitor, err = h.appear(ctx, unitName(m.id), m.id, m.dir.control(), m.dir.status()); err != nil {
-		return nil, h.launchFailed(ctx, m, err)
+	if err := h.bringUp(ctx, m, l); err != nil {
+		return nil, err
 	}
 	if err := h.release(ctx, m); err != nil {
 		return nil, err
 	}
 	h.watch(m.id)
 	return m.reply()
+}
+
+// bringUp launches a QEMU and opens its monitor. When it fails nothing is left.
+func (h *Hypervisor) bringUp(ctx context.Context, m *machine, l *launching) (err error) {
+	sdk.Progress(ctx, 30, "starting QEMU")
+	if m.unit, err = h.env.Host.Launch(ctx, l.launch); err != nil {
+		return h.launchFailed(ctx, m, fmt.Errorf("launching QEMU: %w", err))
+	}
+	m.notes.PID, m.notes.StartTime = m.unit.GetPid(), m.unit.GetStartTime()
+	if err := m.dir.write(m.notes); err != nil {
+		return h.launchFailed(ctx, m, err)
+	}
+	sdk.Progress(ctx, 60, "waiting for QEMU")
+	if m.monitor, err = h.appear(ctx, unitName(m.id), m.id, m.dir.control(), m.dir.status()); err != nil {
+		return h.launchFailed(ctx, m, err)
+	}
+	return nil
+}
+
+// onItsWay refuses to start a machine that is to come, or may have gone.
+func (h *Hypervisor) onItsWay(ctx context.Context, id string) error {
+	m, err := h.forQuestion(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	return m.refuseElsewhere()
 }
 
 // release lets the guest of a launched QEMU run.
@@ -190,6 +213,7 @@ func (h *Hypervisor) end(ctx context.Context, m *machine) error {
 	}
 	m.unit, m.status = unit, ""
 	h.freezes.disarm(m.id)
+	h.awaitNoMore(m.id)
 	if err := m.dir.remove(); err != nil {
 		return err
 	}

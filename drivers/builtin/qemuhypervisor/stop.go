@@ -64,6 +64,9 @@ func (h *Hypervisor) forStop(ctx context.Context, id string, force bool) (*machi
 // guest is as it was before, as far as it has not noticed anything.
 func (h *Hypervisor) powerOff(ctx context.Context, m *machine, request *driverpb.StopMachineRequest) error {
 	grace := time.Duration(request.GetGraceMs()) * time.Millisecond
+	if m.refuseElsewhere() != nil { // there is no guest here to ask
+		return nil
+	}
 	if !m.alive() || grace == 0 && request.GetForce() {
 		return nil
 	}

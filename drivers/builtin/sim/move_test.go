@@ -210,7 +210,6 @@ func TestDriverCrashesOnTheWay(t *testing.T) {
 		"call=SendMachine action=crash-before-effect":           {"running", "waiting"},
 		"call=SendMachine.stream action=crash-before-effect":    {"running", "waiting"},
 		"call=SendMachine.switch action=crash-before-effect":    {"unconfirmed", "waiting"},
-		"call=SendMachine.verdict action=crash-before-effect":   {"unconfirmed", "waiting"},
 		"call=ReceiveMachine.arrive action=crash-before-effect": {"unconfirmed", "waiting"},
 		"call=SendMachine action=crash-after-effect":            {"moved", "running"},
 	} {

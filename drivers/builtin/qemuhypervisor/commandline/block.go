@@ -123,6 +123,7 @@ type diskDevice struct {
 	Drive     string `json:"drive"`
 	Serial    string `json:"serial,omitempty"`
 	BootIndex uint32 `json:"bootindex,omitempty"`
+	SCSIID    *int   `json:"scsi-id,omitempty"`
 }
 
 // Device is the argument of device_add. Bus names the slot (a Port) for virtio and the SATA connector; SCSI disks
@@ -137,9 +138,9 @@ func (d *Disk) Device(bus string) any {
 	case d.Bus == SATA:
 		device.Driver = "ide-hd"
 	case d.Bus == SCSI && d.CDROM:
-		device.Driver, device.Bus = "scsi-cd", scsiBus
+		device.Driver, device.Bus, device.SCSIID = "scsi-cd", scsiBus, targetOf(bus)
 	case d.Bus == SCSI:
-		device.Driver, device.Bus = "scsi-hd", scsiBus
+		device.Driver, device.Bus, device.SCSIID = "scsi-hd", scsiBus, targetOf(bus)
 	default:
 		device.Driver = "virtio-blk-pci"
 	}

@@ -61,6 +61,10 @@ type Machine struct {
 	// SerialLog gets all that the guest prints to its serial console, in addition.
 	SerialLog string
 	PIDFile   string
+	// Incoming is set for a machine that comes from another host: it runs by itself when all of it has come.
+	Incoming bool
+	// Slots are the buses of devices, by the device's name, where they are not to be chosen: see SlotOf.
+	Slots map[string]string
 }
 
 // Args are QEMU's arguments, the binary first. It fails when there are more devices than slots.
@@ -88,7 +92,8 @@ func (m *Machine) processor(args *arguments) {
 	args.add("-nodefaults")
 	args.add("-no-user-config")
 	args.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
-	machine := m.Type + ",usb=off,vmport=off,dump-guest-core=off,hpet=off"
+	// The last byte of a guest on its way is then the one that lets it run: either the other side has it or not.
+	machine := m.Type + ",usb=off,vmport=off,dump-guest-core=off,hpet=off,suppress-vmdesc=on"
 	model := m.CPUModel
 	if m.Accelerator == KVM {
 		args.add("-accel", "kvm")
@@ -112,7 +117,11 @@ func (m *Machine) processor(args *arguments) {
 
 // chassis says what happens on a power-off, a panic and a reset: the machine stays, stopped, until somebody asked.
 func (m *Machine) chassis(args *arguments) {
-	args.add("-S")
+	if m.Incoming {
+		args.add("-incoming", "defer")
+	} else {
+		args.add("-S")
+	}
 	args.add("-action", "reboot=reset,shutdown=pause,panic=pause")
 	args.add("-boot", "strict=on,menu=off")
 	args.add("-rtc", "base=utc,driftfix=slew")
@@ -181,28 +190,18 @@ func (m *Machine) devices(args *arguments) error {
 	args.json("-device", plainDevice{"virtio-rng-pci", "entropy", "pcie.0", "0x2"})
 	args.json("-device", plainDevice{"virtio-scsi-pci", "scsi", "pcie.0", "0x3"})
 	args.json("-device", plainDevice{"pvpanic-pci", "panic", "pcie.0", "0x4"})
-	port, connector := 0, 0
+	slots := newSlots(m.Slots)
 	for i := range m.Disks {
 		disk := &m.Disks[i]
-		bus := ""
-		switch {
-		case disk.TakesPort():
-			bus = Port(port)
-			port++
-		case disk.Bus == SATA:
-			bus = fmt.Sprintf("ide.%d", connector)
-			connector++
-		}
 		args.json("-blockdev", disk.FileNode())
 		args.json("-blockdev", disk.FormatNode())
-		args.json("-device", disk.Device(bus))
+		args.json("-device", disk.Device(slots.of(DiskDevice(disk.Volume), disk.Bus)))
 	}
 	for i := range m.Nics {
 		args.json("-netdev", m.Nics[i].Backend())
-		args.json("-device", m.Nics[i].Device(Port(port)))
-		port++
+		args.json("-device", m.Nics[i].Device(slots.of(NicDevice(m.Nics[i].ID), Virtio)))
 	}
-	if port > Ports || connector > sataConnectors {
+	if slots.exceeded {
 		return fmt.Errorf("building the command line of %s: %w", m.ID, ErrTooManyDevices)
 	}
 	return nil
