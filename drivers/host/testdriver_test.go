@@ -101,7 +101,7 @@ func (d *testDriver) actions() map[string]action {
 	return map[string]action{
 		"attack": attack, "configured": d.sayConfigured, "dial": dial, "dial-myself": dialMyself,
 		"eat-memory": d.eatMemory, "echo": echo,
-		"environment": environment, "escape": escape, "fail": fail, "flood": flood, "hang": hang,
+		"environment": environment, "escape": escape, "exchange": exchange, "fail": fail, "flood": flood, "hang": hang,
 		"inspect": d.inspect, "launch": d.launch, "make-namespace": makeNamespace, "open-files": openFiles,
 		"read": readFile, "run": runProgram, "serve": d.serve, "symlink": symlink, "terminate": d.terminate,
 		"work-dir": d.sayWorkDir,
@@ -125,6 +125,20 @@ func dial(_ context.Context, arguments []string) (string, error) {
 		return "", err
 	}
 	return "", conn.Close()
+}
+
+// exchange says something to a unix socket and returns what it hears until the other side has said all.
+func exchange(_ context.Context, arguments []string) (string, error) {
+	conn, err := net.Dial("unix", arguments[0])
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, arguments[1]); err != nil {
+		return "", err
+	}
+	heard, err := io.ReadAll(conn)
+	return string(heard), err
 }
 
 // dialMyself makes a unix socket in the work directory and connects to it.
