@@ -103,7 +103,7 @@ func (l layout) cgroups() string             { return filepath.Join(l.root, "cgr
 func (l layout) driver(name string) string   { return filepath.Join(l.drivers(), fileName(name)) }
 func (l layout) user(name string) string     { return filepath.Join(l.driver(name), "user.json") }
 func (l layout) workDir(name string) string  { return filepath.Join(l.driver(name), "work") }
-func (l layout) tunnels(name string) string  { return filepath.Join(l.driver(name), "tunnels") }
+func (l layout) tunnels(name string) string  { return filepath.Join(l.driver(name), "t") }
 func (l layout) unitLogs(name string) string { return filepath.Join(l.units(), fileName(name)) }
 func (l layout) instance(m *Manifest) string { return filepath.Join(l.driver(m.Name), m.Version) }
 func (l layout) socket(m *Manifest) string   { return filepath.Join(l.instance(m), "driver.sock") }

@@ -51,6 +51,10 @@ func (h *Host) openTunnel(name string, far io.ReadWriteCloser) (*Tunnel, error) 
 		return nil, err
 	}
 	path := filepath.Join(dir, strings.ToLower(rand.Text()[:tunnelDigits]))
+	if len(path) > maxSocketPath {
+		return nil, sdk.Denied("path-too-long", "the data directory is too deep for unix sockets: "+path,
+			"use a data directory with a shorter path")
+	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
@@ -74,7 +78,10 @@ func (h *Host) openTunnel(name string, far io.ReadWriteCloser) (*Tunnel, error) 
 	return t, nil
 }
 
-const tunnelDigits = 20
+const tunnelDigits = 16
+
+// maxSocketPath is what fits into a unix socket's address, which a driver has to write down.
+const maxSocketPath = 107
 
 // Path is where the driver connects to.
 func (t *Tunnel) Path() string { return t.path }

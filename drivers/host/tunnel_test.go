@@ -57,16 +57,16 @@ func TestTunnelIsForTheDriverOnce(t *testing.T) {
 }
 
 func TestTunnelIsTakenAway(t *testing.T) {
-	for name, c := range map[string]struct {
+	for name, c := range map[string]struct { // with short names, since they are in the sockets' paths
 		take func(tunnel *host.Tunnel)
 		used bool
 		ends bool
 	}{
-		"closed":              {func(tunnel *host.Tunnel) { tunnel.Close() }, false, true},
-		"closed in use":       {func(tunnel *host.Tunnel) { tunnel.Close() }, true, true},
-		"abandoned":           {func(tunnel *host.Tunnel) { tunnel.Abandon() }, false, true},
-		"abandoned in use":    {func(tunnel *host.Tunnel) { tunnel.Abandon() }, true, false},
-		"closed, and another": {func(tunnel *host.Tunnel) { tunnel.Abandon(); tunnel.Close() }, true, true},
+		"a": {func(tunnel *host.Tunnel) { tunnel.Close() }, false, true},
+		"b": {func(tunnel *host.Tunnel) { tunnel.Close() }, true, true},
+		"c": {func(tunnel *host.Tunnel) { tunnel.Abandon() }, false, true},
+		"d": {func(tunnel *host.Tunnel) { tunnel.Abandon() }, true, false},
+		"e": {func(tunnel *host.Tunnel) { tunnel.Abandon(); tunnel.Close() }, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			instance, tunnel, far := tunnelled(t)

@@ -22,6 +22,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/internal/tunnels"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -75,6 +76,7 @@ type Agent struct {
 	identity   *identity
 	wire       *wire.Network
 	drivers    *driving.Drivers
+	tunnels    *relay.Tunnels
 	attendance *attendance
 	server     *grpc.Server
 	stop       context.CancelFunc
@@ -152,8 +154,9 @@ func (a *Agent) openNetwork(ctx context.Context) error {
 	a.identity = &identity{dir: dir, holder: holder, log: log}
 	a.wire, err = wire.Open(ctx, wire.Config{
 		Listen: a.member.Listen, Advertise: a.member.Advertise, Holder: holder, Log: log,
-		Purposes: map[string][]pki.Role{wire.PurposeAgent: {pki.RoleNode}},
+		Purposes: map[string][]pki.Role{wire.PurposeAgent: {pki.RoleNode}, tunnels.Purpose: tunnels.Roles()},
 	})
+	a.tunnels = &relay.Tunnels{Console: a.drivers.Console, Enter: a.drivers.Enter, Reach: tunnels.Reach(a.wire)}
 	return err
 }
 
@@ -173,15 +176,22 @@ func (a *Agent) serve() error {
 	}
 	a.server = grpc.NewServer(calls.ServerOptions()...)
 	agentpb.RegisterAgentServer(a.server, a.attendance)
-	relay.Register(a.server, a.drivers, func(ctx context.Context) error {
+	nodes := func(ctx context.Context) error {
 		_, err := calls.PeerOf(ctx) // that it is a node was seen to when the connection was made
 		return err
-	})
+	}
+	relay.Register(a.server, a.drivers, nodes)
+	relay.RegisterTunnels(a.server, a.tunnels, nodes)
 	var ctx context.Context
 	ctx, a.stop = context.WithCancel(context.Background())
 	a.chores.Go(func() {
 		if err := a.server.Serve(l); err != nil && ctx.Err() == nil {
 			a.config.Log.Error("nodes are not answered any more", slog.Any("error", err))
+		}
+	})
+	a.chores.Go(func() {
+		if err := tunnels.Serve(ctx, a.wire, a.tunnels, a.config.Log); err != nil {
+			a.config.Log.Error("no machine can move to this host", slog.Any("error", err))
 		}
 	})
 	a.chores.Go(func() { a.drive(ctx) })

@@ -54,10 +54,11 @@ func Bulkhead() Rules {
 			"internal/archtest/...": {},
 			"internal/node/...": {
 				"resources/...", "drivers/...", "persistence/...", "cluster/...", "actors/...", "api/...",
-				"internal/metrics/...", "internal/driving", "internal/agent/...",
+				"internal/metrics/...", "internal/driving", "internal/agent/...", "internal/tunnels",
 			},
 			"internal/driving":       {"resources/...", "drivers/...", "actors/operations"},
-			"internal/agent/...":     {"resources/...", "drivers/...", "cluster/...", "internal/driving"},
+			"internal/agent/...":     {"resources/...", "drivers/...", "cluster/...", "internal/driving", "internal/tunnels"},
+			"internal/tunnels":       {"drivers/...", "cluster/..."},
 			"internal/agent/agentpb": {},
 			"cmd/...":                {"..."},
 			"bench/...":              {"..."},

@@ -37,7 +37,8 @@ func (n *Node) startChores() error {
 		n.chores.done.Go(func() { n.rotateRegularly(ctx) })
 		n.chores.done.Go(func() { n.endWhenRemoved(ctx) })
 		n.chores.done.Go(func() { n.agents.run(ctx) })
-		if err := errors.Join(n.admitOthers(ctx), n.meetTunnels(ctx)); err != nil {
+		n.chores.done.Go(func() { n.meetTunnels(ctx) })
+		if err := n.admitOthers(ctx); err != nil {
 			return err
 		}
 	}

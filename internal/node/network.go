@@ -22,6 +22,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/tunnels"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
 
@@ -78,7 +79,7 @@ func (n *Node) openNetwork(ctx context.Context) error {
 	w.wire, err = wire.Open(ctx, wire.Config{
 		Listen: m.Listen, Advertise: m.Advertise, Holder: w.holder, Log: log,
 		Purposes: map[string][]pki.Role{
-			cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes, purposeGossip: nodes, purposeTunnel: nodes,
+			cluster.PurposeRaft: nodes, cluster.PurposePeer: nodes, purposeGossip: nodes, tunnels.Purpose: tunnels.Roles(),
 		},
 	})
 	if err != nil {

@@ -13,73 +13,31 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
-	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/tunnels"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// purposeTunnel is that of connections which carry a machine from one member to another.
-const purposeTunnel = "tunnel"
-
 // ends are the ends of tunnels at this node.
 func (n *Node) ends() *relay.Tunnels {
-	return &relay.Tunnels{Console: n.offered.Console, Enter: n.offered.Enter, Reach: n.reachForTunnel}
-}
-
-// reachForTunnel connects to another member, which has to be the one that it is taken for.
-func (n *Node) reachForTunnel(ctx context.Context, to relay.Member) (net.Conn, error) {
-	if n.network == nil {
-		return nil, errors.New("this node reaches no others")
+	return &relay.Tunnels{
+		Console: n.offered.Console, Enter: n.offered.Enter,
+		Reach: func(ctx context.Context, to relay.Member) (net.Conn, error) {
+			if n.network == nil {
+				return nil, errors.New("this node reaches no others")
+			}
+			return tunnels.Reach(n.network.wire)(ctx, to)
+		},
 	}
-	return n.network.wire.DialTo(ctx, purposeTunnel, pki.Role(to.Role), to.Name, to.Address)
 }
 
 // meetTunnels leads the members that connect to where they are expected, until ctx ends.
-func (n *Node) meetTunnels(ctx context.Context) error {
-	l, err := n.network.wire.Listener(purposeTunnel)
-	if err != nil {
-		return err
-	}
+func (n *Node) meetTunnels(ctx context.Context) {
 	log := n.config.Log.With(slog.String("component", "tunnels"))
-	n.chores.done.Go(func() { serveTunnels(ctx, l, n.tunnels, log) })
-	return nil
-}
-
-// serveTunnels has each connection met, and returns when ctx has ended and all are over.
-func serveTunnels(ctx context.Context, l net.Listener, tunnels *relay.Tunnels, log *slog.Logger) {
-	meetings := make(chan struct{}, maxTunnels)
-	defer func() {
-		for range maxTunnels {
-			meetings <- struct{}{}
-		}
-	}()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	for {
-		meetings <- struct{}{}
-		conn, err := l.Accept()
-		if err != nil {
-			<-meetings
-			return
-		}
-		go func() {
-			defer func() { <-meetings }()
-			known, ok := conn.(*wire.Conn)
-			if !ok {
-				_ = conn.Close()
-				return
-			}
-			name := known.Name()
-			err := tunnels.Meet(ctx, conn, relay.Member{Role: string(name.Role), Name: name.Name})
-			if err != nil {
-				log.Info("a tunnel ended", slog.String("peer", name.String()), slog.Any("error", err))
-			}
-		}()
+	if err := tunnels.Serve(ctx, n.network.wire, n.tunnels, log); err != nil {
+		log.Error("no machine can move to this node", slog.Any("error", err))
 	}
 }
-
-// maxTunnels at a time end at a member: more wait.
-const maxTunnels = 64
 
 // Tunnel implements actors.Drivers. The two members connect to each other; this node only tells them to.
 func (f *fleet) Tunnel(
@@ -128,12 +86,15 @@ func (f *fleet) tunnelHere(
 	return entry.Path(), entry.Close, nil
 }
 
-// tunneler returns who makes the ends of tunnels at a node, and how others know that one.
+// tunneler returns who makes the ends of tunnels at a node or agent, and how others know that one.
 func (f *fleet) tunneler(node string) (relay.Tunneler, relay.Member, error) {
 	if f.here(node) {
 		node = f.node
 	} else if node == "" {
 		node = f.founder()
+	}
+	if t, who, err := f.agents.tunneler(node); t != nil || err != nil {
+		return t, who, err
 	}
 	who := relay.Member{Role: string(pki.RoleNode), Name: node}
 	for _, m := range f.cluster.Members() {
@@ -149,6 +110,26 @@ func (f *fleet) tunneler(node string) (relay.Tunneler, relay.Member, error) {
 		return nil, who, unreachable(node, err)
 	}
 	return relay.NewRemoteTunnels(conn), who, nil
+}
+
+// tunneler returns who makes the ends of tunnels at an agent; nil if there is none of that name.
+func (a *agents) tunneler(name string) (relay.Tunneler, relay.Member, error) {
+	a.mu.Lock()
+	one := a.by[name]
+	a.mu.Unlock()
+	if one == nil {
+		return nil, relay.Member{}, a.absent(name)
+	}
+	if _, err := one.drivers(); err != nil {
+		return nil, relay.Member{}, err
+	}
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.conn == nil {
+		return nil, relay.Member{}, silentAgent("agent-silent", "agent "+name+" does not answer just now")
+	}
+	who := relay.Member{Role: string(pki.RoleHost), Name: one.name, Address: one.address}
+	return relay.NewRemoteTunnels(one.conn), who, nil
 }
 
 func unreachable(node string, err error) error {
