@@ -62,3 +62,28 @@ func TestAPlaceIsFreeAgain(t *testing.T) {
 		}
 	})
 }
+
+// The directory of a shared pool is there on every node: no pool of another node may have it.
+func TestASharedPoolsPlaceIsTakenOnEveryNode(t *testing.T) {
+	for name, shared := range map[string][2]bool{"first": {true, false}, "second": {false, true}, "both": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			inZone(t, func(t *testing.T, z *actorstest.Zone) {
+				z.AddNode("node-2")
+				at := func(name, node string, shared bool) resources.Submission {
+					s := poolAt(name, "/data")
+					if p, ok := s.Resource.(*resources.Pool); ok {
+						p.Spec.Node, p.Spec.Shared = node, shared
+					}
+					return s
+				}
+				if op := z.Ask(at("a", "node-1", shared[0])); op.Phase != resources.PhaseSucceeded {
+					t.Fatalf("the first is %s: %v", op.Phase, op.Error)
+				}
+				op := z.Ask(at("b", "node-2", shared[1]))
+				if op.Phase != resources.PhaseFailed || op.Error == nil || op.Error.Code != "place-taken" {
+					t.Errorf("the second is %s: %+v", op.Phase, op.Error)
+				}
+			})
+		})
+	}
+}

@@ -18,7 +18,9 @@ type PoolSpec struct {
 	// HostID for pools that only one host reaches.
 	HostID    HostID    `json:"hostId,omitempty" doc:"The one host that reaches the pool; absent if all do."`
 	ClusterID ClusterID `json:"clusterId,omitempty" doc:"The one cluster whose hosts reach the pool; absent if all do."`
-	Tags      []string  `json:"tags,omitempty" doc:"What volumes can ask for." maxItems:"32"`
+	// Shared pools tie what is in them to no node. The pool's own driver stays on Node.
+	Shared bool     `json:"shared,omitempty" doc:"Whether its directory is the same one on every node and host agent, at the same path: NFS, a clustered file system."`
+	Tags   []string `json:"tags,omitempty" doc:"What volumes can ask for." maxItems:"32"`
 	// Overcommit is how many times the pool's bytes may be promised; 0 = 1.
 	Overcommit float64 `json:"overcommit,omitempty" doc:"How many times the pool's space may be promised; 0 means 1." minimum:"0" maximum:"100"`
 	// UsedThreshold stops new volumes once this share is used; 0 = 0.9.
@@ -62,6 +64,9 @@ func (l *Pool) Validate(p *Problems) {
 	s := p.In("spec")
 	validateDriver(s, l.Spec.Driver)
 	validateTags(s.In("tags"), l.Spec.Tags)
+	if l.Spec.Shared && l.Spec.HostID != "" {
+		s.In("shared").Add("exclusive", "can't be set together with hostId: a shared pool is reached by all hosts")
+	}
 	if l.Spec.Overcommit < 0 || l.Spec.Overcommit > 100 {
 		s.In("overcommit").Add("out-of-range", "must be between 0 and 100")
 	}

@@ -95,7 +95,11 @@ func volumeTie(v *persistence.View, id resources.VolumeID) (planner.Tie, error) 
 	if err != nil {
 		return planner.Tie{}, err
 	}
-	return planner.Tie{What: fmt.Sprintf("volume %s in pool %s", called(vol), p.Name), Node: p.Spec.Node}, nil
+	tie := planner.Tie{What: fmt.Sprintf("volume %s in pool %s", called(vol), p.Name), Node: p.Spec.Node}
+	if p.Spec.Shared {
+		tie.Node = ""
+	}
+	return tie, nil
 }
 
 func templateTie(v *persistence.View, id resources.TemplateID) (planner.Tie, error) {

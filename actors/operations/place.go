@@ -59,7 +59,11 @@ func checkPlace(ctx context.Context, c *Context) error {
 	}
 	mine := PlaceOf(c.Resource)
 	for _, other := range others { // not in the view: a file system may be slow
-		property, err := c.Engine.Overlap(ctx, mine, PlaceOf(other))
+		theirs := PlaceOf(other)
+		if IsShared(c.Resource) || IsShared(other) {
+			theirs.Node = mine.Node // what is the same directory everywhere is on this node too
+		}
+		property, err := c.Engine.Overlap(ctx, mine, theirs)
 		if err != nil {
 			return err
 		}
@@ -68,6 +72,12 @@ func checkPlace(ctx context.Context, c *Context) error {
 		}
 	}
 	return nil
+}
+
+// IsShared reports whether a resource is a pool whose directory is the same on all nodes.
+func IsShared(r resources.Resource) bool {
+	p, ok := r.(*resources.Pool)
+	return ok && p.Spec.Shared
 }
 
 // precedes reports whether other has a place already, or was asked for before the target.

@@ -43,6 +43,17 @@ func machineScenarios() []Scenario {
 				return create(m)
 			},
 		},
+		{
+			Kind: resources.KindMachine, Action: "create", Variant: "on-shared-storage-of-another-node",
+			Prepare: func(z *actorstest.Zone) resources.Submission {
+				m := machine(z)
+				m.Spec.Root.PoolID = sharedPool(z)
+				vol := volume("data")
+				vol.Spec.PoolID = m.Spec.Root.PoolID
+				m.Spec.Volumes = []resources.VolumeID{resources.VolumeID(z.Must(vol))}
+				return create(m)
+			},
+		},
 		{Kind: resources.KindMachine, Action: "delete", Irreversible: true, Prepare: plain("delete", resources.Arguments{})},
 		{
 			Kind: resources.KindMachine, Action: "delete", Variant: "with-forward", Irreversible: true,

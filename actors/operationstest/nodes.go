@@ -15,6 +15,14 @@ func poolElsewhere(z *actorstest.Zone) resources.PoolID {
 	return resources.PoolID(z.Must(p))
 }
 
+// sharedPool is one that another node drives and all reach.
+func sharedPool(z *actorstest.Zone) resources.PoolID {
+	z.AddNode(elsewhere)
+	p := pool()
+	p.Name, p.Spec.Node, p.Spec.Shared = "shared", elsewhere, true
+	return resources.PoolID(z.Must(p))
+}
+
 func networkElsewhere(z *actorstest.Zone) resources.NetworkID {
 	z.AddNode(elsewhere)
 	n := network()

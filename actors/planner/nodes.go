@@ -30,6 +30,7 @@ func (n Nodes) Apart(a, b string) bool {
 type Tie struct {
 	// What it is, such as "network lan".
 	What string
+	// Node it is on; "" if it is on all of them.
 	Node string
 }
 
@@ -53,7 +54,7 @@ func hostNode(ties []Tie, h Host) *resources.Reason {
 // poolNode refuses a pool on another node than the host that is to open the volume,
 // or than the store that has the template: a driver reads the files of its own node.
 func poolNode(w Want, p *resources.Pool) *resources.Reason {
-	if w.Host != nil && w.Nodes.Apart(w.Host.Spec.Node, p.Spec.Node) {
+	if w.Host != nil && !p.Spec.Shared && w.Nodes.Apart(w.Host.Spec.Node, p.Spec.Node) {
 		return &resources.Reason{
 			Check: CheckNode, Needed: w.Host.Spec.Node, Available: p.Spec.Node,
 			Message: fmt.Sprintf("host %s is on node %s, the pool on node %s", w.Host.Name, w.Host.Spec.Node, p.Spec.Node),

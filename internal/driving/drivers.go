@@ -32,6 +32,8 @@ type State interface {
 type Bound struct {
 	Product, Node string
 	Phase         resources.Phase
+	// Shared says that its paths lead to the same directories on all nodes and host agents.
+	Shared bool
 	// Properties hold at least those that name paths.
 	Properties map[string]any
 }

@@ -144,7 +144,7 @@ func (d *Drivers) pathsOf(kind resources.Kind, readWrite bool) []host.Grant {
 
 func (d *Drivers) readPaths(kind resources.Kind, readWrite bool) (grants []host.Grant, err error) {
 	err = d.state.Bound(kind, func(b Bound) bool {
-		if b.Phase != resources.PhaseReady || !d.here(b.Node) {
+		if b.Phase != resources.PhaseReady || !b.Shared && !d.here(b.Node) {
 			return true
 		}
 		for _, g := range d.grantsOf(b.Product, b.Properties) {

@@ -35,6 +35,7 @@ func (r records) Bound(kind resources.Kind, yield func(b driving.Bound) bool) er
 			p := operations.PlaceOf(r)
 			return yield(driving.Bound{
 				Product: p.Product, Node: p.Node, Phase: r.Metadata().Phase, Properties: p.Properties,
+				Shared: operations.IsShared(r),
 			})
 		})
 	})

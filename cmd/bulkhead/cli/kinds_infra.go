@@ -87,7 +87,12 @@ func poolKind() kind {
 		},
 		create: []field{
 			driverField(), nodeField(), properties(), reference("host", "spec.hostId", "host", "the one host that reaches it"),
-			reference("cluster", "spec.clusterId", "cluster", "the one cluster that reaches it"), tags, closed, over, threshold,
+			reference("cluster", "spec.clusterId", "cluster", "the one cluster that reaches it"),
+			{
+				flag: "shared", path: "spec.shared", as: asSwitch,
+				usage: "its directory is the same one on every node and host agent, at the same path (NFS)",
+			},
+			tags, closed, over, threshold,
 		},
 		required: []string{"driver"},
 		update:   []field{tags, closed, over, threshold},
