@@ -226,7 +226,7 @@ func (r *runner) proceed(ctx context.Context, u *unit) next {
 		c := r.ending(u)
 		return r.settle(ctx, u, len(u.op.Steps)-1, c)
 	}
-	if u.op.Phase == resources.PhaseRunning && u.op.Cancel {
+	if u.op.Phase == resources.PhaseRunning && u.op.Cancel && !u.op.Passed(u.action.Final) {
 		journal.Unwind(u.op, i, cancelled(), now)
 		return r.write(ctx, u, change{}).orRetry()
 	}
@@ -401,7 +401,9 @@ func (r *runner) stumble(ctx context.Context, u *unit, i int, why *resources.Err
 	if u.op.Cancel || r.engine.cancelled(u.op.ID) {
 		u.op.Cancel = true
 	}
-	switch journal.Decide(u.op, i, why, now) {
+	asked := *u.op
+	asked.Cancel = asked.Cancel && !asked.Passed(u.action.Final)
+	switch journal.Decide(&asked, i, why, now) {
 	case journal.Retry:
 		journal.Stumble(u.op, i, why)
 		w := r.write(ctx, u, change{})
@@ -410,7 +412,7 @@ func (r *runner) stumble(ctx context.Context, u *unit, i int, why *resources.Err
 		}
 		return w.orRetry()
 	case journal.GiveUp:
-		if u.op.Cancel {
+		if asked.Cancel {
 			why = cancelled()
 		}
 		journal.Unwind(u.op, i, why, now)

@@ -32,6 +32,13 @@ func (b machineHalt) arguments() resources.Arguments {
 	return resources.Arguments{GraceSeconds: b.GraceSeconds, Force: b.Force}
 }
 
+// machineMove is where a machine goes to.
+type machineMove struct {
+	HostID resources.HostID `json:"hostId,omitempty" doc:"Host to go to; absent means the zone chooses."`
+}
+
+func (b machineMove) arguments() resources.Arguments { return resources.Arguments{HostID: b.HostID} }
+
 type machineVolume struct {
 	VolumeID resources.VolumeID `json:"volumeId" doc:"Volume."`
 }
@@ -86,6 +93,7 @@ func (a *API) machines() {
 	addForget(a, n, "its disk")
 	addSuspend[resources.Machine](a, n)
 	a.machinePower(n)
+	a.machinePlaces(n)
 	a.machineParts(n)
 	a.consoles(n)
 }
@@ -111,6 +119,14 @@ func (a *API) machinePower(n noun) {
 	addAction(a, n, action{
 		name: "resume", id: "resume-machine", summary: "Resume a machine",
 		about: "Lets a paused machine run on.",
+	})
+}
+
+func (a *API) machinePlaces(n noun) {
+	addActionWith[machineMove](a, n, action{
+		name: "migrate", id: "migrate-machine", summary: "Move a machine to another host", optional: true,
+		about: "Moves the machine to another host, while it runs if it is running. It is on its old host until it has " +
+			"come; until then it can be cancelled.",
 	})
 }
 

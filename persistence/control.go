@@ -89,11 +89,23 @@ func (c *Resolve) mayCancel(t *tx, op *resources.Operation) error {
 	}
 	action, _ := t.codec.vocabulary.Action(op.Target.Kind, op.Action)
 	if !action.Deletes {
-		return nil
+		return beforeFinal(op, action.Final)
 	}
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "deletion-begun",
 		Message: "the deletion has begun: it can't be stopped any more",
+		Remedy:  "wait for it to end",
+	}
+}
+
+// beforeFinal refuses to stop an operation whose last step that can be stopped is done.
+func beforeFinal(op *resources.Operation, final string) error {
+	if op.Phase != resources.PhaseRunning || !op.Passed(final) {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "too-late",
+		Message: fmt.Sprintf("step %s is done: the operation can't be stopped any more", final),
 		Remedy:  "wait for it to end",
 	}
 }

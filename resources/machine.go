@@ -72,8 +72,32 @@ type MachineStatus struct {
 	// Ended says why it stopped without being asked.
 	Ended     string    `json:"ended,omitempty" doc:"Why it stopped without being asked."`
 	StartedAt time.Time `json:"startedAt,omitzero" doc:"When it last started."`
+	// Moving is kept while the machine is on its way to another host.
+	Moving *Move `json:"moving,omitempty" doc:"Where it is on its way to."`
 	// Detaching is kept while an operation detaches a nic.
 	Detaching *DetachingNic `json:"-" cbor:"detaching,omitempty"`
+}
+
+// Move is a machine on its way from one host to another.
+type Move struct {
+	OperationID OperationID `json:"operationId" doc:"Operation that moves it."`
+	FromHostID  HostID      `json:"fromHostId" doc:"Host it was on."`
+	ToHostID    HostID      `json:"toHostId" doc:"Host it goes to."`
+	// Live is set when it runs meanwhile.
+	Live bool `json:"live,omitempty" doc:"Whether it runs on the way."`
+	// Moved is set once it has come: what is left is to be taken away where it was.
+	Moved bool `json:"moved,omitempty" doc:"Whether it has come."`
+	// Handle is what the driver of the host where it is not remembers of it.
+	Handle        []byte `json:"-" cbor:"handle,omitempty"`
+	HandleVersion uint32 `json:"-" cbor:"handleVersion,omitempty"`
+}
+
+// OtherHost is that of the two which the machine is not on.
+func (m *Move) OtherHost() HostID {
+	if m.Moved {
+		return m.FromHostID
+	}
+	return m.ToHostID
 }
 
 // DetachingNic is what a nic was to its machine before it was to be detached, for
@@ -143,6 +167,9 @@ func (m *Machine) validateDisks(s *Problems) {
 // References implements Resource.
 func (m *Machine) References() []Ref {
 	refs := add(nil, KindHost, string(m.Status.HostID))
+	if move := m.Status.Moving; move != nil {
+		refs = add(refs, KindHost, string(move.OtherHost()))
+	}
 	for _, v := range m.Spec.Volumes {
 		refs = add(refs, KindVolume, string(v))
 	}
@@ -197,9 +224,10 @@ func machineTable() Table {
 		PhasePending:  {PhaseCreating, PhaseFailed, PhaseDeleting, PhaseDeleted},
 		PhaseCreating: {PhaseRunning, PhaseStopped, PhaseFailed},
 		PhaseRunning: {
-			PhaseStopping, PhaseRebooting, PhasePausing, PhaseUpdating, PhaseStopped, PhasePaused, PhaseDeleting,
+			PhaseStopping, PhaseRebooting, PhasePausing, PhaseUpdating, PhaseMigrating, PhaseStopped, PhasePaused,
+			PhaseDeleting,
 		},
-		PhaseStopped:   {PhaseStarting, PhaseUpdating, PhaseDeleting, PhaseRunning},
+		PhaseStopped:   {PhaseStarting, PhaseUpdating, PhaseMigrating, PhaseDeleting, PhaseRunning},
 		PhasePaused:    {PhaseResuming, PhaseStopping, PhaseDeleting, PhaseRunning, PhaseStopped},
 		PhaseStarting:  {PhaseRunning, PhaseStopped},
 		PhaseStopping:  {PhaseStopped, PhaseRunning, PhasePaused},
@@ -207,6 +235,7 @@ func machineTable() Table {
 		PhasePausing:   {PhasePaused, PhaseRunning},
 		PhaseResuming:  {PhaseRunning, PhasePaused},
 		PhaseUpdating:  {PhaseRunning, PhaseStopped},
+		PhaseMigrating: {PhaseRunning, PhaseStopped},
 		PhaseFailed:    {PhaseDeleting, PhaseDeleted},
 		PhaseDeleting:  {PhaseDeleted, PhaseRunning, PhaseStopped, PhasePaused, PhaseFailed, PhasePending},
 		PhaseDeleted:   {},
@@ -249,6 +278,10 @@ func machineActions() map[string]Action {
 		Action{
 			Name: "resume", From: []Phase{paused}, During: PhaseResuming, After: running,
 			Undone: paused, Deadline: 5 * time.Minute, Summary: "Resume",
+		},
+		Action{
+			Name: "migrate", From: []Phase{running, stopped}, During: PhaseMigrating, Deadline: 2 * time.Hour,
+			Summary: "Move to another host", Final: "send",
 		},
 		change("attach-volume", "Attach a volume", 10*time.Minute),
 		change("detach-volume", "Detach a volume", 10*time.Minute),

@@ -45,6 +45,7 @@ type Arguments struct {
 	NicID      NicID       `json:"nicId,omitempty" doc:"Nic."`
 	SnapshotID SnapshotID  `json:"snapshotId,omitempty" doc:"Snapshot."`
 	MachineID  MachineID   `json:"machineId,omitempty" doc:"Machine."`
+	HostID     HostID      `json:"hostId,omitempty" doc:"Host."`
 	Nic        *MachineNic `json:"nic,omitempty" doc:"Nic asked for."`
 	SizeBytes  uint64      `json:"sizeBytes,omitempty" doc:"Size in bytes."`
 	Name       string      `json:"name,omitempty" doc:"Name."`
@@ -97,6 +98,16 @@ const (
 // Ended reports whether nothing will happen to the operation any more.
 func (o *Operation) Ended() bool {
 	return o.Phase == PhaseSucceeded || o.Phase == PhaseFailed || o.Phase == PhaseCancelled
+}
+
+// Passed reports whether a step is done.
+func (o *Operation) Passed(step string) bool {
+	for _, s := range o.Steps {
+		if s.Name == step {
+			return s.State == StepDone
+		}
+	}
+	return false
 }
 
 // Token identifies one step of the operation to a driver.

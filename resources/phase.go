@@ -29,6 +29,7 @@ const (
 	PhaseRebooting Phase = "rebooting"
 	PhasePausing   Phase = "pausing"
 	PhaseResuming  Phase = "resuming"
+	PhaseMigrating Phase = "migrating"
 
 	PhaseQueued        Phase = "queued" // operations
 	PhaseUnwinding     Phase = "unwinding"
@@ -65,6 +66,8 @@ type Action struct {
 	Deadline time.Duration
 	// Summary in a few words, for people.
 	Summary string
+	// Final is the step after which it can't be cancelled any more; "" = there is none.
+	Final string
 	// Internal actions are asked for by the engine alone.
 	Internal bool
 	// Deletes is set when the resource is gone once it succeeded.

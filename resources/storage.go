@@ -199,6 +199,11 @@ func volumeDefinition() Definition {
 			},
 			Action{Name: "reserve", From: made(), Deadline: 10 * time.Minute, Summary: "Reserve space", Internal: true},
 			Action{Name: "claim", From: made(), Deadline: 10 * time.Minute, Summary: "Give to a machine", Internal: true},
+			Action{Name: "attach", From: made(), Deadline: 10 * time.Minute, Summary: "Attach to a host", Internal: true},
+			Action{
+				Name: "detach", From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
+				Summary: "Detach from a host", Internal: true,
+			},
 			Action{
 				Name: "unclaim", From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
 				Summary: "Take from its machine", Internal: true,

@@ -85,6 +85,9 @@ func observePool(ctx context.Context, c *Context) error {
 // observeMachine notes that a guest ended unasked, was paused or is running
 // again. It starts and stops nothing.
 func observeMachine(ctx context.Context, c *Context) error {
+	if m, ok := c.Resource.(*resources.Machine); ok && m.Status.Moving != nil {
+		return nil
+	}
 	m, client, d, host, err := c.hypervisor(ctx)
 	if err != nil {
 		return err

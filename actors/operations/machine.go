@@ -38,7 +38,7 @@ func machineOperations() []Definition {
 		defineMachine("resume", fixed(Step{Name: "resume", Do: resumeMachine, Undo: pauseMachine})),
 		defineMachine("snapshot", snapshotMachineSteps),
 	}
-	return slices.Concat(whole, machineVolumeOperations(), machineNicOperations())
+	return slices.Concat(whole, machineVolumeOperations(), machineNicOperations(), machineMoveOperations())
 }
 
 // defineMachine defines an action whose steps depend on the machine.

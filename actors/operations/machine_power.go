@@ -22,19 +22,30 @@ func (c *Context) hypervisor(ctx context.Context) (
 	if m, err = Target[*resources.Machine](c); err != nil {
 		return nil, nil, driver{}, nil, err
 	}
-	h, err := Find[*resources.Host](c, resources.KindHost, string(m.Status.HostID))
+	if move := m.Status.Moving; move != nil && string(move.OperationID) != c.Operation.ID {
+		return nil, nil, driver{}, nil, onItsWay(m)
+	}
+	client, d, host, err = c.hypervisorOf(ctx, m, m.Status.HostID)
+	return m, client, d, host, err
+}
+
+// hypervisorOf connects to the driver of a host for calls about the machine.
+func (c *Context) hypervisorOf(ctx context.Context, m *resources.Machine, id resources.HostID) (
+	client driverpb.HypervisorClient, d driver, host *driverpb.HostRef, err error,
+) {
+	h, err := Find[*resources.Host](c, resources.KindHost, string(id))
 	if err != nil {
-		return nil, nil, driver{}, nil, err
+		return nil, driver{}, nil, err
 	}
 	handle, err := c.handle(h.Ref())
 	if err != nil {
-		return nil, nil, driver{}, nil, err
+		return nil, driver{}, nil, err
 	}
 	d, err = c.driver(ctx, h, m.Ref(), m.Spec.Properties)
 	if err != nil {
-		return nil, nil, driver{}, nil, err
+		return nil, driver{}, nil, err
 	}
-	return m, driverpb.NewHypervisorClient(d.conn), d, &driverpb.HostRef{Resource: protoRef(h.Ref()), Handle: handle}, nil
+	return driverpb.NewHypervisorClient(d.conn), d, &driverpb.HostRef{Resource: protoRef(h.Ref()), Handle: handle}, nil
 }
 
 // replied takes over what a driver says of a machine after a call.

@@ -95,7 +95,10 @@ func volumeTie(v *persistence.View, id resources.VolumeID) (planner.Tie, error) 
 	if err != nil {
 		return planner.Tie{}, err
 	}
-	tie := planner.Tie{What: fmt.Sprintf("volume %s in pool %s", called(vol), p.Name), Node: p.Spec.Node}
+	tie := planner.Tie{
+		What: fmt.Sprintf("volume %s in pool %s", called(vol), p.Name), Node: p.Spec.Node,
+		Host: p.Spec.HostID, Cluster: p.Spec.ClusterID,
+	}
 	if p.Spec.Shared {
 		tie.Node = ""
 	}

@@ -25,6 +25,9 @@ func Tended() []resources.Kind {
 // have it.
 func MayBeTended(r resources.Resource) bool {
 	m := r.Metadata()
+	if machine, ok := r.(*resources.Machine); ok && machine.Status.Moving != nil {
+		return false // it may be on either side: only its move can tell
+	}
 	switch m.Phase {
 	case resources.PhaseReady, resources.PhaseDegraded, resources.PhaseRunning, resources.PhasePaused:
 		return !m.Suspended

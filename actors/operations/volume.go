@@ -35,6 +35,12 @@ func volumeOperations() []Definition {
 		{Kind: resources.KindVolume, Action: "claim", Steps: steps(
 			Step{Name: "attach", Do: claimVolume, Undo: unclaimVolume},
 		)},
+		{Kind: resources.KindVolume, Action: "attach", Steps: steps(
+			Step{Name: "attach", Do: attachVolume, Undo: detachVolume},
+		)},
+		{Kind: resources.KindVolume, Action: "detach", Steps: steps(
+			Step{Name: "detach", Do: detachVolume},
+		)},
 		{Kind: resources.KindVolume, Action: "unclaim", Steps: forgettable(
 			Step{Name: "detach", Do: unclaimVolume}, leaveMachine,
 		)},
@@ -278,68 +284,6 @@ func inRunningMachine(v *persistence.View, vol *resources.Volume) (bool, error) 
 		return m.Phase != resources.PhaseStopped && m.Phase != resources.PhaseFailed, nil
 	}
 	return !m.Status.StartedAt.IsZero(), nil
-}
-
-// claimVolume gives the volume to a machine and makes it reachable on its host.
-func claimVolume(ctx context.Context, c *Context) error {
-	vol, err := Target[*resources.Volume](c)
-	if err != nil {
-		return err
-	}
-	machine := c.Operation.Arguments.MachineID
-	if vol.Status.MachineID != "" && vol.Status.MachineID != machine {
-		return inUseBy(vol, vol.Status.MachineID)
-	}
-	d, request, err := c.attachRequest(ctx, vol, machine)
-	if err != nil {
-		return err
-	}
-	reply, err := driverpb.NewStorageClient(d.conn).AttachVolume(ctx, request)
-	if err != nil {
-		return FromFault(err)
-	}
-	if reply.GetHandle() != nil {
-		c.bind(d, reply.GetHandle())
-	}
-	c.observed(reply)
-	Change(c, func(vol *resources.Volume) { vol.Status.MachineID = machine })
-	return nil
-}
-
-func unclaimVolume(ctx context.Context, c *Context) error {
-	vol, err := Target[*resources.Volume](c)
-	if err != nil {
-		return err
-	}
-	machine := c.Operation.Arguments.MachineID
-	if vol.Status.MachineID != "" && vol.Status.MachineID != machine {
-		return nil // somebody else's by now, or before
-	}
-	d, request, err := c.attachRequest(ctx, vol, machine)
-	if err != nil {
-		return err
-	}
-	_, err = driverpb.NewStorageClient(d.conn).DetachVolume(ctx, request)
-	leaveMachine(c)
-	return gone(err)
-}
-
-func leaveMachine(c *Context) {
-	Change(c, func(vol *resources.Volume) { vol.Status.MachineID = "" })
-}
-
-func (c *Context) attachRequest(
-	ctx context.Context, vol *resources.Volume, machine resources.MachineID,
-) (driver, *driverpb.AttachVolumeRequest, error) {
-	m, err := Find[*resources.Machine](c, resources.KindMachine, string(machine))
-	if err != nil {
-		return driver{}, nil, err
-	}
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
-	return d, &driverpb.AttachVolumeRequest{
-		Call: d.call, Pool: pool,
-		Host: &driverpb.Ref{Kind: string(resources.KindHost), Id: string(m.Status.HostID)},
-	}, err
 }
 
 func revertVolume(ctx context.Context, c *Context) error {

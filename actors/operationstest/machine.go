@@ -83,6 +83,12 @@ func machineScenarios() []Scenario {
 			Kind: resources.KindMachine, Action: "detach-nic", Variant: "with-forward", Irreversible: true,
 			Prepare: detachWithForward, After: checkForward,
 		},
+		{Kind: resources.KindMachine, Action: "migrate", Prepare: migrate(false), After: checkWhere},
+		{Kind: resources.KindMachine, Action: "migrate", Variant: "stopped", Prepare: migrate(true), After: checkWhere},
+		{Kind: resources.KindVolume, Action: "attach", Internal: true, Prepare: migrate(false), After: checkWhere},
+		{
+			Kind: resources.KindVolume, Action: "detach", Internal: true, Prepare: migrate(false), After: checkWhere,
+		},
 		{Kind: resources.KindMachine, Action: "snapshot", Prepare: plain("snapshot", resources.Arguments{Name: "before"})},
 	}
 	return list

@@ -37,6 +37,13 @@ func Mutations() []Mutation {
 				return s
 			})
 		}},
+		{"where-a-guest-is-not-asked", "machine.migrate", withoutUndo(resources.KindMachine, "migrate", "send")},
+		{"what-is-left-of-a-guest-not-ended", "machine.migrate", func(t operations.Table) {
+			alter(t, resources.KindMachine, "migrate", "end", func(s operations.Step) operations.Step {
+				s.Do = func(context.Context, *operations.Context) error { return nil }
+				return s
+			})
+		}},
 		{"new-token-at-each-attempt", "machine.reboot", func(t operations.Table) {
 			alter(t, resources.KindMachine, "reboot", "reboot", forgetToken)
 		}},

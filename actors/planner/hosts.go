@@ -30,6 +30,7 @@ func hostChecks(group map[resources.HostID]bool, ties []Tie) []check {
 		{"schedulable", hostSchedulable},
 		{"placement", hostPlacement},
 		{CheckNode, func(_ *resources.Machine, h Host) *resources.Reason { return hostNode(ties, h) }},
+		{"scope", func(_ *resources.Machine, h Host) *resources.Reason { return hostReach(ties, h) }},
 		{"tags", hostTags},
 		{"anti-affinity", hostAntiAffinity},
 		{"affinity", func(m *resources.Machine, h Host) *resources.Reason { return hostAffinity(m, h, group) }},

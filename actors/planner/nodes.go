@@ -32,6 +32,9 @@ type Tie struct {
 	What string
 	// Node it is on; "" if it is on all of them.
 	Node string
+	// Host and Cluster are the only ones that reach it; "" if all do.
+	Host    resources.HostID
+	Cluster resources.ClusterID
 }
 
 // hostNode refuses a host that is on another node than what its machine is to have.
@@ -49,6 +52,24 @@ func hostNode(ties []Tie, h Host) *resources.Reason {
 		Needed: strings.Join(needed, ", "), Available: h.Spec.Node,
 		Message: fmt.Sprintf("%s, the host on node %s", strings.Join(words, "; "), h.Spec.Node),
 	}
+}
+
+// hostReach refuses a host that does not reach what its machine has.
+func hostReach(ties []Tie, h Host) *resources.Reason {
+	for _, t := range ties {
+		if t.Host != "" && string(t.Host) != h.ID {
+			return &resources.Reason{
+				Needed: string(t.Host), Available: h.ID, Message: t.What + " is reached by another host only",
+			}
+		}
+		if t.Cluster != "" && t.Cluster != h.Spec.ClusterID {
+			return &resources.Reason{
+				Needed: string(t.Cluster), Available: string(h.Spec.ClusterID),
+				Message: t.What + " is reached by the hosts of another cluster only",
+			}
+		}
+	}
+	return nil
 }
 
 // poolNode refuses a pool on another node than the host that is to open the volume,

@@ -274,6 +274,9 @@ func machineActions() []action {
 		{name: "reboot", short: "Reboot a machine", fields: halt},
 		{name: "pause", short: "Pause a machine"},
 		{name: "resume", short: "Let a paused machine run on"},
+		{name: "migrate", short: "Move a machine to another host, while it runs", fields: []field{
+			reference("host", "hostId", "host", "host to go to; the zone chooses if not given"),
+		}},
 		{name: "attach-volume", short: "Give a volume to a machine", fields: []field{volume}, required: []string{"volume"}},
 		{name: "detach-volume", short: "Take a volume from a machine", fields: []field{volume}, required: []string{"volume"}},
 		{
