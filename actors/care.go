@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -160,7 +162,8 @@ func (s *System) each(kind resources.Kind, fn func(r resources.Resource)) {
 	var found []resources.Resource
 	err := s.config.State.View(func(v *persistence.View) error {
 		return v.Each(kind, nil, func(r resources.Resource) bool {
-			if r.Metadata().Phase == resources.PhaseReady {
+			p := r.Metadata().Phase
+			if p == resources.PhaseReady || p == resources.PhaseDegraded && kind == resources.KindHost {
 				found = append(found, r)
 			}
 			return true
@@ -197,16 +200,23 @@ func (s *System) watchHosts(busy *sync.Map) {
 // watchHost compares what runs on a host with what should, for the machines that
 // this node acts for: the host's own actor may be another node's.
 func (s *System) watchHost(h *resources.Host) {
+	if !s.alive.look(h) {
+		return
+	}
 	machines, err := s.machinesOn(h)
 	if err != nil {
 		s.config.Logger.Warn("reading the machines of a host failed", slog.String("host", h.ID), slog.Any("error", err))
 	}
-	if len(machines) == 0 {
+	if len(machines) == 0 && h.Status.Suspicion == nil {
 		return
 	}
 	states, err := s.observe(h)
 	if err != nil {
 		s.config.Logger.Debug("observing a host failed", slog.String("host", h.ID), slog.Any("error", err))
+		return
+	}
+	if h.Status.Suspicion != nil {
+		s.alive.returned(h, states)
 		return
 	}
 	for ref, phase := range machines {
@@ -246,9 +256,24 @@ func differs(p resources.Phase, observed string) bool {
 func (s *System) observe(h *resources.Host) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(s.base, careTimeout)
 	defer cancel()
-	conn, _, err := s.config.Drivers.Conn(ctx, operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node})
+	conn, call, err := s.askHost(ctx, h)
 	if err != nil {
 		return nil, err
+	}
+	stream, err := driverpb.NewBaseClient(conn).Observe(ctx, &driverpb.ObserveRequest{Call: call})
+	if err != nil {
+		return nil, operations.FromFault(err)
+	}
+	return collect(stream)
+}
+
+// askHost connects to the driver of a host for a question about it.
+func (s *System) askHost(
+	ctx context.Context, h *resources.Host,
+) (grpc.ClientConnInterface, *driverpb.Call, error) {
+	conn, _, err := s.config.Drivers.Conn(ctx, operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node})
+	if err != nil {
+		return nil, nil, err
 	}
 	call := &driverpb.Call{Resource: &driverpb.Ref{Kind: string(h.Kind), Id: h.ID}}
 	err = s.config.State.View(func(v *persistence.View) error {
@@ -263,12 +288,5 @@ func (s *System) observe(h *resources.Host) (map[string]string, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	stream, err := driverpb.NewBaseClient(conn).Observe(ctx, &driverpb.ObserveRequest{Call: call})
-	if err != nil {
-		return nil, operations.FromFault(err)
-	}
-	return collect(stream)
+	return conn, call, err
 }

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
@@ -128,7 +129,13 @@ func TestAnAbandonedMoveIsTakenUpAgain(t *testing.T) {
 		m := movable(z)
 		old, goal := string(m.Status.HostID), z.Must(hostNamed("new"))
 		inject(t, z, "call=SendMachine times=1 action=error class=invalid code=no")
-		found := inject(t, z, "call=StatMachine action=error class=transient code=lost")
+		found := func() {}
+		var once sync.Once
+		z.Trace(func(_, method string) {
+			if method == "SendMachine" {
+				once.Do(func() { found = inject(t, z, "call=StatMachine action=error class=transient code=lost") })
+			}
+		})
 		op := z.Submit(resources.Submission{Action: "migrate", Target: m.Ref()})
 		if op = z.Wait(op.ID); op.Phase != resources.PhaseNeedsOperator {
 			t.Fatalf("it is %s: %v", op.Phase, op.Error)
@@ -139,6 +146,7 @@ func TestAnAbandonedMoveIsTakenUpAgain(t *testing.T) {
 		if stop.Error == nil || stop.Error.Code != "on-its-way" {
 			t.Errorf("stopped meanwhile: %s, %v", stop.Phase, stop.Error)
 		}
+		z.Trace(nil)
 		found()
 		if op = z.Do(m.Ref(), "migrate", resources.Arguments{}); op.Phase != resources.PhaseSucceeded {
 			t.Fatalf("asked again: %s, %v", op.Phase, op.Error)

@@ -67,6 +67,7 @@ type System struct {
 	works    sync.WaitGroup
 	stopped  bool
 	health   *health
+	alive    *alive
 }
 
 // started is a process of a driver that was started on a node.
@@ -95,6 +96,7 @@ func New(c Config) *System {
 		},
 	}
 	s.health = newHealth(s)
+	s.alive = newAlive(s)
 	engine.holds = s.holds
 	if engine.fresh = c.Fresh; c.Fresh == nil {
 		engine.fresh = func(context.Context) error { return nil }

@@ -20,6 +20,7 @@ type auditLine struct {
 	Action    string        `json:"action" doc:"What was asked for."`
 	Target    resources.Ref `json:"target" doc:"Resource it was asked of."`
 	Decision  string        `json:"decision" doc:"What was said."`
+	Statement string        `json:"statement,omitempty" doc:"What was attested, in the words of who did."`
 	Digest    string        `json:"digest,omitempty" doc:"SHA-256 of the request's body, in hex."`
 	Chain     string        `json:"chain,omitempty" doc:"SHA-256 over the line before and this one, in hex."`
 }
@@ -91,7 +92,7 @@ func (p auditParams) from() (resources.Position, error) {
 func auditLineOf(l resources.Audit) auditLine {
 	return auditLine{
 		Position: l.Position.String(), At: l.At, Principal: l.Principal, Source: l.Source, RequestID: l.RequestID,
-		Action: l.Action, Target: l.Target, Decision: l.Decision,
+		Action: l.Action, Target: l.Target, Decision: l.Decision, Statement: l.Statement,
 		Digest: hex.EncodeToString(l.Digest), Chain: hex.EncodeToString(l.Chain),
 	}
 }

@@ -28,6 +28,9 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 	if err := a.checkProperties(ctx, g, r); err != nil {
 		return err
 	}
+	if err := a.checkController(ctx, g, r); err != nil {
+		return err
+	}
 	return a.checkCategory(ctx, g, r)
 }
 
@@ -37,6 +40,9 @@ func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resour
 	p := resources.NewProblems("")
 	r.Validate(p)
 	if err := p.Err(); err != nil {
+		return err
+	}
+	if err := a.checkController(ctx, g, r); err != nil {
 		return err
 	}
 	return a.checkProperties(ctx, g, r)

@@ -54,6 +54,32 @@ type hostSpecPatch struct {
 	Tags                *[]string `json:"tags,omitempty" maxItems:"32" doc:"What machines can ask for; replaces all."`
 	Unschedulable       *bool     `json:"unschedulable,omitempty" doc:"Whether new machines stay away."`
 	ReservedMemoryBytes *uint64   `json:"reservedMemoryBytes,omitempty" doc:"Memory kept for the host itself, in bytes."`
+	// OutOfBand changes what is given of it.
+	OutOfBand *outOfBandPatch `json:"outOfBand,omitempty" doc:"How its power is controlled."`
+}
+
+type outOfBandPatch struct {
+	Driver     *string        `json:"driver,omitempty" maxLength:"65" doc:"Out-of-band driver, vendor/name; empty takes the controller away."`
+	Node       *string        `json:"node,omitempty" maxLength:"64" doc:"Node that asks the controller; empty means the one that acts for the host."`
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings to set; null removes one, others stay, secret ones too."`
+}
+
+// on is a controller after the patch; nil = there is none any more.
+func (p *outOfBandPatch) on(b *resources.OutOfBand) *resources.OutOfBand {
+	if p == nil {
+		return b
+	}
+	next := resources.OutOfBand{}
+	if b != nil {
+		next = *b
+	}
+	set(&next.Driver, p.Driver)
+	set(&next.Node, p.Node)
+	next.Properties = merged(next.Properties, p.Properties)
+	if p.Driver != nil && *p.Driver == "" {
+		return nil
+	}
+	return &next
 }
 
 func (p hostPatch) apply(h *resources.Host) {
@@ -64,6 +90,7 @@ func (p hostPatch) apply(h *resources.Host) {
 	set(&h.Spec.Tags, p.Spec.Tags)
 	set(&h.Spec.Unschedulable, p.Spec.Unschedulable)
 	set(&h.Spec.ReservedMemoryBytes, p.Spec.ReservedMemoryBytes)
+	h.Spec.OutOfBand = p.Spec.OutOfBand.on(h.Spec.OutOfBand)
 }
 
 func (a *API) hosts() {
@@ -76,4 +103,46 @@ func (a *API) hosts() {
 	addPatch[hostPatch](a, n)
 	addDelete(a, n)
 	addSuspend[resources.Host](a, n)
+	a.hostPower(n)
+}
+
+// powerCut is how the power of a host is turned off.
+type powerCut struct {
+	Force bool `json:"force,omitempty" doc:"Whether to turn it off although machines run on it."`
+}
+
+func (b powerCut) arguments() resources.Arguments { return resources.Arguments{Force: b.Force} }
+
+// attestation is what an administrator says of a host, who is answerable for it.
+type attestation struct {
+	Statement string `json:"statement" minLength:"10" maxLength:"1000" doc:"How you know that the host does not run; kept in the audit log."`
+}
+
+func (b attestation) arguments() resources.Arguments {
+	return resources.Arguments{Statement: b.Statement}
+}
+
+func (a *API) hostPower(n noun) {
+	addAction(a, n, action{
+		name: "power-status", id: "get-host-power", summary: "Ask whether the power of a host is on",
+		about: "Asks the host's controller; status.power says what it said.",
+	})
+	addAction(a, n, action{
+		name: "power-on", id: "turn-host-on", summary: "Turn the power of a host on",
+		about: "Has the host's controller turn its power on, and confirm it.",
+	})
+	addActionWith[powerCut](a, n, action{
+		name: "power-off", id: "turn-host-off", summary: "Turn the power of a host off", optional: true,
+		about: "Has the host's controller cut its power, and confirm it. Refused while machines run on it, unless forced.",
+	})
+	addAction(a, n, action{
+		name: "fence", id: "fence-host", summary: "Fence a host that does not answer",
+		about: "Has the controller of a host that is suspected cut its power. What the controller confirms is proof that the " +
+			"host does not run: its machines can be recovered. The proof is void once the host is seen again.",
+	})
+	addActionWith[attestation](a, n, action{
+		name: door.VerbAttest, id: "attest-host-off", summary: "Attest that a host does not run",
+		about: "Takes your word for it that a host that is suspected does not run, where no controller can say so. If it does " +
+			"run after all, its machines run twice and their disks are lost. For administrators.",
+	})
 }

@@ -128,6 +128,11 @@ func (a *API) machinePlaces(n noun) {
 		about: "Moves the machine to another host, while it runs if it is running. It is on its old host until it has " +
 			"come; until then it can be cancelled.",
 	})
+	addActionWith[machineMove](a, n, action{
+		name: "recover", id: "recover-machine", summary: "Start a machine elsewhere whose host is lost", optional: true,
+		about: "Starts the machine on another host. Refused unless there is proof that its host does not run: see fence-host " +
+			"and attest-host-off.",
+	})
 }
 
 func (a *API) machineParts(n noun) {

@@ -75,6 +75,11 @@ func (v *view) driven(ctx context.Context, r resources.Resource) (resources.Reso
 	case *resources.Host:
 		h := *r
 		h.Spec.Properties, err = v.properties(ctx, string(h.Kind), h.Spec.Driver, h.Spec.Properties)
+		if h.Spec.OutOfBand != nil && err == nil {
+			b := *h.Spec.OutOfBand
+			b.Properties, err = v.properties(ctx, string(h.Kind), b.Driver, b.Properties)
+			h.Spec.OutOfBand = &b
+		}
 		return &h, err
 	case *resources.Pool:
 		p := *r

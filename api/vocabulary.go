@@ -82,7 +82,7 @@ func phases(v resources.Vocabulary) []string {
 		resources.PhasePending, resources.PhaseCreating, resources.PhaseReady, resources.PhaseDegraded,
 		resources.PhaseRunning, resources.PhaseStopped, resources.PhasePaused, resources.PhaseUpdating,
 		resources.PhaseStarting, resources.PhaseStopping, resources.PhaseRebooting, resources.PhasePausing,
-		resources.PhaseResuming, resources.PhaseMigrating, resources.PhaseDeleting, resources.PhaseDeleted,
+		resources.PhaseResuming, resources.PhaseMigrating, resources.PhaseRecovering, resources.PhaseDeleting, resources.PhaseDeleted,
 		resources.PhaseFailed,
 		resources.PhaseQueued, resources.PhaseUnwinding, resources.PhaseSucceeded, resources.PhaseCancelled,
 		resources.PhaseNeedsOperator,

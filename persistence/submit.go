@@ -324,7 +324,7 @@ func (s *Submit) audit(t *tx, op *resources.Operation) error {
 	}
 	return t.audit(resources.Audit{
 		Principal: op.Principal, Source: s.Source, RequestID: op.RequestID, Action: op.Asked(), Target: op.Target,
-		Decision: "accepted", Digest: s.Digest,
+		Decision: "accepted", Digest: s.Digest, Statement: op.Arguments.Statement,
 	})
 }
 

@@ -79,6 +79,8 @@ type Audit struct {
 	Action    string `json:"action"`
 	Target    Ref    `json:"target"`
 	Decision  string `json:"decision"`
+	// Statement is what was attested, in words.
+	Statement string `json:"statement,omitempty"`
 	// Digest is the SHA-256 of the request's body.
 	Digest []byte `json:"digest,omitempty"`
 	// Chain is the SHA-256 over the line before and this one.

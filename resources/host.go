@@ -57,8 +57,50 @@ type HostSpec struct {
 	Tags       []string       `json:"tags,omitempty" doc:"What machines can ask for." maxItems:"32"`
 	// Unschedulable hosts keep their machines and get no new ones.
 	Unschedulable bool `json:"unschedulable,omitempty" doc:"Whether new machines stay away."`
+	// OutOfBand is how its power is controlled whether or not it runs.
+	OutOfBand *OutOfBand `json:"outOfBand,omitempty" doc:"How its power is controlled, whether or not it runs."`
 	// What is kept back for the host itself.
 	ReservedMemoryBytes uint64 `json:"reservedMemoryBytes,omitempty" doc:"Memory kept for the host itself, in bytes."`
+}
+
+// OutOfBand is the controller (BMC) of a host.
+type OutOfBand struct {
+	Driver string `json:"driver" doc:"Out-of-band driver, vendor/name." example:"bulkhead/redfishpower"`
+	// Node asks the controller: not the host itself, which may be off.
+	Node string `json:"node,omitempty" doc:"Node that asks the controller; absent means the one that acts for the host."`
+	// Properties with the driver's secrets among them, which are never shown.
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this host; secret ones are never shown again."`
+}
+
+// Suspicion is a host that does not answer.
+type Suspicion struct {
+	// Since tells suspicions apart.
+	Since  time.Time `json:"since" doc:"When it was first found not to answer."`
+	Reason string    `json:"reason" doc:"Why it is suspected, in words."`
+}
+
+// Fence is proof that a host does not run. It is for one suspicion.
+type Fence struct {
+	Proof string    `json:"proof" doc:"power-off, said by its controller, or attested, said by an operator." enum:"power-off,attested"`
+	At    time.Time `json:"at" doc:"When the proof was taken down."`
+	// ObservedAt is when the controller was asked.
+	ObservedAt time.Time `json:"observedAt,omitzero" doc:"When the controller was asked, by its driver's clock."`
+	By         string    `json:"by" doc:"Who asked for it, or attested it."`
+	Statement  string    `json:"statement,omitempty" doc:"What was attested, in the operator's words."`
+	// Suspicion that it answers, by its Since.
+	Suspicion time.Time `json:"suspicion" doc:"Beginning of the suspicion it is for; it says nothing of any other."`
+}
+
+// The proofs of a fence.
+const (
+	ProofPowerOff = "power-off"
+	ProofAttested = "attested"
+)
+
+// Fenced reports whether there is proof that a host that is suspected now does not run.
+func (h *Host) Fenced() bool {
+	f, s := h.Status.Fence, h.Status.Suspicion
+	return f != nil && s != nil && f.Suspicion.Equal(s.Since)
 }
 
 // HostStatus is what was observed of a host.
@@ -69,6 +111,11 @@ type HostStatus struct {
 	Architecture string            `json:"architecture,omitempty" doc:"Processor architecture."`
 	Hypervisor   string            `json:"hypervisor,omitempty" doc:"Hypervisor and its version."`
 	Facts        map[string]string `json:"facts,omitempty" doc:"What else the driver says."`
+	// Power is what the controller said last; Suspicion and Fence are there while the host does not answer.
+	Power     string     `json:"power,omitempty" doc:"on, off or unknown: what its controller said last."`
+	PowerAt   time.Time  `json:"powerAt,omitzero" doc:"When the controller was asked."`
+	Suspicion *Suspicion `json:"suspicion,omitempty" doc:"Why it is suspected not to run; absent while it answers."`
+	Fence     *Fence     `json:"fence,omitempty" doc:"Proof that it does not run; gone once it is seen again."`
 	// Reserved is what machines placed here were promised. Joined on reading.
 	Reserved Quantities `json:"reserved" doc:"What machines placed here were promised."`
 }
@@ -88,6 +135,9 @@ func (h *Host) Validate(p *Problems) {
 	s := p.In("spec")
 	validateDriver(s, h.Spec.Driver)
 	validateTags(s.In("tags"), h.Spec.Tags)
+	if b := h.Spec.OutOfBand; b != nil {
+		validateDriver(s.In("outOfBand"), b.Driver)
+	}
 }
 
 // References implements Resource.
@@ -106,7 +156,21 @@ func hostDefinition() Definition {
 	return Definition{
 		Kind: KindHost, Prefix: "host", Plural: "hosts", New: func() Resource { return &Host{Meta: Meta{Kind: KindHost}} },
 		Phases:  simpleTable(),
-		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute)),
-		Mutable: []string{"tags", "unschedulable", "reservedMemoryBytes"},
+		Actions: hostActions(),
+		Mutable: []string{"tags", "unschedulable", "reservedMemoryBytes", "outOfBand"},
 	}
+}
+
+func hostActions() map[string]Action {
+	power := func(name, summary string) Action {
+		return Action{Name: name, From: made(), Deadline: 15 * time.Minute, Summary: summary}
+	}
+	return actions(
+		createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute),
+		power("power-status", "Ask whether its power is on"),
+		power("power-on", "Turn its power on"),
+		power("power-off", "Turn its power off"),
+		power("fence", "Turn its power off, as proof that it does not run"),
+		power("attest-off", "Attest that it does not run"),
+	)
 }

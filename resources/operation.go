@@ -53,7 +53,9 @@ type Arguments struct {
 	Spec map[string]any `json:"spec,omitempty" doc:"Fields of the spec to change; null takes one away."`
 	// GraceSeconds is how long a guest has to shut down by itself.
 	GraceSeconds uint32 `json:"graceSeconds,omitempty" doc:"How long a guest has to shut down by itself, in seconds."`
-	Force        bool   `json:"force,omitempty" doc:"Whether to cut the power in the end."`
+	// Statement is what somebody attests; it is written to the audit log.
+	Statement string `json:"statement,omitempty" doc:"What is attested, in words."`
+	Force     bool   `json:"force,omitempty" doc:"Whether to cut the power in the end."`
 	// Forget has a deletion ask drivers of storage once: what they do not manage is left behind.
 	Forget bool `json:"forget,omitempty" doc:"Whether to leave behind what can't be removed from the storage."`
 	// Upload is the spooled file a template is made of.

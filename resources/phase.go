@@ -24,12 +24,13 @@ const (
 	PhaseStopped Phase = "stopped"
 	PhasePaused  Phase = "paused"
 
-	PhaseStarting  Phase = "starting"
-	PhaseStopping  Phase = "stopping"
-	PhaseRebooting Phase = "rebooting"
-	PhasePausing   Phase = "pausing"
-	PhaseResuming  Phase = "resuming"
-	PhaseMigrating Phase = "migrating"
+	PhaseStarting   Phase = "starting"
+	PhaseStopping   Phase = "stopping"
+	PhaseRebooting  Phase = "rebooting"
+	PhasePausing    Phase = "pausing"
+	PhaseResuming   Phase = "resuming"
+	PhaseMigrating  Phase = "migrating"
+	PhaseRecovering Phase = "recovering"
 
 	PhaseQueued        Phase = "queued" // operations
 	PhaseUnwinding     Phase = "unwinding"

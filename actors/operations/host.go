@@ -8,14 +8,14 @@ import (
 )
 
 func hostOperations() []Definition {
-	return []Definition{
+	return append([]Definition{
 		{Kind: resources.KindHost, Action: "create", Steps: steps(
 			Step{Name: "open", Do: openHost, Undo: closeHost},
 		)},
 		{Kind: resources.KindHost, Action: "delete", Steps: steps(
 			Step{Name: "close", Do: closeHost},
 		)},
-	}
+	}, hostPowerOperations()...)
 }
 
 func openHost(ctx context.Context, c *Context) error {

@@ -13,22 +13,38 @@ import (
 // moveTimeout bounds how long the memory of a guest may take to be sent.
 const moveTimeout = 110 * time.Minute
 
+const (
+	actionMigrate = "migrate"
+	stepLeave     = "leave"
+	stepUnplace   = "unplace"
+)
+
 // machineMoveOperations are those that change which host a machine is on. Until it has
 // come it is on its old host; from then on, and both are one entry, on the new one.
 // What is left on the other host is taken away by the same steps, whether the machine
 // has moved or the move is undone.
 func machineMoveOperations() []Definition {
-	migrate := defineMachine("migrate", fixed(
+	migrate := defineMachine(actionMigrate, fixed(
 		Step{Name: "place", Do: placeMove, Undo: unplaceOther, Local: true},
 		Step{Name: "volumes", Do: reachVolumes, Undo: unreachVolumes},
 		Step{Name: "receive", Do: receiveMachine, Undo: endOther},
 		Step{Name: "send", Do: sendMachine, Undo: settleMove, Timeout: moveTimeout},
 		Step{Name: "end", Do: endOther},
-		Step{Name: "leave", Do: unreachVolumes},
-		Step{Name: "unplace", Do: unplaceOther},
+		Step{Name: stepLeave, Do: unreachVolumes},
+		Step{Name: stepUnplace, Do: unplaceOther},
 	))
 	migrate.Check = checkMove
-	return []Definition{migrate}
+	restart := defineMachine("recover", fixed(
+		Step{Name: "check", Do: requireFence, Local: true},
+		Step{Name: "place", Do: placeMove, Undo: unplaceOther},
+		Step{Name: "volumes", Do: reachVolumes, Undo: unreachVolumes},
+		Step{Name: "take", Do: takeOver, Undo: handBack},
+		Step{Name: "start", Do: startRecovered, Undo: stopRecovered},
+		Step{Name: stepLeave, Do: unreachVolumes},
+		Step{Name: stepUnplace, Do: unplaceOther},
+	))
+	restart.Check = checkRecovery
+	return []Definition{migrate, restart}
 }
 
 // moving returns the machine and its move, nil if it has none that is this operation's.
@@ -81,7 +97,8 @@ func placeMove(_ context.Context, c *Context) error {
 		persistence.Reservation{Holder: *choice.Chosen, Owner: m.Ref(), Amount: m.Needs()})
 	Change(c, func(m *resources.Machine) {
 		m.Status.Moving = &resources.Move{
-			OperationID: id, FromHostID: m.Status.HostID, ToHostID: resources.HostID(choice.Chosen.ID), Live: isOn(m),
+			OperationID: id, FromHostID: m.Status.HostID, ToHostID: resources.HostID(choice.Chosen.ID),
+			Live: isOn(m) && c.Operation.Action == actionMigrate,
 		}
 	})
 	return nil
@@ -182,6 +199,9 @@ func endOther(ctx context.Context, c *Context) error {
 func (c *Context) endAt(
 	ctx context.Context, m *resources.Machine, move *resources.Move, id resources.HostID,
 ) error {
+	if c.fenced(id) {
+		return nil // what is left there is ended when it comes back
+	}
 	client, d, host, err := c.hypervisorOf(ctx, m, id)
 	if err != nil {
 		return err

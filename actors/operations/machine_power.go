@@ -48,6 +48,12 @@ func (c *Context) hypervisorOf(ctx context.Context, m *resources.Machine, id res
 	return driverpb.NewHypervisorClient(d.conn), d, &driverpb.HostRef{Resource: protoRef(h.Ref()), Handle: handle}, nil
 }
 
+// fenced reports whether there is proof that a host does not run.
+func (c *Context) fenced(id resources.HostID) bool {
+	h, err := Find[*resources.Host](c, resources.KindHost, string(id))
+	return err == nil && h.Fenced()
+}
+
 // replied takes over what a driver says of a machine after a call.
 func (c *Context) replied(d driver, reply *driverpb.MachineReply, err error) error {
 	if err != nil {

@@ -89,6 +89,9 @@ func (c *Context) goOn(ctx context.Context, m *resources.Machine, move *resource
 
 // stateAt asks how the machine is on a host.
 func (c *Context) stateAt(ctx context.Context, m *resources.Machine, id resources.HostID) (string, error) {
+	if c.fenced(id) {
+		return stateAbsent, nil // nothing runs there
+	}
 	client, d, host, err := c.hypervisorOf(ctx, m, id)
 	if err != nil {
 		return "", err

@@ -9,6 +9,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
+// wayGone is the reason of a resource whose driver can't be reached.
+func wayGone(why error) string { return resources.AsError(why).Message }
+
 // probeTimeout bounds one probe: a driver that hangs must not keep operations on
 // the resource waiting for long.
 const probeTimeout = 10 * time.Second
@@ -178,6 +181,7 @@ func (c *Context) noteHealth(h health) {
 	case m.Kind == resources.KindMachine:
 	case h.ill():
 		phase, reason = resources.PhaseDegraded, h.reason
+	case isSuspected(c.Resource): // what it left is not settled yet
 	case m.Phase == resources.PhaseDegraded:
 		phase, reason = resources.PhaseReady, ""
 	}

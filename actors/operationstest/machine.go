@@ -85,6 +85,17 @@ func machineScenarios() []Scenario {
 		},
 		{Kind: resources.KindMachine, Action: "migrate", Prepare: migrate(false), After: checkWhere},
 		{Kind: resources.KindMachine, Action: "migrate", Variant: "stopped", Prepare: migrate(true), After: checkWhere},
+		{Kind: resources.KindMachine, Action: "recover", Prepare: recovered, After: checkReturned},
+		{Kind: resources.KindHost, Action: "power-status", Prepare: onHost("power-status", resources.Arguments{})},
+		{Kind: resources.KindHost, Action: "power-on", Prepare: onHost("power-on", resources.Arguments{})},
+		{
+			Kind: resources.KindHost, Action: "power-off", Irreversible: true,
+			Prepare: onHost("power-off", resources.Arguments{Force: true}),
+		},
+		{Kind: resources.KindHost, Action: "fence", Irreversible: true, Prepare: fenceLost("fence")},
+		{
+			Kind: resources.KindHost, Action: "attest-off", Irreversible: true, Prepare: fenceLost("attest-off"),
+		},
 		{Kind: resources.KindVolume, Action: "attach", Internal: true, Prepare: migrate(false), After: checkWhere},
 		{
 			Kind: resources.KindVolume, Action: "detach", Internal: true, Prepare: migrate(false), After: checkWhere,

@@ -82,6 +82,8 @@ const verbUpload = "upload"
 const (
 	VerbForget       = "forget"
 	VerbForgetVolume = "forget-volume"
+	// VerbAttest is the permission to say that a host does not run.
+	VerbAttest = "attest-off"
 )
 
 func (g Grant) submits(s resources.Submission) bool {

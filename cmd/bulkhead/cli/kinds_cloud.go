@@ -277,6 +277,9 @@ func machineActions() []action {
 		{name: "migrate", short: "Move a machine to another host, while it runs", fields: []field{
 			reference("host", "hostId", "host", "host to go to; the zone chooses if not given"),
 		}},
+		{name: "recover", short: "Start a machine elsewhere whose host is lost and fenced", fields: []field{
+			reference("host", "hostId", "host", "host to start it on; the zone chooses if not given"),
+		}},
 		{name: "attach-volume", short: "Give a volume to a machine", fields: []field{volume}, required: []string{"volume"}},
 		{name: "detach-volume", short: "Take a volume from a machine", fields: []field{volume}, required: []string{"volume"}},
 		{

@@ -25,6 +25,17 @@ func hostKind() kind {
 		as:    asSize,
 		usage: "memory kept for the host itself",
 	}
+	controller := []field{
+		{
+			flag: "out-of-band-driver", path: "spec.outOfBand.driver", as: asDriver, kind: "driver",
+			usage: "driver of its controller (BMC): its product or name",
+		},
+		{flag: "out-of-band-node", path: "spec.outOfBand.node", usage: "node that asks its controller"},
+		{
+			flag: "out-of-band-property", path: "spec.outOfBand.properties", as: asProperties,
+			usage: "setting of the driver of its controller, key=value; key=@file reads a file",
+		},
+	}
 	return kind{
 		name:        "host",
 		plural:      "hosts",
@@ -42,13 +53,28 @@ func hostKind() kind {
 			driverFilter("only hosts of this driver"),
 			{flag: "node", path: "node", usage: "only hosts driven by this node"},
 		},
-		create: []field{
+		create: append([]field{
 			driverField(), reference("cluster", "spec.clusterId", "cluster", "cluster it belongs to"),
 			nodeField(),
 			tags, closed, reserved, properties(),
-		},
+		}, controller...),
 		required: []string{"driver"},
-		update:   []field{tags, closed, reserved},
+		update:   append([]field{tags, closed, reserved}, controller...),
+		actions:  hostActions(),
+	}
+}
+
+func hostActions() []action {
+	return []action{
+		{name: "power-status", short: "Ask a host's controller whether its power is on"},
+		{name: "power-on", short: "Turn the power of a host on"},
+		{name: "power-off", short: "Turn the power of a host off", fields: []field{
+			{flag: "force", path: "force", as: asSwitch, usage: "although machines run on it"},
+		}},
+		{name: "fence", short: "Turn the power of a host off that does not answer, as proof that it does not run"},
+		{name: "attest-off", short: "Attest that a host does not run", required: []string{"statement"}, fields: []field{
+			{flag: "statement", path: "statement", usage: "how you know that it does not run; kept in the audit log"},
+		}},
 	}
 }
 

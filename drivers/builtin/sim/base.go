@@ -93,6 +93,11 @@ func (b *base) Probe(ctx context.Context, call *driverpb.Call) (*driverpb.ProbeR
 			return ready, nil
 		}
 		o, found, err := find(tx, call)
+		if o.Kind == simworld.KindMachine {
+			if err := powered(tx, simworld.Key{Kind: simworld.KindHost, ID: o.Scope}); err != nil {
+				return nil, err
+			}
+		}
 		if why := o.Degraded(); found && why != "" {
 			return &driverpb.ProbeReply{Health: driverpb.ProbeReply_HEALTH_DEGRADED, Reason: why}, err
 		}
@@ -159,6 +164,9 @@ func (b *base) Observe(ctx context.Context, call *driverpb.Call, found func(*dri
 	_, err := look(ctx, b.driver, "Observe", call, func(tx *simworld.Tx) (*driverpb.Observed, error) {
 		if _, ok := tx.Get(scope); !ok {
 			return nil, absent(scope)
+		}
+		if err := powered(tx, scope); err != nil {
+			return nil, err
 		}
 		for _, kind := range kinds {
 			for _, id := range tx.IDs(kind, scope.ID) {

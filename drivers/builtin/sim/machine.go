@@ -165,6 +165,9 @@ func (h *hypervisor) StatMachine(ctx context.Context, r *driverpb.MachineRequest
 		return nil, err
 	}
 	return look(ctx, h.driver, "StatMachine", r.GetCall(), func(tx *simworld.Tx) (*driverpb.MachineReply, error) {
+		if err := powered(tx, simworld.Key{Kind: simworld.KindHost, ID: key.Scope}); err != nil {
+			return nil, err
+		}
 		o, found := tx.Get(key)
 		if !found {
 			return &driverpb.MachineReply{State: stateAbsent}, nil
@@ -229,6 +232,9 @@ func (h *hypervisor) StopMachine(
 	}
 	return act(ctx, h.driver, "StopMachine", r.GetCall(), func(tx *simworld.Tx) (*driverpb.MachineReply, error) {
 		gone := &driverpb.MachineReply{State: stateAbsent}
+		if err := powered(tx, simworld.Key{Kind: simworld.KindHost, ID: key.Scope}); err != nil {
+			return nil, err
+		}
 		h.driver.places.close(key)
 		if _, found := tx.Get(key); !found {
 			return gone, nil

@@ -73,8 +73,16 @@ func powerOf(tx *simworld.Tx, call *driverpb.Call) simworld.Object {
 
 // awake refuses what nobody on a host can do whose power is off.
 func awake(tx *simworld.Tx, call *driverpb.Call) error {
-	if powerOf(tx, call).State == simworld.Off {
-		return sdk.Transient("host-off", "the power of host "+call.GetResource().GetId()+" is off")
+	return powered(tx, simworld.Key{Kind: simworld.KindHost, ID: call.GetResource().GetId()})
+}
+
+// powered refuses what is asked about a scope that is a host whose power is off.
+func powered(tx *simworld.Tx, scope simworld.Key) error {
+	if scope.Kind != simworld.KindHost {
+		return nil
+	}
+	if power, _ := tx.Get(simworld.PowerOf(scope.ID)); power.State == simworld.Off {
+		return sdk.Transient("host-off", "the power of host "+scope.ID+" is off")
 	}
 	return nil
 }

@@ -1,0 +1,51 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const atController = "/spec/outOfBand"
+
+// checkController reports what is wrong with how a host's power is controlled.
+func (a *API) checkController(ctx context.Context, g door.Grant, r resources.Resource) error {
+	h, ok := r.(*resources.Host)
+	if !ok || h.Spec.OutOfBand == nil {
+		return nil
+	}
+	b := h.Spec.OutOfBand
+	readable, err := a.door.Also(g, door.To(door.VerbList, resources.KindDriver), "")
+	if err != nil {
+		return err
+	}
+	page, err := a.door.List(ctx, readable, resources.Query{
+		Kind: resources.KindDriver, Facets: map[string]string{"product": b.Driver}, Limit: 1,
+	})
+	if err != nil {
+		return err
+	}
+	if len(page.Items) == 0 {
+		return invalid(resources.FieldError{
+			Pointer: atController + "/driver", Code: "unknown-driver", Message: "no such driver is installed and enabled",
+		})
+	}
+	if page.Items[0].Facets()["category.out-of-band"] == "" {
+		return invalid(resources.FieldError{
+			Pointer: atController + "/driver", Code: "wrong-category", Message: "this driver does not control the power of hosts",
+		})
+	}
+	err = a.drivers.Validate(ctx, b.Driver, string(resources.KindHost), b.Properties)
+	if resources.ClassOf(err) != resources.ClassInvalid {
+		return inProperties(err)
+	}
+	at := *resources.AsError(err)
+	at.Fields = nil
+	for _, f := range resources.AsError(err).Fields {
+		f.Pointer = atController + "/properties" + strings.TrimPrefix(f.Pointer, "/spec/properties")
+		at.Fields = append(at.Fields, f)
+	}
+	return &at
+}
