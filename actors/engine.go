@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -76,8 +77,39 @@ func (e *Engine) forStep(u *unit) *stepEngine { return &stepEngine{Engine: e, un
 type stepEngine struct {
 	*Engine
 	unit *unit
+
+	mu   sync.Mutex
 	told time.Time
 }
+
+// Together implements operations.Engine. A task that panics ends the step like one that
+// panics itself.
+func (e *stepEngine) Together(ctx context.Context, limit int, tasks []func(ctx context.Context)) {
+	var group sync.WaitGroup
+	var broken any
+	places := make(chan struct{}, max(limit, 1))
+	for _, task := range tasks {
+		places <- struct{}{}
+		group.Go(func() {
+			defer func() { <-places }()
+			defer func() {
+				if cause := recover(); cause != nil {
+					e.mu.Lock()
+					broken = cause
+					e.mu.Unlock()
+				}
+			}()
+			task(ctx)
+		})
+	}
+	group.Wait()
+	if broken != nil {
+		panic(broken) //nolint:forbidigo // on its way to the runner, which makes an error of it
+	}
+}
+
+// Progress implements operations.Engine.
+func (e *stepEngine) Progress(percent int, message string) { e.progress(percent, message) }
 
 // View implements operations.Engine.
 func (e *stepEngine) View(fn func(v *persistence.View) error) error { return e.state.View(fn) }
@@ -122,6 +154,8 @@ const progressInterval = 2 * time.Second
 // progress writes down how far the running step is, not more often than anybody
 // would look. It is only called while the step waits for its driver.
 func (e *stepEngine) progress(percent int, message string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	now := e.Now()
 	if e.unit.op.Action == "" || message == "" && percent == 0 || now.Sub(e.told) < progressInterval {
 		return

@@ -1,6 +1,9 @@
 package api
 
-import "github.com/bulkhead-cloud/bulkhead/resources"
+import (
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
 
 type clusterList struct{ ListParams }
 
@@ -104,6 +107,27 @@ func (a *API) hosts() {
 	addDelete(a, n)
 	addSuspend[resources.Host](a, n)
 	a.hostPower(n)
+	addActionWith[maintenance](a, n, action{
+		name: "maintain", id: "maintain-host", summary: "Empty a host for maintenance", optional: true,
+		about: "Takes no more machines, and moves those it has to other hosts, while they run if they are running. If some " +
+			"must stay, the operation fails and says why for each; what has gone stays gone, and the host is as before. It can " +
+			"be cancelled and asked for again.",
+	})
+	addAction(a, n, action{
+		name: "activate", id: "activate-host", summary: "Use a host again after maintenance",
+		about: "Lets the host take machines again, if it answers. Machines that went do not come back by themselves.",
+	})
+}
+
+// maintenance is how a host is emptied.
+type maintenance struct {
+	AllowRestart bool   `json:"allowRestart,omitempty" doc:"Whether machines that can't be moved while they run may be restarted elsewhere."`
+	GraceSeconds uint32 `json:"graceSeconds,omitempty" maximum:"600" doc:"How long a guest that is restarted has to shut down by itself, in seconds; 0 means the zone's default."`
+	AtOnce       uint32 `json:"atOnce,omitempty" maximum:"16" doc:"How many machines are moved at the same time; 0 means 2."`
+}
+
+func (b maintenance) arguments() resources.Arguments {
+	return resources.Arguments{AllowRestart: b.AllowRestart, GraceSeconds: b.GraceSeconds, AtOnce: b.AtOnce}
 }
 
 // powerCut is how the power of a host is turned off.

@@ -80,6 +80,7 @@ func kinds() []string {
 func phases(v resources.Vocabulary) []string {
 	all := []resources.Phase{
 		resources.PhasePending, resources.PhaseCreating, resources.PhaseReady, resources.PhaseDegraded,
+		resources.PhaseMaintaining, resources.PhaseMaintenance,
 		resources.PhaseRunning, resources.PhaseStopped, resources.PhasePaused, resources.PhaseUpdating,
 		resources.PhaseStarting, resources.PhaseStopping, resources.PhaseRebooting, resources.PhasePausing,
 		resources.PhaseResuming, resources.PhaseMigrating, resources.PhaseRecovering, resources.PhaseDeleting, resources.PhaseDeleted,

@@ -26,6 +26,9 @@ func (t *tx) reserve(r Reservation) error {
 	if err != nil {
 		return err
 	}
+	if err := t.closed(r.Holder); err != nil && had == (resources.Quantities{}) {
+		return err
+	}
 	total := used.Minus(had).Plus(r.Amount)
 	if grows := !r.Amount.Within(had); grows && !total.Within(limit) {
 		return &resources.Error{
@@ -39,6 +42,22 @@ func (t *tx) reserve(r Reservation) error {
 		return err
 	}
 	return t.putRecord(usageKey(r.Holder), "usage", total)
+}
+
+// closed refuses a host in maintenance to those that are not on it: nothing is to come
+// while the last leave.
+func (t *tx) closed(holder resources.Ref) error {
+	r, err := t.current(holder)
+	if err != nil {
+		return err
+	}
+	if p := r.Metadata().Phase; p != resources.PhaseMaintaining && p != resources.PhaseMaintenance {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassExhausted, Code: "no-capacity", Resource: &holder,
+		Message: fmt.Sprintf("%s %s is in maintenance", holder.Kind, holder.ID), Remedy: "choose another host",
+	}
 }
 
 // exists refuses a holder of anything that is not there.

@@ -155,18 +155,44 @@ func (h *Host) Facets() map[string]string {
 func hostDefinition() Definition {
 	return Definition{
 		Kind: KindHost, Prefix: "host", Plural: "hosts", New: func() Resource { return &Host{Meta: Meta{Kind: KindHost}} },
-		Phases:  simpleTable(),
+		Phases:  hostTable(),
 		Actions: hostActions(),
 		Mutable: []string{"tags", "unschedulable", "reservedMemoryBytes", "outOfBand"},
 	}
 }
 
+// hostTable is a simple table with maintenance.
+func hostTable() Table {
+	t := simpleTable()
+	t[PhaseMaintaining] = []Phase{PhaseMaintenance, PhaseReady, PhaseDegraded}
+	t[PhaseMaintenance] = []Phase{PhaseMaintaining, PhaseUpdating, PhaseReady, PhaseDegraded, PhaseDeleting, PhaseDeleted}
+	for _, from := range []Phase{PhaseReady, PhaseDegraded} {
+		t[from] = append(t[from], PhaseMaintaining)
+	}
+	for _, from := range []Phase{PhaseUpdating, PhaseDeleting} {
+		t[from] = append(t[from], PhaseMaintenance)
+	}
+	return t
+}
+
 func hostActions() map[string]Action {
+	also := func(a Action) Action {
+		a.From = append(a.From, PhaseMaintenance)
+		return a
+	}
 	power := func(name, summary string) Action {
-		return Action{Name: name, From: made(), Deadline: 15 * time.Minute, Summary: summary}
+		return also(Action{Name: name, From: made(), Deadline: 15 * time.Minute, Summary: summary})
 	}
 	return actions(
-		createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute),
+		createAction(5*time.Minute), also(updateAction()), also(deleteAction(5*time.Minute)),
+		also(Action{
+			Name: "maintain", From: made(), During: PhaseMaintaining, After: PhaseMaintenance, Deadline: 12 * time.Hour,
+			Summary: "Have its machines moved, and take no others",
+		}),
+		Action{
+			Name: "activate", From: []Phase{PhaseMaintenance}, During: PhaseUpdating, After: PhaseReady,
+			Undone: PhaseMaintenance, Deadline: 5 * time.Minute, Summary: "Take machines again after maintenance",
+		},
 		power("power-status", "Ask whether its power is on"),
 		power("power-on", "Turn its power on"),
 		power("power-off", "Turn its power off"),

@@ -53,6 +53,10 @@ type Arguments struct {
 	Spec map[string]any `json:"spec,omitempty" doc:"Fields of the spec to change; null takes one away."`
 	// GraceSeconds is how long a guest has to shut down by itself.
 	GraceSeconds uint32 `json:"graceSeconds,omitempty" doc:"How long a guest has to shut down by itself, in seconds."`
+	// AllowRestart lets machines be stopped and started elsewhere that can't be moved while they run.
+	AllowRestart bool `json:"allowRestart,omitempty" doc:"Whether machines that can't be moved while they run may be restarted elsewhere."`
+	// AtOnce bounds how many machines are moved at the same time.
+	AtOnce uint32 `json:"atOnce,omitempty" doc:"How many machines are moved at the same time."`
 	// Statement is what somebody attests; it is written to the audit log.
 	Statement string `json:"statement,omitempty" doc:"What is attested, in words."`
 	Force     bool   `json:"force,omitempty" doc:"Whether to cut the power in the end."`

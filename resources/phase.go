@@ -20,6 +20,9 @@ const (
 	PhaseDeleted  Phase = "deleted" // gone from the state; seen in the last event only
 	PhaseDegraded Phase = "degraded"
 
+	PhaseMaintaining Phase = "maintaining" // hosts
+	PhaseMaintenance Phase = "maintenance"
+
 	PhaseRunning Phase = "running" // machines and operations
 	PhaseStopped Phase = "stopped"
 	PhasePaused  Phase = "paused"

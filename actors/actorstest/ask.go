@@ -160,7 +160,7 @@ func real(kind resources.Kind, p resources.Phase) (must, may bool) {
 		must = p == resources.PhaseRunning || p == resources.PhasePaused
 		return must, must
 	}
-	must = p == resources.PhaseReady || p == resources.PhaseDegraded
+	must = p == resources.PhaseReady || p == resources.PhaseDegraded || p == resources.PhaseMaintenance
 	return must, must
 }
 

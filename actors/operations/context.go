@@ -19,6 +19,10 @@ type Engine interface {
 	// Asked again for the same parent and step it waits for the same one.
 	Ask(ctx context.Context, ask Ask) (*resources.Operation, error)
 	Drivers
+	// Together carries tasks out, at most limit at a time, and returns when all have ended.
+	Together(ctx context.Context, limit int, tasks []func(ctx context.Context))
+	// Progress shows how far the step is: percent (0-100) and words. It may be dropped.
+	Progress(percent int, message string)
 	Now() time.Time
 }
 

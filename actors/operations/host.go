@@ -15,7 +15,7 @@ func hostOperations() []Definition {
 		{Kind: resources.KindHost, Action: "delete", Steps: steps(
 			Step{Name: "close", Do: closeHost},
 		)},
-	}, hostPowerOperations()...)
+	}, append(hostPowerOperations(), maintenanceOperations()...)...)
 }
 
 func openHost(ctx context.Context, c *Context) error {

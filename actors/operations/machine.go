@@ -31,7 +31,7 @@ func machineOperations() []Definition {
 	whole := []Definition{
 		create,
 		remove,
-		defineMachine("start", fixed(Step{Name: "start", Do: startMachine, Undo: cutPower})),
+		startOperation(),
 		defineMachine("stop", fixed(Step{Name: "stop", Do: stopMachine, Timeout: 12 * time.Minute})),
 		defineMachine("reboot", fixed(Step{Name: "reboot", Do: rebootMachine, Timeout: 12 * time.Minute})),
 		defineMachine("pause", fixed(Step{Name: "pause", Do: pauseMachine, Undo: resumeMachine})),

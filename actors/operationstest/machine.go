@@ -86,6 +86,12 @@ func machineScenarios() []Scenario {
 		{Kind: resources.KindMachine, Action: "migrate", Prepare: migrate(false), After: checkWhere},
 		{Kind: resources.KindMachine, Action: "migrate", Variant: "stopped", Prepare: migrate(true), After: checkWhere},
 		{Kind: resources.KindMachine, Action: "recover", Prepare: recovered, After: checkReturned},
+		{Kind: resources.KindHost, Action: "maintain", Prepare: maintain, After: checkEmptied},
+		{Kind: resources.KindHost, Action: "activate", Prepare: func(z *actorstest.Zone) resources.Submission {
+			id := z.Must(host())
+			z.Do(resources.Ref{Kind: resources.KindHost, ID: id}, "maintain", resources.Arguments{})
+			return do(resources.KindHost, id, "activate", resources.Arguments{})
+		}},
 		{Kind: resources.KindHost, Action: "power-status", Prepare: onHost("power-status", resources.Arguments{})},
 		{Kind: resources.KindHost, Action: "power-on", Prepare: onHost("power-on", resources.Arguments{})},
 		{

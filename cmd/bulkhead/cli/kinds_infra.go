@@ -66,6 +66,15 @@ func hostKind() kind {
 
 func hostActions() []action {
 	return []action{
+		{name: "maintain", short: "Have a host's machines moved, and keep others away", fields: []field{
+			{
+				flag: "allow-restart", path: "allowRestart", as: asSwitch,
+				usage: "restart elsewhere what can't be moved while it runs",
+			},
+			{flag: "grace", path: "graceSeconds", as: asNumber, usage: "seconds a guest has to shut down by itself"},
+			{flag: "at-once", path: "atOnce", as: asNumber, usage: "how many machines are moved at the same time"},
+		}},
+		{name: "activate", short: "Use a host again after maintenance"},
 		{name: "power-status", short: "Ask a host's controller whether its power is on"},
 		{name: "power-on", short: "Turn the power of a host on"},
 		{name: "power-off", short: "Turn the power of a host off", fields: []field{
