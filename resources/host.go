@@ -79,6 +79,13 @@ type Suspicion struct {
 	Reason string    `json:"reason" doc:"Why it is suspected, in words."`
 }
 
+// Alarm is what somebody who looks after hosts can't do alone.
+type Alarm struct {
+	Message string    `json:"message" doc:"What is wrong, in words."`
+	At      time.Time `json:"at" doc:"When it was raised."`
+	By      string    `json:"by" doc:"Who raised it."`
+}
+
 // Fence is proof that a host does not run. It is for one suspicion.
 type Fence struct {
 	Proof string    `json:"proof" doc:"power-off, said by its controller, or attested, said by an operator." enum:"power-off,attested"`
@@ -116,6 +123,8 @@ type HostStatus struct {
 	PowerAt   time.Time  `json:"powerAt,omitzero" doc:"When the controller was asked."`
 	Suspicion *Suspicion `json:"suspicion,omitempty" doc:"Why it is suspected not to run; absent while it answers."`
 	Fence     *Fence     `json:"fence,omitempty" doc:"Proof that it does not run; gone once it is seen again."`
+	// Alarm says what an operator should know of a lost host.
+	Alarm *Alarm `json:"alarm,omitempty" doc:"What keeps its machines from being recovered; gone once it is seen again."`
 	// Reserved is what machines placed here were promised. Joined on reading.
 	Reserved Quantities `json:"reserved" doc:"What machines placed here were promised."`
 }
@@ -197,6 +206,7 @@ func hostActions() map[string]Action {
 		power("power-on", "Turn its power on"),
 		power("power-off", "Turn its power off"),
 		power("fence", "Turn its power off, as proof that it does not run"),
+		also(Action{Name: "alarm", From: made(), Deadline: time.Minute, Summary: "Raise an alarm"}),
 		power("attest-off", "Attest that it does not run"),
 	)
 }

@@ -22,10 +22,21 @@ type MachineSpec struct {
 	ISO       TemplateID   `json:"isoId,omitempty" doc:"ISO template in its drive."`
 	CloudInit *CloudInit   `json:"cloudInit,omitempty" doc:"First-boot data for cloud-init (NoCloud)."`
 	Placement Placement    `json:"placement,omitzero" doc:"Where it may run."`
+	// Recovery, if set, has it started elsewhere when its host is lost.
+	Recovery *Recovery `json:"recovery,omitempty" doc:"What is done when its host is lost; absent means nothing."`
 	// Off leaves it stopped once created.
 	Off        bool           `json:"off,omitempty" doc:"Whether it stays off once created."`
 	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the hypervisor driver for this machine."`
 }
+
+// Recovery says what is done for a machine whose host is lost.
+type Recovery struct {
+	Policy   string `json:"policy" doc:"restart: it is started on another host once there is proof that its own does not run." enum:"restart"`
+	Priority int    `json:"priority,omitempty" doc:"Higher ones come first." minimum:"-100" maximum:"100"`
+}
+
+// RecoverRestart is the one policy there is.
+const RecoverRestart = "restart"
 
 // RootDisk asks for a machine's own disk.
 type RootDisk struct {
@@ -139,6 +150,9 @@ func (m *Machine) Validate(p *Problems) {
 		s.In("cloudInit").MaxLength("userData", c.UserData, maxUserData)
 	}
 	validateTags(s.In("placement/hostTags"), m.Spec.Placement.HostTags)
+	if r := m.Spec.Recovery; r != nil {
+		s.In("recovery").OneOf("policy", r.Policy, RecoverRestart)
+	}
 }
 
 func (m *Machine) validateDisks(s *Problems) {
@@ -216,6 +230,7 @@ func machineDefinition() Definition {
 		New:     func() Resource { return &Machine{Meta: Meta{Kind: KindMachine}} },
 		Phases:  machineTable(),
 		Actions: machineActions(),
+		Mutable: []string{"recovery"},
 	}
 }
 

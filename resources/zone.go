@@ -1,6 +1,9 @@
 package resources
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Zone is one failure and upgrade domain: one engine cluster, one Raft group.
 // There is exactly one in the state.
@@ -16,8 +19,29 @@ type ZoneSpec struct {
 	CPUOvercommit float64 `json:"cpuOvercommit,omitempty" doc:"How many times a host's CPUs may be given out; 0 means 4." minimum:"0" maximum:"64"`
 	// How many times the memory of a host may be given out; 0 = 1.
 	MemoryOvercommit float64 `json:"memoryOvercommit,omitempty" doc:"How many times a host's memory may be given out; 0 means 1." minimum:"0" maximum:"8"`
+	// Recovery of machines whose host is lost.
+	Recovery RecoverySettings `json:"recovery,omitzero" doc:"How machines are recovered whose host is lost."`
 	// Addresses a template download may connect to beside public ones.
 	EgressAllow []string `json:"egressAllow,omitempty" doc:"Address ranges (CIDR) downloads may connect to beside public ones." maxItems:"64"`
+}
+
+// RecoverySettings say how machines are recovered whose host is lost; what is 0 takes its
+// default.
+type RecoverySettings struct {
+	SuspectSeconds int     `json:"suspectSeconds,omitempty" doc:"How long a host must not answer before anything is done, in seconds; 0 means 30." minimum:"0" maximum:"86400"`
+	Fraction       float64 `json:"fraction,omitempty" doc:"Share of the hosts that must go within the window for nothing to be done without an operator's release; 0 means 0.34." minimum:"0" maximum:"1"`
+	WindowSeconds  int     `json:"windowSeconds,omitempty" doc:"That window, in seconds; 0 means 300." minimum:"0" maximum:"86400"`
+	AtOnce         int     `json:"atOnce,omitempty" doc:"How many machines are recovered at the same time; 0 means 4." minimum:"0" maximum:"64"`
+	// ReleasedAt is an operator's word that what went before may be recovered.
+	ReleasedAt time.Time `json:"releasedAt,omitzero" doc:"Hosts that went before do not count towards the fraction: an operator released them."`
+}
+
+// RecoverySettings returns those in force.
+func (z *Zone) RecoverySettings() RecoverySettings {
+	s := z.Spec.Recovery
+	s.SuspectSeconds, s.WindowSeconds = cmp.Or(s.SuspectSeconds, 30), cmp.Or(s.WindowSeconds, 300)
+	s.Fraction, s.AtOnce = cmp.Or(s.Fraction, 0.34), cmp.Or(s.AtOnce, 4)
+	return s
 }
 
 // ZoneStatus is what was observed of a zone.
@@ -56,6 +80,17 @@ func (z *Zone) Validate(p *Problems) {
 	if z.Spec.MemoryOvercommit < 0 || z.Spec.MemoryOvercommit > 8 {
 		s.In("memoryOvercommit").Add("out-of-range", "must be between 0 and 8")
 	}
+	if f := z.Spec.Recovery.Fraction; f < 0 || f > 1 {
+		s.In("recovery/fraction").Add("out-of-range", "must be between 0 and 1")
+	}
+	for name, n := range map[string]int{
+		"suspectSeconds": z.Spec.Recovery.SuspectSeconds, "windowSeconds": z.Spec.Recovery.WindowSeconds,
+		"atOnce": z.Spec.Recovery.AtOnce,
+	} {
+		if n < 0 {
+			s.In("recovery/"+name).Add("out-of-range", "must not be negative")
+		}
+	}
 	for i, c := range z.Spec.EgressAllow {
 		validatePrefix(s.In("egressAllow").At(i), c)
 	}
@@ -72,7 +107,7 @@ func zoneDefinition() Definition {
 		Kind: KindZone, Prefix: "zone", Plural: "zones", New: func() Resource { return &Zone{Meta: Meta{Kind: KindZone}} },
 		Phases:  simpleTable(),
 		Actions: actions(updateAction()),
-		Mutable: []string{"cpuOvercommit", "memoryOvercommit", "egressAllow"},
+		Mutable: []string{"cpuOvercommit", "memoryOvercommit", "egressAllow", "recovery"},
 	}
 }
 

@@ -221,3 +221,20 @@ func (z *Zone) Missing() []string {
 	}
 	return missing
 }
+
+// List returns all resources that a query selects.
+func (z *Zone) List(q resources.Query) (all []resources.Resource, err error) {
+	err = z.Machine.View(func(v *persistence.View) error {
+		for {
+			page, err := v.List(q)
+			if err != nil {
+				return err
+			}
+			all = append(all, page.Items...)
+			if q.After = page.Next; q.After == "" {
+				return nil
+			}
+		}
+	})
+	return all, err
+}

@@ -34,7 +34,8 @@ func LookAtHost(c *Context, why error, left int) error {
 		Change(c, func(h *resources.Host) { h.Status.Fence = nil })
 	case left == 0:
 		Change(c, func(h *resources.Host) {
-			h.Status.Suspicion, h.Phase, h.Reason = nil, resources.PhaseReady, ""
+			h.Status.Suspicion, h.Status.Alarm = nil, nil
+			h.Phase, h.Reason = resources.PhaseReady, ""
 		})
 	}
 	return nil

@@ -40,6 +40,7 @@ func hostPowerOperations() []Definition {
 		host("power-on", controlled, Step{Name: "turn-on", Do: powerOn, Timeout: powerTimeout}),
 		host("power-off", checkIdle, Step{Name: "turn-off", Do: powerOff, Timeout: powerTimeout}),
 		host("fence", checkFence, Step{Name: "turn-off", Do: fence, Timeout: powerTimeout}),
+		{Kind: resources.KindHost, Action: "alarm", Steps: steps(Step{Name: "raise", Do: raise})},
 		host("attest-off", checkAttest, Step{Name: "attest", Do: attest}),
 	}
 }
@@ -256,6 +257,17 @@ func (c *Context) prove(h *resources.Host, f resources.Fence) error {
 	Change(c, func(h *resources.Host) {
 		if s := h.Status.Suspicion; s != nil && s.Since.Equal(f.Suspicion) {
 			h.Status.Fence = &f
+		}
+	})
+	return nil
+}
+
+// raise notes on a host what keeps its machines from being recovered.
+func raise(_ context.Context, c *Context) error {
+	alarm := resources.Alarm{Message: c.Operation.Arguments.Statement, At: c.Engine.Now(), By: c.Operation.Principal}
+	Change(c, func(h *resources.Host) {
+		if h.Status.Suspicion != nil { // else it was seen meanwhile
+			h.Status.Alarm = &alarm
 		}
 	})
 	return nil

@@ -99,6 +99,7 @@ func machineScenarios() []Scenario {
 			Prepare: onHost("power-off", resources.Arguments{Force: true}),
 		},
 		{Kind: resources.KindHost, Action: "fence", Irreversible: true, Prepare: fenceLost("fence")},
+		{Kind: resources.KindHost, Action: "alarm", Irreversible: true, Prepare: fenceLost("alarm")},
 		{
 			Kind: resources.KindHost, Action: "attest-off", Irreversible: true, Prepare: fenceLost("attest-off"),
 		},
