@@ -146,6 +146,15 @@ func (b attestation) arguments() resources.Arguments {
 	return resources.Arguments{Statement: b.Statement}
 }
 
+// hostAlarm is what somebody should know of a host.
+type hostAlarm struct {
+	Statement string `json:"statement" minLength:"1" maxLength:"1000" doc:"What is wrong, in words."`
+}
+
+func (b hostAlarm) arguments() resources.Arguments {
+	return resources.Arguments{Statement: b.Statement}
+}
+
 func (a *API) hostPower(n noun) {
 	addAction(a, n, action{
 		name: "power-status", id: "get-host-power", summary: "Ask whether the power of a host is on",
@@ -163,6 +172,10 @@ func (a *API) hostPower(n noun) {
 		name: "fence", id: "fence-host", summary: "Fence a host that does not answer",
 		about: "Has the controller of a host that is suspected cut its power. What the controller confirms is proof that the " +
 			"host does not run: its machines can be recovered. The proof is void once the host is seen again.",
+	})
+	addActionWith[hostAlarm](a, n, action{
+		name: "alarm", id: "raise-host-alarm", summary: "Raise an alarm about a host",
+		about: "Says on a host that is suspected what keeps its machines from being recovered. It goes when the host is seen.",
 	})
 	addActionWith[attestation](a, n, action{
 		name: door.VerbAttest, id: "attest-host-off", summary: "Attest that a host does not run",

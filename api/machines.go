@@ -18,9 +18,35 @@ func (l *machineList) facets() map[string]string {
 		"anti-affinity", l.AntiAffinity)
 }
 
-type machinePatch struct{ MetaPatch }
+type machinePatch struct {
+	MetaPatch
+	Spec *machineSpecPatch `json:"spec,omitempty" doc:"Changes of what is asked for."`
+}
 
-func (p machinePatch) apply(m *resources.Machine) { p.meta(&m.Meta) }
+type machineSpecPatch struct {
+	Recovery *recoveryChange `json:"recovery,omitempty" doc:"What is done when its host is lost."`
+}
+
+type recoveryChange struct {
+	Policy   *string `json:"policy,omitempty" enum:"restart,none" doc:"restart, or none to leave it to people."`
+	Priority *int    `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"Higher ones come first."`
+}
+
+func (p machinePatch) apply(m *resources.Machine) {
+	p.meta(&m.Meta)
+	if p.Spec == nil || p.Spec.Recovery == nil {
+		return
+	}
+	next := resources.Recovery{Policy: resources.RecoverRestart}
+	if m.Spec.Recovery != nil {
+		next = *m.Spec.Recovery
+	}
+	set(&next.Policy, p.Spec.Recovery.Policy)
+	set(&next.Priority, p.Spec.Recovery.Priority)
+	if m.Spec.Recovery = &next; next.Policy == "none" {
+		m.Spec.Recovery = nil
+	}
+}
 
 // machineHalt is how a machine is stopped or rebooted.
 type machineHalt struct {

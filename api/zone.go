@@ -18,6 +18,27 @@ type zoneSpecPatch struct {
 	CPUOvercommit    *float64  `json:"cpuOvercommit,omitempty" minimum:"0" maximum:"64" doc:"How many times a host's CPUs may be given out; 0 means 4."`
 	MemoryOvercommit *float64  `json:"memoryOvercommit,omitempty" minimum:"0" maximum:"8" doc:"How many times a host's memory may be given out; 0 means 1."`
 	EgressAllow      *[]string `json:"egressAllow,omitempty" maxItems:"64" doc:"Address ranges (CIDR) downloads may connect to beside public ones; replaces all."`
+	// Recovery changes what is given of it.
+	Recovery *recoveryPatch `json:"recovery,omitempty" doc:"How machines are recovered whose host is lost."`
+}
+
+type recoveryPatch struct {
+	SuspectSeconds *int       `json:"suspectSeconds,omitempty" minimum:"0" maximum:"86400" doc:"How long a host must not answer before anything is done, in seconds; 0 means 30."`
+	Fraction       *float64   `json:"fraction,omitempty" minimum:"0" maximum:"1" doc:"Share of the hosts that must go within the window for nothing to be done without a release; 0 means 0.34."`
+	WindowSeconds  *int       `json:"windowSeconds,omitempty" minimum:"0" maximum:"86400" doc:"That window, in seconds; 0 means 300."`
+	AtOnce         *int       `json:"atOnce,omitempty" minimum:"0" maximum:"64" doc:"How many machines are recovered at the same time; 0 means 4."`
+	ReleasedAt     *time.Time `json:"releasedAt,omitempty" doc:"Hosts that went before do not count towards the fraction any more."`
+}
+
+func (p *recoveryPatch) on(r *resources.RecoverySettings) {
+	if p == nil {
+		return
+	}
+	set(&r.SuspectSeconds, p.SuspectSeconds)
+	set(&r.Fraction, p.Fraction)
+	set(&r.WindowSeconds, p.WindowSeconds)
+	set(&r.AtOnce, p.AtOnce)
+	set(&r.ReleasedAt, p.ReleasedAt)
 }
 
 func (p zonePatch) apply(z *resources.Zone) {
@@ -28,6 +49,7 @@ func (p zonePatch) apply(z *resources.Zone) {
 	set(&z.Spec.CPUOvercommit, p.Spec.CPUOvercommit)
 	set(&z.Spec.MemoryOvercommit, p.Spec.MemoryOvercommit)
 	set(&z.Spec.EgressAllow, p.Spec.EgressAllow)
+	p.Spec.Recovery.on(&z.Spec.Recovery)
 }
 
 // zoneChange are the parameters of a change of the zone, which needs no id.

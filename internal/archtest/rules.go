@@ -54,7 +54,7 @@ func Bulkhead() Rules {
 			"internal/archtest/...": {},
 			"internal/node/...": {
 				"resources/...", "drivers/...", "persistence/...", "cluster/...", "actors/...", "api/...",
-				"internal/metrics/...", "internal/driving", "internal/agent/...", "internal/tunnels",
+				"internal/metrics/...", "internal/driving", "internal/agent/...", "internal/tunnels", "services/...",
 			},
 			"internal/driving":       {"resources/...", "drivers/...", "actors/operations"},
 			"internal/agent/...":     {"resources/...", "drivers/...", "cluster/...", "internal/driving", "internal/tunnels"},

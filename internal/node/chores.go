@@ -44,6 +44,7 @@ func (n *Node) startChores() error {
 	}
 	n.chores.done.Go(func() { n.declareRegularly(ctx) })
 	n.chores.done.Go(func() { n.verifyRegularly(ctx) })
+	n.chores.done.Go(func() { n.recoverRegularly(ctx) })
 	changed := n.driversChanged(ctx)
 	n.chores.done.Go(func() { n.drivers.Follow(ctx, changed) })
 	n.chores.done.Go(func() { tidy(ctx, allocatedBytes, debug.FreeOSMemory) })

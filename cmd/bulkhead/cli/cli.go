@@ -60,6 +60,7 @@ func New(version string) *cobra.Command {
 	}
 	root.AddCommand(
 		a.zoneCommand(),
+		a.recoveryCommand(),
 		a.nodeCommand(),
 		a.serverCommand(),
 		a.joinTokenCommand(),

@@ -217,9 +217,22 @@ func machineKind() kind {
 			{flag: "affinity", path: "affinity", usage: "only machines of this affinity group"},
 			{flag: "anti-affinity", path: "antiAffinity", usage: "only machines of this anti-affinity group"},
 		},
-		create:   machineFields(),
+		create: machineFields(),
+		update: []field{
+			{
+				flag: "recovery", path: "spec.recovery.policy", choices: []string{"restart", "none"},
+				usage: "restart: start it elsewhere when its host is lost; none: leave it",
+			},
+			recoveryPriority(),
+		},
 		required: []string{"cpus", "memory"},
 		actions:  machineActions(),
+	}
+}
+
+func recoveryPriority() field {
+	return field{
+		flag: "recovery-priority", path: "spec.recovery.priority", as: asNumber, usage: "higher ones are started first",
 	}
 }
 
@@ -257,6 +270,11 @@ func machineFields() []field {
 		{flag: "host-tag", path: "spec.placement.hostTags", as: asList, usage: "tag the host must have"},
 		{flag: "affinity", path: "spec.placement.affinity", usage: "group whose machines share a host"},
 		{flag: "anti-affinity", path: "spec.placement.antiAffinity", usage: "group whose machines never share a host"},
+		{
+			flag: "recovery", path: "spec.recovery.policy", choices: []string{"restart"},
+			usage: "restart: start it elsewhere when its host is lost",
+		},
+		recoveryPriority(),
 		{flag: "off", path: "spec.off", as: asSwitch, usage: "leave it off once created"},
 		properties(),
 	}
