@@ -159,18 +159,24 @@ func (b *briefs) bind(r resources.Resource) error {
 	if err != nil {
 		return err
 	}
-	kind := r.Metadata().Kind
-	b.bound[kind][p.Node] = append(b.bound[kind][p.Node], &agentpb.Bound{
+	kind, member := r.Metadata().Kind, p.Node
+	if operations.IsShared(r) {
+		member = everyone
+	}
+	b.bound[kind][member] = append(b.bound[kind][member], &agentpb.Bound{
 		Kind: string(kind), Product: p.Product, Phase: string(r.Metadata().Phase), Properties: encoded,
 	})
 	return nil
 }
 
+// everyone stands for all agents: what is shared is there for the guests of each.
+const everyone = ""
+
 // of is the brief of an agent.
 func (b *briefs) of(agent string) *agentpb.Brief {
 	brief := &agentpb.Brief{Revision: b.revision, Drivers: b.drivers, Expelled: b.expelled}
 	for _, kind := range bindable() {
-		brief.Bound = append(brief.Bound, b.bound[kind][agent]...)
+		brief.Bound = append(append(brief.Bound, b.bound[kind][agent]...), b.bound[kind][everyone]...)
 	}
 	return brief
 }
