@@ -34,7 +34,7 @@ func newAlive(s *System) *alive { return &alive{system: s, silent: map[string]in
 
 // look asks whether a host answers, if this node acts for it; else it is taken to.
 func (a *alive) look(h *resources.Host) (answers bool) {
-	if _, mine := a.system.fence(h.Ref()); !mine {
+	if !a.system.actsFor(h.Ref()) {
 		return true
 	}
 	why := a.ask(h)
@@ -97,7 +97,7 @@ func (a *alive) returned(h *resources.Host, states map[string]string) {
 			return operations.EndStale(ctx, c, h.ID)
 		}})
 	}
-	if _, mine := a.system.fence(h.Ref()); mine {
+	if a.system.actsFor(h.Ref()) {
 		a.note(h, nil, len(stale))
 	}
 }

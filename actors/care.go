@@ -232,7 +232,7 @@ func (s *System) machinesOn(h *resources.Host) (map[resources.Ref]resources.Phas
 	err := s.config.State.View(func(v *persistence.View) error {
 		return v.Each(resources.KindMachine, map[string]string{"host": h.ID}, func(r resources.Resource) bool {
 			m := r.Metadata()
-			if _, mine := s.fence(m.Ref()); mine {
+			if s.actsFor(m.Ref()) {
 				phases[m.Ref()] = m.Phase
 			}
 			return true

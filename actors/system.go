@@ -165,15 +165,12 @@ func (s *System) shard(ref resources.Ref) (*running, bool) {
 	return r, ok
 }
 
-// fence is what proves that this node acts for a resource; false if it does not.
-func (s *System) fence(ref resources.Ref) (persistence.Fence, bool) {
+// actsFor reports whether this node acts for a resource.
+func (s *System) actsFor(ref resources.Ref) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r, ok := s.shard(ref)
-	if !ok {
-		return persistence.Fence{}, false
-	}
-	return r.fence, true
+	_, ok := s.shard(ref)
+	return ok
 }
 
 // dispatch turns events into messages: to the actors concerned, and to those who

@@ -34,7 +34,8 @@ func (a *API) checkController(ctx context.Context, g door.Grant, r resources.Res
 	}
 	if page.Items[0].Facets()["category.out-of-band"] == "" {
 		return invalid(resources.FieldError{
-			Pointer: atController + "/driver", Code: "wrong-category", Message: "this driver does not control the power of hosts",
+			Pointer: atController + "/driver", Code: "wrong-category",
+			Message: "this driver does not control the power of hosts",
 		})
 	}
 	err = a.drivers.Validate(ctx, b.Driver, string(resources.KindHost), b.Properties)

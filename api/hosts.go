@@ -110,8 +110,8 @@ func (a *API) hosts() {
 	addActionWith[maintenance](a, n, action{
 		name: "maintain", id: "maintain-host", summary: "Empty a host for maintenance", optional: true,
 		about: "Takes no more machines, and moves those it has to other hosts, while they run if they are running. If some " +
-			"must stay, the operation fails and says why for each; what has gone stays gone, and the host is as before. It can " +
-			"be cancelled and asked for again.",
+			"must stay, the operation fails and says why for each; what has gone stays gone, and the host is as before. " +
+			"It can be cancelled and asked for again.",
 	})
 	addAction(a, n, action{
 		name: "activate", id: "activate-host", summary: "Use a host again after maintenance",
@@ -170,16 +170,17 @@ func (a *API) hostPower(n noun) {
 	})
 	addAction(a, n, action{
 		name: "fence", id: "fence-host", summary: "Fence a host that does not answer",
-		about: "Has the controller of a host that is suspected cut its power. What the controller confirms is proof that the " +
-			"host does not run: its machines can be recovered. The proof is void once the host is seen again.",
+		about: "Has the controller of a host that is suspected cut its power. What the controller confirms is proof " +
+			"that the host does not run: its machines can be recovered. The proof is void once the host is seen again.",
 	})
 	addActionWith[hostAlarm](a, n, action{
 		name: "alarm", id: "raise-host-alarm", summary: "Raise an alarm about a host",
-		about: "Says on a host that is suspected what keeps its machines from being recovered. It goes when the host is seen.",
+		about: "Says on a host that is suspected what keeps its machines from being recovered. " +
+			"It goes when the host is seen.",
 	})
 	addActionWith[attestation](a, n, action{
 		name: door.VerbAttest, id: "attest-host-off", summary: "Attest that a host does not run",
-		about: "Takes your word for it that a host that is suspected does not run, where no controller can say so. If it does " +
-			"run after all, its machines run twice and their disks are lost. For administrators.",
+		about: "Takes your word for it that a host that is suspected does not run, where no controller can say so. If it " +
+			"does run after all, its machines run twice and their disks are lost. For administrators.",
 	})
 }

@@ -156,8 +156,8 @@ func (a *API) machinePlaces(n noun) {
 	})
 	addActionWith[machineMove](a, n, action{
 		name: "recover", id: "recover-machine", summary: "Start a machine elsewhere whose host is lost", optional: true,
-		about: "Starts the machine on another host. Refused unless there is proof that its host does not run: see fence-host " +
-			"and attest-host-off.",
+		about: "Starts the machine on another host. Refused unless there is proof that its host does not run: see " +
+			"fence-host and attest-host-off.",
 	})
 }
 

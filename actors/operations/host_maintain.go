@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,10 +141,7 @@ func (e *evacuation) restart(ctx context.Context, m *resources.Machine) error {
 func (e *evacuation) ask(
 	ctx context.Context, m *resources.Machine, action string, a resources.Arguments, how ...string,
 ) error {
-	key := m.ID + "/" + action
-	for _, word := range how {
-		key += "-" + word
-	}
+	key := strings.Join(append([]string{m.ID, action}, how...), "/")
 	_, err := e.context.ask(ctx, key, Ask{Action: action, Target: m.Ref(), Arguments: a})
 	return err
 }

@@ -91,7 +91,8 @@ func notSuspected(h *resources.Host) *resources.Error {
 	return &resources.Error{
 		Class: resources.ClassConflict, Code: "host-answers",
 		Message: "host " + h.Name + " answers: a fence is for hosts that do not",
-		Remedy:  "wait until it is suspected (its status.suspicion says so); to turn it off, bulkhead host power-off " + h.Name,
+		Remedy: "wait until it is suspected (its status.suspicion says so); to turn it off, bulkhead host power-off " +
+			h.Name,
 	}
 }
 
@@ -114,7 +115,9 @@ func checkAttest(_ *persistence.View, h *resources.Host, op *resources.Operation
 }
 
 // controller connects to the driver of a host's controller.
-func (c *Context) controller(ctx context.Context) (*resources.Host, driverpb.OutOfBandClient, *driverpb.PowerRequest, error) {
+func (c *Context) controller(
+	ctx context.Context,
+) (*resources.Host, driverpb.OutOfBandClient, *driverpb.PowerRequest, error) {
 	h, err := Target[*resources.Host](c)
 	if err != nil {
 		return nil, nil, nil, err
@@ -169,7 +172,9 @@ func (c *Context) parted(b *resources.OutOfBand) (open map[string]any, secrets m
 	return open, secrets, err
 }
 
-type power = func(ctx context.Context, o driverpb.OutOfBandClient, r *driverpb.PowerRequest) (*driverpb.PowerReply, error)
+type power = func(
+	ctx context.Context, o driverpb.OutOfBandClient, r *driverpb.PowerRequest,
+) (*driverpb.PowerReply, error)
 
 // power asks something of a host's controller and notes what it says.
 func (c *Context) power(ctx context.Context, ask power) (*resources.Host, *driverpb.PowerReply, error) {
@@ -221,7 +226,8 @@ func (c *Context) turnOff(ctx context.Context) (*resources.Host, *driverpb.Power
 	})
 	if err == nil && reply.GetPower() != driverpb.Power_POWER_OFF {
 		err = &resources.Error{
-			Class: resources.ClassUnknown, Code: "power-unconfirmed", Message: "the controller does not say that the power is off",
+			Class: resources.ClassUnknown, Code: "power-unconfirmed",
+			Message: "the controller does not say that the power is off",
 		}
 	}
 	return h, reply, err

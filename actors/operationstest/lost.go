@@ -64,7 +64,8 @@ func recovered(z *actorstest.Zone) resources.Submission {
 	m := actorstest.Get[*resources.Machine](z, resources.KindMachine, z.Must(&resources.Machine{
 		Meta: resources.Meta{Kind: resources.KindMachine, Name: "web"},
 		Spec: resources.MachineSpec{
-			CPUs: 2, MemoryBytes: gib, Root: &resources.RootDisk{SizeBytes: gib}, Volumes: []resources.VolumeID{resources.VolumeID(vol)},
+			CPUs: 2, MemoryBytes: gib, Root: &resources.RootDisk{SizeBytes: gib},
+			Volumes: []resources.VolumeID{resources.VolumeID(vol)},
 		},
 	}))
 	goal := anotherHost(z)

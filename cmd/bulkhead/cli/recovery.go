@@ -42,7 +42,8 @@ func (a *app) recoveryStatus(cmd *cobra.Command) error {
 			Items []client.Object `json:"items"`
 			Next  string          `json:"nextPageToken"`
 		}
-		if err := c.Do(cmd.Context(), client.Call{Method: http.MethodGet, Path: "/v1/hosts", Query: query}, &page); err != nil {
+		call := client.Call{Method: http.MethodGet, Path: "/v1/hosts", Query: query}
+		if err := c.Do(cmd.Context(), call, &page); err != nil {
 			return err
 		}
 		for _, h := range page.Items {

@@ -160,8 +160,8 @@ func (l *look) breaker() (open bool, words string) {
 	if most < leastBurst || float64(most) < l.settings.Fraction*float64(hosts) {
 		return false, ""
 	}
-	return true, fmt.Sprintf("%d of %d hosts went within %s: nothing is turned off and nothing started before an operator "+
-		"releases it (bulkhead ha release)", most, hosts, window)
+	return true, fmt.Sprintf("%d of %d hosts went within %s: nothing is turned off and nothing started before an "+
+		"operator releases it (bulkhead ha release)", most, hosts, window)
 }
 
 // all lists resources of a type.

@@ -114,8 +114,8 @@ func (s *Service) prove(ctx context.Context, l *look, h *resources.Host) error {
 		if last.Error != nil {
 			why = last.Error.Message
 		}
-		words := fmt.Sprintf("%d machines wait for proof that the host does not run: %s; it is asked again; if you know that "+
-			"the host is off, attest that", len(l.wanting[h.ID]), why)
+		words := fmt.Sprintf("%d machines wait for proof that the host does not run: %s; it is asked again; if you "+
+			"know that the host is off, attest that", len(l.wanting[h.ID]), why)
 		if err := s.alarm(ctx, l, h, words); err != nil {
 			return err
 		}
@@ -169,7 +169,8 @@ func (s *Service) alarm(ctx context.Context, l *look, h *resources.Host, words s
 	s.config.Log.Warn("machines of a lost host wait", slog.String("host", h.ID), slog.String("why", words))
 	sum := sha256.Sum256([]byte(words))
 	n := len(l.since(h.ID, "alarm", h.Status.Suspicion.Since))
-	return s.ask(ctx, h.Ref(), "alarm", resources.Arguments{Statement: words}, l.mark(h)+"/"+hex.EncodeToString(sum[:6]), n)
+	mark := l.mark(h) + "/" + hex.EncodeToString(sum[:6])
+	return s.ask(ctx, h.Ref(), "alarm", resources.Arguments{Statement: words}, mark, n)
 }
 
 // ask asks for an operation. Asked for the same once more, also by another of this

@@ -196,7 +196,9 @@ func TestMachinesOfALostHostAreStartedElsewhereInOrder(t *testing.T) {
 }
 
 func TestWithoutProofItAlarmsAndWaits(t *testing.T) {
-	for name, controller := range map[string]map[string]any{"no controller": nil, "a silent one": {"controller": "silent"}} {
+	for name, controller := range map[string]map[string]any{
+		"no controller": nil, "a silent one": {"controller": "silent"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inZone(t, 4, func(t *testing.T, c *client, hosts []string) {
 				m := c.machine("web", hosts[0], 1)
