@@ -300,7 +300,7 @@ func machineActions() map[string]Action {
 			Summary: "Move to another host", Final: "send",
 		},
 		Action{
-			Name: "recover", From: []Phase{running, paused}, During: PhaseRecovering, After: running, Deadline: time.Hour,
+			Name: "recover", From: []Phase{running, paused}, During: PhaseRecovering, Deadline: time.Hour,
 			Summary: "Start again elsewhere, since its host is lost", Final: "start",
 		},
 		change("attach-volume", "Attach a volume", 10*time.Minute),

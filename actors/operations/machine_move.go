@@ -44,6 +44,7 @@ func machineMoveOperations() []Definition {
 		Step{Name: stepUnplace, Do: unplaceOther},
 	))
 	restart.Check = checkRecovery
+	restart.After = func(*resources.Operation, resources.Resource) resources.Phase { return resources.PhaseRunning }
 	return []Definition{migrate, restart}
 }
 
