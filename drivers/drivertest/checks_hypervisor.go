@@ -59,7 +59,7 @@ func hypervisorChecks(h *Harness, can *driverpb.Capabilities) []check {
 	for _, bad := range h.Hypervisor.BadHosts {
 		all = append(all, badSetting("Hypervisor", "host", bad))
 	}
-	return append(all, undeclaredChecks(can)...)
+	return append(append(all, undeclaredChecks(can)...), moveChecks(h, can)...)
 }
 
 // undeclaredChecks holds a driver to refusing what it does not declare.

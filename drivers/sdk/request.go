@@ -105,7 +105,7 @@ func checkRef(ref *driverpb.Ref, pointer string) error {
 }
 
 // fingerprint identifies what a request asks for. What may differ between two askings of the same thing (repeat,
-// epoch, handles, properties, secrets) is left out.
+// epoch, handles, properties, secrets, the way of a machine) is left out.
 func fingerprint(request Request) ([sha256.Size]byte, error) {
 	bare := proto.Clone(request)
 	strip(bare.ProtoReflect())
@@ -126,6 +126,9 @@ func Content(request Request) (string, error) {
 func strip(message protoreflect.Message) {
 	if call, ok := message.Interface().(*driverpb.Call); ok {
 		call.Repeat, call.Epoch, call.Handle, call.Properties, call.Secrets = false, 0, nil, nil, nil
+	}
+	if send, ok := message.Interface().(*driverpb.SendMachineRequest); ok {
+		send.Socket = "" // the way is made anew for each asking
 	}
 	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		switch {

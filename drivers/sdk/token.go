@@ -86,7 +86,7 @@ func (m *tokenMemory) begin(
 	if ok && !known.ended && known.abandoned {
 		return known, false, false, errAbandoned
 	}
-	if ok && (!known.ended || known.fault == nil) {
+	if ok && (!known.ended || known.fault == nil && !goesOff(key.method)) {
 		known.callers++
 		return known, false, false, nil
 	}
@@ -102,6 +102,10 @@ func (m *tokenMemory) begin(
 	m.running++
 	return w, true, ok, nil
 }
+
+// goesOff tells whether what a call answered may be so no more a moment later, without another call: the machine that was
+// waited for has come. Such a call is asked anew each time.
+func goesOff(method string) bool { return method == driverpb.Hypervisor_ReceiveMachine_FullMethodName }
 
 // progress records how far a running execution has come.
 func (m *tokenMemory) progress(w *work, percent uint32, message string) {
