@@ -1091,7 +1091,8 @@ type SendMachineRequest struct {
 	Call  *Call                  `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
 	Host  *HostRef               `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
 	// Unix socket made by this host for this call alone: what is written to it
-	// comes out at the other side's. It takes one connection.
+	// comes out at the other side's. It takes one connection, of the driver's own
+	// process, which may hand that on.
 	Socket string `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`
 	// The guest may stand still for this long while the rest is taken over; 0 =
 	// the driver's default.

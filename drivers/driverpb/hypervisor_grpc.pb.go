@@ -69,11 +69,15 @@ type HypervisorClient interface {
 	// thaws by itself when the driver has not been asked for max_ms.
 	FreezeDisks(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*MachineReply, error)
 	ThawDisks(ctx context.Context, in *MachineRequest, opts ...grpc.CallOption) (*MachineReply, error)
-	// ReceiveMachine makes a place for a machine that runs elsewhere: all that
-	// StartMachine makes, with a guest that waits for its memory at a unix socket.
-	// The guest runs as soon as all of it has come, without another call, and not
-	// before. Repeated, it says where the guest waits, or that it runs by now.
-	// What waits is taken away by StopMachine with force.
+	// ReceiveMachine makes a place for a machine that runs elsewhere, all that
+	// StartMachine makes, and waits for the guest's memory at a unix socket. The
+	// guest runs as soon as all of it has come, without another call, and not
+	// before. The call's handle is the one that the machine has where it runs: a
+	// host that can't run it refuses with CONFLICT ("machine-not-movable",
+	// "processor-differs", "accelerator-differs"). Repeated, it says where the
+	// machine is waited for, or that it runs by now. What waits is taken away by
+	// StopMachine with force. What came and could not be made to run is "stopped"
+	// with the reason "not-received"; any other reason means that it ran here.
 	ReceiveMachine(ctx context.Context, in *ReceiveMachineRequest, opts ...grpc.CallOption) (*ReceiveMachineReply, error)
 	// SendMachine moves a running machine to what waits behind a socket. Its
 	// answer is the machine's state on this side: "moved", when all has been taken
@@ -82,7 +86,10 @@ type HypervisorClient interface {
 	// guest runs on here: if the other side or the socket is lost, and if the
 	// caller cancels. When it can't be told which of the two it is the outcome is
 	// UNKNOWN "move-unconfirmed", StatMachine answers "unconfirmed", and the guest
-	// does not run here. Progress is reported through Recall.
+	// does not run here, until ResumeMachine, which is to be called only when what
+	// was received is known to be gone. A socket is made for each asking; a repeat
+	// that joins what is under way does not use its own. Progress is reported
+	// through Recall.
 	SendMachine(ctx context.Context, in *SendMachineRequest, opts ...grpc.CallOption) (*MachineReply, error)
 	// OpenConsole says where the console is reachable on the host.
 	OpenConsole(ctx context.Context, in *ConsoleRequest, opts ...grpc.CallOption) (*ConsoleReply, error)
@@ -315,11 +322,15 @@ type HypervisorServer interface {
 	// thaws by itself when the driver has not been asked for max_ms.
 	FreezeDisks(context.Context, *FreezeRequest) (*MachineReply, error)
 	ThawDisks(context.Context, *MachineRequest) (*MachineReply, error)
-	// ReceiveMachine makes a place for a machine that runs elsewhere: all that
-	// StartMachine makes, with a guest that waits for its memory at a unix socket.
-	// The guest runs as soon as all of it has come, without another call, and not
-	// before. Repeated, it says where the guest waits, or that it runs by now.
-	// What waits is taken away by StopMachine with force.
+	// ReceiveMachine makes a place for a machine that runs elsewhere, all that
+	// StartMachine makes, and waits for the guest's memory at a unix socket. The
+	// guest runs as soon as all of it has come, without another call, and not
+	// before. The call's handle is the one that the machine has where it runs: a
+	// host that can't run it refuses with CONFLICT ("machine-not-movable",
+	// "processor-differs", "accelerator-differs"). Repeated, it says where the
+	// machine is waited for, or that it runs by now. What waits is taken away by
+	// StopMachine with force. What came and could not be made to run is "stopped"
+	// with the reason "not-received"; any other reason means that it ran here.
 	ReceiveMachine(context.Context, *ReceiveMachineRequest) (*ReceiveMachineReply, error)
 	// SendMachine moves a running machine to what waits behind a socket. Its
 	// answer is the machine's state on this side: "moved", when all has been taken
@@ -328,7 +339,10 @@ type HypervisorServer interface {
 	// guest runs on here: if the other side or the socket is lost, and if the
 	// caller cancels. When it can't be told which of the two it is the outcome is
 	// UNKNOWN "move-unconfirmed", StatMachine answers "unconfirmed", and the guest
-	// does not run here. Progress is reported through Recall.
+	// does not run here, until ResumeMachine, which is to be called only when what
+	// was received is known to be gone. A socket is made for each asking; a repeat
+	// that joins what is under way does not use its own. Progress is reported
+	// through Recall.
 	SendMachine(context.Context, *SendMachineRequest) (*MachineReply, error)
 	// OpenConsole says where the console is reachable on the host.
 	OpenConsole(context.Context, *ConsoleRequest) (*ConsoleReply, error)

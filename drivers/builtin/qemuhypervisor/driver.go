@@ -120,9 +120,23 @@ func (h *Hypervisor) resume() {
 	}
 	for _, id := range ids {
 		h.watch(id)
-		if n, err := h.directoryOf(id).read(); err == nil && n != nil && n.Move != nil {
-			go h.settle(id) // ends when the move is over
-		}
+		h.takeUp(id)
+	}
+}
+
+// takeUp follows a machine that was on its way when an earlier instance ended.
+func (h *Hypervisor) takeUp(id string) {
+	n, err := h.directoryOf(id).read()
+	switch {
+	case err != nil || n == nil:
+	case n.Move != nil:
+		go h.settle(id) // ends when the move is over
+	case n.Receive != "" && n.PID != 0:
+		go func() { // likewise
+			if _, err := h.follow(id); err != nil {
+				h.env.Log.Warn("a machine did not come", slog.String("machine", id), slog.String("error", err.Error()))
+			}
+		}()
 	}
 }
 

@@ -321,3 +321,60 @@ func TestMoveIsSwallowed(t *testing.T) {
 	j.wantStates("running", "absent")
 	j.goesOn(j.a, before)
 }
+
+// TestMovesWithWhatWasPluggedIn: the other side puts a disk that was plugged in later, and in a slot that the order of
+// the spec does not say, where it was.
+func TestMovesWithWhatWasPluggedIn(t *testing.T) {
+	t.Parallel()
+	a := newLab(t)
+	a.openHost()
+	b := newLabBeside(a)
+	disks := map[string]*driverpb.MachineDisk{}
+	for _, name := range []string{"vol-a", "vol-b", "vol-c"} {
+		disks[name] = a.newDisk(name, 8<<20)
+	}
+	run(t, "qemu-img", "create", "-q", "-f", "qcow2", disks["vol-c"].GetDisk().GetPath(), "8M")
+	disks["vol-c"].Disk.Format = "qcow2"
+	spec := blankMachine()
+	spec.Disks = []*driverpb.MachineDisk{disks["vol-a"]}
+	a.startMachine("m1", spec)
+	plug := func(l *lab, name string) {
+		t.Helper()
+		l.must("m1")(l.client().AttachDisk(l.ctx(), &driverpb.DiskRequest{
+			Call: l.call("machine", "m1"), Host: l.hostRef(), Disk: disks[name],
+		}))
+	}
+	plug(a, "vol-c")
+	plug(a, "vol-b")
+	j := &journey{t: t, a: a, b: b, spec: spec}
+	j.spec.Disks = []*driverpb.MachineDisk{disks["vol-b"], disks["vol-a"], disks["vol-c"]}
+	place := j.receive()
+	if reply, err := j.send(a.ctx(), place.GetSocket(), 0); err != nil || reply.GetState() != "moved" {
+		t.Fatalf("got %v, %v", reply, err)
+	}
+	j.wantStates("moved", "running")
+	for name := range disks {
+		plug(b, name) // which it is
+	}
+}
+
+// TestMoveToAnotherProcessor: what the guest could not be run by is refused before anything is sent.
+func TestMoveToAnotherProcessor(t *testing.T) {
+	t.Parallel()
+	a := newLabWith(t, "tcg")
+	a.openHost()
+	b := newLabBeside(a)
+	a.startMachine("m1", blankMachine())
+	j := &journey{t: t, a: a, b: b, spec: blankMachine()}
+	place := j.receive()
+	lies := detour{pass: func(from, to *net.UnixConn) {
+		buffer := make([]byte, 64<<10)
+		n, _ := from.Read(buffer)
+		_, _ = io.WriteString(to, strings.Replace(string(buffer[:n]), `"processor":"`, `"processor":"00`, 1))
+		_, _ = io.Copy(to, from)
+		_ = to.CloseWrite()
+	}}
+	_, err := j.send(a.ctx(), j.detour(place.GetSocket(), lies), 0)
+	refused(t, err, driverpb.Class_CLASS_CONFLICT, "processor-differs")
+	j.wantStates("running", "absent")
+}

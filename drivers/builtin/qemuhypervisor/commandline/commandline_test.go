@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -204,5 +205,38 @@ func TestUUID(t *testing.T) {
 	}
 	if commandline.UUID("machine-1") == commandline.UUID("machine-2") {
 		t.Error("two machines have one uuid")
+	}
+}
+
+// TestSlotsAreKept: devices of a machine that comes are where they were; the others are where there is room.
+func TestSlotsAreKept(t *testing.T) {
+	m := commandline.Machine{Binary: "/q", ID: "m", Type: "q35", Accelerator: commandline.TCG, CPUs: 1, MemoryBytes: 1 << 30}
+	m.Incoming = true
+	m.Disks = []commandline.Disk{
+		{Volume: "new", Path: "/n", Format: "raw", Bus: commandline.Virtio},
+		{Volume: "old", Path: "/o", Format: "raw", Bus: commandline.Virtio},
+		{Volume: "scsi", Path: "/s", Format: "raw", Bus: commandline.SCSI},
+	}
+	m.Slots = map[string]string{
+		commandline.DiskDevice("old"):  commandline.SlotOf("port0", 0),
+		commandline.DiskDevice("scsi"): commandline.SlotOf("scsi.0", 3),
+	}
+	args, err := m.Args()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(args, "\n")
+	for _, want := range []string{
+		`"id":"` + commandline.DiskDevice("new") + `","bus":"port1"`,
+		`"id":"` + commandline.DiskDevice("old") + `","bus":"port0"`,
+		`"id":"` + commandline.DiskDevice("scsi") + `","bus":"scsi.0","drive":"` + commandline.DiskNode("scsi") + `","scsi-id":3`,
+		"-incoming\ndefer",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%s is missing in\n%s", want, all)
+		}
+	}
+	if slices.Contains(args, "-S") {
+		t.Error("it would wait for a command")
 	}
 }
