@@ -9,22 +9,22 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/services/automation/ha"
 )
 
-// recovery is the zone as the automation sees it that recovers machines of lost hosts: what
+// haZone is the zone as the automation sees it that recovers machines of lost hosts: what
 // the API would show and take.
-type recovery struct{ node *Node }
+type haZone struct{ node *Node }
 
 // recoverRegularly looks after lost hosts while this node leads. Where two take themselves
 // for the leader for a moment, what both ask for is done once.
 func (n *Node) recoverRegularly(ctx context.Context) {
 	ha.New(ha.Config{
-		Zone: recovery{n}, Active: func() bool { return n.cluster.Status().Leading },
+		Zone: haZone{n}, Active: func() bool { return n.cluster.Status().Leading },
 		Log: n.config.Log.With(slog.String("component", "ha")),
 	}).Run(ctx)
 }
 
 // List implements ha.Zone.
-func (r recovery) List(_ context.Context, q resources.Query) (all []resources.Resource, err error) {
-	err = r.node.machine.View(func(v *persistence.View) error {
+func (z haZone) List(_ context.Context, q resources.Query) (all []resources.Resource, err error) {
+	err = z.node.machine.View(func(v *persistence.View) error {
 		for {
 			page, err := v.List(q)
 			if err != nil {
@@ -40,6 +40,6 @@ func (r recovery) List(_ context.Context, q resources.Query) (all []resources.Re
 }
 
 // Submit implements ha.Zone.
-func (r recovery) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
-	return r.node.system.Engine().Submit(ctx, s)
+func (z haZone) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
+	return z.node.system.Engine().Submit(ctx, s)
 }
