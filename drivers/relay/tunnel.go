@@ -103,8 +103,8 @@ func badTicket() error {
 	return sdk.Invalid("ticket-invalid", "", fmt.Sprintf("a ticket has %d bytes and is used once", TicketBytes), "")
 }
 
-// Meet leads a member that has connected to where it is expected, and returns when that is over. Who it is was proved by
-// the connection, which Meet owns.
+// Meet leads a member that has connected to where it is expected, and returns when that is over. Who it is was proved
+// by the connection, which Meet owns.
 func (t *Tunnels) Meet(ctx context.Context, conn net.Conn, from Member) error {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })

@@ -15,8 +15,8 @@ type closeWriter interface {
 }
 
 // Join passes on what comes from each of two connections to the other, until both have said all, or one breaks; then it
-// closes both. One that has said all can still be told something, if the other has CloseWrite; if not, it ends there. It
-// reads no more than it can write. The error is that of what broke.
+// closes both. One that has said all can still be told something, if the other has CloseWrite; if not, it ends there.
+// It reads no more than it can write. The error is that of what broke.
 func Join(a, b io.ReadWriteCloser) error {
 	var once sync.Once
 	var broken error

@@ -30,8 +30,8 @@ func Reach(network *wire.Network) func(ctx context.Context, to relay.Member) (ne
 	}
 }
 
-// Serve leads those that connect to where they are expected. It returns when ctx has ended and all are over, or when the
-// network can't be listened on.
+// Serve leads those that connect to where they are expected. It returns when ctx has ended and all are over, or when
+// the network can't be listened on.
 func Serve(ctx context.Context, network *wire.Network, tunnels *relay.Tunnels, log *slog.Logger) error {
 	l, err := network.Listener(Purpose)
 	if err != nil {
@@ -50,7 +50,7 @@ func Serve(ctx context.Context, network *wire.Network, tunnels *relay.Tunnels, l
 		conn, err := l.Accept()
 		if err != nil {
 			<-places
-			return nil //nolint:nilerr // it was closed
+			return nil // it was closed
 		}
 		go func() {
 			defer func() { <-places }()

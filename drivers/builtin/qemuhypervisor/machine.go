@@ -293,6 +293,13 @@ func (m *machine) state() (state, reason string) {
 		return stateMoved, ""
 	case m.running():
 		return m.runningState()
+	}
+	return m.endedState()
+}
+
+// endedState is that of a machine whose QEMU does not run.
+func (m *machine) endedState() (state, reason string) {
+	switch {
 	case m.notes.Stopping:
 		return stateStopped, ""
 	case m.notes.Move != nil:

@@ -89,23 +89,6 @@ func newLabWith(t *testing.T, accelerator string) *lab {
 	return newLabIn(t, "", accelerator)
 }
 
-// newLabBeside makes another host that shares the pool of a lab, and its machines.
-func newLabBeside(other *lab) *lab {
-	other.t.Helper()
-	l := &lab{
-		t: other.t, dir: newStateDir(other.t), handles: other.handles, properties: other.properties, beside: other,
-	}
-	l.host = newUnits(l.t, l.dir, &sandbox.User{UID: guestID, GID: guestID}, l.work(), l.pool())
-	if err := os.Mkdir(l.work(), 0o770); err != nil {
-		l.t.Fatal(err)
-	}
-	share(l.t, l.work(), 0o2770)
-	l.start()
-	l.t.Cleanup(func() { l.stop() })
-	l.openHost()
-	return l
-}
-
 // newLabIn keeps its files in a directory below parent; empty stands for the usual one.
 func newLabIn(t *testing.T, parent, accelerator string) *lab {
 	t.Helper()

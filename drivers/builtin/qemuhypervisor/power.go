@@ -68,7 +68,7 @@ func (h *Hypervisor) changeOr(
 		return nil, err
 	}
 	defer m.close()
-	if err := m.refuseElsewhere(); err != nil && !(resumes && m.left()) {
+	if err := m.refuseElsewhere(); err != nil && (!resumes || !m.left()) {
 		return nil, err
 	}
 	if !m.alive() || m.notes == nil {

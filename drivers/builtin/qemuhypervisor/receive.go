@@ -62,22 +62,29 @@ func (h *Hypervisor) ReceiveMachine(
 		return nil, err
 	}
 	defer m.close()
-	if state, _ := m.state(); state == stateRunning || state == statePaused {
+	switch state, _ := m.state(); state {
+	case stateRunning, statePaused:
 		return m.received(state, "")
+	case stateMoved, stateUnconfirmed:
+		return nil, m.refuseElsewhere()
 	}
-	if err := m.refuseElsewhere(); err != nil && (m.notes == nil || m.notes.Receive == "") {
-		return nil, err
-	}
+	return h.receive(ctx, m, request, s)
+}
+
+// receive waits for a machine that is not here.
+func (h *Hypervisor) receive(
+	ctx context.Context, m *machine, request *driverpb.ReceiveMachineRequest, s settings,
+) (*driverpb.ReceiveMachineReply, error) {
 	if !m.running() {
 		if err := h.makePlace(ctx, m, request, s); err != nil {
 			return nil, err
 		}
 	}
-	socket, err := h.await(id, request, s)
+	socket, err := h.await(m.id, request, s)
 	if err != nil {
 		return nil, err
 	}
-	h.watch(id)
+	h.watch(m.id)
 	return m.received(stateWaiting, socket)
 }
 

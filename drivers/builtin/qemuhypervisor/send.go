@@ -215,6 +215,16 @@ func (h *Hypervisor) accompany(ctx context.Context, m *machine, end *wireEnd) (*
 	return m.reply()
 }
 
+// tell reports how far it is.
+func (m *migration) tell(ctx context.Context) {
+	if m.RAM.Total == 0 {
+		return
+	}
+	done := percent - int(percent*min(m.RAM.Remaining, m.RAM.Total)/m.RAM.Total)
+	sdk.Progress(ctx, min(done, percent-1),
+		fmt.Sprintf("%d MiB sent, %d MiB to go", m.RAM.Transferred/mebibyte, m.RAM.Remaining/mebibyte))
+}
+
 // watchMove reports progress until QEMU sends no more. It is cut off when ctx ends, or the guest stands still too long.
 func (h *Hypervisor) watchMove(ctx, on context.Context, m *machine, end *wireEnd) (migration, error) {
 	again := time.NewTicker(moveLook)
@@ -228,11 +238,7 @@ func (h *Hypervisor) watchMove(ctx, on context.Context, m *machine, end *wireEnd
 		if found.over() {
 			return found, nil
 		}
-		if found.RAM.Total > 0 {
-			done := percent - int(percent*min(found.RAM.Remaining, found.RAM.Total)/found.RAM.Total)
-			sdk.Progress(ctx, min(done, percent-1), fmt.Sprintf("%d MiB sent, %d MiB to go",
-				found.RAM.Transferred/mebibyte, found.RAM.Remaining/mebibyte))
-		}
+		found.tell(ctx)
 		status, err := runState(on, m.monitor)
 		if err != nil {
 			return found, err
@@ -273,7 +279,9 @@ func (m *machine) cut(ctx context.Context, end *wireEnd) error {
 func (h *Hypervisor) goOn(ctx, on context.Context, m *machine, why string) error {
 	patience, cancel := context.WithTimeout(on, tidyLimit)
 	defer cancel()
-	_, err := waitFor(patience, m.monitor, func(status string) bool { return status != qemuFinishing && status != qemuSent })
+	_, err := waitFor(patience, m.monitor, func(status string) bool {
+		return status != qemuFinishing && status != qemuSent
+	})
 	if err == nil {
 		err = m.stay()
 	}

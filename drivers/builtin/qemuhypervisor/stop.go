@@ -25,8 +25,10 @@ func (h *Hypervisor) StopMachine(
 		return nil, err
 	}
 	defer m.close()
-	if err := h.powerOff(ctx, m, request); err != nil {
-		return nil, err
+	if m.refuseElsewhere() == nil { // else there is no guest here to ask
+		if err := h.powerOff(ctx, m, request); err != nil {
+			return nil, err
+		}
 	}
 	if m.notes != nil && m.running() {
 		m.notes.Stopping = true
@@ -64,9 +66,6 @@ func (h *Hypervisor) forStop(ctx context.Context, id string, force bool) (*machi
 // guest is as it was before, as far as it has not noticed anything.
 func (h *Hypervisor) powerOff(ctx context.Context, m *machine, request *driverpb.StopMachineRequest) error {
 	grace := time.Duration(request.GetGraceMs()) * time.Millisecond
-	if m.refuseElsewhere() != nil { // there is no guest here to ask
-		return nil
-	}
 	if !m.alive() || grace == 0 && request.GetForce() {
 		return nil
 	}

@@ -28,8 +28,8 @@ const (
 	qemuFinishing = "finish-migrate"
 )
 
-// moveStage is how far a machine came on its way to another host. It is noted before QEMU is told to send: whatever ends
-// then without a trace may have arrived.
+// moveStage is how far a machine came on its way to another host. It is noted before QEMU is told to send: whatever
+// ends then without a trace may have arrived.
 type moveStage string
 
 const (
@@ -47,8 +47,8 @@ type moveNotes struct {
 
 const travelVersion = 1
 
-// traveller is what the side that sends says of a machine, before anything else: all of its hardware that the other side
-// can't see in its spec, or might choose otherwise.
+// traveller is what the side that sends says of a machine, before anything else: all of its hardware that the other
+// side can't see in its spec, or might choose otherwise.
 type traveller struct {
 	Version int    `json:"version"`
 	Machine string `json:"machine"`
@@ -66,7 +66,7 @@ type traveller struct {
 	CDROMBus commandline.Bus   `json:"cdrom_bus"`
 }
 
-// verdict of the side that receives: first whether it takes the machine, and then whether that runs.
+// answer is that of the side that receives: first whether it takes the machine, and then whether that runs.
 type answer struct {
 	OK bool `json:"ok"`
 	// Code and Why say why not. A machine that was refused does not run there and won't.
@@ -102,8 +102,8 @@ func travellerOf(ctx context.Context, m *machine) (*traveller, error) {
 	return t, err
 }
 
-func qomGet(ctx context.Context, monitor *qmp.Client, path, property string, result any) error {
-	return execute(ctx, monitor, "qom-get", map[string]string{"path": path, "property": property}, result)
+func qomGet(ctx context.Context, monitor *qmp.Client, object, property string, result any) error {
+	return execute(ctx, monitor, "qom-get", map[string]string{"path": object, "property": property}, result)
 }
 
 // processorOf digests what guests see of a processor model here. With the host's own model that differs between hosts.
