@@ -35,8 +35,8 @@ func moveChecks(h *Harness, can *driverpb.Capabilities) []check {
 	)
 }
 
-// crossing is a machine that runs on one host and is to move to another: that of another instance, unless instances have
-// nothing by which they could reach each other.
+// crossing is a machine that runs on one host and is to move to another: that of another instance, unless instances
+// have nothing by which they could reach each other.
 type crossing struct {
 	here, there *env
 	g, far      guest
@@ -232,8 +232,8 @@ func (c *crossing) eventually(what string, holds func(here, there string) bool) 
 	c.here.eventually(c.here.harness.Limits.Call, what, func() bool { return holds(c.states()) })
 }
 
-// killsOne kills the driver of one side in the middle. Whatever that comes to, an engine that does what the contract says
-// has the guest run in one place then.
+// killsOne kills the driver of one side in the middle. Whatever that comes to, an engine that does what the contract
+// says has the guest run in one place then.
 func killsOne(e *env, begins bool) {
 	c := newCrossing(e)
 	receive := c.receiving()

@@ -103,8 +103,8 @@ func (m *tokenMemory) begin(
 	return w, true, ok, nil
 }
 
-// goesOff tells whether what a call answered may be so no more a moment later, without another call: the machine that was
-// waited for has come. Such a call is asked anew each time.
+// goesOff tells whether what a call answered may be so no more a moment later, without another call: the machine that
+// was waited for has come. Such a call is asked anew each time.
 func goesOff(method string) bool { return method == driverpb.Hypervisor_ReceiveMachine_FullMethodName }
 
 // progress records how far a running execution has come.
