@@ -117,7 +117,9 @@ func TestMachinesMoveBetweenMembers(t *testing.T) {
 	o := &tour{t: t, fleet: z.servers["n1"].node.Fleet()}
 	members := []string{"n2", "n3", "h1", "h2", "n1", "n2"}
 	for _, name := range members[:len(members)-1] {
-		z.until("the simulator runs on "+name, func() bool { return z.process("n1", "bulkhead/sim", name) != 0 || name[0] == 'n' })
+		z.until("the simulator runs on "+name, func() bool {
+			return z.process("n1", "bulkhead/sim", name) != 0 || name[0] == 'n'
+		})
 		o.open(name)
 	}
 	o.begin(members[0])
