@@ -18,7 +18,7 @@ func allowedFor(op operation) string {
 	switch {
 	case strings.HasPrefix(op.path, "/v1/tokens"), strings.HasPrefix(op.path, "/v1/audit"), op.path == "/v1/backup",
 		strings.HasPrefix(op.path, "/v1/join-tokens"), op.id() == "remove-node", op.id() == "finalize-upgrade",
-		op.id() == "begin-rotation":
+		op.id() == "begin-rotation", op.id() == "attest-host-off":
 		return admin
 	case (op.path == "/v1/zone" || op.path == "/v1/drivers/{id}") && op.method != http.MethodGet:
 		return admin

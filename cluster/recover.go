@@ -138,8 +138,9 @@ func (s *Survivor) each(fn func(*raft.Log) error) error {
 }
 
 // Replay brings a state machine, which has the state of the node as far as that was applied, or nothing, to the end of
-// the node's log. What nobody may have agreed on is applied too: so it must be given a copy of the state.
-func (s *Survivor) Replay(machine StateMachine) error {
+// the node's log. What nobody may have agreed on is applied too: so it must be given a copy of the state. The program
+// knows zones of some levels; level is that of the machine's.
+func (s *Survivor) Replay(machine StateMachine, levels Levels, level func() uint32) error {
 	applied := machine.AppliedIndex()
 	restore, err := s.history.check(applied)
 	if err != nil {
@@ -148,7 +149,8 @@ func (s *Survivor) Replay(machine StateMachine) error {
 	s.fsm = &fsm{
 		machine: machine, fail: func(error) {}, watch: newWatch(applied), usage: newLogUsage(math.MaxInt64, math.MaxUint64),
 		accept: func(Manifest) error { return nil }, last: s.history.manifest.LastTime,
-		deliver: func(tag, Result) {}, replaced: func(uint64) {},
+		deliver: func(tag, Result) {}, replaced: func(uint64) {}, agreed: func(uint64, uint64) {},
+		levels: levels, level: level,
 	}
 	s.fsm.applied.Store(applied)
 	if restore {
@@ -231,7 +233,7 @@ func (s *Survivor) succeed(to Successor) error {
 	}
 	b := beginning{
 		id: id, address: raft.ServerAddress(to.Address), index: known.Index + indexLeap, term: known.Term + 1,
-		manifest: Manifest{Index: state.index, LastTime: state.last, Created: time.Now().UTC()},
+		manifest: Manifest{Index: state.index, LastTime: state.last, Created: time.Now().UTC(), Level: state.level},
 		write:    state.state.Persist, commands: to.Commands,
 	}
 	if err := b.fill(to.Dir); err != nil {
@@ -288,7 +290,7 @@ func (b beginning) entries() (list []*raft.Log) {
 	for i, c := range b.commands {
 		list = append(list, &raft.Log{
 			Index: b.index + 1 + uint64(i), Term: b.term, Type: raft.LogCommand, AppendedAt: at,
-			Data: encodeFrame(frame{at: at, commands: [][]byte{c}}),
+			Data: encodeFrame(frame{at: at, level: b.manifest.Level, commands: [][]byte{c}}),
 		})
 	}
 	return list

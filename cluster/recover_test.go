@@ -60,7 +60,7 @@ func TestSucceed(t *testing.T) {
 				!known.LastTime.Equal(last.Times[len(last.Times)-1]) {
 				t.Errorf("Testify() = %+v, %v", known, err)
 			}
-			if err := s.Replay(l); err != nil {
+			if err := s.Replay(l, cluster.Levels{Oldest: 1, Newest: 1}, func() uint32 { return 1 }); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(l.commands(), all) {

@@ -40,6 +40,9 @@ const (
 	FeatureKnownPrograms Feature = "known-programs"
 	// FeatureHostAgents: agents of hosts can join, and share no name with a node.
 	FeatureHostAgents Feature = "host-agents"
+	// FeatureMovingMachines: machines move and are recovered, hosts are fenced and
+	// maintained, pools are shared.
+	FeatureMovingMachines Feature = "moving-machines"
 )
 
 // FeatureInfo says of a feature which level brings it.
@@ -55,6 +58,7 @@ func Features() []FeatureInfo {
 		{FeatureMarkedEntries, 2, "entries of the log, snapshots and backups say which level it takes to read them"},
 		{FeatureKnownPrograms, 2, "the zone keeps which program each node runs, and lets no older one join"},
 		{FeatureHostAgents, 2, "agents of hosts can join, and run drivers on machines that are no nodes"},
+		{FeatureMovingMachines, 2, "machines move between hosts and are recovered from lost ones; pools can be shared"},
 	}
 }
 
@@ -149,9 +153,25 @@ func (m *Machine) Allows(cmd Command) error {
 	if _, raises := cmd.(*Finalize); raises {
 		return nil // it says itself who knows it
 	}
-	name := cmd.commandName()
-	if least, level := m.codec.commands[name].level, m.Level(); least > level {
+	name, level := cmd.commandName(), m.Level()
+	if least := m.codec.commands[name].level; least > level {
 		return notYet(name, least, level)
+	}
+	submit, ok := cmd.(*Submit)
+	if !ok || level >= NewestLevel || submit.Resource == nil {
+		return nil
+	}
+	return m.allowsResource(submit.Resource, level)
+}
+
+// allowsResource refuses a resource with what programs of the zone's level would lose.
+func (m *Machine) allowsResource(d *Document, level uint32) error {
+	r, err := m.codec.Open(d)
+	if err != nil {
+		return err
+	}
+	if newer, ok := r.(interface{ Level() uint32 }); ok && newer.Level() > level {
+		return notYet(string(FeatureMovingMachines), newer.Level(), level)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package persistence
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -119,6 +120,9 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 			Class: resources.ClassInvalid, Code: "no-such-action",
 			Message: fmt.Sprintf("a %s has no action %q", op.Target.Kind, op.Action),
 		}
+	}
+	if level, err := t.Level(); err != nil || action.Level > level {
+		return errors.Join(err, notYet(action.Name, action.Level, level))
 	}
 	target, err := s.target(t, op, action)
 	if err != nil {

@@ -149,6 +149,17 @@ func (h *Host) Validate(p *Problems) {
 	}
 }
 
+// Level is that of the zones whose programs know all of it.
+func (h *Host) Level() uint32 { return levelIf(h.Spec.OutOfBand != nil) }
+
+// levelIf is 2 if a resource has what zones of level 1 would lose.
+func levelIf(newer bool) uint32 {
+	if newer {
+		return 2
+	}
+	return 1
+}
+
 // References implements Resource.
 func (h *Host) References() []Ref { return add(nil, KindCluster, string(h.Spec.ClusterID)) }
 
@@ -190,23 +201,23 @@ func hostActions() map[string]Action {
 		return a
 	}
 	power := func(name, summary string) Action {
-		return also(Action{Name: name, From: made(), Deadline: 15 * time.Minute, Summary: summary})
+		return also(Action{Name: name, Level: 2, From: made(), Deadline: 15 * time.Minute, Summary: summary})
 	}
 	return actions(
 		createAction(5*time.Minute), also(updateAction()), also(deleteAction(5*time.Minute)),
 		also(Action{
-			Name: "maintain", From: made(), During: PhaseMaintaining, After: PhaseMaintenance, Deadline: 12 * time.Hour,
-			Summary: "Have its machines moved, and take no others",
+			Name: "maintain", Level: 2, From: made(), During: PhaseMaintaining, After: PhaseMaintenance,
+			Deadline: 12 * time.Hour, Summary: "Have its machines moved, and take no others",
 		}),
 		Action{
-			Name: "activate", From: []Phase{PhaseMaintenance}, During: PhaseUpdating, After: PhaseReady,
+			Name: "activate", Level: 2, From: []Phase{PhaseMaintenance}, During: PhaseUpdating, After: PhaseReady,
 			Undone: PhaseMaintenance, Deadline: 5 * time.Minute, Summary: "Take machines again after maintenance",
 		},
 		power("power-status", "Ask whether its power is on"),
 		power("power-on", "Turn its power on"),
 		power("power-off", "Turn its power off"),
 		power("fence", "Turn its power off, as proof that it does not run"),
-		also(Action{Name: "alarm", From: made(), Deadline: time.Minute, Summary: "Raise an alarm"}),
+		also(Action{Name: "alarm", Level: 2, From: made(), Deadline: time.Minute, Summary: "Raise an alarm"}),
 		power("attest-off", "Attest that it does not run"),
 	)
 }

@@ -178,6 +178,9 @@ func (m *Machine) validateDisks(s *Problems) {
 	}
 }
 
+// Level is that of the zones whose programs know all of it.
+func (m *Machine) Level() uint32 { return levelIf(m.Spec.Recovery != nil) }
+
 // References implements Resource.
 func (m *Machine) References() []Ref {
 	refs := add(nil, KindHost, string(m.Status.HostID))
@@ -296,11 +299,11 @@ func machineActions() map[string]Action {
 			Undone: paused, Deadline: 5 * time.Minute, Summary: "Resume",
 		},
 		Action{
-			Name: "migrate", From: []Phase{running, stopped}, During: PhaseMigrating, Deadline: 2 * time.Hour,
+			Name: "migrate", Level: 2, From: []Phase{running, stopped}, During: PhaseMigrating, Deadline: 2 * time.Hour,
 			Summary: "Move to another host", Final: "send",
 		},
 		Action{
-			Name: "recover", From: []Phase{running, paused}, During: PhaseRecovering, Deadline: time.Hour,
+			Name: "recover", Level: 2, From: []Phase{running, paused}, During: PhaseRecovering, Deadline: time.Hour,
 			Summary: "Start again elsewhere, since its host is lost", Final: "start",
 		},
 		change("attach-volume", "Attach a volume", 10*time.Minute),

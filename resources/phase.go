@@ -70,6 +70,8 @@ type Action struct {
 	Deadline time.Duration
 	// Summary in a few words, for people.
 	Summary string
+	// Level of the zones that have it; 0 = all.
+	Level uint32
 	// Final is the step after which it can't be cancelled any more; "" = there is none.
 	Final string
 	// Internal actions are asked for by the engine alone.

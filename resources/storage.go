@@ -75,6 +75,9 @@ func (l *Pool) Validate(p *Problems) {
 	}
 }
 
+// Level is that of the zones whose programs know all of it.
+func (l *Pool) Level() uint32 { return levelIf(l.Spec.Shared) }
+
 // References implements Resource.
 func (l *Pool) References() []Ref {
 	return add(add(nil, KindHost, string(l.Spec.HostID)), KindCluster, string(l.Spec.ClusterID))
@@ -199,9 +202,11 @@ func volumeDefinition() Definition {
 			},
 			Action{Name: "reserve", From: made(), Deadline: 10 * time.Minute, Summary: "Reserve space", Internal: true},
 			Action{Name: "claim", From: made(), Deadline: 10 * time.Minute, Summary: "Give to a machine", Internal: true},
-			Action{Name: "attach", From: made(), Deadline: 10 * time.Minute, Summary: "Attach to a host", Internal: true},
 			Action{
-				Name: "detach", From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
+				Name: "attach", Level: 2, From: made(), Deadline: 10 * time.Minute, Summary: "Attach to a host", Internal: true,
+			},
+			Action{
+				Name: "detach", Level: 2, From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
 				Summary: "Detach from a host", Internal: true,
 			},
 			Action{

@@ -96,6 +96,9 @@ func (z *Zone) Validate(p *Problems) {
 	}
 }
 
+// Level is that of the zones whose programs know all of it.
+func (z *Zone) Level() uint32 { return levelIf(z.Spec.Recovery != RecoverySettings{}) }
+
 // References implements Resource.
 func (z *Zone) References() []Ref { return nil }
 

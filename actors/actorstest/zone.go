@@ -101,7 +101,8 @@ func (z *Zone) bootstrap() {
 	if err != nil {
 		z.t.Fatal(err)
 	}
-	if _, err := z.Propose(z.t.Context(), &persistence.Bootstrap{Documents: []*persistence.Document{doc}}); err != nil {
+	begin := &persistence.Bootstrap{Level: persistence.NewestLevel, Documents: []*persistence.Document{doc}}
+	if _, err := z.Propose(z.t.Context(), begin); err != nil {
 		z.t.Fatal(err)
 	}
 }

@@ -52,7 +52,7 @@ func Silent(err error) bool {
 		switch e.Code {
 		case resources.CodeAgentUnreachable, "node-unreachable":
 			return true
-		case "driver-unavailable", "not-ready", "shutting-down":
+		case "driver-unavailable", "not-ready", "shutting-down", "agent-silent":
 			return false
 		}
 		if e.Class == resources.ClassUnavailable {
@@ -68,8 +68,11 @@ func (c *Context) suspect(h *resources.Host, why error) {
 		return
 	}
 	reason, now := wayGone(FromFault(why)), c.Engine.Now()
+	known := c.Engine.View(func(v *persistence.View) error { return v.Require(persistence.FeatureMovingMachines) }) == nil
 	Change(c, func(h *resources.Host) {
-		h.Status.Suspicion, h.Status.Fence = &resources.Suspicion{Since: now, Reason: reason}, nil
+		if known { // programs of before would lose it
+			h.Status.Suspicion, h.Status.Fence = &resources.Suspicion{Since: now, Reason: reason}, nil
+		}
 		if h.Phase == resources.PhaseReady {
 			h.Phase, h.Reason = resources.PhaseDegraded, reason
 		}

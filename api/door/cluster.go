@@ -18,6 +18,7 @@ import (
 type Cluster interface {
 	Upgrades
 	Rotations
+	Invitations
 	// Nodes returns nodes and agents, in any order: at least this node. It answers also while
 	// nobody leads, from what this node knows.
 	Nodes(ctx context.Context) ([]NodeView, error)
@@ -25,6 +26,10 @@ type Cluster interface {
 	// is then; as it was last, if it was removed. It returns once the change is agreed
 	// on: a drained node may still hold shards. What is so already is no error.
 	ChangeNode(ctx context.Context, name string, c NodeChange, o resources.Origin) (NodeView, error)
+}
+
+// Invitations are the join tokens.
+type Invitations interface {
 	// JoinTokens returns those that were not used yet, in the order of their ids.
 	JoinTokens(ctx context.Context) ([]JoinToken, error)
 	// CreateJoinToken makes a token for one node or host, which is good for as long as

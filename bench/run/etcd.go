@@ -168,9 +168,8 @@ func awaitHealthy(ctx context.Context, endpoint string) error {
 				return nil
 			}
 		}
-		pause(ctx, 50*time.Millisecond)
-		if ctx.Err() != nil {
-			return fmt.Errorf("etcd at %s is not well: %w", endpoint, errors.Join(ctx.Err(), err))
+		if late := pause(ctx, 50*time.Millisecond); late != nil {
+			return fmt.Errorf("etcd at %s is not well: %w", endpoint, errors.Join(late, err))
 		}
 	}
 }

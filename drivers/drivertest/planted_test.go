@@ -267,6 +267,7 @@ func plantedElsewhere() []planted {
 			want: []string{
 				"Hypervisor: a machine runs on when the driver is killed, and is adopted",
 				"Hypervisor: Observe lists exactly the machines that exist",
+				"Hypervisor: what moved never runs here again, also after the driver was killed",
 				"Hypervisor.*",
 			},
 		},

@@ -86,6 +86,7 @@ func Bulkhead() Rules {
 
 // owners says which folders may import each outside library. Each has a line in docs/dependencies.md.
 func owners() map[string][]string {
+	rpc := []string{"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"}
 	return map[string][]string{
 		"filippo.io/age":                           {"internal/node/sealing"},
 		"github.com/anishathalye/porcupine":        {"bench/chaos"},
@@ -111,7 +112,7 @@ func owners() map[string][]string {
 		"golang.org/x/sys":                         {"..."},
 		"golang.org/x/term":                        {"cmd/..."},
 		"golang.org/x/time":                        {"api/...", "drivers/..."},
-		"google.golang.org/grpc":                   {"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"},
-		"google.golang.org/protobuf":               {"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"},
+		"google.golang.org/grpc":                   rpc,
+		"google.golang.org/protobuf":               rpc,
 	}
 }

@@ -212,7 +212,8 @@ func (r *recovery) copyState(ctx context.Context, dir string, e Estate, to clust
 			return fmt.Errorf("copying the state: %w", err)
 		}
 	}
-	if err := r.survivor.Replay(stateMachine{machine}); err != nil {
+	levels := cluster.Levels(persistence.ProgramLevels())
+	if err := r.survivor.Replay(stateMachine{machine}, levels, machine.Level); err != nil {
 		return err
 	}
 	if to.Commands, err = r.commands(machine, e, to.ClusterID); err != nil {

@@ -67,9 +67,9 @@ func (a *app) nodeCommand() *cobra.Command {
 // removeCommand makes the command that takes a node out.
 func (a *app) removeCommand() *cobra.Command {
 	remove := a.oneNode("remove", "Take a node or an agent out of the zone for good", a.removeNode)
-	remove.Long = "Take a node or an agent out of the zone for good. Drain a node first, if it runs; its server ends by\n" +
-		"itself. Refused if too few nodes that are well would be left to agree on anything, or if there are resources on\n" +
-		"an agent."
+	remove.Long = "Take a node or an agent out of the zone for good. Drain a node first, if it runs; its server ends\n" +
+		"by itself. Refused if too few nodes that are well would be left to agree on anything, or if there are\n" +
+		"resources on an agent."
 	remove.Flags().Bool("force", false,
 		"remove it also if too few would be left (the zone may not work afterwards), or with resources on it")
 	return remove
