@@ -42,6 +42,10 @@ demo: ## Install what is missing, start a node, boot a machine in it and show it
 	$(MAKE) --no-print-directory build
 	scripts/demo.sh
 
+.PHONY: cluster-demo
+cluster-demo: build ## Three nodes and two hosts on this machine: kill, cut, and move a guest, as root
+	scripts/cluster-demo.sh
+
 .PHONY: test
 test: ## Install what is missing and run all tests, real drivers included
 	scripts/setup.sh test
