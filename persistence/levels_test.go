@@ -184,3 +184,32 @@ func TestFeaturesAndCommandsHaveLevels(t *testing.T) {
 		t.Errorf("level %d brings nothing", persistence.NewestLevel)
 	}
 }
+
+// TestWhatMachinesLearnedWaitsForTheLevel: programs of level 1 know no migration, and would lose that a pool is shared.
+func TestWhatMachinesLearnedWaitsForTheLevel(t *testing.T) {
+	z := newZone(t)
+	if got := z.level(); got != 1 {
+		t.Fatalf("the zone has level %d", got)
+	}
+	host := &resources.Host{
+		Meta: resources.Meta{Kind: resources.KindHost, ID: "host-1", Name: "one"},
+		Spec: resources.HostSpec{Driver: "bulkhead/sim"},
+	}
+	z.must(z.create(host, true))
+	maintain := z.submit("maintain", host.Ref(), nil)
+	z.refuse(maintain, "feature-waits")
+	shared := pool("pool-1", 1<<30)
+	if err := z.machine.Allows(z.create(shared, false)); err != nil {
+		t.Errorf("a pool as there was: %v", err)
+	}
+	shared.Spec.Shared = true
+	if err := z.machine.Allows(z.create(shared, false)); resources.ClassOf(err) != resources.ClassConflict {
+		t.Errorf("a shared pool: %v", err)
+	}
+	both := []persistence.Program{program("n1", 2)}
+	z.must(&persistence.Finalize{Level: 2, Nodes: both})
+	if err := z.machine.Allows(z.create(shared, false)); err != nil {
+		t.Errorf("a shared pool at level 2: %v", err)
+	}
+	z.must(maintain)
+}
