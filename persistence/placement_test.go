@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -155,4 +157,16 @@ func TestJoinTokensWorkOnceAndInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestMoreShardsArePartsOfFewer: who counts for the most shards that there can be never counts two of a zone's as one.
+func TestMoreShardsArePartsOfFewer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ref := resources.Ref{Kind: resources.KindVolume, ID: rapid.StringMatching(`[a-z0-9-]{1,30}`).Draw(t, "id")}
+		n := 1 << rapid.IntRange(0, 16).Draw(t, "shards")
+		got, want := int(persistence.ShardOf(ref, persistence.MaxShards))%n, int(persistence.ShardOf(ref, n))
+		if got != want {
+			t.Fatalf("of %d shards %s is in %d, not %d", n, ref, want, got)
+		}
+	})
 }

@@ -132,6 +132,7 @@ func agentCommand() *cobra.Command {
 			}
 			return runAgent(cmd.Context(), agent.Config{
 				DataDir: dataDir, Version: version, BuiltIns: node.BuiltIns(), MinimumIsolation: minimum, Log: log,
+				Epochs: node.AgentEpochs(),
 			}, cmd.OutOrStdout())
 		},
 	}

@@ -38,6 +38,8 @@ type Config struct {
 	BuiltIns []driving.BuiltIn
 	// MinimumIsolation below which no driver starts; default none.
 	MinimumIsolation sandbox.Level
+	// Epochs says how calls are told from those of owners of before, without the scope; nil = only drivers do.
+	Epochs *host.Epochs
 	// GuestUID and DataGID are the user of guests and the group of their files; default 62000.
 	GuestUID, DataGID uint32
 	Log               *slog.Logger
@@ -126,13 +128,23 @@ func (a *Agent) openDrivers(context.Context) (err error) {
 		Host: host.Config{
 			StateDir: filepath.Join(a.config.DataDir, "host"), Protected: []string{dir},
 			Minimum: a.config.MinimumIsolation, GuestUID: a.config.GuestUID, DataGID: a.config.DataGID,
-			Log: a.config.Log.With(slog.String("component", "host")),
+			Log: a.config.Log.With(slog.String("component", "host")), Epochs: a.epochs(),
 		},
 	})
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("%s: %w", a.config.DataDir, ErrInUse)
 	}
 	return err
+}
+
+// epochs are those of the agent's cluster.
+func (a *Agent) epochs() *host.Epochs {
+	if a.config.Epochs == nil {
+		return nil
+	}
+	e := *a.config.Epochs
+	e.Scope = a.member.ClusterID
+	return &e
 }
 
 // openNetwork makes the agent reachable for nodes.

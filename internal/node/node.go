@@ -316,6 +316,15 @@ func (n *Node) here(node string) bool {
 	return n.network == nil || node == n.config.Name || node == "" && n.network.member.Founded
 }
 
+// AgentEpochs says how agents tell calls of an owner from those of one before it, without
+// the cluster. An agent does not know the zone's shards: it takes the most that there can
+// be, each of which is a part of one of the zone's, since both numbers are powers of two.
+func AgentEpochs() *host.Epochs {
+	return &host.Epochs{Shards: persistence.MaxShards, ShardOf: func(kind, id string) int {
+		return int(persistence.ShardOf(resources.Ref{Kind: resources.Kind(kind), ID: id}, persistence.MaxShards))
+	}}
+}
+
 // driverStarted gives a driver its resources back.
 func (n *Node) driverStarted(ctx context.Context, product string) {
 	if err := n.system.Adopt(product, n.config.Name); err != nil {

@@ -46,7 +46,9 @@ func serverProgram(args []string) error {
 func agentProgram(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	a, err := agent.Start(ctx, agent.Config{DataDir: args[0], Version: "test", BuiltIns: node.BuiltIns(), Log: logger()})
+	a, err := agent.Start(ctx, agent.Config{
+		DataDir: args[0], Version: "test", BuiltIns: node.BuiltIns(), Epochs: node.AgentEpochs(), Log: logger(),
+	})
 	if err != nil {
 		return err
 	}
