@@ -87,9 +87,12 @@ func (c *crossing) send(request *driverpb.SendMachineRequest) {
 	}
 }
 
+// states asks first where the machine goes: one that runs there, and after that where it was, runs in two places. The
+// other way round it may have moved in between.
 func (c *crossing) states() (here, there string) {
 	c.here.Helper()
-	return c.here.stat(c.g).GetState(), c.there.stat(c.far).GetState()
+	there = c.there.stat(c.far).GetState()
+	return c.here.stat(c.g).GetState(), there
 }
 
 func (c *crossing) are(here, there string) {

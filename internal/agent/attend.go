@@ -150,9 +150,11 @@ func (a *Agent) heard(word *agentpb.Word) error {
 
 // report says how the agent is.
 func (a *Agent) report() *agentpb.Report {
+	own := a.identity.holder.Identity()
 	r := &agentpb.Report{
 		Version: a.config.Version, Brief: a.briefing.get().GetRevision(),
 		CertificateRequest: a.identity.due(time.Now()),
+		Trusted:            own.Trust().Pins(), Issuer: own.Trust().IssuerPin(own.Certificate()),
 	}
 	instances := a.drivers.Instances()
 	for _, product := range slices.Sorted(maps.Keys(instances)) {

@@ -220,6 +220,32 @@ func (a *agents) names() (names []string) {
 	return names
 }
 
+// hasReached reports whether an agent goes by what a phase of a rotation asks, as it last
+// said itself. Agents have no part in the gossip, and none of its keys.
+func (a *agents) hasReached(name string, r persistence.Rotation) bool {
+	if door.RotatedSecret(r.Secret) == door.SecretGossipKey {
+		return true
+	}
+	a.mu.Lock()
+	one := a.by[name]
+	a.mu.Unlock()
+	if one == nil {
+		return false
+	}
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	switch r.Phase {
+	case persistence.RotationAdding:
+		return one.conn != nil && slices.Contains(one.trusted, r.New)
+	case persistence.RotationUsing:
+		return one.conn != nil && one.issuer == r.New
+	case persistence.RotationDropping:
+		return one.conn != nil && !slices.Contains(one.trusted, r.Old)
+	case persistence.RotationDone:
+	}
+	return false
+}
+
 // views are the agents as the API shows them.
 func (a *agents) views() (list []door.NodeView) {
 	a.mu.Lock()

@@ -34,6 +34,8 @@ type attended struct {
 	heard, since time.Time
 	lost         bool // it is silent for so long that what it drives is degraded
 	version      string
+	trusted      []string // pins of the authorities that it trusts
+	issuer       string   // and of the one that signed its certificate
 	instances    map[string]resources.Instance
 	runs         map[string]string // of its drivers that have their resources, by product
 	why          string            // it can't be reached
@@ -265,6 +267,7 @@ func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
 		a.lost = false
 	}
 	a.conn, a.heard, a.version, a.instances = conn, now, r.GetVersion(), instances
+	a.trusted, a.issuer = r.GetTrusted(), r.GetIssuer()
 	a.mu.Unlock()
 	a.note(func() { a.known = r.GetBrief() })
 	system := a.agents.node.system

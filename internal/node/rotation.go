@@ -141,12 +141,41 @@ func (n *Node) rotate(ctx context.Context, log *slog.Logger) error {
 			ID: r.ID, Role: string(pki.RoleNode), Name: n.config.Name, Phase: r.Phase,
 		}})
 	}
-	if len(lagging) > 0 || !n.cluster.Status().Leading {
+	if !n.cluster.Status().Leading {
 		return nil
+	}
+	if len(lagging) > 0 {
+		return n.reachWithAgents(ctx, r, lagging)
 	}
 	return n.proposeRotate(ctx, &persistence.Rotate{Advance: &persistence.RotationAdvance{
 		ID: r.ID, Phase: r.Phase, Nodes: n.names(),
 	}})
+}
+
+// reachWithAgents notes which agents have reached a phase, once all nodes have: they are
+// told by each of them.
+func (n *Node) reachWithAgents(ctx context.Context, r persistence.Rotation, lagging []string) error {
+	role := string(pki.RoleHost)
+	var names []string
+	for _, member := range lagging {
+		name, isAgent := strings.CutPrefix(member, role+" ")
+		if !isAgent {
+			return nil
+		}
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if !n.agents.hasReached(name, r) {
+			continue
+		}
+		err := n.proposeRotate(ctx, &persistence.Rotate{Reached: &persistence.RotationReached{
+			ID: r.ID, Role: role, Name: name, Phase: r.Phase,
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // proposeTime bounds how long a proposal of a chore waits for somebody to lead.

@@ -143,3 +143,23 @@ func refusedByPin(t *testing.T, z *zone, token pki.JoinToken) {
 		t.Errorf("a token of before: %v", err)
 	}
 }
+
+// TestAgentsGoAlongWithARotation replaces both secrets of a cluster with an agent, which nobody tells but the nodes.
+func TestAgentsGoAlongWithARotation(t *testing.T) {
+	z := newZone(t, "n1", "n2")
+	h := z.join("h1", "n1")
+	old, _, _, _ := z.secrets(z.servers["n1"].dir)
+	for _, secret := range []string{"authority", "gossip-key"} {
+		z.rotate("n2", secret, http.StatusCreated)
+		z.until(secret+": it is done", func() bool {
+			phase, _ := z.rotation("n1")
+			return phase == "done"
+		})
+	}
+	own := z.identity(h.dir)
+	pins, issuer := own.Trust().Pins(), own.Trust().IssuerPin(own.Certificate())
+	if len(pins) != 1 || pins[0] == old || issuer != pins[0] {
+		t.Errorf("the agent trusts %v and has a certificate of %s; the old authority was %s", pins, issuer, old)
+	}
+	z.until("the agent is well", func() bool { return z.allWell("n1") })
+}

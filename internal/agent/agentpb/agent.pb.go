@@ -386,7 +386,11 @@ type Report struct {
 	// PKCS #10, DER, when it needs another certificate.
 	CertificateRequest []byte `protobuf:"bytes,3,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
 	// The revision of the brief it goes by; 0 = it has none.
-	Brief         uint64 `protobuf:"varint,4,opt,name=brief,proto3" json:"brief,omitempty"`
+	Brief uint64 `protobuf:"varint,4,opt,name=brief,proto3" json:"brief,omitempty"`
+	// The pins of the authorities whose members it trusts, and of the one that
+	// signed its certificate.
+	Trusted       []string `protobuf:"bytes,5,rep,name=trusted,proto3" json:"trusted,omitempty"`
+	Issuer        string   `protobuf:"bytes,6,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +451,20 @@ func (x *Report) GetBrief() uint64 {
 		return x.Brief
 	}
 	return 0
+}
+
+func (x *Report) GetTrusted() []string {
+	if x != nil {
+		return x.Trusted
+	}
+	return nil
+}
+
+func (x *Report) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
 }
 
 // Instance is a process of a driver.
@@ -549,12 +567,14 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\x05phase\x18\x03 \x01(\tR\x05phase\x127\n" +
 	"\n" +
 	"properties\x18\x04 \x01(\v2\x17.google.protobuf.StructR\n" +
-	"properties\"\xa4\x01\n" +
+	"properties\"\xd6\x01\n" +
 	"\x06Report\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\tinstances\x18\x02 \x03(\v2\x1b.bulkhead.agent.v1.InstanceR\tinstances\x12/\n" +
 	"\x13certificate_request\x18\x03 \x01(\fR\x12certificateRequest\x12\x14\n" +
-	"\x05brief\x18\x04 \x01(\x04R\x05brief\"L\n" +
+	"\x05brief\x18\x04 \x01(\x04R\x05brief\x12\x18\n" +
+	"\atrusted\x18\x05 \x03(\tR\atrusted\x12\x16\n" +
+	"\x06issuer\x18\x06 \x01(\tR\x06issuer\"L\n" +
 	"\bInstance\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x14\n" +
