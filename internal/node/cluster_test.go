@@ -286,7 +286,7 @@ func TestJoiningIsRefused(t *testing.T) {
 		"program-too-old")
 	refused("a program of the day after tomorrow", ask(good, "n2", func(r *join.Request) { r.OldestLevel = 98 }),
 		"program-too-new")
-	refused("another role", ask(host, "n2", nil), "role-unknown")
+	refused("another role", ask(host, "n2", nil), "join-token-role")
 	refused("a name that is taken", ask(good, "n1", nil), "name-taken")
 	if err := ask(other.token(other.servers["m1"], 3600), "n2", nil); !errors.Is(err, pki.ErrPin) {
 		t.Errorf("a token of another cluster: %v, want %v", err, pki.ErrPin)
