@@ -139,3 +139,8 @@ func ScanTail(content []byte) (end, entries, indexStart int, err error) {
 	t, err := scanTail(content)
 	return t.end, t.entries, t.indexStart, err
 }
+
+// Telling makes a pipeline to a follower one that is told what is agreed on.
+func Telling(p raft.AppendPipeline) raft.AppendPipeline {
+	return &teller{AppendPipeline: p, word: newWord(), wake: make(chan struct{}, 1), closed: make(chan struct{})}
+}

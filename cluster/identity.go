@@ -76,7 +76,7 @@ func (id identity) write(dir string) error {
 	return durable.ReplaceFile(filepath.Join(dir, identityFile), append(text, '\n'))
 }
 
-// lockDir keeps other processes out of dir until the file is closed.
+// lockDir keeps other processes out of dir until unlockDir.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -87,6 +87,11 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	return f, nil
+}
+
+// unlockDir gives the lock up at once: a process that is just being started has the file too, until its program runs.
+func unlockDir(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 // ReadIdentity says which node of which cluster the directory of a node belongs to. The error is fs.ErrNotExist if it

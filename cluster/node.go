@@ -420,7 +420,7 @@ func (n *Node) release() error {
 		errs = append(errs, n.storage.close())
 	}
 	if n.lock != nil {
-		errs = append(errs, n.lock.Close())
+		errs = append(errs, unlockDir(n.lock))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("closing node %s: %w", n.cfg.NodeID, err)

@@ -82,7 +82,7 @@ func (s *Survivor) Close() error {
 		errs = append(errs, s.storage.close())
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, unlockDir(s.lock))
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -96,6 +97,7 @@ func (t *teller) AppendEntries(
 ) (raft.AppendFuture, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.giveUpLater().Stop()
 	future, err := t.AppendPipeline.AppendEntries(request, response)
 	if err != nil {
 		return future, err
@@ -106,6 +108,13 @@ func (t *teller) AppendEntries(
 	}
 	t.last.Entries = nil
 	return future, nil
+}
+
+// giveUpLater closes a pipeline in which there is no room for too long; Raft makes another. When a follower has a newer
+// term, raft v1.7.3 takes no more answers from it, while what sends may wait for room: that would never end, nor would
+// the node.
+func (t *teller) giveUpLater() *time.Timer {
+	return time.AfterFunc(raftTimeout, func() { _ = t.Close() })
 }
 
 // Close implements raft.AppendPipeline.
@@ -139,6 +148,7 @@ func (t *teller) tell(index, term uint64) error {
 	if index > t.sent || index <= t.told {
 		return nil
 	}
+	defer t.giveUpLater().Stop()
 	request := t.last
 	request.PrevLogEntry, request.PrevLogTerm, request.LeaderCommitIndex = index, term, index
 	if _, err := t.AppendPipeline.AppendEntries(&request, new(raft.AppendEntriesResponse)); err != nil {

@@ -75,7 +75,7 @@ func Open(config Config) (*Host, error) {
 		return nil, fmt.Errorf("opening driver host: %w", err)
 	}
 	if err := h.openRest(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), h.lock.Close())
+		return nil, errors.Join(fmt.Errorf("opening driver host: %w", err), unlock(h.lock))
 	}
 	h.findProcesses()
 	return h, nil
@@ -120,6 +120,11 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("locking %s: another server uses it: %w", dir, err), lock.Close())
 	}
 	return lock, nil
+}
+
+// unlock gives a lock up at once: a process that is just being started has the file too, until it runs its program.
+func unlock(lock *os.File) error {
+	return errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 }
 
 func (h *Host) makeLayout() error {
@@ -332,7 +337,7 @@ func (h *Host) Close() {
 			h.config.Log.Warn("closing the epochs failed", slog.Any("error", err))
 		}
 	}
-	_ = h.lock.Close()
+	_ = unlock(h.lock)
 	h.config.Log.Info("driver host closed", slog.Int("instances", len(h.Instances())))
 }
 

@@ -181,6 +181,8 @@ func (s *Store) takeLock() error {
 
 func (s *Store) unlock() {
 	if s.lock != nil {
-		_ = s.lock.Close() // which gives up the lock
+		// Closing it gives the lock up, but not at once where a process is just being started: that has the file too.
+		_ = unix.Flock(int(s.lock.Fd()), unix.LOCK_UN)
+		_ = s.lock.Close()
 	}
 }
