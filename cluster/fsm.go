@@ -47,6 +47,9 @@ func (f *fsm) Apply(log *raft.Log) any { return f.ApplyBatch([]*raft.Log{log})[0
 
 // ApplyBatch implements raft.BatchingFSM.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	if len(logs) == 0 {
+		return nil
+	}
 	f.agreed(logs[len(logs)-1].Index, logs[len(logs)-1].Term)
 	f.mu.Lock()
 	defer f.mu.Unlock()

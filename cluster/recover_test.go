@@ -40,6 +40,30 @@ func bereaved(t *testing.T) (cfg cluster.Config, behind *ledger, all []string) {
 	return cfg, behind, all
 }
 
+// TestReplayOfNothing replays the log of a node whose newest snapshot covers all of it.
+func TestReplayOfNothing(t *testing.T) {
+	cfg := onDisk(t.TempDir(), &ledger{})
+	cfg.Network = clustertest.NewHub().Network("n1")
+	n := start(t, cfg)
+	propose(t, n, "a command")
+	if err := n.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, n)
+	s, err := cluster.OpenSurvivor(cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l := &ledger{}
+	if err := s.Replay(l, cluster.Levels{Oldest: 1, Newest: 1}, func() uint32 { return 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(l.commands(), []string{"a command"}) {
+		t.Errorf("after the replay there are %q", l.commands())
+	}
+}
+
 // TestSucceed makes a new cluster of what is left of an old one.
 func TestSucceed(t *testing.T) {
 	_, err := cluster.OpenSurvivor(t.TempDir())
