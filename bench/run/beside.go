@@ -30,12 +30,9 @@ type lap struct {
 	operations                int
 }
 
-// besideEtcd measures durable operations on three nodes of Bulkhead and on three of
-// etcd, round by round in turns.
+// besideEtcd measures durable operations on three nodes of Bulkhead, and on three of
+// etcd if there is one, round by round in turns.
 func besideEtcd(ctx context.Context, s settings, p *printer) (err error) {
-	if s.etcd == "" {
-		return nil // it takes a program that the product does not come with
-	}
 	dir, err := os.MkdirTemp("/var/tmp", "bulkhead-bench-")
 	if err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
@@ -44,42 +41,53 @@ func besideEtcd(ctx context.Context, s settings, p *printer) (err error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return fmt.Errorf("opening the data directory: %w", err)
 	}
-	theirs, err := startEtcd(ctx, s.etcd, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, theirs.end()) }()
+	var all []entrant
+	defer func() {
+		for _, e := range all {
+			err = errors.Join(err, e.end())
+		}
+	}()
 	ours, err := startTrio(ctx, s, dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ours.end()) }()
+	all = append(all, entrant{"bulkhead", ours})
+	if s.etcd != "" { // a program that the product does not come with
+		theirs, err := startEtcd(ctx, s.etcd, dir)
+		if err != nil {
+			return err
+		}
+		all = append(all, entrant{"etcd", theirs})
+	}
 	if err := pause(ctx, s.settle); err != nil {
 		return err
 	}
 	for _, callers := range append([]int{s.besideCallers[0]}, s.besideCallers...) {
-		if err := compete(ctx, s, p, callers, ours, theirs); err != nil {
+		if err := compete(ctx, s, p, callers, all); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// compete has both do as many rounds, each first in every other one. The first round of
-// each is thrown away.
-func compete(ctx context.Context, s settings, p *printer, callers int, ours, theirs contender) error {
-	laps := map[contender][]lap{}
-	for i := range s.besideRounds + 1 {
-		turn := []contender{ours, theirs}
-		if i%2 == 1 {
-			slices.Reverse(turn)
-		}
-		for _, who := range turn {
-			l, err := measureLap(ctx, who, callers, s.duration)
+// entrant is a contender with its name.
+type entrant struct {
+	name string
+	contender
+}
+
+// compete has all do as many rounds, each first in its turn. The first round of each is
+// thrown away.
+func compete(ctx context.Context, s settings, p *printer, callers int, all []entrant) error {
+	laps := make([][]lap, len(all))
+	for round := range s.besideRounds + 1 {
+		for i := range all {
+			who := (i + round) % len(all)
+			l, err := measureLap(ctx, all[who], callers, s.duration)
 			if err != nil {
 				return err
 			}
-			if i > 0 {
+			if round > 0 {
 				laps[who] = append(laps[who], l)
 			}
 			if err := pause(ctx, s.duration/10); err != nil { // what is written behind is written
@@ -87,7 +95,15 @@ func compete(ctx context.Context, s settings, p *printer, callers int, ours, the
 			}
 		}
 	}
-	return reportLaps(p, callers, laps[ours], laps[theirs])
+	for i, e := range all {
+		if err := reportLaps(p, callers, e.name, laps[i]); err != nil {
+			return err
+		}
+	}
+	if len(all) < 2 {
+		return nil
+	}
+	return reportRatio(p, callers, laps[0], laps[1])
 }
 
 func measureLap(ctx context.Context, who contender, callers int, duration time.Duration) (lap, error) {
@@ -117,25 +133,23 @@ func measureLap(ctx context.Context, who contender, callers int, duration time.D
 	}, nil
 }
 
-func reportLaps(p *printer, callers int, ours, theirs []lap) error {
-	for name, laps := range map[string][]lap{"bulkhead": ours, "etcd": theirs} {
-		operations := 0
-		for _, l := range laps {
-			operations += l.operations
-		}
-		err := p.print(map[string]any{
-			"bench": "three-nodes", "of": name, "callers": callers, "rounds": len(laps), "operations": operations,
-			"opsPerSecond":      spread(laps, func(l lap) float64 { return l.rate }),
-			"p50Ms":             spread(laps, func(l lap) float64 { return l.p50 }),
-			"p99Ms":             spread(laps, func(l lap) float64 { return l.p99 }),
-			"serversCpuMsPerOp": spread(laps, func(l lap) float64 { return l.servers }),
-			"driversCpuMsPerOp": spread(laps, func(l lap) float64 { return l.drivers }),
-			"callersCpuMsPerOp": spread(laps, func(l lap) float64 { return l.callers }),
-		})
-		if err != nil {
-			return err
-		}
+func reportLaps(p *printer, callers int, name string, laps []lap) error {
+	operations := 0
+	for _, l := range laps {
+		operations += l.operations
 	}
+	return p.print(map[string]any{
+		"bench": "three-nodes", "of": name, "callers": callers, "rounds": len(laps), "operations": operations,
+		"opsPerSecond":      spread(laps, func(l lap) float64 { return l.rate }),
+		"p50Ms":             spread(laps, func(l lap) float64 { return l.p50 }),
+		"p99Ms":             spread(laps, func(l lap) float64 { return l.p99 }),
+		"serversCpuMsPerOp": spread(laps, func(l lap) float64 { return l.servers }),
+		"driversCpuMsPerOp": spread(laps, func(l lap) float64 { return l.drivers }),
+		"callersCpuMsPerOp": spread(laps, func(l lap) float64 { return l.callers }),
+	})
+}
+
+func reportRatio(p *printer, callers int, ours, theirs []lap) error {
 	rate := against(ours, theirs, func(l lap) float64 { return l.rate })
 	p99 := against(ours, theirs, func(l lap) float64 { return l.p99 })
 	cpu := against(ours, theirs, func(l lap) float64 { return l.servers })

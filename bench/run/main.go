@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,8 +43,8 @@ type settings struct {
 	// profiles is where profiles of the server go; "" = none are taken, which they
 	// must not be when figures count.
 	profiles string
-	// etcd is the program that three nodes are compared with ("" = they are not), with
-	// so many callers and rounds for each number of them.
+	// etcd is the program that three nodes are compared with; "" = they are measured alone.
+	// There are so many callers, and rounds for each number of them.
 	etcd          string
 	besideCallers []int
 	besideRounds  int
@@ -68,6 +69,22 @@ func brief() settings {
 		kills: 2, load: 5 * time.Second, settle: 500 * time.Millisecond,
 		besideCallers: []int{1, 16}, besideRounds: 1,
 	}
+}
+
+// setCallers takes numbers with commas; none leave all as it is.
+func (s *settings) setCallers(text string) error {
+	var numbers []int
+	for field := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' }) {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number of callers", field)
+		}
+		numbers = append(numbers, n)
+	}
+	if len(numbers) > 0 {
+		s.callers, s.besideCallers = numbers, numbers
+	}
+	return nil
 }
 
 type measurement struct {
@@ -108,7 +125,8 @@ func main() {
 	most := flag.Int("resources", 0, "fill zones with no more resources than this; 0 = all that is measured")
 	fault := flag.String("fault", "", "isolation: only this fault")
 	rounds := flag.Int("rounds", 0, "isolation, three-nodes: pairs of rounds; 0 = as many as are measured otherwise")
-	etcd := flag.String("etcd", "", "three-nodes: the program of bench/etcd; without it nothing is measured")
+	etcd := flag.String("etcd", "", "three-nodes: the program of bench/etcd; without it there is nothing beside them")
+	callers := flag.String("callers", "", "operations, three-nodes: only so many callers, with commas")
 	flag.Parse()
 	debug.SetGCPercent(callersGC) // what it costs the callers to collect garbage is not to be measured
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -120,6 +138,10 @@ func main() {
 	s.resources = slices.DeleteFunc(s.resources, func(n int) bool { return *most > 0 && n > *most })
 	s.keep, s.profiles, s.urgent, s.fault = *keep, *profiles, *urgent, *fault
 	s.rounds, s.besideRounds, s.etcd = cmp.Or(*rounds, s.rounds), cmp.Or(*rounds, s.besideRounds), *etcd
+	if err := s.setCallers(*callers); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: -callers:", err)
+		os.Exit(2) //nolint:gocritic // the process ends
+	}
 	if err := run(ctx, s, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends
