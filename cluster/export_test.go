@@ -144,3 +144,14 @@ func ScanTail(content []byte) (end, entries, indexStart int, err error) {
 func Telling(p raft.AppendPipeline) raft.AppendPipeline {
 	return &teller{AppendPipeline: p, word: newWord(), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
+
+// What calm writing goes by.
+const (
+	EnvelopePiece = envelopePiece
+	CalmShare     = calmShare
+)
+
+// CalmWriter is what a snapshot that the node takes by itself is written through.
+func CalmWriter(to io.Writer, hurry func() bool, stopping <-chan struct{}) io.Writer {
+	return &calmWriter{to: to, resumed: time.Now(), hurry: hurry, stopping: stopping}
+}

@@ -38,6 +38,7 @@ type Node struct {
 	fsm        *fsm
 	watch      *watch
 	usage      *logUsage
+	calmly     atomic.Bool // snapshots are written by and by
 	leadership *leadership
 	reads      *reads
 	heard      *heard

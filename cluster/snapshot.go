@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"sync"
@@ -73,6 +74,13 @@ func (u *logUsage) postpone() {
 	u.waiting = u.total.bytes - u.base.bytes + u.bytesLimit/8
 }
 
+// urgent reports whether twice the log has gathered that makes a snapshot due.
+func (u *logUsage) urgent() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.total.bytes-u.base.bytes > 2*max(u.bytesLimit, u.size)
+}
+
 // trailing returns how many entries take about so many bytes, judged by those since the last snapshot.
 func (u *logUsage) trailing(bytes int64) uint64 {
 	u.mu.Lock()
@@ -101,7 +109,10 @@ func (n *Node) snapshotLoop() {
 	for {
 		select {
 		case <-n.usage.due:
-			if err := n.snapshot(); err != nil {
+			n.calmly.Store(true)
+			err := n.snapshot()
+			n.calmly.Store(false)
+			if err != nil {
 				n.usage.postpone()
 				n.log.Warn("no snapshot was taken, the log grows", slog.Any("error", err))
 			}
@@ -159,7 +170,11 @@ func (p *pinned) Persist(sink raft.SnapshotSink) error {
 }
 
 func (p *pinned) persist(sink raft.SnapshotSink) (int64, error) {
-	size, err := p.node.writeState(sink, p.state, p.node.manifest(kindSnapshot, p.frozen))
+	var w io.Writer = sink
+	if p.node.calmly.Load() {
+		w = &calmWriter{to: sink, resumed: time.Now(), hurry: p.node.usage.urgent, stopping: p.node.stopping}
+	}
+	size, err := p.node.writeState(w, p.state, p.node.manifest(kindSnapshot, p.frozen))
 	if err != nil {
 		return size, err
 	}
