@@ -25,6 +25,19 @@ func (n *Node) SetDiskSpace(space func(string) (free, total uint64, err error)) 
 	n.disk.space, n.disk.checked = space, time.Time{}
 }
 
+// FillDisk has the disk be full, or empty.
+func (n *Node) FillDisk(full bool) {
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	n.disk.low, n.disk.checked = 1, time.Time{}
+	n.disk.space = func(string) (free, total uint64, err error) {
+		if full {
+			return 0, 1, nil
+		}
+		return 1, 1, nil
+	}
+}
+
 // Raft gives raft, to ask it what a Node does not say.
 func (n *Node) Raft() *raft.Raft { return n.raft }
 

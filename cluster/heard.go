@@ -31,6 +31,7 @@ type hearing struct {
 	version string
 	address string
 	leaving bool
+	full    bool // its disk
 }
 
 func newHeard() *heard {
@@ -150,6 +151,7 @@ func (n *Node) Renew(ctx context.Context) (asked time.Time, err error) {
 // renew tells whoever leads, and returns the last entry that was agreed on before.
 func (n *Node) renew(ctx context.Context) (index uint64, err error) {
 	r := &clusterpb.RenewRequest{Applied: n.AppliedIndex(), Version: n.cfg.Version, Leaving: n.leaving.Load()}
+	r.Full = n.disk.check(false) != nil
 	if n.peers != nil {
 		r.Address = n.cfg.Network.Address()
 	}
@@ -198,7 +200,7 @@ func (n *Node) hear(ctx context.Context, id string, r *clusterpb.RenewRequest) (
 	}
 	noted := n.heard.note(id, hearing{
 		at: now, renewed: true, applied: r.GetApplied(), version: r.GetVersion(), address: r.GetAddress(),
-		leaving: r.GetLeaving(),
+		leaving: r.GetLeaving(), full: r.GetFull(),
 	}, trial)
 	if !noted {
 		return 0, fmt.Errorf("%w for %s now: what it was promised is being given to others", ErrNotLeader, id)

@@ -325,7 +325,8 @@ func (n *Node) transfer(id string) error {
 }
 
 // careLoop looks after the members while this node leads: those that have caught up become voters, those that were
-// silent for very long are removed, and those that moved are reached where they are now.
+// silent for very long are removed, and those that moved are reached where they are now. A node whose disk is full
+// leaves the lead to another.
 func (n *Node) careLoop() {
 	tick := time.NewTicker(n.cfg.Silence / 4)
 	defer tick.Stop()
@@ -343,6 +344,29 @@ func (n *Node) careLoop() {
 				n.log.Warn("looking after a node failed", slog.String("peer", string(s.ID)), slog.Any("error", err))
 			}
 		}
+		n.yieldWhenFull()
+	}
+}
+
+// yieldWhenFull gives the lead to a voter that is well and has room, when this node has none: a node that leads takes
+// in what is asked of all.
+func (n *Node) yieldWhenFull() {
+	full := n.disk.check(false)
+	if full == nil {
+		return
+	}
+	for _, s := range n.servers() {
+		h, ok := n.heard.of(string(s.ID))
+		if string(s.ID) == n.id.NodeID || s.Suffrage != raft.Voter || !ok || !h.renewed || h.full || h.leaving ||
+			time.Since(h.at) > n.cfg.Silence {
+			continue
+		}
+		n.log.Warn("another node is to lead", slog.String("peer", string(s.ID)), slog.Any("error", full))
+		if err := n.transfer(string(s.ID)); err != nil {
+			n.log.Warn("another node does not lead", slog.Any("error", err))
+			continue
+		}
+		return
 	}
 }
 

@@ -516,7 +516,9 @@ type RenewRequest struct {
 	// Address it is reached at, host:port.
 	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	// Leaving: it is about to stop.
-	Leaving       bool `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Leaving bool `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// Full: its disk has too little room to take in what users ask for.
+	Full          bool `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +577,13 @@ func (x *RenewRequest) GetAddress() string {
 func (x *RenewRequest) GetLeaving() bool {
 	if x != nil {
 		return x.Leaving
+	}
+	return false
+}
+
+func (x *RenewRequest) GetFull() bool {
+	if x != nil {
+		return x.Full
 	}
 	return false
 }
@@ -1128,12 +1137,13 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\x0eConfirmRequest\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\"$\n" +
 	"\fConfirmReply\x12\x14\n" +
-	"\x05leads\x18\x01 \x01(\bR\x05leads\"v\n" +
+	"\x05leads\x18\x01 \x01(\bR\x05leads\"\x8a\x01\n" +
 	"\fRenewRequest\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
-	"\aleaving\x18\x04 \x01(\bR\aleaving\"\\\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"\\\n" +
 	"\n" +
 	"RenewReply\x128\n" +
 	"\bhearings\x18\x01 \x03(\v2\x1c.bulkhead.cluster.v1.HearingR\bhearings\x12\x14\n" +
