@@ -43,6 +43,8 @@ const (
 	// FeatureMovingMachines: machines move and are recovered, hosts are fenced and
 	// maintained, pools are shared.
 	FeatureMovingMachines Feature = "moving-machines"
+	// FeatureWholeAudit: each line of the audit log has a position of its own.
+	FeatureWholeAudit Feature = "whole-audit"
 )
 
 // FeatureInfo says of a feature which level brings it.
@@ -59,6 +61,7 @@ func Features() []FeatureInfo {
 		{FeatureKnownPrograms, 2, "the zone keeps which program each node runs, and lets no older one join"},
 		{FeatureHostAgents, 2, "agents of hosts can join, and run drivers on machines that are no nodes"},
 		{FeatureMovingMachines, 2, "machines move between hosts and are recovered from lost ones; pools can be shared"},
+		{FeatureWholeAudit, 2, "changes of members that are agreed on together each have a line in the audit log"},
 	}
 }
 

@@ -350,5 +350,12 @@ func (t *tx) audit(line resources.Audit) error {
 	sum := sha256.Sum256(append(chain, data...))
 	line.Chain = sum[:]
 	t.pending.put(key(familyMeta, "chain"), sum[:])
+	whole, err := t.Enabled(FeatureWholeAudit)
+	if err != nil {
+		return err
+	}
+	if whole { // the entry's next command may have no event of its own
+		*t.event++
+	}
 	return t.putRecord(positionKey(familyAudit, line.Position), "an audit line", line)
 }
