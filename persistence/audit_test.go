@@ -11,7 +11,9 @@ import (
 // TestEachLineOfTheAuditLogStays changes members several times in one entry, which makes no events.
 func TestEachLineOfTheAuditLogStays(t *testing.T) {
 	z := newZone(t)
-	z.must(&persistence.Finalize{Level: persistence.NewestLevel, Nodes: []persistence.Program{program("n1", persistence.NewestLevel)}})
+	z.must(&persistence.Finalize{
+		Level: persistence.NewestLevel, Nodes: []persistence.Program{program("n1", persistence.NewestLevel)},
+	})
 	before := len(auditLog(z, resources.OrderOldest, 100))
 	invite := func(id string) *persistence.Invite {
 		return &persistence.Invite{

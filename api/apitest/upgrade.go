@@ -28,6 +28,9 @@ func (c *Cluster) Upgrade(context.Context) (door.UpgradeView, error) {
 func (c *Cluster) upgrade() door.UpgradeView {
 	v := door.UpgradeView{Level: c.level, Target: c.level, Formats: door.Formats{Entry: 2, Snapshot: 1, Wire: 1}}
 	for _, n := range c.nodes {
+		if n.Role == door.NodeAgent {
+			continue
+		}
 		newest := uint32(2)
 		if known, ok := c.levels[n.Name]; ok {
 			newest = known

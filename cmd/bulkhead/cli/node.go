@@ -122,7 +122,7 @@ func (a *app) printNodes(cmd *cobra.Command, all []client.Object) {
 			lag = strconv.FormatInt(furthest-r, 10)
 		}
 		shards := text(n, "shards")
-		if text(n, "role") == "agent" {
+		if text(n, "role") == roleAgent {
 			shards = ""
 		}
 		t.add(text(n, "name"), text(n, "role"), a.wellness(n), work(n), shards, lag, text(n, "version"),

@@ -119,6 +119,9 @@ func blockers(u client.Object) string {
 	return strings.Join(said, "; ")
 }
 
+// roleAgent is the role of what is no node: the agent of a host.
+const roleAgent = "agent"
+
 // planned is what is to be done with a node.
 type planned struct {
 	Node    string `json:"node"`
@@ -147,12 +150,33 @@ func plan(u client.Object, version string) (list []planned) {
 	return list
 }
 
+// planAgents is what to do with the agents of hosts, at any time after the nodes.
+func planAgents(nodes []client.Object, version string) (list []planned) {
+	for _, n := range nodes {
+		p := planned{Node: text(n, "name"), Role: text(n, "role"), Version: text(n, "version"), Do: "upgrade"}
+		switch {
+		case p.Role != roleAgent:
+			continue
+		case at(n, "well") != true:
+			p.Do, p.Why = "mend", "it does not answer"
+		case p.Version == version:
+			p.Do = "nothing"
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
 func (a *app) upgradePlan(cmd *cobra.Command) error {
-	_, u, err := a.upgrade(cmd.Context())
+	c, u, err := a.upgrade(cmd.Context())
 	if err != nil {
 		return err
 	}
-	out, todo := cmd.OutOrStdout(), plan(u, a.version)
+	all, err := nodes(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	out, todo := cmd.OutOrStdout(), append(plan(u, a.version), planAgents(all, a.version)...)
 	if a.output != formatTable {
 		return encode(out, a.output, todo)
 	}
@@ -166,14 +190,22 @@ func (a *app) upgradePlan(cmd *cobra.Command) error {
 		case "nothing":
 			fmt.Fprintf(out, "%2d. %s: nothing, it runs %s\n", i+1, name, runs)
 		default:
-			fmt.Fprintf(out, "%2d. %s (%s, runs %s): stop the server, install, start it, wait until it is well again\n",
-				i+1, name, clean(p.Role), runs)
+			fmt.Fprintf(out, "%2d. %s (%s, runs %s): stop the %s, install, start it, wait until it is well again\n",
+				i+1, name, clean(p.Role), runs, processOf(p))
 		}
 	}
 	fmt.Fprintf(out, "%2d. see that all is well, then: bulkhead upgrade finalize\n", len(todo)+1)
 	fmt.Fprintln(out, "A node that stops gives its work and the lead to the others first; drivers and guests run on.\n"+
 		"Until you finalize, each can go back the same way.")
 	return nil
+}
+
+// processOf names what runs there.
+func processOf(p planned) string {
+	if p.Role == roleAgent {
+		return roleAgent
+	}
+	return "server"
 }
 
 func (a *app) finalize(cmd *cobra.Command) error {
