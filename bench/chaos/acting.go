@@ -169,14 +169,15 @@ func (z *zone) arriveLate(ctx context.Context, chance uint64) error {
 			break
 		}
 		old := z.acting.calls[random.IntN(len(z.acting.calls))]
-		on, from := z.group.Member(old.On), z.group.Member(old.node)
+		on, from := z.group.Find(old.On), z.group.Find(old.node)
 		newer := z.acting.last[old.Resource]
 		if on == nil || from == nil || on == from || newer.Epoch <= old.Epoch || len(calls[from]) >= lateAtOnce {
 			continue
 		}
 		kind, id, _ := strings.Cut(old.Resource, "/")
 		calls[from] = append(calls[from], server.Late{
-			Node: on.Name, Address: on.Address, Driver: old.Driver, Kind: kind, ID: id, Epoch: old.Epoch, Token: old.Token,
+			Node: on.Name, Address: on.Address, Agent: on.IsAgent(), Driver: old.Driver, Kind: kind, ID: id,
+			Epoch: old.Epoch, Token: old.Token,
 		})
 	}
 	for from, late := range calls {

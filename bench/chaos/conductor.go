@@ -124,7 +124,7 @@ func (c *conductor) end(ctx context.Context) error {
 		}
 	}
 	c.open = nil
-	for _, s := range c.group.Members {
+	for _, s := range slices.Concat(c.group.Members, c.group.Agents) {
 		if err := c.mend(s); err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func (c *conductor) mend(s *server.Server) error {
 
 // once does one step.
 func (c *conductor) once(ctx context.Context, s step) error {
-	for _, member := range c.group.Members {
+	for _, member := range slices.Concat(c.group.Members, c.group.Agents) {
 		if err := c.mend(member); err != nil {
 			return err
 		}
@@ -213,6 +213,8 @@ type whom struct {
 func (c *conductor) whom(s step, leader *server.Server) whom {
 	w := whom{target: c.group.Members[s.Node], other: c.group.Members[s.Other], leader: leader}
 	switch {
+	case toAgent(s.What):
+		w.target = c.group.Agents[s.Chance%uint64(len(c.group.Agents))]
 	case !s.Leader || leader == nil:
 	case leader == w.other:
 		w.target, w.other = w.other, w.target
@@ -222,9 +224,9 @@ func (c *conductor) whom(s step, leader *server.Server) whom {
 	return w
 }
 
-// number tells which of the members one is.
+// number tells which of the members one is; agents come after the nodes.
 func (c *conductor) number(s *server.Server) int {
-	for i, member := range c.group.Members {
+	for i, member := range slices.Concat(c.group.Members, c.group.Agents) {
 		if member == s {
 			return i
 		}

@@ -39,19 +39,53 @@ func (c *conductor) begin(ctx context.Context, s step, w whom) (healing, error) 
 	case pauseDrivers:
 		resume, err := w.target.PauseDrivers(simulator)
 		return func(context.Context) error { return resume() }, err
-	case lead:
-		c.change(ctx, w.target, "lead")
-		return nothing, nil
-	case drain:
-		c.change(ctx, w.target, "drain")
-		return func(ctx context.Context) error {
-			c.resume(ctx, w.target)
-			return nil
-		}, nil
 	case lateCalls:
 		return nothing, c.late(ctx, s.Chance)
 	}
+	if toAgent(s.What) {
+		return c.beginAgent(ctx, s, w.target)
+	}
+	if heal, ok := c.beginAsked(ctx, s, w.target); ok {
+		return heal, nil
+	}
 	return c.beginBelow(ctx, s, w)
+}
+
+// beginAsked does what a node is asked for; false if it is something else.
+func (c *conductor) beginAsked(ctx context.Context, s step, target *server.Server) (healing, bool) {
+	switch s.What {
+	case lead:
+		c.change(ctx, target, "lead")
+		return nothing, true
+	case drain:
+		c.change(ctx, target, "drain")
+		return func(ctx context.Context) error {
+			c.resume(ctx, target)
+			return nil
+		}, true
+	}
+	return nil, false
+}
+
+// beginAgent does what is done to the agent of a host.
+func (c *conductor) beginAgent(ctx context.Context, s step, target *server.Server) (healing, error) {
+	switch s.What {
+	case killAgent:
+		return c.kill(target)
+	case pauseAgent:
+		return func(context.Context) error { return target.Resume() }, target.Pause()
+	case cutAgent:
+		return c.cutOff(ctx, c.number(target))
+	case agentDrivers:
+		return nothing, c.killDrivers(s, target)
+	}
+	return nil, fmt.Errorf("nobody knows how to do %q", s.What)
+}
+
+// cutOff has one and all others not hear each other.
+func (c *conductor) cutOff(ctx context.Context, target int) (healing, error) {
+	return c.network.Lose(ctx, lab.Rule{From: target, To: lab.Any, Percent: 100},
+		lab.Rule{From: lab.Any, To: target, Percent: 100})
 }
 
 // simulator is what is in the command line of its processes.
@@ -63,8 +97,7 @@ func (c *conductor) beginBelow(ctx context.Context, s step, w whom) (healing, er
 	disk := c.disks[target]
 	switch s.What {
 	case cutOff:
-		return c.network.Lose(ctx, lab.Rule{From: target, To: lab.Any, Percent: 100},
-			lab.Rule{From: lab.Any, To: target, Percent: 100})
+		return c.cutOff(ctx, target)
 	case cutBetween:
 		return c.network.Lose(ctx, lab.Rule{From: target, To: other, Percent: 100},
 			lab.Rule{From: other, To: target, Percent: 100})

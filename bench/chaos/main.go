@@ -39,6 +39,7 @@ type report struct {
 // zoneReport is what is said of a zone of several nodes besides.
 type zoneReport struct {
 	Nodes           int `json:"nodes"`
+	Agents          int `json:"agents"`
 	Seconds         int `json:"seconds"`
 	Nonlinearizable int `json:"nonlinearizable"`
 	DoubleRun       int `json:"double_run"`
@@ -82,6 +83,9 @@ type flags struct {
 	budget   time.Duration
 }
 
+// maxAgents is how many fit on the network.
+const maxAgents = 16
+
 func readFlags() (*flags, error) {
 	f := &flags{}
 	flag.Uint64Var(&f.seed, "seed", 1, "what is done follows from it")
@@ -92,12 +96,16 @@ func readFlags() (*flags, error) {
 	flag.StringVar(&f.image, "image", "", "guest disk, for -real")
 	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
 	flag.IntVar(&f.nodes, "nodes", 1, "how many nodes the zone has: 1, or 3 and more")
+	flag.IntVar(&f.agents, "agents", 1, "how many agents of hosts a zone of several nodes has")
 	flag.StringVar(&f.planPath, "plan", "", "do what this plan says, with its seed, instead of drawing one")
 	flag.StringVar(&f.only, "faults", "", "draw the plan from these kinds of faults only, separated by commas")
 	flag.StringVar(&f.program, "with", "", "path of another bulkhead program, for faults of the kind restart-with")
 	flag.BoolVar(&f.showPlan, "show-plan", false, "print what will be done to the nodes, and do nothing")
 	flag.DurationVar(&f.budget, "shrink", 0, "spend this long on finding a smaller plan that fails as well")
 	flag.Parse()
+	if f.agents < 0 || f.agents > maxAgents {
+		return nil, fmt.Errorf("-agents is between 0 and %d", maxAgents)
+	}
 	if f.nodes < 1 || f.nodes == 2 || f.nodes > 1 && (f.real || f.kills > 0) {
 		return nil, errors.New("-nodes is 1, or 3 and more, and then without -real and -kills")
 	}
@@ -110,21 +118,21 @@ func (f *flags) choosePlan() (err error) {
 		if f.plan, err = readPlan(f.planPath); err != nil {
 			return err
 		}
-		f.seed, f.nodes = f.plan.Seed, f.plan.Nodes
+		f.seed, f.nodes, f.agents = f.plan.Seed, f.plan.Nodes, f.plan.Agents
 		f.duration, err = time.ParseDuration(f.plan.Duration)
 		return err
 	}
 	if f.nodes == 1 {
 		return nil
 	}
-	kinds := usual(f.nodes)
+	kinds := usual(f.nodes, f.agents)
 	if f.program != "" {
 		kinds = append(kinds, restartWith, restartWith, restartWith)
 	}
 	if f.only != "" {
 		kinds = strings.Split(f.only, ",")
 	}
-	f.plan = newPlan(f.seed, f.duration, f.nodes, kinds)
+	f.plan = newPlan(f.seed, f.duration, f.nodes, f.agents, kinds)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,19 @@ const (
 	diskBroken   = "disk-broken"   // it is read-only at once; repaired, the node is started again
 	diskSlow     = "disk-slow"     // few writes a second
 )
+
+// What can be done to the agents of hosts besides. Guests and drivers run on.
+const (
+	killAgent    = "kill-agent"    // kill -9, started again after a while
+	pauseAgent   = "pause-agent"   // SIGSTOP, then SIGCONT
+	cutAgent     = "cut-agent"     // an agent and all nodes do not hear each other
+	agentDrivers = "agent-drivers" // kill -9 of some of an agent's driver processes
+)
+
+// toAgent reports whether a fault is done to an agent, which its chance tells.
+func toAgent(what string) bool {
+	return slices.Contains([]string{killAgent, pauseAgent, cutAgent, agentDrivers}, what)
+}
 
 // step is one fault.
 type step struct {
@@ -109,6 +123,7 @@ type plan struct {
 	Seed     uint64 `json:"seed"`
 	Duration string `json:"duration"`
 	Nodes    int    `json:"nodes"`
+	Agents   int    `json:"agents,omitempty"`
 	Steps    []step `json:"-"`
 }
 
@@ -119,14 +134,14 @@ type planner struct {
 	kinds  []string
 }
 
-// newPlan draws the faults of a run: the same seed, duration and nodes give the same.
-// Kinds are those to draw from; empty = all but restartWith.
-func newPlan(seed uint64, duration time.Duration, nodes int, kinds []string) plan {
+// newPlan draws the faults of a run: the same seed, duration, nodes and agents give the
+// same. Kinds are those to draw from; empty = all but restartWith.
+func newPlan(seed uint64, duration time.Duration, nodes, agents int, kinds []string) plan {
 	p := planner{random: rand.New(rand.NewPCG(seed, 0)), nodes: nodes, kinds: kinds}
 	if len(kinds) == 0 {
-		p.kinds = usual(nodes)
+		p.kinds = usual(nodes, agents)
 	}
-	drawn := plan{Seed: seed, Duration: duration.String(), Nodes: nodes}
+	drawn := plan{Seed: seed, Duration: duration.String(), Nodes: nodes, Agents: agents}
 	left := duration - lastCalm
 	for {
 		s := p.draw()
@@ -149,7 +164,7 @@ func (s step) lasts() time.Duration {
 const lastCalm = time.Second
 
 // usual are the faults to draw from, as often as they are to come.
-func usual(nodes int) []string {
+func usual(nodes, agents int) []string {
 	var kinds []string
 	for _, k := range []struct {
 		what  string
@@ -172,9 +187,15 @@ func usual(nodes int) []string {
 		{diskFull, 2},
 		{diskBroken, 1},
 		{diskSlow, 2},
+		{killAgent, 3},
+		{pauseAgent, 2},
+		{cutAgent, 3},
+		{agentDrivers, 2},
 	} {
 		for range k.often {
-			kinds = append(kinds, k.what)
+			if agents > 0 || !toAgent(k.what) {
+				kinds = append(kinds, k.what)
+			}
 		}
 	}
 	if (nodes-1)/2 >= 2 {
@@ -192,11 +213,11 @@ func (p *planner) draw() step {
 	s.Other = (s.Node + 1 + p.random.IntN(p.nodes-1)) % p.nodes
 	lasting := p.random.IntN(3) == 0
 	switch s.What {
-	case killNode, killTwo, restartWith:
+	case killNode, killTwo, restartWith, killAgent:
 		s.For = p.lasting(200*time.Millisecond, 9*time.Second)
-	case cutOff, cutBetween, cutDeaf, cutDumb:
+	case cutOff, cutBetween, cutDeaf, cutDumb, cutAgent:
 		s.For, s.Meanwhile = p.lasting(200*time.Millisecond, 12*time.Second), lasting
-	case pauseNode:
+	case pauseNode, pauseAgent:
 		s.For, s.Meanwhile = p.lasting(100*time.Millisecond, 8*time.Second), lasting
 	case pauseDrivers:
 		s.For, s.Meanwhile = p.lasting(100*time.Millisecond, 12*time.Second), lasting
@@ -273,6 +294,9 @@ func readPlan(path string) (plan, error) {
 		}
 		if s.Node >= p.Nodes || s.Other >= p.Nodes {
 			return p, fmt.Errorf("step %d of the plan %s is for a node that is not one of %d", len(p.Steps)+1, path, p.Nodes)
+		}
+		if toAgent(s.What) && p.Agents == 0 {
+			return p, fmt.Errorf("step %d of the plan %s is for an agent, and there is none", len(p.Steps)+1, path)
 		}
 		p.Steps = append(p.Steps, s)
 	}

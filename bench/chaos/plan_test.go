@@ -14,8 +14,8 @@ import (
 func TestAPlanFollowsFromTheSeedAndIsReadAsItWasWritten(t *testing.T) {
 	kinds := map[string]bool{}
 	for seed := range uint64(40) {
-		p := newPlan(seed, 5*time.Minute, 3, nil)
-		if again := newPlan(seed, 5*time.Minute, 3, nil); !reflect.DeepEqual(p, again) {
+		p := newPlan(seed, 5*time.Minute, 3, 1, nil)
+		if again := newPlan(seed, 5*time.Minute, 3, 1, nil); !reflect.DeepEqual(p, again) {
 			t.Fatalf("seed %d gives two plans", seed)
 		}
 		path := filepath.Join(t.TempDir(), "plan.json")
@@ -33,7 +33,7 @@ func TestAPlanFollowsFromTheSeedAndIsReadAsItWasWritten(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range usual(3) {
+	for _, kind := range usual(3, 1) {
 		if !kinds[kind] {
 			t.Errorf("forty plans have no %s", kind)
 		}
@@ -47,6 +47,7 @@ func TestWhatIsNoPlanIsRefused(t *testing.T) {
 		"words":        "kill n1",
 		"no duration":  head + `{"after":"x","what":"cut","node":"n1","other":"n2","for":"1s","chance":"1"}`,
 		"unknown node": head + `{"after":"1s","what":"cut","node":"n4","other":"n2","for":"1s","chance":"1"}`,
+		"no agent":     head + `{"after":"1s","what":"kill-agent","node":"n1","other":"n2","for":"1s","chance":"1"}`,
 		"no number":    head + `{"after":"1s","what":"cut","node":"one","other":"n2","for":"1s","chance":"1"}`,
 	} {
 		path := filepath.Join(t.TempDir(), "plan.json")
@@ -61,7 +62,7 @@ func TestWhatIsNoPlanIsRefused(t *testing.T) {
 
 // TestShrink has plans fail when two certain faults are in them, in this order.
 func TestShrink(t *testing.T) {
-	whole := newPlan(7, 5*time.Minute, 3, nil)
+	whole := newPlan(7, 5*time.Minute, 3, 1, nil)
 	first, second := whole.Steps[5], whole.Steps[len(whole.Steps)-3]
 	tried := 0
 	s := &shrinker{until: time.Now().Add(time.Hour), try: func(_ context.Context, p plan) (bool, error) {

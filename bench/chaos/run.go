@@ -24,6 +24,7 @@ type settings struct {
 	image    string
 	keep     bool
 	nodes    int
+	agents   int    // of hosts, in a zone of several nodes
 	plan     plan   // of a zone of several nodes
 	program  string // other than this, for restartWith
 }

@@ -16,16 +16,17 @@ import (
 type stage struct {
 	network *lab.Network
 	disks   []*lab.Disk
-	places  []server.Place
+	places  []server.Place // of the nodes
+	agents  []server.Place
 }
 
 // diskBytes is what a node's disk has. It needs a good quarter of a GiB free to take
 // anything on.
 const diskBytes = 1536 << 20
 
-// newStage makes places for nodes, with disks in dir.
-func newStage(ctx context.Context, dir string, nodes int) (*stage, error) {
-	network, err := lab.NewNetwork(ctx, nodes)
+// newStage makes places for nodes, with disks in dir, and for agents of hosts.
+func newStage(ctx context.Context, dir string, nodes, agents int) (*stage, error) {
+	network, err := lab.NewNetwork(ctx, nodes+agents)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,12 @@ func newStage(ctx context.Context, dir string, nodes int) (*stage, error) {
 			Host: network.PeerAddress(i), API: network.Address(i), Verbose: true,
 			Enter:   func(work func() error) error { return network.Do(i, work) },
 			Prepare: func(dir string) error { return useDisk(dir, disk) },
+		})
+	}
+	for i := nodes; i < nodes+agents; i++ {
+		s.agents = append(s.agents, server.Place{
+			Host: network.PeerAddress(i), API: network.Address(i),
+			Enter: func(work func() error) error { return network.Do(i, work) },
 		})
 	}
 	return s, nil

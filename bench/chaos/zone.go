@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func zoneChaos(ctx context.Context, s settings, dir string, r *report) (err erro
 	z := &zone{settings: s, dir: dir, stock: &stock{ids: map[string][]string{}}, pulse: &pulse{}}
 	z.registers = &registers{pulse: z.pulse}
 	z.check = &checker{report: r, ledger: &ledger{seen: map[string]bool{}}, dir: dir}
-	r.zoneReport = &zoneReport{Nodes: s.nodes, Seconds: int(s.duration.Seconds())}
+	r.zoneReport = &zoneReport{Nodes: s.nodes, Agents: s.agents, Seconds: int(s.duration.Seconds())}
 	if err := keepPlan(filepath.Join(dir, "plan.json"), s.plan); err != nil {
 		return err
 	}
@@ -51,13 +52,16 @@ func zoneChaos(ctx context.Context, s settings, dir string, r *report) (err erro
 		return fmt.Errorf("making the log of faults: %w", err)
 	}
 	defer log.Close()
-	stage, err := newStage(ctx, dir, s.nodes)
+	stage, err := newStage(ctx, dir, s.nodes, s.agents)
 	if err != nil {
 		return err
 	}
 	z.group, err = server.NewGroup(ctx, dir, stage.places)
 	defer func() { err = errors.Join(err, z.group.End(), stage.end(context.WithoutCancel(ctx))) }()
 	if err != nil {
+		return err
+	}
+	if err := z.group.AddAgents(ctx, dir, stage.agents); err != nil {
 		return err
 	}
 	z.conductor = &conductor{
@@ -68,7 +72,7 @@ func zoneChaos(ctx context.Context, s settings, dir string, r *report) (err erro
 	if err := z.furnish(ctx); err != nil {
 		return err
 	}
-	z.acting = newActing(z.check.homes)
+	z.acting = newActing(z.check.homes[:s.nodes])
 	if err := z.disturb(ctx); err != nil {
 		return err
 	}
@@ -88,17 +92,17 @@ func (z *zone) tell(r *report) {
 	}
 }
 
-// furnish gives each node a host, a pool, an image store with a template, and a
+// furnish gives each node and agent a host, a pool, an image store with a template, and a
 // network: simulated ones that take their time, so that what is done to a node happens
 // in the middle of calls.
 func (z *zone) furnish(ctx context.Context) error {
-	for i, s := range z.group.Members {
+	for i := range z.group.Members {
 		z.clients = append(z.clients, z.group.Client(i))
-		z.check.homes = append(z.check.homes, home{name: s.Name, dir: s.Dir})
 	}
 	z.check.client = z.clients[0]
-	for i, s := range z.group.Members {
-		f := &furnisher{ctx: ctx, client: z.clients[i], stock: z.stock, node: s.Name}
+	for i, s := range slices.Concat(z.group.Members, z.group.Agents) {
+		z.check.homes = append(z.check.homes, home{name: s.Name, dir: s.Dir})
+		f := &furnisher{ctx: ctx, client: z.clients[i%z.nodes], stock: z.stock, node: s.Name}
 		spec := func(more map[string]any) map[string]any {
 			more["driver"], more["node"] = "bulkhead/sim", s.Name
 			more["properties"] = map[string]any{"latency": callsTake, "noteCalls": true}
@@ -133,6 +137,9 @@ func (z *zone) disturb(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var names []string
 	var single []*client.Client // that do not go on with others
+	for _, a := range z.group.Agents {
+		names = append(names, a.Name)
+	}
 	for i, s := range z.group.Members {
 		names = append(names, s.Name)
 		single = append(single, client.New(s.URL(), z.clients[i].Token))
@@ -228,7 +235,7 @@ func (z *zone) states(ctx context.Context) ([]*state, error) {
 		}
 		var states []*state
 		equal := true
-		for _, h := range z.check.homes {
+		for _, h := range z.check.homes[:z.nodes] { // agents have no state
 			s, err := z.check.state(h)
 			if err != nil {
 				return nil, err

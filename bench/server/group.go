@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,9 +45,10 @@ func Loopback(n int) []Place {
 	return places
 }
 
-// Group is several nodes of one zone, each a Server.
+// Group is several nodes of one zone, each a Server, and agents of hosts.
 type Group struct {
 	Members []*Server
+	Agents  []*Server
 	token   string
 }
 
@@ -180,7 +182,7 @@ func (s *Server) call(ctx context.Context, verb string, args ...string) error {
 }
 
 // AwaitWell returns when all members answer, and each of them knows all to be voters
-// that are well, a minute each at most.
+// that are well, and agents that are, a minute each at most.
 func (g *Group) AwaitWell(ctx context.Context) error {
 	for _, s := range g.Members {
 		if _, err := s.Client(ctx); err != nil {
@@ -217,7 +219,7 @@ func (g *Group) allWell(ctx context.Context, asked *Server) bool {
 			well++
 		}
 	}
-	return err == nil && well == len(g.Members)
+	return err == nil && well == len(g.Members)+len(g.Agents)
 }
 
 // Known is what a node says of another.
@@ -294,16 +296,16 @@ func (g *Group) Leader(ctx context.Context) *Server {
 		}
 		for _, n := range nodes {
 			if n.Role == "leader" {
-				return g.Member(n.Name)
+				return g.Find(n.Name)
 			}
 		}
 	}
 	return nil
 }
 
-// Member finds one by its name; nil if there is none.
-func (g *Group) Member(name string) *Server {
-	for _, s := range g.Members {
+// Find finds a member or an agent by its name; nil if there is none.
+func (g *Group) Find(name string) *Server {
+	for _, s := range slices.Concat(g.Members, g.Agents) {
 		if s.Name == name {
 			return s
 		}
@@ -321,13 +323,14 @@ func (g *Group) Client(i int) *client.Client {
 	return c
 }
 
-// End kills all members and their drivers, also if they are stopped.
+// End kills all members, all agents and their drivers, also if they are stopped.
 func (g *Group) End() error {
 	var errs []error
-	for _, s := range g.Members {
+	all := slices.Concat(g.Members, g.Agents)
+	for _, s := range all {
 		errs = append(errs, s.Kill())
 	}
-	for _, s := range g.Members {
+	for _, s := range all {
 		_, err := s.KillDrivers(func(int) bool { return true })
 		errs = append(errs, err)
 	}

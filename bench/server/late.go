@@ -28,8 +28,10 @@ import (
 // Late is a call of a driver by a node that acted for a resource, as it may arrive long
 // after another node does so.
 type Late struct {
-	// Node has the driver, and is reached at Address.
+	// Node has the driver, and is reached at Address. Agent says that it is no node but the
+	// agent of a host.
 	Node, Address string
+	Agent         bool
 	Driver        string
 	Kind, ID      string
 	Epoch         uint64
@@ -108,10 +110,14 @@ func makeLate(ctx context.Context, dir string, calls []Late) error {
 
 // makeCall asks about the resource: what it is called with is what may not pass.
 func makeCall(ctx context.Context, w *wire.Network, call Late) error {
+	purpose := cluster.PurposePeer
+	if call.Agent {
+		purpose = wire.PurposeAgent
+	}
 	far, err := grpc.NewClient("passthrough:///"+call.Node,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return w.Dial(ctx, cluster.PurposePeer, call.Node, call.Address)
+			return w.Dial(ctx, purpose, call.Node, call.Address)
 		}))
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", call.Node, err)

@@ -36,6 +36,8 @@ type Server struct {
 	// bearer is the text of the token that opens its API; empty = the one in Dir.
 	bearer string
 	place  Place
+	// agent says that it is the agent of a host, and no node.
+	agent bool
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -68,6 +70,9 @@ func (s *Server) enter(work func() error) error {
 
 // command is what starts the server.
 func (s *Server) command() (*exec.Cmd, error) {
+	if s.agent {
+		return s.agentCommand()
+	}
 	if s.Program != "" {
 		arguments := []string{"server", "--data-dir", s.Dir, "--listen", s.Listen}
 		if s.place.Verbose {
@@ -159,6 +164,9 @@ func (s *Server) Log(from int64) (string, error) {
 	}
 	return string(data[min(from, int64(len(data))):]), nil
 }
+
+// IsAgent reports whether it is the agent of a host, and no node.
+func (s *Server) IsAgent() bool { return s.agent }
 
 // PID of the process that was started last.
 func (s *Server) PID() int {
