@@ -110,14 +110,14 @@ func makeLate(ctx context.Context, dir string, calls []Late) error {
 
 // makeCall asks about the resource: what it is called with is what may not pass.
 func makeCall(ctx context.Context, w *wire.Network, call Late) error {
-	purpose := cluster.PurposePeer
+	purpose, role := cluster.PurposePeer, pki.RoleNode
 	if call.Agent {
-		purpose = wire.PurposeAgent
+		purpose, role = wire.PurposeAgent, pki.RoleHost
 	}
 	far, err := grpc.NewClient("passthrough:///"+call.Node,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return w.Dial(ctx, purpose, call.Node, call.Address)
+			return w.DialTo(ctx, purpose, role, call.Node, call.Address)
 		}))
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", call.Node, err)
