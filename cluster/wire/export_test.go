@@ -7,5 +7,6 @@ var Serve = serve
 const (
 	HandshakeTimeout = handshakeTimeout
 	Handshakes       = handshakes
+	HandshakesOfOne  = handshakesOfOne
 	Waiting          = waiting
 )

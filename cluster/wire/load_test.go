@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -58,6 +60,22 @@ func (p *pipes) call() net.Conn {
 	return here
 }
 
+// callFrom is call from an address of a network.
+func (p *pipes) callFrom(address string) net.Conn {
+	here, there := net.Pipe()
+	p.calls <- placed{there, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))}
+	return here
+}
+
+// placed is a connection that comes from somewhere.
+type placed struct {
+	net.Conn
+	from net.Addr
+}
+
+// RemoteAddr implements net.Conn.
+func (p placed) RemoteAddr() net.Addr { return p.from }
+
 func (z *zone) serve(l net.Listener) *member {
 	m := &member{t: z.t, holder: z.holder(pki.RoleNode, "n1", nil), log: newJournal()}
 	m.Network = wire.Serve(l, m.config())
@@ -97,6 +115,50 @@ func TestTheSilentDoNotKeepOthersOut(t *testing.T) {
 			}
 		}
 		n1.log.until(t, "a connection was refused", context.DeadlineExceeded.Error())
+	})
+}
+
+// TestOneAddressDoesNotKeepOthersOut has one machine say nothing on more connections than all may have.
+func TestOneAddressDoesNotKeepOthersOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z, l := newZone(t, "ours"), newPipes()
+		n1 := z.serve(l)
+		defer n1.Close()
+		n2, raft := z.holder(pki.RoleNode, "n2", nil), n1.listen("raft")
+		config := n2.ClientConfigAny(pki.RoleNode, []string{wire.ProtocolOf("raft")})
+		began := time.Now()
+		closed := 0
+		for i := range 2 * wire.Handshakes {
+			silent := l.callFrom(fmt.Sprintf("192.0.2.66:%d", 1024+i))
+			synctest.Wait() // it is counted
+			if i < wire.HandshakesOfOne {
+				continue
+			}
+			if _, err := silent.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+				closed++
+			}
+		}
+		if want := 2*wire.Handshakes - wire.HandshakesOfOne; closed != want {
+			t.Errorf("%d connections of one address were closed, want %d", closed, want)
+		}
+		c := tls.Client(l.callFrom("192.0.2.7:1024"), config)
+		if err := c.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mustSpeak(t, c, n1.accept(raft))
+		c.NetConn().Close()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("another one got in after %s", took)
+		}
+		n1.log.until(t, "a connection was refused", "too many from its address")
+		time.Sleep(wire.HandshakeTimeout)
+		synctest.Wait()
+		c = tls.Client(l.callFrom("192.0.2.66:1023"), config) // those of before are over
+		if err := c.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mustSpeak(t, c, n1.accept(raft))
+		c.NetConn().Close()
 	})
 }
 

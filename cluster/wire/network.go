@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -37,7 +38,9 @@ const (
 
 	handshakeTimeout = 5 * time.Second
 	// handshakes at a time: more wait to be accepted.
-	handshakes = 64
+	handshakes = 256
+	// handshakesOfOne address at a time: more are closed, so that no machine keeps others out by saying nothing.
+	handshakesOfOne = 32
 	// waiting connections of a purpose, until somebody accepts them.
 	waiting = 64
 )
@@ -54,8 +57,9 @@ type Network struct {
 
 	listeners map[string]*listener // of every purpose, from the beginning
 
-	mu    sync.Mutex
-	conns map[*Conn]bool
+	mu      sync.Mutex
+	conns   map[*Conn]bool
+	shaking map[netip.Addr]int // handshakes under way, by where they come from
 }
 
 // Open listens.
@@ -79,7 +83,7 @@ func serve(l net.Listener, config Config) *Network {
 	}
 	n := &Network{
 		config: config, listener: l, advertise: config.Advertise, slots: semaphore.NewWeighted(handshakes),
-		listeners: map[string]*listener{}, conns: map[*Conn]bool{},
+		listeners: map[string]*listener{}, conns: map[*Conn]bool{}, shaking: map[netip.Addr]int{},
 	}
 	if n.advertise == "" {
 		n.advertise = l.Addr().String()
@@ -135,7 +139,7 @@ const acceptPause = 100 * time.Millisecond
 
 // greet shakes hands and gives the connection to who accepts those of its purpose.
 func (n *Network) greet(raw net.Conn) {
-	conn, err := n.shake(raw)
+	conn, err := n.shakeInTurn(raw)
 	if err != nil {
 		n.config.Log.Info("a connection was refused", slog.String("from", raw.RemoteAddr().String()), slog.Any("error", err))
 		_ = raw.Close()
@@ -145,6 +149,38 @@ func (n *Network) greet(raw net.Conn) {
 		n.config.Log.Warn("a connection was closed that nobody accepted", slog.String("peer", conn.name.String()),
 			slog.String("purpose", conn.purpose), slog.Any("error", err))
 		_ = conn.Close()
+	}
+}
+
+// shakeInTurn shakes hands, unless too many from the same address are at it.
+func (n *Network) shakeInTurn(raw net.Conn) (*Conn, error) {
+	from, err := netip.ParseAddrPort(raw.RemoteAddr().String())
+	if err != nil {
+		return n.shake(raw) // it comes from no network
+	}
+	source := from.Addr().Unmap()
+	if !n.begin(source) {
+		return nil, errTooManyOfOne
+	}
+	defer n.ended(source)
+	return n.shake(raw)
+}
+
+func (n *Network) begin(source netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.shaking[source] >= handshakesOfOne {
+		return false
+	}
+	n.shaking[source]++
+	return true
+}
+
+func (n *Network) ended(source netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.shaking[source]--; n.shaking[source] == 0 {
+		delete(n.shaking, source)
 	}
 }
 
@@ -173,6 +209,7 @@ var (
 	errNoPurpose     = errors.New("the connection has no purpose that is known here")
 	errNobodyAccepts = errors.New("connections of its purpose are not accepted any more")
 	errTooMany       = errors.New("too many of its purpose wait to be accepted")
+	errTooManyOfOne  = errors.New("too many from its address have not said yet who they are")
 )
 
 // configFor chooses what is asked of a caller by what it wants.
