@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -146,8 +145,6 @@ func agentCommand() *cobra.Command {
 
 // runAgent runs an agent until it is asked to stop.
 func runAgent(ctx context.Context, config agent.Config, out io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	a, err := agent.Start(ctx, config)
 	if err != nil {
 		return notAgent(err, config.DataDir)
@@ -155,7 +152,6 @@ func runAgent(ctx context.Context, config agent.Config, out io.Writer) error {
 	fmt.Fprintf(out, "Agent %s is reached by nodes at %s\nNext: bulkhead host create NAME --node %s\n",
 		a.Name(), a.Address(), a.Name())
 	<-ctx.Done()
-	stop()
 	config.Log.Info("the agent stops; drivers and guests run on", slog.String("agent", a.Name()))
 	return a.Close()
 }

@@ -58,6 +58,7 @@ func TestTheProgram(t *testing.T) {
 	})
 	t.Run("restoring", func(t *testing.T) { restoring(t, path) })
 	t.Run("a server beyond this machine", func(t *testing.T) { serving(t, path) })
+	t.Run("a server that can't stop", func(t *testing.T) { hanging(t, path) })
 }
 
 func wrongUse(t *testing.T, path string) {
@@ -152,8 +153,10 @@ func untilDriversRun(t *testing.T, dataDir string, want int) {
 	}
 }
 
-func serving(t *testing.T, path string) {
-	dir, err := os.MkdirTemp("", "bulkhead-test-") // drivers have users of their own, whom a t.TempDir keeps out
+// reachable makes a directory that drivers reach: they have users of their own, whom a t.TempDir keeps out.
+func reachable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bulkhead-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +164,11 @@ func serving(t *testing.T, path string) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func serving(t *testing.T, path string) {
+	dir := reachable(t)
 	data := filepath.Join(dir, "data")
 	server, said, ended := startServer(t, path, data, "0.0.0.0:0")
 	for _, part := range []string{"WARNING", "served unencrypted", "remedy="} {
@@ -198,6 +206,27 @@ func serving(t *testing.T, path string) {
 	t.Setenv("BULKHEAD_URL", address.FindStringSubmatch(said)[1]) // the token is that of the zone backed up
 	if r := run(t, path, "cluster", "show", canary); r.code != 0 {
 		t.Errorf("the restored zone: exit %d: %s", r.code, r.err)
+	}
+}
+
+// hanging takes away a server's files, so that it can't close them, and interrupts it twice.
+func hanging(t *testing.T, path string) {
+	data := filepath.Join(reachable(t), "data")
+	server, _, ended := startServer(t, path, data, "127.0.0.1:0")
+	if err := os.Rename(filepath.Join(data, "state"), filepath.Join(data, "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, server.Stderr.(*os.File).Name(), "error flushing memtable", ended)
+	if err := server.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("a server that was interrupted twice runs on")
 	}
 }
 

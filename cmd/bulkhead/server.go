@@ -7,10 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +21,9 @@ import (
 // stopTimeout bounds how long a server waits for running steps when it is asked
 // to stop.
 const stopTimeout = 30 * time.Second
+
+// closeTimeout bounds how long its files may take to be closed after that.
+const closeTimeout = 15 * time.Second
 
 const defaultDataDir = "/var/lib/bulkhead"
 
@@ -132,8 +133,6 @@ func devCommand() *cobra.Command {
 
 // serve runs a node until it is asked to stop or can't go on.
 func serve(ctx context.Context, config node.Config, out io.Writer, throwAway bool) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	node.TuneRuntime()
 	n, err := node.Start(ctx, config)
 	if err != nil {
@@ -150,15 +149,7 @@ func serve(ctx context.Context, config node.Config, out io.Writer, throwAway boo
 	case failed = <-n.Failed():
 	case failed = <-n.Served():
 	}
-	stop()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if throwAway {
-		if err := n.StopDrivers(closing); err != nil {
-			config.Log.Warn("stopping the drivers failed", slog.Any("error", err))
-		}
-	}
-	if err := n.Close(closing); failed == nil {
+	if err := end(context.WithoutCancel(ctx), n, config, throwAway); failed == nil {
 		failed = err
 	}
 	if errors.Is(failed, node.ErrRemoved) {
@@ -167,6 +158,27 @@ func serve(ctx context.Context, config node.Config, out io.Writer, throwAway boo
 		return nil
 	}
 	return failed
+}
+
+// end stops a node. One that does not come to its end, since its disk does not answer, is left: it takes up what it has
+// agreed on at its next start, like one that was killed.
+func end(ctx context.Context, n *node.Node, config node.Config, throwAway bool) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	if throwAway {
+		if err := n.StopDrivers(ctx); err != nil {
+			config.Log.Warn("stopping the drivers failed", slog.Any("error", err))
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.Close(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopTimeout + closeTimeout):
+		return fmt.Errorf("the server could not close what is in %s within %s: see what its log says of the disk; nothing "+
+			"that was accepted is lost", config.DataDir, stopTimeout+closeTimeout)
+	}
 }
 
 func greet(out io.Writer, n *node.Node, config node.Config) {

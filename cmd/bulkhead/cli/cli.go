@@ -141,9 +141,11 @@ func group(cmd *cobra.Command) *cobra.Command {
 
 // Run executes the command line with the program's arguments until it is done or
 // interrupted, explains a failure on standard error, and returns the exit code.
+// Interrupted once more, the program ends at once.
 func Run(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	return RunContext(ctx, root)
 }
 
