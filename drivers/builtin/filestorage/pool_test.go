@@ -1,6 +1,7 @@
 package filestorage_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -145,12 +146,11 @@ func TestDiskFullInTheMiddle(t *testing.T) {
 				}
 				// There is room when it is checked; somebody else takes it while the copy is made.
 				source := bigTemplate(t, int((reply.GetTotalBytes()-reply.GetUsedBytes())>>20)-8)
-				ballast := filepath.Join(s.path, "volumes", "ballast")
-				stop := fillSlowly(t, ballast)
-				_, err = s.driver.Storage.CreateVolume(t.Context(), s.clone("vol-1", format, 0, source, "raw"))
-				stop()
-				if err := os.Remove(ballast); err != nil {
-					t.Fatal(err)
+				for i := 0; err == nil; i++ {
+					if i == 20 {
+						t.Fatal("the copy was made each time before somebody else took the room")
+					}
+					err = s.cloneBeside(fmt.Sprint("vol-", i), format, source, reply.GetUsedBytes()+mebibyte)
 				}
 				fault := expectFault(t, err, exhausted, "no-space")
 				if !strings.Contains(fault.GetMessage(), "is full") {
@@ -161,6 +161,27 @@ func TestDiskFullInTheMiddle(t *testing.T) {
 			})
 		}
 	}
+}
+
+// cloneBeside makes a copy while somebody else takes all room there is. A copy that was made all the same, before that,
+// is deleted.
+func (s *site) cloneBeside(volume, format, source string, used uint64) error {
+	s.t.Helper()
+	ballast := filepath.Join(s.path, "volumes", "ballast")
+	stop := fillOnceBegun(s.t, ballast)
+	_, err := s.driver.Storage.CreateVolume(s.t.Context(), s.clone(volume, format, 0, source, "raw"))
+	stop()
+	if err := os.Remove(ballast); err != nil {
+		s.t.Fatal(err)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := s.driver.Storage.DeleteVolume(s.t.Context(), s.volume(volume)); err != nil {
+		s.t.Fatal(err)
+	}
+	waitForSpace(s.t, s, used)
+	return nil
 }
 
 // waitForSpace waits until no more than this is used: XFS frees what was deleted in the background.
@@ -182,8 +203,8 @@ func waitForSpace(t testing.TB, s *site, most uint64) {
 	}
 }
 
-// fillSlowly takes the last space of a file system once somebody else has begun to use it.
-func fillSlowly(t testing.TB, path string) (stop func()) {
+// fillOnceBegun takes the last space of a file system once somebody else has begun to use it.
+func fillOnceBegun(t testing.TB, path string) (stop func()) {
 	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {
