@@ -46,7 +46,7 @@ func (c *checker) resources() error {
 		c.there[r.Metadata().Ref()] = true
 		e := entriesOf(r)
 		for _, one := range e.keys {
-			c.want[one.key] = one.value
+			c.want[string(one.key)] = one.value
 		}
 		references = append(references, e.references...)
 		return true, nil

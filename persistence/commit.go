@@ -60,10 +60,10 @@ func (c *Commit) apply(t *tx) (Result, error) {
 		}
 	}
 	if op != nil {
-		result.Journal = t.pending.writes[string(resourceKey(op.Ref()))]
+		result.Journal = t.recorded(op)
 	}
 	if result.Resource != nil {
-		result.Record = t.pending.writes[string(resourceKey(result.Resource.Metadata().Ref()))]
+		result.Record = t.recorded(result.Resource)
 	}
 	if c.Delete.IsZero() {
 		return result, nil

@@ -16,21 +16,19 @@ type entries struct {
 	references []resources.Ref
 }
 
-type entry struct {
-	key   string
-	value []byte
-}
+// entry is a key and what stands behind it; neither is changed any more.
+type entry struct{ key, value []byte }
 
-func (e *entries) find(key string) (value []byte, ok bool) {
+func (e *entries) find(key []byte) (value []byte, ok bool) {
 	for _, one := range e.keys {
-		if one.key == key {
+		if bytes.Equal(one.key, key) {
 			return one.value, true
 		}
 	}
 	return nil, false
 }
 
-func (e *entries) add(key, value []byte) { e.keys = append(e.keys, entry{string(key), value}) }
+func (e *entries) add(key, value []byte) { e.keys = append(e.keys, entry{key, value}) }
 
 func entriesOf(r resources.Resource) entries {
 	if r == nil {
@@ -38,7 +36,8 @@ func entriesOf(r resources.Resource) entries {
 	}
 	m := r.Metadata()
 	facets := facetsOf(r)
-	e := entries{keys: make([]entry, 0, len(facets)+4), references: r.References()}
+	e := entries{references: r.References()}
+	e.keys = make([]entry, 0, len(facets)+len(e.references)+2)
 	if m.Name != "" && m.Kind != resources.KindOperation {
 		e.add(nameKey(m.Kind, m.Name), []byte(m.ID))
 	}

@@ -147,7 +147,7 @@ func (m *Machine) Changes(kind resources.Kind) uint64 {
 func (m *Machine) applyEntry(w Writer, e Entry) ([]Result, error) {
 	results := make([]Result, len(e.Commands))
 	var event uint32
-	written := 0
+	written, p := 0, &pending{under: w}
 	for i, data := range e.Commands {
 		cmd, err := m.codec.DecodeCommand(data)
 		if errors.Is(err, ErrNewer) {
@@ -158,7 +158,7 @@ func (m *Machine) applyEntry(w Writer, e Entry) ([]Result, error) {
 			continue
 		}
 		before := event
-		t := newTx(w, m.codec, m.memory, e, &event)
+		t := newTx(p, m.codec, m.memory, e, &event)
 		if results[i], err = perform(cmd, t); err == nil {
 			written, err = t.fits(written)
 		}

@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -14,7 +13,7 @@ import (
 // depends on what is remembered. What it holds is not changed any more.
 type memory struct {
 	// Two generations, so that what is in use stays when it gets too much.
-	young, old map[string]resources.Resource
+	young, old map[resources.Ref]*record
 	zone       *resources.Zone
 	owners     []Owner
 	// placed says that the Apply that runs changed the shard table.
@@ -30,74 +29,78 @@ const memoryGeneration = 1024
 
 func newMemory() *memory {
 	return &memory{
-		young: map[string]resources.Resource{}, old: map[string]resources.Resource{}, changed: map[resources.Kind]bool{},
+		young: map[resources.Ref]*record{}, old: map[resources.Ref]*record{}, changed: map[resources.Kind]bool{},
 	}
 }
 
-// find returns the resource under a key, nil if it is not remembered.
-func (m *memory) find(k string) resources.Resource {
-	if r, ok := m.young[k]; ok {
+// find returns the record of a resource, nil if it is not remembered.
+func (m *memory) find(ref resources.Ref) *record {
+	if r, ok := m.young[ref]; ok {
 		return r
 	}
-	r, ok := m.old[k]
+	r, ok := m.old[ref]
 	if ok {
-		m.put(k, r)
+		m.put(r)
 	}
 	return r
 }
 
-func (m *memory) put(k string, r resources.Resource) {
+func (m *memory) put(r *record) {
 	if len(m.young) >= memoryGeneration {
-		m.young, m.old = make(map[string]resources.Resource, memoryGeneration), m.young
+		m.young, m.old = make(map[resources.Ref]*record, memoryGeneration), m.young
 	}
-	m.young[k] = r
+	m.young[r.ref] = r
 }
 
-// wrote takes note of what a command wrote. Made are the resources as it wrote
-// them, by key; other keys are forgotten.
-func (m *memory) wrote(writes map[string][]byte, made map[string]resources.Resource) {
-	for k := range writes {
-		switch {
-		case strings.HasPrefix(k, familyResource):
-			m.replace(k, made[k])
-		case k == familyPlacement:
-			m.owners, m.placed = nil, true
-		}
+// wrote takes note of what a command wrote.
+func (m *memory) wrote(w *write) {
+	switch {
+	case w.record != nil:
+		m.replace(w.record)
+	case string(w.key) == familyPlacement:
+		m.owners, m.placed = nil, true
 	}
 }
 
-func (m *memory) replace(k string, r resources.Resource) {
-	kind, _, _ := strings.Cut(k[len(familyResource):], zeroByte)
-	m.changed[resources.Kind(kind)] = true
-	delete(m.young, k)
-	delete(m.old, k)
-	if resources.Kind(kind) == resources.KindZone {
+func (m *memory) replace(r *record) {
+	m.changed[r.ref.Kind] = true
+	if r.ref.Kind == resources.KindZone {
 		m.zone = nil
 	}
-	if op, ok := r.(*resources.Operation); ok {
+	if r.resource == nil {
+		delete(m.young, r.ref)
+		delete(m.old, r.ref)
+		return
+	}
+	if op, ok := r.resource.(*resources.Operation); ok {
 		own := *op // the proposer goes on to write into the one it is answered with
 		own.Steps = slices.Clone(op.Steps)
-		r = &own
+		r.resource = &own
 	}
-	if r != nil {
-		m.put(k, r)
-	}
+	m.put(r)
 }
 
 // current is the resource as it is, for looking at it only.
 func (t *tx) current(ref resources.Ref) (resources.Resource, error) {
-	if t.wrote(ref) {
+	if t.pending.find(resourceKey(ref)) != nil {
 		return t.stored(ref)
 	}
-	k := string(resourceKey(ref))
-	if r := t.memory.find(k); r != nil {
-		return r, nil
+	if known := t.memory.find(ref); known != nil {
+		return known.resource, nil
 	}
 	r, err := t.stored(ref)
 	if err == nil {
-		t.memory.put(k, r)
+		t.memory.put(&record{ref: ref, resource: r, entries: entriesOf(r)})
 	}
 	return r, err
+}
+
+// recorded is the record of a resource that the command wrote, nil if it did not.
+func (t *tx) recorded(r resources.Resource) []byte {
+	if w := t.pending.find(resourceKey(r.Metadata().Ref())); w != nil {
+		return w.value
+	}
+	return nil
 }
 
 // Zone is View.Zone, for looking at it only, as it was before the command.
@@ -110,12 +113,6 @@ func (t *tx) Zone() (*resources.Zone, error) {
 		t.memory.zone = zone
 	}
 	return zone, err
-}
-
-// wrote reports whether the command that is applied wrote a resource.
-func (t *tx) wrote(ref resources.Ref) bool {
-	_, written := t.pending.writes[string(resourceKey(ref))]
-	return written
 }
 
 // owners is the shard table, for looking at it only.

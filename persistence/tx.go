@@ -17,8 +17,6 @@ type tx struct {
 	View
 	pending *pending
 	memory  *memory
-	// made are the resources in pending, by key.
-	made map[string]resources.Resource
 	// index, term and at are those of the entry; event counts within the entry.
 	index uint64
 	term  uint64
@@ -29,40 +27,11 @@ type tx struct {
 	operation string
 }
 
-// pending is what a command has written so far.
-type pending struct {
-	under  Reader
-	writes map[string][]byte // nil = deleted
-}
-
-func (p *pending) Get(k []byte) ([]byte, bool, error) {
-	if value, ok := p.writes[string(k)]; ok {
-		return value, value != nil, nil
-	}
-	return p.under.Get(k)
-}
-
-func (p *pending) Scan(prefix, from []byte, fn func(k, value []byte) (bool, error)) error {
-	return p.under.Scan(prefix, from, fn)
-}
-
-func (p *pending) ScanReverse(prefix, from []byte, fn func(k, value []byte) (bool, error)) error {
-	return p.under.ScanReverse(prefix, from, fn)
-}
-
-func (p *pending) put(k, value []byte) {
-	if value == nil {
-		value = []byte{}
-	}
-	p.writes[string(k)] = value
-}
-
-func (p *pending) remove(k []byte) { p.writes[string(k)] = nil }
-
-func newTx(under Reader, codec *Codec, known *memory, e Entry, event *uint32) *tx {
-	p := &pending{under: under, writes: map[string][]byte{}}
+// newTx begins a command. What p holds of the one before is forgotten.
+func newTx(p *pending, codec *Codec, known *memory, e Entry, event *uint32) *tx {
+	p.reset()
 	return &tx{
-		View: View{r: p, codec: codec}, pending: p, memory: known, made: map[string]resources.Resource{},
+		View: View{r: p, codec: codec}, pending: p, memory: known,
 		index: e.Index, term: e.Term, at: e.At.UTC(), event: event,
 	}
 }
@@ -94,9 +63,10 @@ const (
 // returns how many bytes of the entry are written now.
 func (t *tx) fits(written int) (int, error) {
 	own := 0
-	for k, value := range t.pending.writes {
-		own += len(k) + len(value)
-		if len(k) > MaxKeyBytes || len(value) > MaxValueBytes || own > maxCommandWrites {
+	for i := range t.pending.writes {
+		w := &t.pending.writes[i]
+		own += len(w.key) + len(w.value)
+		if len(w.key) > MaxKeyBytes || len(w.value) > MaxValueBytes || own > maxCommandWrites {
 			return written, &resources.Error{
 				Class: resources.ClassTooLarge, Code: "request-too-large",
 				Message: "the request would write more than can be kept", Remedy: "shorten it",
@@ -114,18 +84,18 @@ func (t *tx) fits(written int) (int, error) {
 
 // flush writes what the command wrote.
 func (t *tx) flush(w Writer) error {
-	for k, value := range t.pending.writes {
-		var err error
-		if value == nil {
-			err = w.Delete([]byte(k))
+	for i := range t.pending.writes {
+		one, err := &t.pending.writes[i], error(nil)
+		if one.removed {
+			err = w.Delete(one.key)
 		} else {
-			err = w.Put([]byte(k), value)
+			err = w.Put(one.key, one.value)
 		}
 		if err != nil {
 			return fmt.Errorf("writing the state: %w", err)
 		}
+		t.memory.wrote(one)
 	}
-	t.memory.wrote(t.pending.writes, t.made)
 	return nil
 }
 
@@ -178,7 +148,8 @@ func (t *tx) write(old, next resources.Resource, event resources.EventType) erro
 		return err
 	}
 	m.Revision, m.UpdatedAt = t.index, t.at
-	if err := t.reindex(old, next); err != nil {
+	after, err := t.reindex(old, next)
+	if err != nil {
 		return err
 	}
 	doc, err := t.codec.Seal(next)
@@ -192,9 +163,10 @@ func (t *tx) write(old, next resources.Resource, event resources.EventType) erro
 			Remedy:  "shorten its properties, labels or user data",
 		}
 	}
-	k := resourceKey(m.Ref())
-	t.pending.put(k, doc.Data)
-	t.made[string(k)] = next
+	t.pending.set(write{
+		key: resourceKey(m.Ref()), value: doc.Data,
+		record: &record{ref: m.Ref(), resource: next, entries: after},
+	})
 	return t.emit(event, m.Ref(), doc.Data)
 }
 
@@ -245,30 +217,46 @@ func (t *tx) nameTaken(m *resources.Meta, by resources.Ref) error {
 	return e
 }
 
-// reindex brings names, facets and dependents in line with the next state; nil
-// stands for "not there".
-func (t *tx) reindex(old, next resources.Resource) error {
-	before, after := entriesOf(old), entriesOf(next)
+// reindex brings names, facets and dependents in line with the next state, and returns them; nil stands for "not
+// there".
+func (t *tx) reindex(old, next resources.Resource) (after entries, err error) {
+	before := t.indexed(old)
 	if next != nil {
+		after = entriesOf(next)
 		for _, ref := range after.references {
 			if err := t.checkReference(ref, before); err != nil {
-				return err
+				return after, err
 			}
 		}
 	}
 	t.replace(before, after)
-	return nil
+	return after, nil
+}
+
+// indexed are the index keys that the state has of a resource.
+func (t *tx) indexed(r resources.Resource) entries {
+	if r == nil {
+		return entries{}
+	}
+	ref := r.Metadata().Ref()
+	if w := t.pending.find(resourceKey(ref)); w != nil && w.record != nil {
+		return w.record.entries
+	}
+	if known := t.memory.find(ref); known != nil {
+		return known.entries
+	}
+	return entriesOf(r)
 }
 
 func (t *tx) replace(before, after entries) {
 	for _, e := range before.keys {
 		if _, stays := after.find(e.key); !stays {
-			t.pending.remove([]byte(e.key))
+			t.pending.remove(e.key)
 		}
 	}
 	for _, e := range after.keys {
 		if value, was := before.find(e.key); !was || !bytes.Equal(value, e.value) {
-			t.pending.put([]byte(e.key), e.value)
+			t.pending.put(e.key, e.value)
 		}
 	}
 }
@@ -303,7 +291,7 @@ func (t *tx) remove(r resources.Resource) error {
 	if err := t.keepAdmin(r, nil); err != nil {
 		return err
 	}
-	if err := t.reindex(r, nil); err != nil {
+	if _, err := t.reindex(r, nil); err != nil {
 		return err
 	}
 	if err := t.releaseAll(m.Ref()); err != nil {
@@ -317,8 +305,7 @@ func (t *tx) remove(r resources.Resource) error {
 	}
 	t.pending.remove(bindingKey(m.Ref()))
 	t.pending.remove(usageKey(m.Ref()))
-	t.pending.remove(resourceKey(m.Ref()))
-	delete(t.made, string(resourceKey(m.Ref())))
+	t.pending.set(write{key: resourceKey(m.Ref()), removed: true, record: &record{ref: m.Ref()}})
 	m.Phase, m.Revision, m.UpdatedAt = resources.PhaseDeleted, t.index, t.at
 	doc, err := t.codec.Seal(r)
 	if err != nil {
