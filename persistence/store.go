@@ -66,7 +66,7 @@ type Reader interface {
 // Writer is a Reader that sees its own writes, also in scans.
 type Writer interface {
 	Reader
-	// Put sets key to a copy of value. Put of a key that exists replaces it.
+	// Put sets key to value. Put of a key that exists replaces it. Value is kept: it must not be changed any more.
 	Put(key, value []byte) error
 	// Delete removes key. Deleting what is not there is no error.
 	Delete(key []byte) error

@@ -59,7 +59,7 @@ func (s *Store) commit(g *generation, writes keymap.Map[write]) error {
 
 // part is what goes into one Badger transaction.
 type part struct {
-	entries []*badger.Entry
+	entries []badger.Entry // without value = to be deleted
 	size    footprint
 }
 
@@ -70,26 +70,23 @@ func (g *generation) parts(writes keymap.Map[write]) []part {
 	var parts []part
 	var current part
 	var bytes int64
+	left := writes.Len()
 	for c := writes.Ascend(nil); c.Valid(); c.Next() {
-		e := entry(c.Key(), c.Value())
+		e := badger.Entry{Key: c.Key(), Value: c.Value().value}
 		size := int64(len(e.Key) + len(e.Value) + entryMargin)
 		if len(current.entries) > 0 && (bytes+size > maxBytes || int64(len(current.entries)) >= maxEntries) {
 			parts = append(parts, current)
 			current, bytes = part{}, 0
 		}
+		if current.entries == nil {
+			current.entries = make([]badger.Entry, 0, min(left, int(maxEntries)))
+		}
+		left--
 		current.entries = append(current.entries, e)
 		current.size.add(len(e.Key), len(e.Value))
 		bytes += size
 	}
 	return append(parts, current)
-}
-
-// entry is what Badger stores for a write; a deletion is marked as such when it goes into a transaction.
-func entry(key []byte, w write) *badger.Entry {
-	if w.deleted {
-		return &badger.Entry{Key: key}
-	}
-	return badger.NewEntry(key, w.value)
 }
 
 // prepare syncs the write-ahead file if the next transaction may make Badger leave it.
@@ -108,8 +105,8 @@ func (g *generation) prepare() error {
 func (g *generation) commit(p part) error {
 	txn := g.db.NewTransaction(true)
 	defer txn.Discard()
-	for _, e := range p.entries {
-		err := error(nil)
+	for i := range p.entries {
+		e, err := &p.entries[i], error(nil)
 		if e.Value == nil {
 			err = txn.Delete(e.Key)
 		} else {

@@ -7,7 +7,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 )
 
-// write is what an Update did to a key.
+// write is what an Update did to a key. The value is not nil, unless the key was deleted.
 type write struct {
 	value   []byte
 	deleted bool
@@ -36,20 +36,24 @@ func (w *writer) Get(key []byte) (value []byte, ok bool, err error) {
 
 // Put implements persistence.Writer.
 func (w *writer) Put(key, value []byte) error {
-	if err := w.budget.Put(key, value); err != nil {
-		return err
+	if value == nil {
+		value = []byte{}
 	}
-	w.writes.Put(tagged(key), write{value: append([]byte{}, value...)})
-	return nil
+	return w.budget.Put(key, value, w.write(key, write{value: value}))
 }
 
 // Delete implements persistence.Writer.
 func (w *writer) Delete(key []byte) error {
-	if err := w.budget.Delete(key); err != nil {
-		return err
+	return w.budget.Delete(key, w.write(key, write{deleted: true}))
+}
+
+// write notes what becomes of a key, and returns the size of what was to become of it before.
+func (w *writer) write(key []byte, what write) (before int) {
+	was, replaced := w.writes.Put(tagged(key), what)
+	if !replaced {
+		return 0
 	}
-	w.writes.Put(tagged(key), write{deleted: true})
-	return nil
+	return budget.Size(key, was.value)
 }
 
 // Scan implements persistence.Reader.

@@ -45,7 +45,7 @@ func (s *Store) Update(fn func(w persistence.Writer) error) error {
 		return err
 	}
 	defer s.running.Done()
-	w := &writer{edit: m.Edit()}
+	w := &writer{edit: m.Edit(), sizes: map[string]int{}}
 	if err := fn(w); err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ func scan(c *keymap.Cursor[[]byte], prefix []byte, fn func(key, value []byte) (b
 type writer struct {
 	edit   *keymap.Edit[[]byte]
 	budget budget.Budget
+	sizes  map[string]int // of what was written so far, by key
 }
 
 // Get implements persistence.Reader.
@@ -77,18 +78,23 @@ func (w *writer) ScanReverse(prefix, from []byte, fn func(key, value []byte) (bo
 
 // Put implements persistence.Writer.
 func (w *writer) Put(key, value []byte) error {
-	if err := w.budget.Put(key, value); err != nil {
+	if err := w.budget.Put(key, value, w.sizes[string(key)]); err != nil {
 		return err
 	}
-	w.edit.Put(bytes.Clone(key), clone(value))
+	w.sizes[string(key)] = budget.Size(key, value)
+	if value == nil {
+		value = []byte{}
+	}
+	w.edit.Put(bytes.Clone(key), value)
 	return nil
 }
 
 // Delete implements persistence.Writer.
 func (w *writer) Delete(key []byte) error {
-	if err := w.budget.Delete(key); err != nil {
+	if err := w.budget.Delete(key, w.sizes[string(key)]); err != nil {
 		return err
 	}
+	w.sizes[string(key)] = budget.Size(key, nil)
 	w.edit.Delete(key)
 	return nil
 }

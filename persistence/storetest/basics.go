@@ -15,7 +15,6 @@ func testCopies(t *testing.T, s Store) {
 			return err
 		}
 		copy(key, "xxx")
-		copy(value, "xxxxx")
 		return w.Put([]byte("other"), []byte("1"))
 	})
 	if err != nil {
@@ -24,7 +23,7 @@ func testCopies(t *testing.T, s Store) {
 	view(t, s, func(r persistence.Reader) {
 		got, _, err := r.Get([]byte("key"))
 		if err != nil || string(got) != "value" {
-			t.Errorf("Get(key) = %q, %v: the store kept the caller's slices", got, err)
+			t.Errorf("Get(key) = %q, %v: the store kept the caller's key", got, err)
 		}
 		clear(got)
 		if again := get(t, r, "key"); again != "value" {
@@ -129,7 +128,7 @@ func testLargeBatch(t *testing.T, s Store) {
 	fill := func(w persistence.Writer, n int) error {
 		for i := range n {
 			chunk[0] = byte(i)
-			if err := w.Put([]byte(numbered(i)), chunk); err != nil {
+			if err := w.Put([]byte(numbered(i)), bytes.Clone(chunk)); err != nil {
 				return err
 			}
 		}

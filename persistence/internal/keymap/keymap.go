@@ -40,6 +40,9 @@ func (m Map[V]) Get(key []byte) (value V, ok bool) {
 	return value, false
 }
 
+// Len returns the number of keys.
+func (m Map[V]) Len() int { return m.size }
+
 // Edit starts the next version.
 func (m Map[V]) Edit() *Edit[V] {
 	return &Edit[V]{root: m.root, size: m.size, owner: &owner{}, seed: maphash.MakeSeed()}
@@ -51,6 +54,9 @@ type Edit[V any] struct {
 	size  int
 	owner *owner
 	seed  maphash.Seed
+	// was is the value that the last Put replaced, if there was one.
+	was      V
+	replaced bool
 }
 
 // Map returns the version made so far. The Edit may go on, the returned Map will not change.
@@ -65,8 +71,13 @@ func (e *Edit[V]) Get(key []byte) (V, bool) { return Map[V]{root: e.root}.Get(ke
 // Len returns the number of keys as of the writes made so far.
 func (e *Edit[V]) Len() int { return e.size }
 
-// Put sets key to value. The map keeps key: it must not be changed after.
-func (e *Edit[V]) Put(key []byte, value V) { e.root = e.put(e.root, key, value) }
+// Put sets key to value, and returns what it was before, if it was there. The map keeps key: it must not be changed
+// after.
+func (e *Edit[V]) Put(key []byte, value V) (was V, replaced bool) {
+	e.was, e.replaced = was, false
+	e.root = e.put(e.root, key, value)
+	return e.was, e.replaced
+}
 
 // Delete removes key, if it is there.
 func (e *Edit[V]) Delete(key []byte) { e.root = e.remove(e.root, key) }
@@ -89,6 +100,7 @@ func (e *Edit[V]) put(n *node[V], key []byte, value V) *node[V] {
 			return rotateLeft(n)
 		}
 	default:
+		e.was, e.replaced = n.value, true
 		n.value = value
 	}
 	return n
