@@ -121,8 +121,8 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 			Message: fmt.Sprintf("a %s has no action %q", op.Target.Kind, op.Action),
 		}
 	}
-	if level, err := t.Level(); err != nil || action.Level > level {
-		return errors.Join(err, notYet(action.Name, action.Level, level))
+	if err := t.reached(action); err != nil {
+		return err
 	}
 	target, err := s.target(t, op, action)
 	if err != nil {
@@ -142,6 +142,17 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 	}
 	t.pending.put(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence), []byte(op.ID))
 	return t.create(op)
+}
+
+// reached refuses an action that the zone's level does not have yet.
+func (t *tx) reached(action resources.Action) error {
+	if action.Level <= OldestLevel {
+		return nil
+	}
+	if level, err := t.Level(); err != nil || action.Level > level {
+		return errors.Join(err, notYet(action.Name, action.Level, level))
+	}
+	return nil
 }
 
 // target brings the resource into the state it has once this is accepted.
