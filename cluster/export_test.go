@@ -153,9 +153,12 @@ func ScanTail(content []byte) (end, entries, indexStart int, err error) {
 	return t.end, t.entries, t.indexStart, err
 }
 
-// Telling makes a pipeline to a follower one that is told what is agreed on.
-func Telling(p raft.AppendPipeline) raft.AppendPipeline {
-	return &teller{AppendPipeline: p, word: newWord(), wake: make(chan struct{}, 1), closed: make(chan struct{})}
+// Telling makes a pipeline to a follower one that is told what is agreed on, by agreed.
+func Telling(p raft.AppendPipeline) (telling raft.AppendPipeline, agreed func(index, term uint64)) {
+	w := newWord()
+	t := newTeller(p, w)
+	go t.loop()
+	return t, w.on
 }
 
 // What calm writing goes by.

@@ -29,10 +29,7 @@ func (s steady) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddres
 	if err != nil {
 		return nil, err
 	}
-	t := &teller{
-		AppendPipeline: inner, word: s.word, wake: make(chan struct{}, 1), closed: make(chan struct{}),
-	}
-	s.word.add(t)
+	t := newTeller(inner, s.word)
 	go t.loop()
 	return t, nil
 }
@@ -85,18 +82,29 @@ type teller struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu   sync.Mutex // held while something is sent: what is sent is in the order of the log
+	turn chan struct{} // has who sends: what is sent is in the order of the log; guards what follows
 	last raft.AppendEntriesRequest
 	sent uint64 // the last entry
 	told uint64 // what the follower knows to be agreed on
+}
+
+func newTeller(inner raft.AppendPipeline, w *word) *teller {
+	t := &teller{
+		AppendPipeline: inner, word: w, wake: make(chan struct{}, 1), closed: make(chan struct{}),
+		turn: make(chan struct{}, 1),
+	}
+	w.add(t)
+	return t
 }
 
 // AppendEntries implements raft.AppendPipeline.
 func (t *teller) AppendEntries(
 	request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse,
 ) (raft.AppendFuture, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	if !t.begin() {
+		return nil, raft.ErrPipelineShutdown
+	}
+	defer t.end()
 	defer t.giveUpLater().Stop()
 	future, err := t.AppendPipeline.AppendEntries(request, response)
 	if err != nil {
@@ -109,6 +117,19 @@ func (t *teller) AppendEntries(
 	t.last.Entries = nil
 	return future, nil
 }
+
+// begin waits for the turn of who called it, and reports whether it came before the pipeline was closed. A turn lasts as
+// long as there is no room, and a mutex would keep the time of a synctest bubble from passing meanwhile.
+func (t *teller) begin() bool {
+	select {
+	case t.turn <- struct{}{}:
+		return true
+	case <-t.closed:
+		return false
+	}
+}
+
+func (t *teller) end() { <-t.turn }
 
 // giveUpLater closes a pipeline in which there is no room for too long; Raft makes another. When a follower has a newer
 // term, raft v1.7.3 takes no more answers from it, while what sends may wait for room: that would never end, nor would
@@ -143,8 +164,10 @@ func (t *teller) loop() {
 // Raft without entries, of the term that this node last sent entries in. It claims nothing beyond the entry, which the
 // follower checks to be the one that it has: so it is true whoever leads by now.
 func (t *teller) tell(index, term uint64) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	if !t.begin() {
+		return raft.ErrPipelineShutdown
+	}
+	defer t.end()
 	if index > t.sent || index <= t.told {
 		return nil
 	}

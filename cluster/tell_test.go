@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -22,10 +23,12 @@ func (f full) Close() error {
 	return nil
 }
 
-// TestNobodyWaitsForeverForRoomInAPipeline: raft may have stopped to take what comes out of it.
+// TestNobodyWaitsForeverForRoomInAPipeline: raft may have stopped to take what comes out of it. Time passes meanwhile,
+// also in a bubble, though there is something to tell.
 func TestNobodyWaitsForeverForRoomInAPipeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := cluster.Telling(full{make(chan struct{})})
+		p, agreed := cluster.Telling(full{make(chan struct{})})
+		time.AfterFunc(time.Second, func() { agreed(1, 1) })
 		_, err := p.AppendEntries(&raft.AppendEntriesRequest{}, &raft.AppendEntriesResponse{})
 		want(t, "AppendEntries", err, raft.ErrPipelineShutdown)
 	})
