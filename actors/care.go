@@ -272,6 +272,9 @@ func (s *System) askHost(
 	ctx context.Context, h *resources.Host,
 ) (grpc.ClientConnInterface, *driverpb.Call, error) {
 	conn, _, err := s.config.Drivers.Conn(ctx, operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node})
+	if err == nil && !s.leased() { // connecting can take long
+		err = errFenced
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -103,6 +103,9 @@ func TestNothingIsAskedOfADriverAfterTheLease(t *testing.T) {
 	var asked atomic.Int64
 	counted := func(z *actorstest.Zone) { z.Trace(func(string, string) { asked.Add(1) }) }
 	leased(t, counted, func(t *testing.T, z *actorstest.Zone, lease *atomic.Bool) {
+		z.Must(&resources.Host{
+			Meta: resources.Meta{Kind: resources.KindHost, Name: "h"}, Spec: resources.HostSpec{Driver: "bulkhead/sim"},
+		})
 		lease.Store(false)
 		before := asked.Load()
 		op := volume(z)

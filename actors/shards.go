@@ -93,7 +93,7 @@ func (s *System) regain() error {
 		return err
 	}
 	s.mu.Lock()
-	if s.config.Lease != nil && !s.config.Lease() { // Hold(false) was called, or is about to be
+	if !s.leased() { // Hold(false) was called, or is about to be
 		s.mu.Unlock()
 		return nil
 	}
@@ -105,9 +105,12 @@ func (s *System) regain() error {
 	return errors.Join(s.resume(), s.adoptEarly()) // nobody was told of what came meanwhile
 }
 
+// leased reports whether this node's lease lasts, by the clock.
+func (s *System) leased() bool { return s.config.Lease == nil || s.config.Lease() }
+
 // holds reports whether this node may still act by a fence.
 func (s *System) holds(f persistence.Fence) bool {
-	if s.config.Lease != nil && !s.config.Lease() {
+	if !s.leased() {
 		return false
 	}
 	s.mu.RLock()

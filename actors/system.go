@@ -165,8 +165,11 @@ func (s *System) shard(ref resources.Ref) (*running, bool) {
 	return r, ok
 }
 
-// actsFor reports whether this node acts for a resource.
+// actsFor reports whether this node may act for a resource now.
 func (s *System) actsFor(ref resources.Ref) bool {
+	if !s.leased() {
+		return false
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.shard(ref)
