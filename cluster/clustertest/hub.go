@@ -18,13 +18,6 @@ type Hub struct {
 
 type direction struct{ from, to string }
 
-// link is a connection, as a pair of pipes.
-type link struct {
-	a, b   string
-	ab, ba *pipe
-	open   int
-}
-
 // NewHub returns a hub that connects everybody.
 func NewHub() *Hub {
 	return &Hub{networks: map[string]*Network{}, links: map[*link]bool{}, cuts: map[direction]bool{}}
@@ -102,7 +95,7 @@ func (h *Hub) connect(ctx context.Context, from, to, purpose string) (net.Conn, 
 		return nil, fmt.Errorf("connecting %s to %s: %w", from, to, ctx.Err())
 	}
 	target := h.networks[to]
-	l := &link{a: from, b: to, ab: newPipe(false), ba: newPipe(false), open: 2}
+	l := newLink(from, to)
 	h.links[l] = true
 	h.mu.Unlock()
 	done := func() { h.closed(l) }

@@ -5,16 +5,34 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // pipeBytes is how much is under way in one direction until who writes has to wait.
 const pipeBytes = 1 << 20
 
-// pipe is one direction of a connection. What is written while it is cut arrives when it is healed.
-type pipe struct {
+// link is a connection, as a pair of pipes.
+type link struct {
+	a, b   string
+	ab, ba *pipe
+	open   int // ends that are not closed; guarded by the hub
+
 	mu      sync.Mutex
 	changed sync.Cond
+	reset   bool // the end that is left knows that the other one is gone: nothing comes or goes any more
+}
+
+func newLink(a, b string) *link {
+	l := &link{a: a, b: b, open: 2}
+	l.changed.L = &l.mu
+	l.ab, l.ba = &pipe{link: l}, &pipe{link: l}
+	return l
+}
+
+// pipe is one direction of a connection. What is written while it is cut arrives when it is healed.
+type pipe struct {
+	*link
 	data    []byte
 	cut     bool
 	noWrite bool // the writer closed it
@@ -27,12 +45,6 @@ type pipe struct {
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
-}
-
-func newPipe(cut bool) *pipe {
-	p := &pipe{cut: cut}
-	p.changed.L = &p.mu
-	return p
 }
 
 func (p *pipe) set(d *deadline, at time.Time) {
@@ -64,6 +76,8 @@ func (p *pipe) read(b []byte) (int, error) {
 		switch {
 		case p.noRead:
 			return 0, net.ErrClosed
+		case p.reset:
+			return 0, syscall.ECONNRESET
 		case p.reading.over():
 			return 0, os.ErrDeadlineExceeded
 		case len(p.data) > 0 && !p.cut:
@@ -86,8 +100,12 @@ func (p *pipe) write(b []byte) (n int, err error) {
 		switch {
 		case p.noWrite:
 			return n, net.ErrClosed
-		case p.noRead && !p.cut:
-			return n, io.ErrClosedPipe
+		case p.reset:
+			return n, syscall.ECONNRESET
+		case p.noRead && !p.ab.cut && !p.ba.cut: // that the reader is gone is said on the way back
+			p.reset = true
+			p.changed.Broadcast()
+			return n, syscall.ECONNRESET
 		case p.writing.over():
 			return n, os.ErrDeadlineExceeded
 		case room == 0:
