@@ -50,6 +50,8 @@ type Config struct {
 	Level func() uint32
 	// InMemory keeps log and snapshots in memory, for tests. Such a node works in a synctest bubble.
 	InMemory bool
+	// Memory is what such a node finds when it is opened, and leaves when it is closed; nil = nothing.
+	Memory *Memory
 
 	// InFlight is how many frames may be under way at a time; default 2: one is stored while another is applied. With a
 	// Network it is 8: one that was stored also waits for other nodes. Raft stores together what came meanwhile.

@@ -117,7 +117,7 @@ func open(cfg Config, p founding) (*Node, error) {
 func (n *Node) openStorage() (err error) {
 	want := identity{ClusterID: n.cfg.ClusterID, NodeID: n.cfg.NodeID}
 	if n.cfg.InMemory {
-		n.storage = openMemory()
+		n.storage = n.cfg.Memory.open()
 		n.id, err = want.complete()
 		return err
 	}

@@ -25,6 +25,10 @@ type storage struct {
 	close func() error
 }
 
+// Memory keeps what a node in memory wrote, as a disk does: for tests that open the node again. One node at a time uses
+// it.
+type Memory struct{ storage *storage }
+
 func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // openMemory opens a storage for tests.
@@ -38,6 +42,18 @@ func openMemory() storage {
 		},
 		close: func() error { return nil },
 	}
+}
+
+// open returns what was kept.
+func (m *Memory) open() storage {
+	if m == nil {
+		return openMemory()
+	}
+	if m.storage == nil {
+		s := openMemory()
+		m.storage = &s
+	}
+	return *m.storage
 }
 
 // openDisk opens the storage in dir, and makes it if there is none.
