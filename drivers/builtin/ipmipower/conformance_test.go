@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower/ipmisim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
@@ -20,7 +21,7 @@ func (r *rack) add(tb testing.TB) *bmc {
 	b := startBMC(tb)
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.bmcs[b.port] = b
+	r.bmcs[b.Port] = b
 	return b
 }
 
@@ -54,10 +55,10 @@ func TestConformance(t *testing.T) {
 		Start: drivertest.Process(drivertest.ProcessOptions{}),
 		OutOfBand: &drivertest.OutOfBand{
 			Host:    r.but(nil),
-			Secrets: map[string]string{"password": password},
+			Secrets: map[string]string{"password": ipmisim.Password},
 			Unconfirmed: func(tb testing.TB) drivertest.Properties {
 				b := r.add(tb)
-				b.put("deaf", "")
+				b.Put("deaf", "")
 				properties := b.properties()
 				properties["confirmSeconds"] = 1.0
 				return properties
@@ -83,7 +84,7 @@ func TestConformance(t *testing.T) {
 					Name: "a controller that is gone", Class: driverpb.Class_CLASS_TRANSIENT, Code: "controller-unreachable",
 					Properties: func(tb testing.TB) drivertest.Properties {
 						b := r.add(tb)
-						b.end()
+						b.End()
 						properties := b.properties()
 						properties["requestSeconds"] = 1.0
 						return properties

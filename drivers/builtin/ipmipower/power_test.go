@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower/ipmisim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
@@ -28,7 +29,7 @@ func request(tb testing.TB, properties map[string]any) *driverpb.PowerRequest {
 	}
 	return &driverpb.PowerRequest{Call: &driverpb.Call{
 		Token: "op-1/1", Resource: &driverpb.Ref{Kind: "host", Id: "host-1"}, Epoch: 1, Properties: made,
-		Secrets: map[string]string{"password": password},
+		Secrets: map[string]string{"password": ipmisim.Password},
 	}}
 }
 
@@ -45,9 +46,9 @@ func newDriver(tb testing.TB) sdk.Driver {
 func TestOffWaitsUntilItIsOff(t *testing.T) {
 	t.Parallel()
 	b := startBMC(t)
-	b.put("delay", strconv.FormatInt(int64(1500*time.Millisecond), 10))
+	b.Put("delay", strconv.FormatInt(int64(1500*time.Millisecond), 10))
 	reply, err := newDriver(t).OutOfBand.PowerOff(t.Context(), request(t, b.properties()))
-	if err != nil || b.powered() || b.cuts() != 1 || reply.GetFacts()["uuid"] != hostUUID {
+	if err != nil || b.powered() || b.cuts() != 1 || reply.GetFacts()["uuid"] != ipmisim.HostUUID {
 		t.Errorf("%v, %v; the host is on: %t, after %d cuts", reply, err, b.powered(), b.cuts())
 	}
 }
@@ -56,7 +57,7 @@ func TestOffWaitsUntilItIsOff(t *testing.T) {
 func TestAControllerLostOnTheWayIsUnknown(t *testing.T) {
 	t.Parallel()
 	b := startBMC(t)
-	b.put("chassis", strings.Replace(chassis, "fall() {\n", "fall() {\n\tkill -9 $(cat pid)\n", 1))
+	b.Put("chassis", strings.Replace(chassis, "fall() {\n", "fall() {\n\tkill -9 $(cat pid)\n", 1))
 	properties := b.properties()
 	properties["confirmSeconds"], properties["requestSeconds"] = 3.0, 3.0
 	reply, err := newDriver(t).OutOfBand.PowerOff(t.Context(), request(t, properties))
@@ -70,7 +71,7 @@ func TestTheSerialNumberIsAskedFor(t *testing.T) {
 	t.Parallel()
 	b := startBMC(t)
 	properties := b.properties()
-	properties["expectedSerial"] = strings.ToLower(serial)
+	properties["expectedSerial"] = strings.ToLower(ipmisim.Serial)
 	reply, err := newDriver(t).OutOfBand.StatPower(t.Context(), request(t, properties))
 	if err != nil || reply.GetFacts()["model"] != "Metal 1" || reply.GetFacts()["manufacturer"] != "Acme" {
 		t.Errorf("%v, %v", reply, err)
@@ -94,7 +95,7 @@ func TestAWrongPasswordIsRefused(t *testing.T) {
 func TestThePasswordIsOutOfSight(t *testing.T) {
 	t.Parallel()
 	b := startBMC(t)
-	pid, err := strconv.Atoi(strings.TrimSpace(b.get("pid")))
+	pid, err := strconv.Atoi(strings.TrimSpace(b.Get("pid")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestThePasswordIsOutOfSight(t *testing.T) {
 	}()
 	seen := false
 	for !seen && ctx.Err() == nil {
-		seen = inspect(t, fmt.Sprint(b.port))
+		seen = inspect(t, fmt.Sprint(b.Port))
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
@@ -134,7 +135,7 @@ func inspect(t *testing.T, port string) (seen bool) {
 		}
 		seen = true
 		environment, _ := os.ReadFile(process + "/environ")
-		if bytes.Contains(arguments, []byte(password)) || bytes.Contains(environment, []byte(password)) {
+		if bytes.Contains(arguments, []byte(ipmisim.Password)) || bytes.Contains(environment, []byte(ipmisim.Password)) {
 			t.Error("the password is in the arguments or the environment of ipmitool")
 		}
 	}
@@ -175,7 +176,7 @@ func TestInsideTheSandbox(t *testing.T) {
 	}
 	t.Logf("isolation %s, missing %+v", instance.Report().Level, instance.Report().Missing)
 	properties := b.properties()
-	properties["address"], properties["expectedSerial"] = "localhost", serial
+	properties["address"], properties["expectedSerial"] = "localhost", ipmisim.Serial
 	reply, err := driverpb.NewOutOfBandClient(instance.Conn()).PowerOff(t.Context(), request(t, properties))
 	if err != nil || reply.GetPower() != driverpb.Power_POWER_OFF || b.powered() {
 		log, _ := instance.LogTail(1 << 12)
