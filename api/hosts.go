@@ -148,7 +148,7 @@ func (b attestation) arguments() resources.Arguments {
 
 // hostAlarm is what somebody should know of a host.
 type hostAlarm struct {
-	Statement string `json:"statement" minLength:"1" maxLength:"1000" doc:"What is wrong, in words."`
+	Statement string `json:"statement" maxLength:"1000" doc:"What is wrong, in words; empty takes the alarm back."`
 }
 
 func (b hostAlarm) arguments() resources.Arguments {
@@ -176,7 +176,7 @@ func (a *API) hostPower(n noun) {
 	addActionWith[hostAlarm](a, n, action{
 		name: "alarm", id: "raise-host-alarm", summary: "Raise an alarm about a host",
 		about: "Says on a host that is suspected what keeps its machines from being recovered. " +
-			"It goes when the host is seen.",
+			"It goes when the host is seen, or with an empty statement.",
 	})
 	addActionWith[attestation](a, n, action{
 		name: door.VerbAttest, id: "attest-host-off", summary: "Attest that a host does not run",

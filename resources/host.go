@@ -65,7 +65,7 @@ type HostSpec struct {
 
 // OutOfBand is the controller (BMC) of a host.
 type OutOfBand struct {
-	Driver string `json:"driver" doc:"Out-of-band driver, vendor/name." example:"bulkhead/redfishpower"`
+	Driver string `json:"driver" doc:"Out-of-band driver, vendor/name." example:"bulkhead/redfish"`
 	// Node asks the controller: not the host itself, which may be off.
 	Node string `json:"node,omitempty" doc:"Node that asks the controller; absent means the one that acts for the host."`
 	// Properties with the driver's secrets among them, which are never shown.
@@ -124,7 +124,7 @@ type HostStatus struct {
 	Suspicion *Suspicion `json:"suspicion,omitempty" doc:"Why it is suspected not to run; absent while it answers."`
 	Fence     *Fence     `json:"fence,omitempty" doc:"Proof that it does not run; gone once it is seen again."`
 	// Alarm says what an operator should know of a lost host.
-	Alarm *Alarm `json:"alarm,omitempty" doc:"What keeps its machines from being recovered; gone once it is seen again."`
+	Alarm *Alarm `json:"alarm,omitempty" doc:"What keeps its machines from being recovered; gone once that is over."`
 	// Reserved is what machines placed here were promised. Joined on reading.
 	Reserved Quantities `json:"reserved" doc:"What machines placed here were promised."`
 }
@@ -200,8 +200,10 @@ func hostActions() map[string]Action {
 		a.From = append(a.From, PhaseMaintenance)
 		return a
 	}
+	// Who asks a controller is to hear soon what it says, and that it says nothing: somebody else
+	// may know, and waits behind. One attempt can take much longer, and is not cut short.
 	power := func(name, summary string) Action {
-		return also(Action{Name: name, Level: 2, From: made(), Deadline: 15 * time.Minute, Summary: summary})
+		return also(Action{Name: name, Level: 2, From: made(), Deadline: 10 * time.Second, Summary: summary})
 	}
 	return actions(
 		createAction(5*time.Minute), also(updateAction()), also(deleteAction(5*time.Minute)),
@@ -218,6 +220,8 @@ func hostActions() map[string]Action {
 		power("power-off", "Turn its power off"),
 		power("fence", "Turn its power off, as proof that it does not run"),
 		also(Action{Name: "alarm", Level: 2, From: made(), Deadline: time.Minute, Summary: "Raise an alarm"}),
-		power("attest-off", "Attest that it does not run"),
+		also(Action{
+			Name: "attest-off", Level: 2, From: made(), Deadline: 15 * time.Minute, Summary: "Attest that it does not run",
+		}),
 	)
 }

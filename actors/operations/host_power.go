@@ -130,13 +130,13 @@ func (c *Context) controller(
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	node := b.Node
-	if node == "" {
-		node = h.Spec.Node
+	node, err := c.asker(h)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	conn, _, err := c.Engine.Conn(ctx, Place{Product: b.Driver, Node: node, Properties: open})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, cantAsk(h, node, err)
 	}
 	values, err := structpb.NewStruct(plain(open))
 	if err != nil {
@@ -145,6 +145,34 @@ func (c *Context) controller(
 	return h, driverpb.NewOutOfBandClient(conn), &driverpb.PowerRequest{Call: &driverpb.Call{
 		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(h.Ref()), Epoch: c.Epoch, Properties: values, Secrets: secrets,
 	}}, nil
+}
+
+// asker is the node that asks the controller of a host: the one that is named, else the one that acts for the host,
+// which is never the host's own agent.
+func (c *Context) asker(h *resources.Host) (node string, err error) {
+	if h.Spec.OutOfBand.Node != "" {
+		return h.Spec.OutOfBand.Node, nil
+	}
+	err = c.Engine.View(func(v *persistence.View) error {
+		owners, err := v.Owners()
+		if err == nil && len(owners) > 0 {
+			node = owners[persistence.ShardOf(h.Ref(), len(owners))].Node
+		}
+		return err
+	})
+	return node, err
+}
+
+// cantAsk says what to do about a controller that nobody can ask, since its node is lost too.
+func cantAsk(h *resources.Host, node string, why error) error {
+	e := *Classify(why)
+	if !Silent(&e) {
+		return why
+	}
+	e.Message = fmt.Sprintf("node %s, which is to ask the controller of host %s, can't be reached: %s", node, h.Name,
+		e.Message)
+	e.Remedy = "name a node that lives when the host does not: bulkhead host update " + h.Name + " --out-of-band-node NODE"
+	return &e
 }
 
 // parted tells the secrets among the properties of a controller from the others: its
@@ -268,11 +296,15 @@ func (c *Context) prove(h *resources.Host, f resources.Fence) error {
 	return nil
 }
 
-// raise notes on a host what keeps its machines from being recovered.
+// raise notes on a host what keeps its machines from being recovered; no words take it back.
 func raise(_ context.Context, c *Context) error {
 	alarm := resources.Alarm{Message: c.Operation.Arguments.Statement, At: c.Engine.Now(), By: c.Operation.Principal}
 	Change(c, func(h *resources.Host) {
-		if h.Status.Suspicion != nil { // else it was seen meanwhile
+		switch {
+		case h.Status.Suspicion == nil: // it was seen meanwhile
+		case alarm.Message == "":
+			h.Status.Alarm = nil
+		default:
 			h.Status.Alarm = &alarm
 		}
 	})
