@@ -30,6 +30,38 @@ func listOf(z *actorstest.Zone, node string) (called func() []string) {
 	}
 }
 
+// The driver of a shared pool may be lost together with a host: the volumes are reached where the machine goes to, and
+// nothing is asked of what is lost.
+func TestARecoveryAsksNothingOfALostNode(t *testing.T) {
+	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		z.AddNode(far)
+		h := hostNamed("old")
+		h.Spec.Node = far
+		old := z.Must(h)
+		z.Must(&resources.Pool{
+			Meta: resources.Meta{Kind: resources.KindPool, Name: "pool"},
+			Spec: resources.PoolSpec{Driver: "bulkhead/sim", Node: far, Shared: true},
+		})
+		m := machineNow(z, z.Must(&resources.Machine{
+			Meta: resources.Meta{Kind: resources.KindMachine, Name: "web"},
+			Spec: resources.MachineSpec{CPUs: 1, MemoryBytes: gib, Root: &resources.RootDisk{SizeBytes: gib}},
+		}))
+		goal := z.Must(hostNamed("new"))
+		turn(t, z, resources.HostID(old), simworld.Off)
+		until(t, "it is suspected", func() bool { return theHost(z, resources.HostID(old)).Status.Suspicion != nil })
+		z.Do(theHost(z, resources.HostID(old)).Ref(), "attest-off", resources.Arguments{Statement: "the whole rack is dark"})
+		called := listOf(z, far)
+		op := z.Do(m.Ref(), "recover", resources.Arguments{})
+		if list := called(); op.Phase != resources.PhaseSucceeded || len(list) > 0 {
+			t.Errorf("recovering: %s %v; of the lost node was asked %v", op.Phase, op.Error, list)
+		}
+		if now := machineNow(z, m.ID); string(now.Status.HostID) != goal || now.Phase != resources.PhaseRunning {
+			t.Errorf("the machine is %s on %s", now.Phase, now.Status.HostID)
+		}
+		z.CheckState()
+	})
+}
+
 // With no node named a controller is asked by the node that acts for the host, which the host's own agent never is.
 func TestAControllerIsAskedByWhoActsForTheHost(t *testing.T) {
 	inZone(t, func(t *testing.T, z *actorstest.Zone) {

@@ -68,7 +68,12 @@ func (c *Context) reach(ctx context.Context, vol *resources.Volume, host resourc
 	return nil
 }
 
+// unreach takes the volume from a host. From one that does not run there is nothing to take where a pool is everywhere.
 func (c *Context) unreach(ctx context.Context, vol *resources.Volume, host resources.HostID) error {
+	p, err := Find[*resources.Pool](c, resources.KindPool, string(vol.Status.PoolID))
+	if err != nil || p.Spec.Shared && c.fenced(host) {
+		return err
+	}
 	d, request, err := c.attachRequest(ctx, vol, host)
 	if err != nil {
 		return err
@@ -107,12 +112,29 @@ func (c *Context) hostOf(machine resources.MachineID) (resources.HostID, error) 
 	return m.Status.HostID, nil
 }
 
+// attachRequest asks where the host is, if the pool is there too: then the pool's own node need not be.
 func (c *Context) attachRequest(
 	ctx context.Context, vol *resources.Volume, host resources.HostID,
 ) (driver, *driverpb.AttachVolumeRequest, error) {
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	p, err := Find[*resources.Pool](c, resources.KindPool, string(vol.Status.PoolID))
+	if err != nil {
+		return driver{}, nil, err
+	}
+	handle, err := c.handle(p.Ref())
+	if err != nil {
+		return driver{}, nil, err
+	}
+	place := PlaceOf(p)
+	if p.Spec.Shared {
+		h, err := Find[*resources.Host](c, resources.KindHost, string(host))
+		if err != nil {
+			return driver{}, nil, err
+		}
+		place.Node = h.Spec.Node
+	}
+	d, err := c.driverAt(ctx, place, vol.Ref(), vol.Spec.Properties)
 	return d, &driverpb.AttachVolumeRequest{
-		Call: d.call, Pool: pool,
+		Call: d.call, Pool: &driverpb.PoolRef{Resource: protoRef(p.Ref()), Handle: handle},
 		Host: &driverpb.Ref{Kind: string(resources.KindHost), Id: string(host)},
 	}, err
 }
