@@ -18,16 +18,21 @@ type look struct {
 	hosts    []*resources.Host
 	// lost are those that have been suspected for long enough, the longest first.
 	lost []*resources.Host
-	// wanting are the machines on each of them that are to be recovered.
+	// wanting are the machines on each of them that are to be recovered, in the order of their names.
 	wanting map[string][]*resources.Machine
 	// asked are the automation's operations, by target and action.
 	asked map[string][]*resources.Operation
 	// under counts the recoveries that have not ended.
 	under int
+	// refused says why machines could not even be asked to be recovered at this look.
+	refused map[string]*resources.Error
 }
 
 func (s *Service) read(ctx context.Context, now time.Time) (*look, error) {
-	l := &look{now: now, wanting: map[string][]*resources.Machine{}, asked: map[string][]*resources.Operation{}}
+	l := &look{
+		now: now, wanting: map[string][]*resources.Machine{}, asked: map[string][]*resources.Operation{},
+		refused: map[string]*resources.Error{},
+	}
 	hosts, err := all[*resources.Host](ctx, s.config.Zone, resources.Query{Kind: resources.KindHost})
 	if err != nil {
 		return nil, err
@@ -54,7 +59,23 @@ func (s *Service) read(ctx context.Context, now time.Time) (*look, error) {
 			return nil, err
 		}
 	}
-	return l, nil
+	if len(l.lost) > 0 {
+		l.under, err = s.underWay(ctx)
+	}
+	return l, err
+}
+
+// underWay counts the recoveries that have not ended, of machines that are on their new host already, too.
+func (s *Service) underWay(ctx context.Context) (n int, err error) {
+	ops, err := all[*resources.Operation](ctx, s.config.Zone, resources.Query{
+		Kind: resources.KindOperation, Facets: map[string]string{"action": "recover"},
+	})
+	for _, op := range ops {
+		if !op.Ended() {
+			n++
+		}
+	}
+	return n, err
 }
 
 // inService reports whether a host is one that machines are kept on: not one in
@@ -84,10 +105,8 @@ func (s *Service) readHost(ctx context.Context, l *look, h *resources.Host) erro
 		if err := s.readAsked(ctx, l, m.ID); err != nil {
 			return err
 		}
-		if _, open, _ := count(l.since(m.ID, "recover", time.Time{})); open {
-			l.under++
-		}
 	}
+	slices.SortFunc(l.wanting[h.ID], func(a, b *resources.Machine) int { return cmp.Compare(a.Name, b.Name) })
 	return nil
 }
 
@@ -162,6 +181,82 @@ func (l *look) breaker() (open bool, words string) {
 	}
 	return true, fmt.Sprintf("%d of %d hosts went within %s: nothing is turned off and nothing started before an "+
 		"operator releases it (bulkhead ha release)", most, hosts, window)
+}
+
+// complaint says what keeps the machines of a lost host from being recovered and is not
+// over by waiting a moment; "" = nothing.
+func (l *look) complaint(h *resources.Host) string {
+	machines := l.wanting[h.ID]
+	waiting := fmt.Sprintf("%d machines wait for proof that the host does not run", len(machines))
+	if len(machines) == 1 {
+		waiting = "machine " + machines[0].Name + " waits for proof that the host does not run"
+	}
+	attest := "attest that: bulkhead host attest-off " + h.Name + " --statement WORDS"
+	switch {
+	case len(machines) == 0:
+		return ""
+	case h.Fenced():
+		return l.stranded(machines)
+	case h.Spec.OutOfBand == nil:
+		return waiting + ", and it has no controller that could tell: make sure that it is off, and " + attest
+	}
+	failed, _, last := count(l.since(h.ID, "fence", h.Status.Suspicion.Since))
+	if failed == 0 {
+		return ""
+	}
+	why := "its controller does not confirm that it is off"
+	if last.Error != nil {
+		why = last.Error.Message
+	}
+	return waiting + ": " + why + "; it is asked again. If you know that the host is off, " + attest
+}
+
+// stranded says why machines that could be started elsewhere are not.
+func (l *look) stranded(machines []*resources.Machine) string {
+	words, more := "", 0
+	for _, m := range machines {
+		why := l.failure(m)
+		switch {
+		case why == "":
+		case words != "":
+			more++
+		default:
+			words = "machine " + m.Name + " can't be started elsewhere: " + why
+		}
+	}
+	if more > 0 {
+		words += fmt.Sprintf("; nor can %d more", more)
+	}
+	return words
+}
+
+// failure says why a machine was not started elsewhere when that was asked for last; "" if
+// it was not asked for, or may come about.
+func (l *look) failure(m *resources.Machine) string {
+	if refused := l.refused[m.ID]; refused != nil {
+		return explained(refused)
+	}
+	failed, _, last := count(l.since(m.ID, "recover", l.host(m.Status.HostID).Status.Suspicion.Since))
+	switch {
+	case failed == 0:
+		return ""
+	case last.Error == nil:
+		return "it did not help so far"
+	default:
+		return explained(last.Error)
+	}
+}
+
+// explained is an error with what it says of each candidate, up to a few.
+func explained(e *resources.Error) string {
+	words := e.Error()
+	for i, r := range e.Reasons {
+		if i == 3 {
+			return words + "; ..."
+		}
+		words += fmt.Sprintf("; %s: %s", cmp.Or(r.Name, r.Candidate.ID), r.Message)
+	}
+	return words
 }
 
 // all lists resources of a type.

@@ -29,13 +29,13 @@ type Config struct {
 	Zone Zone
 	// Active says whether this one is to act; nil = always. Two that act do no harm.
 	Active func() bool
-	// Every is the time from one look at the zone to the next; default 5 s.
+	// Every is the time from one look at the zone to the next; default 2 s.
 	Every time.Duration
 	Log   *slog.Logger
 }
 
 const (
-	every = 5 * time.Second
+	every = 2 * time.Second
 	// The wait after an attempt that failed doubles up to the longest.
 	firstWait   = 15 * time.Second
 	longestWait = 5 * time.Minute
@@ -78,12 +78,22 @@ func (s *Service) Look(ctx context.Context, now time.Time) error {
 	if err != nil || len(l.lost) == 0 {
 		return err
 	}
-	if open, words := l.breaker(); open {
-		for _, h := range l.lost {
-			if err := s.alarm(ctx, l, h, words); err != nil {
-				return err
-			}
+	open, many := l.breaker()
+	if !open {
+		if err := s.restart(ctx, l); err != nil {
+			return err
 		}
+	}
+	for _, h := range l.lost { // before a fence is asked for, which alarms would wait for
+		words := l.complaint(h)
+		if open && len(l.wanting[h.ID]) > 0 {
+			words = many
+		}
+		if err := s.alarm(ctx, l, h, words); err != nil {
+			return err
+		}
+	}
+	if open {
 		return nil
 	}
 	for _, h := range l.lost {
@@ -91,39 +101,21 @@ func (s *Service) Look(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	return s.restart(ctx, l)
+	return nil
 }
 
-// prove asks for proof that a host does not run, where machines on it are to be recovered,
-// or says that somebody must.
+// prove asks for proof that a host does not run, where machines on it are to be recovered
+// and there is somebody to ask.
 func (s *Service) prove(ctx context.Context, l *look, h *resources.Host) error {
-	switch {
-	case h.Fenced() || len(l.wanting[h.ID]) == 0:
-		return nil
-	case h.Spec.OutOfBand == nil:
-		return s.alarm(ctx, l, h, fmt.Sprintf("%d machines wait for proof that the host does not run; it has no controller: "+
-			"make sure that it is off, and attest that", len(l.wanting[h.ID])))
-	}
-	asked := l.since(h.ID, "fence", h.Status.Suspicion.Since)
-	failed, open, last := count(asked)
-	if open {
+	if h.Fenced() || len(l.wanting[h.ID]) == 0 || h.Spec.OutOfBand == nil {
 		return nil
 	}
-	if failed > 0 {
-		why := "its controller does not confirm that it is off"
-		if last.Error != nil {
-			why = last.Error.Message
-		}
-		words := fmt.Sprintf("%d machines wait for proof that the host does not run: %s; it is asked again; if you "+
-			"know that the host is off, attest that", len(l.wanting[h.ID]), why)
-		if err := s.alarm(ctx, l, h, words); err != nil {
-			return err
-		}
-	}
-	if last != nil && l.now.Before(last.EndedAt.Add(wait(failed))) {
+	failed, open, last := count(l.since(h.ID, "fence", h.Status.Suspicion.Since))
+	if open || last != nil && l.now.Before(last.EndedAt.Add(wait(failed))) {
 		return nil
 	}
-	return s.ask(ctx, h.Ref(), "fence", resources.Arguments{}, l.mark(h), failed)
+	_, err := s.ask(ctx, h.Ref(), "fence", resources.Arguments{}, l.mark(h), failed)
+	return err
 }
 
 // restart has the machines of fenced hosts started elsewhere, those of high priority first.
@@ -135,65 +127,64 @@ func (s *Service) restart(ctx context.Context, l *look) error {
 		}
 		h := l.host(m.Status.HostID)
 		failed, open, last := count(l.since(m.ID, "recover", h.Status.Suspicion.Since))
-		if open {
+		if open || failed > 0 && l.now.Before(last.EndedAt.Add(wait(failed))) {
 			continue
 		}
-		if failed > 0 && l.now.Before(last.EndedAt.Add(wait(failed))) {
-			words := "machine " + m.Name + " can't be started elsewhere"
-			if last.Error != nil {
-				words += ": " + last.Error.Message
-			}
-			if err := s.alarm(ctx, l, h, words); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.ask(ctx, m.Ref(), "recover", resources.Arguments{}, l.mark(h), failed); err != nil {
+		refusal, err := s.ask(ctx, m.Ref(), "recover", resources.Arguments{}, l.mark(h), failed)
+		switch {
+		case err != nil:
 			return err
+		case refusal != nil:
+			l.refused[m.ID] = refusal
+		default:
+			room--
 		}
-		room--
 	}
 	return nil
 }
 
-// alarm has it said on the host what keeps its machines from being recovered, once.
+// alarm has it said on the host what keeps its machines from being recovered, once, and
+// taken back when that is over.
 func (s *Service) alarm(ctx context.Context, l *look, h *resources.Host, words string) error {
-	if a := h.Status.Alarm; a != nil && a.Message == words || len(l.wanting[h.ID]) == 0 {
+	said := ""
+	if h.Status.Alarm != nil {
+		said = h.Status.Alarm.Message
+	}
+	asked := l.since(h.ID, "alarm", h.Status.Suspicion.Since)
+	if said == words || slices.ContainsFunc(asked, func(op *resources.Operation) bool { return !op.Ended() }) {
 		return nil
 	}
-	for _, op := range l.since(h.ID, "alarm", h.Status.Suspicion.Since) {
-		if !op.Ended() {
-			return nil
-		}
+	if words != "" {
+		s.config.Log.Warn("machines of a lost host wait", slog.String("host", h.ID), slog.String("why", words))
 	}
-	s.config.Log.Warn("machines of a lost host wait", slog.String("host", h.ID), slog.String("why", words))
 	sum := sha256.Sum256([]byte(words))
-	n := len(l.since(h.ID, "alarm", h.Status.Suspicion.Since))
 	mark := l.mark(h) + "/" + hex.EncodeToString(sum[:6])
-	return s.ask(ctx, h.Ref(), "alarm", resources.Arguments{Statement: words}, mark, n)
+	_, err := s.ask(ctx, h.Ref(), "alarm", resources.Arguments{Statement: words}, mark, len(asked))
+	return err
 }
 
 // ask asks for an operation. Asked for the same once more, also by another of this
-// automation, it is the same operation: the key follows from what was seen.
+// automation, it is the same operation: the key follows from what was seen. A refusal is
+// no error: the next look tells whether it is still so.
 func (s *Service) ask(
 	ctx context.Context, target resources.Ref, action string, a resources.Arguments, mark string, attempt int,
-) error {
+) (refusal *resources.Error, err error) {
 	key := fmt.Sprintf("ha/%s/%s/%s/%d", action, target.ID, mark, attempt)
 	sum := sha256.Sum256([]byte(key))
-	_, err := s.config.Zone.Submit(ctx, resources.Submission{
+	_, err = s.config.Zone.Submit(ctx, resources.Submission{
 		Action: action, Target: target, Arguments: a, IdempotencyKey: key, Fingerprint: sum[:],
 		Origin: resources.Origin{Principal: Principal},
 	})
 	switch resources.ClassOf(err) {
 	case "":
 		s.config.Log.Info("asked for", slog.String("action", action), slog.String("resource", target.String()))
-		return nil
+		return nil, nil
 	case resources.ClassConflict, resources.ClassNotFound, resources.ClassExhausted, resources.ClassInvalid:
-		s.config.Log.Warn("refused", slog.String("action", action), slog.String("resource", target.String()),
-			slog.Any("error", err)) // it has changed since it was read: the next look tells
-		return nil
+		s.config.Log.Debug("refused", slog.String("action", action), slog.String("resource", target.String()),
+			slog.Any("error", err))
+		return resources.AsError(err), nil
 	default:
-		return fmt.Errorf("asking for %s of %s: %w", action, target, err)
+		return nil, fmt.Errorf("asking for %s of %s: %w", action, target, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -210,16 +211,47 @@ func TestWithoutProofItAlarmsAndWaits(t *testing.T) {
 				c.Ask(resources.Submission{Action: "update", Target: h.Ref(), Resource: h, IfRevision: h.Revision})
 				c.run(t)
 				c.power(t, hosts[0], simworld.Off)
+				went := time.Now()
 				until(t, "it alarms", func() bool { return c.host(hosts[0]).Status.Alarm != nil })
+				words := c.host(hosts[0]).Status.Alarm.Message
+				if took := time.Since(went); took > 2*time.Minute || !strings.Contains(words, "machine web waits for proof") ||
+					!strings.Contains(words, "bulkhead host attest-off host-0 --statement") {
+					t.Errorf("after %s it says %q", took, words)
+				}
 				time.Sleep(30 * time.Minute)
 				if c.host(hosts[0]).Fenced() || len(c.asked("recover")) > 0 {
 					t.Fatal("it went on without proof")
 				}
 				c.Do(h.Ref(), "attest-off", resources.Arguments{Statement: "I stand before it, it is dark"})
 				until(t, "it goes on", c.away([]string{m}, hosts[0]))
+				until(t, "the alarm is over", func() bool { return c.host(hosts[0]).Status.Alarm == nil })
 			})
 		})
 	}
+}
+
+// Each thing is said once, however many machines it is about, and not any more when it is over.
+func TestMachinesThatFitNowhereAreOneAlarm(t *testing.T) {
+	inZone(t, 3, func(t *testing.T, c *client, hosts []string) {
+		machines := []string{c.machine("a", hosts[0], 1), c.machine("b", hosts[0], 2)}
+		for _, full := range hosts[1:] {
+			c.schedulable(full, false)
+		}
+		c.run(t)
+		c.power(t, hosts[0], simworld.Off)
+		until(t, "it alarms", func() bool {
+			a := c.host(hosts[0]).Status.Alarm
+			return a != nil && strings.HasPrefix(a.Message, "machine a can't be started elsewhere: ") &&
+				strings.HasSuffix(a.Message, "; nor can 1 more")
+		})
+		time.Sleep(30 * time.Minute)
+		if n := len(c.asked("alarm")); n > 2 { // for the first that failed, and for both
+			t.Errorf("it was said %d times", n)
+		}
+		c.schedulable(hosts[1], true)
+		until(t, "they run elsewhere", c.away(machines, hosts[0]))
+		until(t, "the alarm is over", func() bool { return c.host(hosts[0]).Status.Alarm == nil })
+	})
 }
 
 func TestWhenManyHostsGoAtOnceAnOperatorDecides(t *testing.T) {
@@ -243,6 +275,9 @@ func TestWhenManyHostsGoAtOnceAnOperatorDecides(t *testing.T) {
 		}
 		until(t, "a runs", c.away(machines, hosts[0]))
 		until(t, "b runs", c.away(machines, hosts[1]))
+		until(t, "the alarms are over", func() bool {
+			return c.host(hosts[0]).Status.Alarm == nil && c.host(hosts[1]).Status.Alarm == nil
+		})
 	})
 }
 
