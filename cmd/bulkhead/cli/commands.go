@@ -188,9 +188,35 @@ func (a *app) actionCommand(k kind, x action) *cobra.Command {
 		if len(body) > 0 {
 			sent = body
 		}
-		return a.change(cmd, k, args[0], http.MethodPost, "/actions/"+x.name, sent)
+		err := a.change(cmd, k, args[0], http.MethodPost, "/actions/"+x.name, sent)
+		if err != nil || x.answer == "" {
+			return err
+		}
+		return a.answer(cmd, k, x, args[0])
 	}
 	return cmd
+}
+
+// answer says what an action was to find out, where its outcome is for people.
+func (a *app) answer(cmd *cobra.Command, k kind, x action, name string) error {
+	if noWait, _ := cmd.Flags().GetBool("no-wait"); noWait || a.output != formatTable {
+		return nil
+	}
+	id, err := a.resolve(cmd.Context(), k.name, name)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	r, err := c.Get(cmd.Context(), k.path()+"/"+url.PathEscape(id), nil)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s %s\n", words(k.name), nameOrID(r), x.about,
+		orElse(clean(text(r, x.answer)), "unknown"))
+	return nil
 }
 
 // demand reports flags that must be given and were not.

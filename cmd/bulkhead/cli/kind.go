@@ -70,6 +70,8 @@ type action struct {
 	fields []field
 	// required are the flags that must be given.
 	required []string
+	// answer is where the resource has what was asked for, and what that is; "" = that it is done is all there is to say.
+	answer, about string
 }
 
 // kind describes the commands of one kind of resource.

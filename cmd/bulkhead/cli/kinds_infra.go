@@ -75,7 +75,10 @@ func hostActions() []action {
 			{flag: "at-once", path: "atOnce", as: asNumber, usage: "how many machines are moved at the same time"},
 		}},
 		{name: "activate", short: "Use a host again after maintenance"},
-		{name: "power-status", short: "Ask a host's controller whether its power is on"},
+		{
+			name: "power-status", short: "Ask a host's controller whether its power is on", answer: "status.power",
+			about: "its controller says that its power is",
+		},
 		{name: "power-on", short: "Turn the power of a host on"},
 		{name: "power-off", short: "Turn the power of a host off", fields: []field{
 			{flag: "force", path: "force", as: asSwitch, usage: "although machines run on it"},

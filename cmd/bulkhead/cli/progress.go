@@ -99,7 +99,9 @@ func past(action string) string {
 	done := map[string]string{
 		"create": "created", "delete": "deleted", "update": "changed", "start": "started", "stop": "stopped",
 		"reboot": "rebooted", "pause": "paused", "resume": "resumed", "grow": "grown", "revert": "put back",
-		"snapshot": "snapshot taken",
+		"snapshot": "snapshot taken", "recover": "started elsewhere", "power-status": "asked",
+		"attest-off": "attested to be off", "fence": "off, its controller says", "power-off": "off, its controller says",
+		"power-on": "on, its controller says",
 	}
 	if word, ok := done[action]; ok {
 		return word

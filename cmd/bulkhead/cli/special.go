@@ -206,7 +206,7 @@ func (a *app) zoneCommand() *cobra.Command {
 			usage: "address range that downloads may connect to, beside public ones",
 		},
 	}
-	fields = clearing(fields)
+	fields = clearing(append(fields, recoveryFields()...))
 	update := &cobra.Command{Use: "update", Short: "Change the zone's settings", Args: exactly(0, "")}
 	update.Long = aboutUpdates(update.Short, fields)
 	changing(update)
