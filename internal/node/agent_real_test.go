@@ -27,7 +27,8 @@ const (
 	siteServer = "10.99.0.1:7481"
 )
 
-func newSite(t *testing.T) *site {
+// newSite starts a server, and agents on machines with these names, which end in a digit.
+func newSite(t *testing.T, names ...string) *site {
 	t.Helper()
 	sh(t, "ip", "link", "add", "wire", "type", "bridge")
 	sh(t, "ip", "address", "add", "10.99.0.1/24", "dev", "wire")
@@ -38,7 +39,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.serve()
-	for i, name := range []string{"h1", "h2"} {
+	for i, name := range names {
 		m := &metal{t: t, name: name, dir: dataDir(t)}
 		m.address, m.inside = fmt.Sprintf("10.99.0.%d", 11+i), fmt.Sprintf("10.%d.0.0/24", 77+i)
 		m.boot()
@@ -59,7 +60,7 @@ func newSite(t *testing.T) *site {
 // serve starts the server and waits until it answers.
 func (s *site) serve() {
 	s.zone.t.Helper()
-	s.process = exec.Command(os.Args[0], "server-program", s.dir, siteAPI)
+	s.process = exec.Command(os.Args[0], "server-program", s.dir, siteAPI, "7s")
 	s.process.Stderr = os.Stderr
 	if err := s.process.Start(); err != nil {
 		s.zone.t.Fatal(err)
@@ -135,7 +136,7 @@ func TestAGuestOnAnAgent(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	s := newSite(t)
+	s := newSite(t, "h1", "h2")
 	h1, other := s.metal["h1"], s.equip("h2", "")
 	w := s.equip("h1", guestImage(t))
 	before := h1.fetch(w.address)

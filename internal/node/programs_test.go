@@ -30,11 +30,17 @@ func programs() map[string]func(args []string) error {
 
 func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
 
-// serverProgram is a server: its data directory, where it serves its API.
+// serverProgram is a server: its data directory, where it serves its API, how long an agent may be silent.
 func serverProgram(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	n, err := node.Start(ctx, node.Config{DataDir: args[0], Listen: args[1], Version: "test", Log: logger()})
+	grace, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	n, err := node.Start(ctx, node.Config{
+		DataDir: args[0], Listen: args[1], Version: "test", Log: logger(), AgentGrace: grace,
+	})
 	if err != nil {
 		return err
 	}
@@ -141,6 +147,11 @@ func (m *metal) powerOff() {
 	if err := m.first.Process.Kill(); err != nil {
 		m.t.Fatal(err)
 	}
+	m.gone()
+}
+
+// gone waits until all that ran in the machine has ended.
+func (m *metal) gone() {
 	_ = m.first.Wait()
 	_ = m.agent.Wait()
 	_ = exec.CommandContext(m.t.Context(), "ip", "link", "del", "port-"+m.name).Run() // the kernel may have done it
