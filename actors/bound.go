@@ -63,6 +63,34 @@ func (e *Engine) chooseNode(r resources.Resource) error {
 	}
 }
 
+// checkAsker refuses a node that can't ask the controller of a host when the host is lost: one that nobody knows, and
+// the host's own. What a host had before is not looked at again.
+func (e *Engine) checkAsker(before, after resources.Resource) error {
+	h, ok := after.(*resources.Host)
+	if !ok || h.Spec.OutOfBand == nil || h.Spec.OutOfBand.Node == "" {
+		return nil
+	}
+	node := h.Spec.OutOfBand.Node
+	if was, ok := before.(*resources.Host); ok && was.Spec.OutOfBand != nil && was.Spec.OutOfBand.Node == node {
+		return nil
+	}
+	names, why := e.drivers.Nodes(), ""
+	switch {
+	case !slices.Contains(names, node):
+		why = "is not among the zone's nodes and agents: " + strings.Join(names, ", ")
+	case node == h.Spec.Node && len(names) > 1:
+		why = "is the host's own, which can't be asked when the host is lost"
+	default:
+		return nil
+	}
+	const pointer = "/spec/outOfBand/node"
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "bad-asker", Message: "node " + node + " can't ask the controller of the host",
+		Remedy: "name another node, or none for whichever acts for the host",
+		Fields: []resources.FieldError{{Pointer: pointer, Code: "bad-asker", Message: why}},
+	}
+}
+
 // nodeOfHost is the node of the one host that reaches a pool; "" if all do.
 func (e *Engine) nodeOfHost(r resources.Resource) (string, error) {
 	p, ok := r.(*resources.Pool)

@@ -65,11 +65,23 @@ func TestARecoveryAsksNothingOfALostNode(t *testing.T) {
 // With no node named a controller is asked by the node that acts for the host, which the host's own agent never is.
 func TestAControllerIsAskedByWhoActsForTheHost(t *testing.T) {
 	inZone(t, func(t *testing.T, z *actorstest.Zone) {
+		const third = "node-3"
 		z.AddNode(far)
-		for node, want := range map[string]string{"": own, far: far} {
-			h := hostNamed("asked-by-" + want)
+		z.AddNode(third)
+		with := func(name, node string) *resources.Host {
+			h := hostNamed(name)
 			h.Spec.Node, h.Spec.OutOfBand = far, &resources.OutOfBand{Driver: "bulkhead/sim", Node: node}
-			id := z.Must(h)
+			return h
+		}
+		for node, why := range map[string]string{far: "is the host's own", "nowhere": "nodes and agents: node-1, node-2"} {
+			e := refusal(t, z, creation(with("refused", node)))
+			if e.Code != "bad-asker" || e.Fields[0].Pointer != "/spec/outOfBand/node" ||
+				!strings.Contains(e.Fields[0].Message, why) {
+				t.Errorf("asked by %s: %+v", node, e)
+			}
+		}
+		for node, want := range map[string]string{"": own, third: third} {
+			id := z.Must(with("asked-by-"+want, node))
 			called := listOf(z, want)
 			op := z.Do(resources.Ref{Kind: resources.KindHost, ID: id}, "power-status", resources.Arguments{})
 			if op.Phase != resources.PhaseSucceeded || !slices.Contains(called(), "StatPower") {

@@ -148,6 +148,9 @@ func (e *Engine) change(
 	if err := e.checkDisabling(current, next); err != nil {
 		return nil, err
 	}
+	if err := e.checkAsker(current, next); err != nil {
+		return nil, err
+	}
 	if cmd.Instant || len(fields) == 0 {
 		cmd.Instant = true
 		return next, nil
@@ -187,6 +190,9 @@ func (e *Engine) complete(r resources.Resource, op *resources.Operation, cmd *pe
 		return e.chooseStore(x)
 	}
 	if err := e.chooseNode(r); err != nil {
+		return err
+	}
+	if err := e.checkAsker(nil, r); err != nil {
 		return err
 	}
 	return e.checkEnabled(r)

@@ -1,11 +1,13 @@
 #!/bin/bash
 # Shows a cluster on one machine: three nodes and two hosts, each in a network
 # namespace of its own, and a guest in real QEMU. Kills the node that leads, cuts
-# a node off, empties a host by live migration, and says what happened to writes
-# and to the guest. Everything it makes is gone when it ends, also when it is
+# a node off, empties a host by live migration, loses a host whose power is then
+# cut by its controller (ipmi_sim), and says what happened to writes and to the
+# guest. Everything it makes is gone when it ends, also when it is
 # killed: it runs in namespaces of its own.
 #
-# Needs bin/bulkhead (make cluster-demo builds it), QEMU, and root or sudo.
+# Needs bin/bulkhead (make cluster-demo builds it), QEMU, ipmitool, OpenIPMI's
+# ipmi_sim, and root or sudo.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -143,6 +145,17 @@ longest_gap() {
 		END { printf "%d writes were acknowledged, at most %.2f s without one\n", n, gap }'
 }
 
+# start_host starts what runs on a host: an agent, its drivers and guests, which
+# all end with the first of their processes.
+start_host() {
+	exec_within "$1" unshare --pid --fork --kill-child --mount-proc sh -c '"$@" & while :; do wait; sleep 1; done' host \
+		"$bulkhead" agent --data-dir "$zone/$1" >>"$zone/$1.log" 2>&1 &
+	pid[$1]=$!
+}
+
+# first_of prints the id of a host's first process.
+first_of() { tr -d ' ' <"/proc/${pid[$1]}/task/${pid[$1]}/children"; }
+
 # add_hosts starts two host agents, and makes what machines need: disks that both hosts
 # see at the same path, as with NFS, and the image of a small guest.
 add_hosts() {
@@ -150,8 +163,7 @@ add_hosts() {
 	for name in $agents; do
 		within "$name" "$bulkhead" host join --token "$(token_for host)" --from "${address[n1]}:7481" \
 			--data-dir "$zone/$name" --name "$name" --listen "${address[$name]}:7481"
-		exec_within "$name" "$bulkhead" agent --data-dir "$zone/$name" >>"$zone/$name.log" 2>&1 &
-		pid[$name]=$!
+		start_host "$name"
 	done
 	for name in $agents; do
 		wait_for "host $name" quietly host create "host-$name" --driver bulkhead/qemuhypervisor --node "$name"
@@ -232,6 +244,105 @@ empty_a_host() {
 	show host activate "$name"
 }
 
+# add_controller starts the controller (BMC) of a host, which cuts its power when
+# it is told to, and says that it is off when nothing runs there any more.
+add_controller() {
+	local name=$1 port=$2 dir=$zone/bmc-$1
+	mkdir -p "$dir/state"
+	first_of "$name" >"$dir/first"
+	cat >"$dir/chassis" <<'CHASSIS'
+#!/bin/sh
+cd "${0%/*}" || exit 1
+shift
+runs() { grep -qs '^State:.[^ZX]' "/proc/$(cat first)/status"; }
+verb=$1
+shift
+case $verb in
+get) for what; do
+	on=0
+	if [ "$what" = power ] && runs; then on=1; fi
+	echo "$what:$on"
+done ;;
+set)
+	if [ "$1=$2" = power=0 ]; then
+		kill -9 "$(cat first)"
+		while runs; do sleep 0.01; done
+		date +%s.%N >off
+	fi
+	;;
+esac
+CHASSIS
+	chmod +x "$dir/chassis"
+	cat >"$dir/lan.conf" <<-CONF
+		name "bmc"
+		set_working_mc 0x20
+		startlan 1
+		  addr 10.213.0.1 $port
+		  priv_limit admin
+		  allowed_auths_admin none md2 md5 straight
+		  guid a123456789abcdefa123456789abcdef
+		endlan
+		chassis_control "$dir/chassis 0x20"
+		user 2 true "root" "$secret" admin 10 none md2 md5 straight
+	CONF
+	printf 'mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\nmc_enable 0x20\n' >"$dir/emu"
+	ipmi_sim -n -c "$dir/lan.conf" -f "$dir/emu" -s "$dir/state" >"$dir/log" 2>&1 &
+	pid[bmc-$name]=$!
+	show host update "host-$name" --out-of-band-driver bulkhead/ipmi --out-of-band-property "address=10.213.0.1" \
+		--out-of-band-property "port=$port" --out-of-band-property user=root --out-of-band-property "password=@$zone/secret" \
+		--out-of-band-property cipherSuite=3
+	show host power-status "host-$name"
+}
+
+# referee notes, many times a second, how many QEMUs run for the machine.
+referee() {
+	local file n
+	while sleep 0.02; do
+		n=0
+		for file in $(grep -als "$1" /proc/[0-9]*/cmdline); do
+			case $(readlink "${file%/*}/exe") in *qemu*) n=$((n + 1)) ;; esac
+		done
+		echo "$n" >>"$zone/running"
+	done
+}
+
+# ask types a line on the guest's console, and prints what that says.
+ask() { { echo && sleep 1 && echo "$1" && sleep 3; } | within "$at" timeout 6 "$bulkhead" machine console counter 2>/dev/null | tr -d '\r' || true; }
+booted_again() { ask 'echo "this is boot $(cat /run/boots)"' | grep -ao '^this is boot 2'; }
+
+moved() { [ "$(quietly machine show counter -o json | jq -r '.phase + .status.hostId')" = "running$1" ]; }
+suspected() { quietly host show "$1" -o json | jq -e .status.suspicion; }
+since() { awk -v from="$1" -v to="$(date +%s.%N)" 'BEGIN { printf "%.1f s", to - from }'; }
+
+# lose_a_host cuts the guest's host off, with the guest running there.
+lose_a_host() {
+	local from to name lost machine
+	from=$(host_of)
+	name=$(quietly host show "$from" -o json | jq -r .name)
+	to=$(quietly host list -o json | jq -r --arg from "$from" '.[] | select(.id != $from) | .id')
+	secret=$(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \n')
+	echo -n "$secret" >"$zone/secret"
+	add_controller a1 9001
+	add_controller a2 9002
+	show zone update --recovery-suspect 5
+	show machine update counter --recovery restart
+	machine=$(quietly machine show counter -o json | jq -r .id)
+	referee "$machine" &
+	writers+=($!)
+	echo "The network of $name is cut; the guest runs on there"
+	lost=$(date +%s.%N)
+	ip link set "v-${name#host-}" down
+	wait_for "a suspicion" suspected "$name"
+	show ha status
+	wait_for "the machine on another host" moved "$to"
+	echo "After $(since "$lost") it runs on $(quietly host show "$to" -o json | jq -r .name)"
+	show ha status
+	wait_for "the guest" booted_again
+	echo "After $(since "$lost") the guest says: $(booted_again)"
+	[ "$(sort -n "$zone/running" | tail -n 1)" = 1 ] || fail "two QEMUs ran for one machine"
+	echo "Of $(wc -l <"$zone/running") looks none saw more than one QEMU of it."
+}
+
 [ -x "$bulkhead" ] || fail "bin/bulkhead is missing; remedy: make cluster-demo"
 if [ "$(id -u)" != 0 ]; then
 	command -v sudo >/dev/null || fail "this needs root: it makes networks and runs machines; remedy: run it as root"
@@ -239,6 +350,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 if [ "${1:-}" != apart ]; then
 	scripts/setup.sh demo
+	scripts/setup.sh cluster
 	[ -e dist/guest.raw ] || { say "Building a small guest" && mkdir -p dist && guest/build.sh dist/guest.raw; }
 	exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0" apart
 fi
@@ -267,6 +379,8 @@ cut_off
 echo "The guest: $(last_count)"
 say "The guest's host is emptied for maintenance"
 empty_a_host
+say "A host dies: its guest comes up on the other one"
+lose_a_host
 say "Everything there is"
 show node list
 show host list

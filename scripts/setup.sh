@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the programs of the distribution that a task needs, and nothing else.
 #
-#   scripts/setup.sh demo|simulator|test|race|generate
+#   scripts/setup.sh demo|cluster|simulator|test|race|generate
 #
 # Does nothing when all are there. As root, or with sudo, it installs the rest
 # with apt-get and says what and why; otherwise it says what to install.
@@ -29,8 +29,8 @@ test|race        ssh                 openssh-client       logs in to a machine
 test|race        ssh-keygen          openssh-client       makes keys that backups are encrypted to
 test|race        age                 age                  reads encrypted backups as a second opinion
 test|race        git                 git                  fetches modules that have no proxy
-test|race        ipmitool            ipmitool             speaks to controllers of hosts
-test|race        ipmi_sim            openipmi             is a controller that speaks IPMI
+cluster|test|race ipmitool           ipmitool             speaks to controllers of hosts
+cluster|test|race ipmi_sim           openipmi             is a controller that speaks IPMI
 test|race        pip3                python3-pip          fetches a controller that speaks Redfish (from PyPI)
 race             gcc                 gcc                  links the race detector
 race             ld                  binutils             links the race detector
@@ -39,9 +39,9 @@ generate         protoc              protobuf-compiler    reads the driver contr
 
 task=${1:-test}
 case $task in
-demo | simulator | test | race | generate) ;;
+demo | cluster | simulator | test | race | generate) ;;
 *)
-	echo "usage: $0 demo|simulator|test|race|generate" >&2
+	echo "usage: $0 demo|cluster|simulator|test|race|generate" >&2
 	exit 2
 	;;
 esac
