@@ -3,6 +3,7 @@ package actorstest
 import (
 	"context"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
@@ -127,6 +128,14 @@ func (z *Zone) CheckState() {
 	if err != nil {
 		z.t.Errorf("checking the state: %v", err)
 	}
+}
+
+// CheckTruth compares what simulated hardware has with what a state says, of a zone that somebody else made.
+func CheckTruth(t testing.TB, machine *persistence.Machine, world *simworld.World) {
+	t.Helper()
+	z := &Zone{t: t, Machine: machine, World: world}
+	z.CheckState()
+	z.CheckTruth()
 }
 
 // CheckTruth compares what the simulated hardware has with what the state says.

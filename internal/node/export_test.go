@@ -2,9 +2,14 @@ package node
 
 import (
 	"context"
+	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/actors"
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/actors/placement"
 	"github.com/bulkhead-cloud/bulkhead/api"
+	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
 
 // OpenSpool opens a spool of uploads.
@@ -21,4 +26,22 @@ func (n *Node) Fleet() operations.Drivers {
 		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, agents: n.agents,
 		tunnels: n.tunnels,
 	}
+}
+
+// StateMachine is the zone's state as a cluster applies entries to it.
+func StateMachine(m *persistence.Machine) cluster.StateMachine { return stateMachine{m} }
+
+// Log is a cluster as the actors propose to it.
+func Log(n *cluster.Node, m *persistence.Machine) actors.Log {
+	return &proposer{node: n, machine: m, codec: m.Codec()}
+}
+
+// Fresh is how a node of several waits until it knows what any node answered.
+func Fresh(n *cluster.Node) func(context.Context) error {
+	return (&Node{network: &network{}, cluster: n}).fresh
+}
+
+// Leading is what a placer asks.
+func Leading(n *cluster.Node) func(time.Duration) ([]placement.Member, uint64) {
+	return (&Node{cluster: n}).leading
 }
