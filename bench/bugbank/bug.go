@@ -26,8 +26,8 @@ type Bug struct {
 
 // Check is a part of the regime: tests of a package, or a chaos run.
 type Check struct {
-	// Package and Run are those of go test; Package is empty for chaos.
-	Package, Run string
+	// Package and Run are those of go test, Flags what its tests take; Package is empty for chaos.
+	Package, Run, Flags string
 	// Chaos are the flags of a chaos run; Counters are those of its report of which one
 	// must move.
 	Chaos    string
@@ -41,7 +41,7 @@ func (c Check) Where() string {
 	if c.Chaos != "" {
 		return "chaos " + c.Chaos
 	}
-	return c.Package
+	return strings.TrimSpace(c.Package + " " + c.Flags)
 }
 
 // And joins two checks of one part of the regime.
@@ -117,6 +117,8 @@ func (b *Bug) set(key, value string) (err error) {
 		b.Check.Package = value
 	case "run":
 		b.Check.Run = value
+	case "flags":
+		b.Check.Flags = value
 	case "chaos":
 		b.Check.Chaos = value
 	case "counters":
@@ -126,7 +128,8 @@ func (b *Bug) set(key, value string) (err error) {
 			return fmt.Errorf("limit: %w", err)
 		}
 	default:
-		return fmt.Errorf("nobody knows the key %q; there are what, file, package, run, chaos, counters and limit", key)
+		return fmt.Errorf(
+			"nobody knows the key %q; there are what, file, package, run, flags, chaos, counters and limit", key)
 	}
 	return nil
 }

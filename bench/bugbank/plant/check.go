@@ -58,6 +58,7 @@ func (r *regime) tests(ctx context.Context, program string, c bugbank.Check) (re
 	if c.Run != "" {
 		args = append(args, "-test.run="+c.Run)
 	}
+	args = append(args, strings.Fields(c.Flags)...)
 	out, err := r.finish(ctx, c, filepath.Join(r.root, c.Package), program, args)
 	if err == nil {
 		if strings.Contains(string(out), "no tests to run") {
