@@ -22,8 +22,10 @@ GUEST ?= dist/guest.raw
 SEED ?= 1
 DURATION ?= 60s
 NODES ?= 1
+SEEDS ?= 300
 PLAN ?=
 CHAOSFLAGS ?=
+SIMULATEFLAGS ?=
 TIMES ?= 20
 FROM ?= HEAD~1
 KILLS ?= 10
@@ -97,6 +99,11 @@ operation-kit: ## Run every operation with a fault at every step
 power-loss: ## Cut the power, many times: make power-loss TIMES=20
 	$(GO) test $(AS_ROOT) -count=$(TIMES) -v -timeout=120m -run PowerLoss $(TESTFLAGS) \
 		./internal/node/agreement ./cluster ./persistence/badgerstore
+
+.PHONY: simulate
+simulate: ## Zones of three nodes in fake time, with faults: make simulate SEEDS=2000 SEED=1
+	$(GO) test $(AS_ROOT) -count=1 -v -timeout=12h -run '^TestSimulation$$' $(TESTFLAGS) ./internal/node \
+		-seed=$(SEED) -seeds=$(SEEDS) $(SIMULATEFLAGS)
 
 .PHONY: chaos
 chaos: ## Random operations, kill -9, cuts, full disks: make chaos SEED=7 DURATION=60s NODES=3
