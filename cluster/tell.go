@@ -118,8 +118,8 @@ func (t *teller) AppendEntries(
 	return future, nil
 }
 
-// begin waits for the turn of who called it, and reports whether it came before the pipeline was closed. A turn lasts as
-// long as there is no room, and a mutex would keep the time of a synctest bubble from passing meanwhile.
+// begin waits for the turn of who called it, and reports whether it came before the pipeline was closed. A turn lasts
+// as long as there is no room, and a mutex would keep the time of a synctest bubble from passing meanwhile.
 func (t *teller) begin() bool {
 	select {
 	case t.turn <- struct{}{}:
