@@ -37,22 +37,32 @@ func (f *feed) next() <-chan struct{} {
 // batch bounds how many events are read from the state at once.
 const batch = 256
 
+// source appends the events after a position to into, as many as there is room for.
+type source func(after resources.Position, into []resources.Event) ([]resources.Event, error)
+
+// stored reads events from the state. Those that needs says no to come without their resource.
+func (f *feed) stored(
+	after resources.Position, into []resources.Event, needs func(resources.Event) bool,
+) ([]resources.Event, error) {
+	err := f.state.View(func(v *persistence.View) error {
+		return v.EventsFor(after, needs, func(e resources.Event) bool {
+			into = append(into, e)
+			return len(into) < cap(into)
+		})
+	})
+	return into, err
+}
+
 // follow calls fn for each event after a position until it answers false or ctx
-// ends. Events that needs says no to come without their resource.
+// ends.
 func (f *feed) follow(
-	ctx context.Context, after resources.Position, needs func(resources.Event) bool, fn func(resources.Event) bool,
+	ctx context.Context, after resources.Position, read source, fn func(resources.Event) bool,
 ) error {
-	events := make([]resources.Event, 0, batch)
+	room := make([]resources.Event, 0, batch)
 	for ctx.Err() == nil {
 		changed := f.next()
-		clear(events)
-		events = events[:0]
-		err := f.state.View(func(v *persistence.View) error {
-			return v.EventsFor(after, needs, func(e resources.Event) bool {
-				events = append(events, e)
-				return len(events) < batch
-			})
-		})
+		clear(room[:batch])
+		events, err := read(after, room)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // Log is where decisions are agreed on.
@@ -19,6 +20,9 @@ type Log interface {
 // State is the zone's state on this node.
 type State interface {
 	View(fn func(v *persistence.View) error) error
+	// Recent appends the events after a position to into, as many as there is room for, if this node applied them
+	// lately. Their resources must not be changed.
+	Recent(after resources.Position, into []resources.Event) (events []resources.Event, known bool)
 	// Placements counts the changes of the shard table.
 	Placements() uint64
 }

@@ -362,13 +362,15 @@ func (e *Engine) Suspend(
 // Events calls fn for each event after a position, as they come, until it answers
 // false or ctx ends.
 func (e *Engine) Events(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
-	return e.feed.follow(ctx, after, func(resources.Event) bool { return true }, fn)
+	all := func(resources.Event) bool { return true }
+	read := func(after resources.Position, into []resources.Event) ([]resources.Event, error) {
+		return e.feed.stored(after, into, all)
+	}
+	return e.feed.follow(ctx, after, read, fn)
 }
 
-// Refs is Events without the resources of the events, for who needs to know only what changed.
-func (e *Engine) Refs(ctx context.Context, after resources.Position, fn func(resources.Event) bool) error {
-	return e.feed.follow(ctx, after, func(resources.Event) bool { return false }, fn)
-}
+// Changed returns a channel that is closed at the next change of the state.
+func (e *Engine) Changed() <-chan struct{} { return e.feed.next() }
 
 // retention bounds what is kept of the past.
 const (

@@ -181,7 +181,7 @@ func (s *System) actsFor(ref resources.Ref) bool {
 // state is by then: what is accepted must be done.
 func (s *System) dispatch(from resources.Position) {
 	for {
-		err := s.engine.feed.follow(s.base, from, matters, s.tell)
+		err := s.engine.feed.follow(s.base, from, s.news, s.tell)
 		for err != nil && s.base.Err() == nil {
 			s.config.Logger.Error("following the events failed", slog.Any("error", err))
 			select {
@@ -197,6 +197,15 @@ func (s *System) dispatch(from resources.Position) {
 			return
 		}
 	}
+}
+
+// news appends the events after a position as this node applied them, or as the state has them if that was too long
+// ago.
+func (s *System) news(after resources.Position, into []resources.Event) ([]resources.Event, error) {
+	if events, known := s.config.State.Recent(after, into); known {
+		return events, nil
+	}
+	return s.engine.feed.stored(after, into, matters)
 }
 
 // matters reports whether tell looks at the resource of an event.

@@ -29,6 +29,7 @@ type Machine struct {
 	codec   *Codec
 	applied atomic.Uint64
 	memory  *memory // of Apply alone, which never runs twice at a time, nor beside Load
+	recent  recent
 	changes map[resources.Kind]*atomic.Uint64
 	// placements counts changes of the shard table.
 	placements atomic.Uint64
@@ -53,6 +54,7 @@ func (m *Machine) resume() error {
 	err := m.View(func(v *View) error {
 		index, err := v.Applied()
 		m.applied.Store(index)
+		m.recent.begin(index)
 		return err
 	})
 	if err != nil {
@@ -111,6 +113,9 @@ func (m *Machine) applyTogether(entries []Entry) ([][]Result, error) {
 	}
 	m.applied.Store(last)
 	m.count()
+	m.recent.add(m.memory.events)
+	clear(m.memory.events)
+	m.memory.events = m.memory.events[:0]
 	if m.memory.raised {
 		m.memory.raised = false
 		return results, m.readLevel()

@@ -22,6 +22,8 @@ type memory struct {
 	raised bool
 	// changed are the kinds of resources written by the Apply that runs.
 	changed map[resources.Kind]bool
+	// events are those of the Apply that runs.
+	events []resources.Event
 }
 
 // memoryGeneration bounds how many resources a generation holds.
@@ -72,12 +74,18 @@ func (m *memory) replace(r *record) {
 		delete(m.old, r.ref)
 		return
 	}
-	if op, ok := r.resource.(*resources.Operation); ok {
-		own := *op // the proposer goes on to write into the one it is answered with
-		own.Steps = slices.Clone(op.Steps)
-		r.resource = &own
-	}
 	m.put(r)
+}
+
+// kept is a resource to remember.
+func kept(r resources.Resource) resources.Resource {
+	op, ok := r.(*resources.Operation)
+	if !ok {
+		return r
+	}
+	own := *op // the proposer goes on to write into the one it is answered with
+	own.Steps = slices.Clone(op.Steps)
+	return &own
 }
 
 // current is the resource as it is, for looking at it only.

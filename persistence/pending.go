@@ -12,6 +12,7 @@ type pending struct {
 	writes []write
 	// places of the keys in writes, once there are many: few are looked through.
 	places map[string]int
+	events []resources.Event
 }
 
 // write is what becomes of a key.
@@ -94,5 +95,6 @@ func (p *pending) set(w write) {
 // reset forgets all, for the next command.
 func (p *pending) reset() {
 	clear(p.writes)
-	p.writes, p.places = p.writes[:0], nil
+	clear(p.events)
+	p.writes, p.places, p.events = p.writes[:0], nil, p.events[:0]
 }

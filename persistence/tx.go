@@ -96,6 +96,7 @@ func (t *tx) flush(w Writer) error {
 		}
 		t.memory.wrote(one)
 	}
+	t.memory.events = append(t.memory.events, t.pending.events...)
 	return nil
 }
 
@@ -163,11 +164,12 @@ func (t *tx) write(old, next resources.Resource, event resources.EventType) erro
 			Remedy:  "shorten its properties, labels or user data",
 		}
 	}
+	own := kept(next)
 	t.pending.set(write{
 		key: resourceKey(m.Ref()), value: doc.Data,
-		record: &record{ref: m.Ref(), resource: next, entries: after},
+		record: &record{ref: m.Ref(), resource: own, entries: after},
 	})
-	return t.emit(event, m.Ref(), doc.Data)
+	return t.emit(event, own, doc.Data)
 }
 
 func (t *tx) checkPhase(old resources.Resource, m *resources.Meta) error {
@@ -311,12 +313,18 @@ func (t *tx) remove(r resources.Resource) error {
 	if err != nil {
 		return err
 	}
-	return t.emit(resources.EventDeleted, m.Ref(), doc.Data)
+	return t.emit(resources.EventDeleted, kept(r), doc.Data)
 }
 
-func (t *tx) emit(event resources.EventType, ref resources.Ref, data []byte) error {
+func (t *tx) emit(event resources.EventType, r resources.Resource, data []byte) error {
 	p := resources.Position{Revision: t.index, Index: *t.event}
 	*t.event++
+	m := r.Metadata()
+	ref := m.Ref()
+	t.pending.events = append(t.pending.events, resources.Event{
+		Position: p, Type: event, At: t.at, Ref: ref, Name: m.Name, Phase: m.Phase,
+		Principal: t.principal, OperationID: resources.OperationID(t.operation), Resource: r,
+	})
 	return t.putRecord(positionKey(familyEvent, p), "an event", eventRecord{
 		Type: event, At: t.at, Ref: ref, Principal: t.principal, Operation: t.operation, Data: data,
 	})

@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"log/slog"
-	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
@@ -55,41 +53,24 @@ func (n *Node) remember(ctx context.Context, record *resources.Driver) error {
 	return err
 }
 
-const watchRetry = time.Second
-
 // driversChanged receives when a record of a driver may have changed, until ctx ends.
 func (n *Node) driversChanged(ctx context.Context) <-chan struct{} {
 	changed := make(chan struct{}, 1)
 	n.chores.done.Go(func() {
-		for ctx.Err() == nil {
-			if err := n.watchDrivers(ctx, changed); err != nil && ctx.Err() == nil {
-				n.config.Log.Warn("following the records of drivers failed", slog.Any("error", err))
+		var seen uint64 // what changed before counts, too
+		for first := true; ctx.Err() == nil; first = false {
+			next := n.system.Engine().Changed()
+			if now := n.machine.Changes(resources.KindDriver); first || now != seen {
+				seen = now
+				wake(changed)
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(watchRetry):
+			case <-next:
 			}
 		}
 	})
 	return changed
-}
-
-func (n *Node) watchDrivers(ctx context.Context, changed chan<- struct{}) error {
-	from := resources.Position{Index: ^uint32(0)}
-	err := n.machine.View(func(v *persistence.View) (err error) {
-		from.Revision, err = v.Applied()
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	wake(changed) // what changed before
-	return n.system.Engine().Refs(ctx, from, func(e resources.Event) bool {
-		if e.Ref.Kind == resources.KindDriver {
-			wake(changed)
-		}
-		return true
-	})
 }
 
 func wake(c chan<- struct{}) {
