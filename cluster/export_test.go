@@ -171,3 +171,18 @@ const (
 func CalmWriter(to io.Writer, hurry func() bool, stopping <-chan struct{}) io.Writer {
 	return &calmWriter{to: to, resumed: time.Now(), hurry: hurry, stopping: stopping}
 }
+
+// LatelyBytes bounds what Lately keeps, beside the last append.
+const LatelyBytes = latelyBytes
+
+// Lately are the entries that were appended last.
+type Lately struct{ lately }
+
+// Add takes entries that were appended.
+func (l *Lately) Add(logs []*raft.Log) { l.add(logs) }
+
+// Get copies an entry into log, and says whether it is there.
+func (l *Lately) Get(index uint64, log *raft.Log) bool { return l.get(index, log) }
+
+// Forget drops all entries.
+func (l *Lately) Forget() { l.forget() }

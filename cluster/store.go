@@ -27,6 +27,8 @@ type guardedStore struct {
 	// stall, if set, is called before each append: a disk that hangs, for tests.
 	stall atomic.Pointer[func()]
 
+	lately lately
+
 	mu sync.Mutex
 	// others are the indexes of entries that hold no commands, of those appended by this process: elections and changes of
 	// members, so few.
@@ -67,7 +69,12 @@ func (s *guardedStore) LastIndex() (uint64, error) { return guarded(s, s.logs.La
 
 // GetLog implements raft.LogStore. The caller in raft that applies entries ends the process on an error.
 func (s *guardedStore) GetLog(index uint64, log *raft.Log) error {
-	err := s.check("reading the log", func() error { return s.logs.GetLog(index, log) })
+	err := s.check("reading the log", func() error {
+		if s.lately.get(index, log) {
+			return nil
+		}
+		return s.logs.GetLog(index, log)
+	})
 	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
 		s.endGoroutine()
 	}
@@ -86,6 +93,7 @@ func (s *guardedStore) StoreLogs(logs []*raft.Log) error {
 	err := s.check("appending to the log", func() error { return s.logs.StoreLogs(logs) })
 	if err == nil {
 		s.note(logs)
+		s.lately.add(logs)
 		s.metrics.stored(len(logs), start)
 	}
 	return err
@@ -93,6 +101,7 @@ func (s *guardedStore) StoreLogs(logs []*raft.Log) error {
 
 // DeleteRange implements raft.LogStore.
 func (s *guardedStore) DeleteRange(first, last uint64) error {
+	s.lately.forget()
 	return s.check("truncating the log", func() error { return s.logs.DeleteRange(first, last) })
 }
 
