@@ -134,14 +134,14 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 	if s.Instant {
 		op.Phase, op.StartedAt, op.EndedAt, op.Percent = resources.PhaseSucceeded, t.at, t.at, 100
 		t.ended(op)
-		return t.create(op)
+		return t.add(op) // repeated has looked whether it is there
 	}
 	zone, err := t.Zone()
 	if err != nil {
 		return err
 	}
 	t.pending.put(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence), []byte(op.ID))
-	return t.create(op)
+	return t.add(op) // repeated has looked whether it is there
 }
 
 // reached refuses an action that the zone's level does not have yet.

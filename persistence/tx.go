@@ -117,7 +117,6 @@ func (t *tx) putNumber(name string, n uint64) {
 // there.
 func (t *tx) create(r resources.Resource) error {
 	m := r.Metadata()
-	m.CreatedAt = t.at
 	_, exists, err := t.r.Get(resourceKey(m.Ref()))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", m.Ref(), err)
@@ -128,6 +127,12 @@ func (t *tx) create(r resources.Resource) error {
 			Message: fmt.Sprintf("there is a %s %s already", m.Kind, m.ID),
 		}
 	}
+	return t.add(r)
+}
+
+// add is create for what is known not to be there.
+func (t *tx) add(r resources.Resource) error {
+	r.Metadata().CreatedAt = t.at
 	return t.write(nil, r, resources.EventCreated)
 }
 
