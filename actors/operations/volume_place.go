@@ -21,7 +21,7 @@ func placeVolume(_ context.Context, c *Context) error {
 		if err != nil {
 			return err
 		}
-		choice, err := ChoosePool(v, vol, bytes)
+		choice, err := poolFor(v, vol, bytes)
 		if err != nil {
 			return err
 		}
@@ -106,6 +106,25 @@ func notReady(r resources.Resource) error {
 	return e
 }
 
+// poolFor is ChoosePool for who needs no reasons why the others do not do: where one was asked for, and does, they are
+// not read.
+func poolFor(v *persistence.View, vol *resources.Volume, bytes uint64) (resources.Choice, error) {
+	want, err := wantOf(v, vol, bytes)
+	if err != nil {
+		return resources.Choice{}, err
+	}
+	if want.Pool == "" {
+		return choosePool(v, want)
+	}
+	asked, err := persistence.Find[*resources.Pool](v, resources.KindPool, string(want.Pool))
+	if err == nil {
+		if choice := planner.Pools(want, []*resources.Pool{asked}); choice.Chosen != nil {
+			return choice, nil
+		}
+	}
+	return choosePool(v, want)
+}
+
 // ChoosePool asks the planner for a pool. A copy of a snapshot goes where the
 // snapshot is.
 func ChoosePool(v *persistence.View, vol *resources.Volume, bytes uint64) (resources.Choice, error) {
@@ -113,8 +132,12 @@ func ChoosePool(v *persistence.View, vol *resources.Volume, bytes uint64) (resou
 	if err != nil {
 		return resources.Choice{}, err
 	}
+	return choosePool(v, want)
+}
+
+func choosePool(v *persistence.View, want planner.Want) (resources.Choice, error) {
 	var pools []*resources.Pool
-	err = v.Each(resources.KindPool, nil, func(r resources.Resource) bool {
+	err := v.Each(resources.KindPool, nil, func(r resources.Resource) bool {
 		if p, ok := r.(*resources.Pool); ok {
 			pools = append(pools, p)
 		}
