@@ -111,8 +111,8 @@ func (m *Machine) applyTogether(entries []Entry) ([][]Result, error) {
 		m.memory = newMemory() // it may hold what was not written
 		return nil, err
 	}
+	m.count() // first: what AppliedIndex covers is counted
 	m.applied.Store(last)
-	m.count()
 	m.recent.add(m.memory.events)
 	clear(m.memory.events)
 	m.memory.events = m.memory.events[:0]

@@ -10,6 +10,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // OpenSpool opens a spool of uploads.
@@ -45,3 +46,15 @@ func Fresh(n *cluster.Node) func(context.Context) error {
 func Leading(n *cluster.Node) func(time.Duration) ([]placement.Member, uint64) {
 	return (&Node{cluster: n}).leading
 }
+
+// Tokens are those that are known as long as none changes.
+type Tokens struct{ tokens }
+
+// NewTokens knows none of a machine's.
+func NewTokens(m *persistence.Machine) *Tokens { return &Tokens{tokens{machine: m}} }
+
+// Find returns a token, nil if it is not known.
+func (t *Tokens) Find(id string) (*resources.Token, uint64) { return t.find(id) }
+
+// Keep remembers a token that was read after so many changes.
+func (t *Tokens) Keep(token *resources.Token, changes uint64) { t.keep(token, changes) }

@@ -18,6 +18,7 @@ type reader struct {
 	engine  *actors.Engine
 	drivers *driving.Drivers
 	agents  *agents
+	tokens  *tokens
 }
 
 // Consistent implements door.Reader.
@@ -35,7 +36,22 @@ func (r *reader) Consistent(ctx context.Context, c door.Consistency) (uint64, er
 }
 
 // Get implements door.Reader.
-func (r *reader) Get(_ context.Context, ref resources.Ref) (found resources.Resource, revision uint64, err error) {
+func (r *reader) Get(_ context.Context, ref resources.Ref) (resources.Resource, uint64, error) {
+	if ref.Kind != resources.KindToken {
+		return r.read(ref)
+	}
+	if known, revision := r.tokens.find(ref.ID); known != nil {
+		return known, revision, nil
+	}
+	changes := r.machine.Changes(resources.KindToken)
+	found, revision, err := r.read(ref)
+	if token, ok := found.(*resources.Token); ok {
+		r.tokens.keep(token, changes)
+	}
+	return found, revision, err
+}
+
+func (r *reader) read(ref resources.Ref) (found resources.Resource, revision uint64, err error) {
 	err = r.machine.View(func(v *persistence.View) error {
 		if revision, err = v.Applied(); err != nil {
 			return err

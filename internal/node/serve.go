@@ -21,6 +21,7 @@ func (n *Node) serve(listener net.Listener) error {
 		Cluster: &nodes{n},
 		Reader: &reader{
 			machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents,
+			tokens: &tokens{machine: n.machine},
 		},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})
