@@ -86,20 +86,23 @@ func (f *feed) follow(
 // waiters are those who wait for operations.
 type waiters struct {
 	mu   sync.Mutex
-	byID map[string][]chan struct{}
+	byID map[string][]chan *resources.Operation
 }
 
+func newWaiters() *waiters { return &waiters{byID: map[string][]chan *resources.Operation{}} }
+
 // add returns a channel that is closed when the operation changes in a way that
-// may matter, and a function to leave.
-func (w *waiters) add(id string) (<-chan struct{}, func()) {
-	ch := make(chan struct{})
+// may matter, and a function to leave. It gives the operation before, if that is
+// known: for looking at only.
+func (w *waiters) add(id string) (<-chan *resources.Operation, func()) {
+	ch := make(chan *resources.Operation, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.byID[id] = append(w.byID[id], ch)
 	return ch, func() { w.drop(id, ch) }
 }
 
-func (w *waiters) drop(id string, ch chan struct{}) {
+func (w *waiters) drop(id string, ch chan *resources.Operation) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := w.byID[id]
@@ -120,18 +123,24 @@ func (w *waiters) drop(id string, ch chan struct{}) {
 func (w *waiters) wakeAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id, list := range w.byID {
-		for _, ch := range list {
-			close(ch)
-		}
-		delete(w.byID, id)
+	for id := range w.byID {
+		w.tell(id, nil)
 	}
 }
 
-func (w *waiters) wake(id string) {
+// wake hands an operation as it is now to those who wait for it.
+func (w *waiters) wake(op *resources.Operation) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.tell(op.ID, op)
+}
+
+// tell ends the wait for an operation; nil = nobody knows here how it is. The caller holds mu.
+func (w *waiters) tell(id string, op *resources.Operation) {
 	for _, ch := range w.byID[id] {
+		if op != nil {
+			ch <- op // there is room: nobody is told twice
+		}
 		close(ch)
 	}
 	delete(w.byID, id)

@@ -336,7 +336,12 @@ func (e *Engine) await(
 		case <-ctx.Done():
 			leave()
 			return nil, fmt.Errorf("waiting for operation %s: %w", id, ctx.Err())
-		case <-changed:
+		case op := <-changed:
+			if op != nil && op.Ended() && want(op) { // it changes no more
+				own := *op
+				own.Steps = slices.Clone(op.Steps)
+				return &own, nil
+			}
 		}
 	}
 }

@@ -85,7 +85,7 @@ func New(c Config) *System {
 	f := newFeed(c.State)
 	engine := &Engine{
 		log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: c.Table,
-		drivers: c.Drivers, feed: f, waiting: &waiters{byID: map[string][]chan struct{}{}}, logger: c.Logger, base: base,
+		drivers: c.Drivers, feed: f, waiting: newWaiters(), logger: c.Logger, base: base,
 	}
 	s := &System{
 		config: c, engine: engine, base: base, stop: stop, shards: map[persistence.Shard]*running{},
@@ -232,7 +232,7 @@ func (s *System) operation(e resources.Event, op *resources.Operation) {
 	name := op.Target.String()
 	switch {
 	case op.Ended(), op.Phase == resources.PhaseNeedsOperator && op.Resolution == "":
-		s.engine.waiting.wake(op.ID)
+		s.engine.waiting.wake(op)
 		if op.Ended() && s.config.Ended != nil && e.Type != resources.EventDeleted {
 			s.config.Ended(op)
 		}
