@@ -274,7 +274,7 @@ func addActionWith[B arguments](a *API, n noun, x action) {
 		} else if o != nil {
 			return a.accept(ctx, g, o)
 		}
-		if err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
+		if _, err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
 			return nil, err
 		}
 		return a.act(ctx, g, in, cmp.Or(x.asks, x.name), (*b).arguments())

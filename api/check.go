@@ -22,10 +22,11 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 		return err
 	}
 	spec := reflect.ValueOf(r).Elem().FieldByName("Spec")
-	if err := a.checkReferences(ctx, g, "/spec", spec); err != nil {
+	found, err := a.checkReferences(ctx, g, "/spec", spec)
+	if err != nil {
 		return err
 	}
-	if err := a.checkProperties(ctx, g, r); err != nil {
+	if err := a.checkProperties(ctx, g, r, found); err != nil {
 		return err
 	}
 	if err := a.checkController(ctx, g, r); err != nil {
@@ -34,9 +35,9 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 	return a.checkCategory(ctx, g, r)
 }
 
-// checkChanged reports what is wrong with a resource after a change. What it
-// referred to before may be gone where it needs it no longer.
-func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resource) error {
+// checkChanged reports what is wrong with a resource after a change, which refers to
+// what was found. What it referred to before may be gone where it needs it no longer.
+func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resource, found referents) error {
 	p := resources.NewProblems("")
 	r.Validate(p)
 	if err := p.Err(); err != nil {
@@ -45,7 +46,7 @@ func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resour
 	if err := a.checkController(ctx, g, r); err != nil {
 		return err
 	}
-	return a.checkProperties(ctx, g, r)
+	return a.checkProperties(ctx, g, r, found)
 }
 
 // reference is an id in a body.
@@ -54,29 +55,41 @@ type reference struct {
 	ref     resources.Ref
 }
 
+// referents are the resources that a body refers to.
+type referents map[resources.Ref]resources.Resource
+
 // checkReferences reports ids in a body of resources that are not there, or that
-// the caller may not see.
-func (a *API) checkReferences(ctx context.Context, g door.Grant, at string, body reflect.Value) error {
-	e := invalid()
+// the caller may not see, and returns the others.
+func (a *API) checkReferences(
+	ctx context.Context, g door.Grant, at string, body reflect.Value,
+) (referents, error) {
+	e, there := invalid(), referents{}
 	for _, found := range a.referencesIn(body, at, nil) {
-		readable, err := a.door.Also(g, door.To(door.VerbGet, found.ref.Kind), found.ref.ID)
-		if err == nil {
-			_, err = a.door.Get(ctx, readable, found.ref.ID)
-		}
+		r, err := a.readable(ctx, g, found.ref)
 		switch resources.ClassOf(err) {
 		case "":
+			there[found.ref] = r
 		case resources.ClassNotFound:
 			e.Fields = append(e.Fields, resources.FieldError{
 				Pointer: found.pointer, Code: "not-found", Message: "there is no such " + string(found.ref.Kind),
 			})
 		default:
-			return err
+			return nil, err
 		}
 	}
 	if len(e.Fields) > 0 {
-		return e
+		return nil, e
 	}
-	return nil
+	return there, nil
+}
+
+// readable returns a resource if the caller may see it.
+func (a *API) readable(ctx context.Context, g door.Grant, ref resources.Ref) (resources.Resource, error) {
+	readable, err := a.door.Also(g, door.To(door.VerbGet, ref.Kind), ref.ID)
+	if err != nil {
+		return nil, err
+	}
+	return a.door.Get(ctx, readable, ref.ID)
 }
 
 // idKinds tells the kind that a typed id refers to.
@@ -132,8 +145,8 @@ func (a *API) referencesInFields(v reflect.Value, at string, found []reference) 
 
 // checkProperties asks the driver that a resource will be bound to, as far as
 // that is known by now.
-func (a *API) checkProperties(ctx context.Context, g door.Grant, r resources.Resource) error {
-	product, properties, err := a.bound(ctx, g, r)
+func (a *API) checkProperties(ctx context.Context, g door.Grant, r resources.Resource, found referents) error {
+	product, properties, err := a.bound(ctx, g, r, found)
 	if err != nil {
 		return err
 	}
@@ -218,7 +231,7 @@ func inProperties(err error) error {
 // bound tells the driver of a resource and its properties; "" if it is not
 // chosen yet.
 func (a *API) bound(
-	ctx context.Context, g door.Grant, r resources.Resource,
+	ctx context.Context, g door.Grant, r resources.Resource, found referents,
 ) (product string, properties map[string]any, err error) {
 	switch r := r.(type) {
 	case *resources.Driver:
@@ -232,10 +245,11 @@ func (a *API) bound(
 	case *resources.Network:
 		return r.Spec.Driver, r.Spec.Properties, nil
 	case *resources.Volume:
-		product, err = a.driverOf(ctx, g, resources.Ref{Kind: resources.KindPool, ID: string(r.Spec.PoolID)})
+		product, err = a.driverOf(ctx, g, resources.Ref{Kind: resources.KindPool, ID: string(r.Spec.PoolID)}, found)
 		return product, r.Spec.Properties, err
 	case *resources.Machine:
-		product, err = a.driverOf(ctx, g, resources.Ref{Kind: resources.KindHost, ID: string(r.Spec.Placement.HostID)})
+		host := resources.Ref{Kind: resources.KindHost, ID: string(r.Spec.Placement.HostID)}
+		product, err = a.driverOf(ctx, g, host, found)
 		return product, r.Spec.Properties, err
 	}
 	return "", nil, nil
@@ -265,18 +279,18 @@ func (a *API) serving(
 	return products, nil
 }
 
-// driverOf tells the driver of a pool or host; "" if none is named.
-func (a *API) driverOf(ctx context.Context, g door.Grant, ref resources.Ref) (string, error) {
+// driverOf tells the driver of a pool or host; "" if none is named. What was found
+// is not read again.
+func (a *API) driverOf(ctx context.Context, g door.Grant, ref resources.Ref, found referents) (string, error) {
 	if ref.ID == "" {
 		return "", nil
 	}
-	readable, err := a.door.Also(g, door.To(door.VerbGet, ref.Kind), ref.ID)
-	if err != nil {
-		return "", err
-	}
-	r, err := a.door.Get(ctx, readable, ref.ID)
-	if err != nil {
-		return "", err
+	r, known := found[ref]
+	if !known {
+		var err error
+		if r, err = a.readable(ctx, g, ref); err != nil {
+			return "", err
+		}
 	}
 	switch r := r.(type) {
 	case *resources.Pool:

@@ -131,10 +131,11 @@ func patchOnce[B patching[R], R any, P resourceOf[R]](
 	}
 	changed := *p // what was read is shared
 	b.apply(&changed)
-	if err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
+	found, err := a.checkReferences(ctx, g, "", reflect.ValueOf(b))
+	if err != nil {
 		return nil, err
 	}
-	if err := a.checkChanged(ctx, g, P(&changed)); err != nil {
+	if err := a.checkChanged(ctx, g, P(&changed), found); err != nil {
 		return nil, err
 	}
 	if revision == 0 {
