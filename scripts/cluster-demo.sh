@@ -267,7 +267,6 @@ set)
 	if [ "$1=$2" = power=0 ]; then
 		kill -9 "$(cat first)"
 		while runs; do sleep 0.01; done
-		date +%s.%N >off
 	fi
 	;;
 esac
