@@ -62,16 +62,19 @@ func TestALeaseEndsBeforeTheLeaderTakesItToBeOver(t *testing.T) {
 			lease.Keep(ctx)
 		}()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if !lease.Holds() || !slices.Equal(told, []bool{true}) {
 			t.Errorf("after ten seconds: holds %t, told %v", lease.Holds(), told)
 		}
 		l.set(900*time.Millisecond, false) // slow answers do not matter
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		if !slices.Equal(told, []bool{true}) {
 			t.Errorf("with slow answers: told %v", told)
 		}
 		l.set(0, true)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if lease.Holds() || !slices.Equal(told, []bool{true, false}) {
 			t.Errorf("cut off: holds %t, told %v", lease.Holds(), told)
 		}
@@ -83,6 +86,7 @@ func TestALeaseEndsBeforeTheLeaderTakesItToBeOver(t *testing.T) {
 		}
 		l.set(0, false)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		stop()
 		<-done
 		if lease.Holds() || !slices.Equal(told, []bool{true, false, true, false}) {

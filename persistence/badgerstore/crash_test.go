@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -21,9 +22,13 @@ func TestKilled(t *testing.T) {
 	interrupted := 0 // kills in the middle of an update of several Badger transactions
 	for kill := 0; kill < 20 || interrupted < 2 && kill < 100; kill++ {
 		cmd, synced := start(t, "load", dir)
-		time.Sleep(time.Duration(20+rand.IntN(180)) * time.Millisecond) // a random moment, not a wait
+		if kill%4 == 3 {
+			awaitLarge(dir)
+		} else {
+			time.Sleep(time.Duration(20+rand.IntN(180)) * time.Millisecond) // a random moment, not a wait
+		}
 		end(t, cmd)
-		if redo, err := filepath.Glob(filepath.Join(dir, "state-*", "REDO")); err == nil && len(redo) > 0 {
+		if inLarge(dir) {
 			interrupted++
 		}
 		s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
@@ -45,6 +50,20 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d updates; %d kills in the middle of a large one", reached, interrupted)
 	if interrupted == 0 {
 		t.Error("no kill hit a large update in its middle: the test did not test it")
+	}
+}
+
+// inLarge reports whether an update of several Badger transactions is under way.
+func inLarge(dir string) bool {
+	redo, err := filepath.Glob(filepath.Join(dir, "state-*", "REDO"))
+	return err == nil && len(redo) > 0
+}
+
+// awaitLarge waits for a large update to be under way, for a while: on a machine with much else to do, a random moment
+// may never be in one.
+func awaitLarge(dir string) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && !inLarge(dir); {
+		runtime.Gosched()
 	}
 }
 
