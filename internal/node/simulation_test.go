@@ -68,16 +68,18 @@ func simulateGuarded(t *testing.T, seed uint64, sum *sums) {
 	dir := simulationDir(t)
 	var passed atomic.Int64
 	defer guard(seed, &passed)()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf(again, seed)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { simulate(t, seed, dir, &passed, sum) })
-	if t.Failed() {
-		t.Logf(again, seed)
-	}
 }
 
-// simulationDir is in memory, where that can be had: syncs of a disk take real time.
+// simulationDir is in the memory that root's tests have as /run, and that goes with them: disks take real time.
 func simulationDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "bulkhead-simulation-")
+	dir, err := os.MkdirTemp("/run", "simulation-")
 	if err != nil {
 		return t.TempDir()
 	}
