@@ -215,7 +215,8 @@ func (s *simulation) faults() {
 		time.Sleep(time.Duration(s.random.Int64N(int64(4 * time.Second))))
 		names := slices.Clone(simulatedNames)
 		s.random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-		if leader := slices.IndexFunc(names, s.leads); leader >= 0 && s.random.IntN(2) == 0 {
+		atLeader := s.random.IntN(2) == 0
+		if leader := slices.IndexFunc(names, s.leads); atLeader && leader >= 0 {
 			names[0], names[leader] = names[leader], names[0]
 		}
 		s.fault(names[0], names[1])
