@@ -186,3 +186,6 @@ func (l *Lately) Get(index uint64, log *raft.Log) bool { return l.get(index, log
 
 // Forget drops all entries.
 func (l *Lately) Forget() { l.forget() }
+
+// ForgetToLead has the node not know that it leads.
+func (n *Node) ForgetToLead() { n.leadership.set(0, 0, 0) }

@@ -110,8 +110,14 @@ func (l *leadership) beginning() (before, applied uint64) {
 	return l.before, l.applied
 }
 
+// leadCheck is how often it is looked whether raft leads and this node does not know. It is told, but that may come to
+// nothing: while the lead is about to go to another node, raft takes in no barrier, and then it may stay all the same.
+const leadCheck = 200 * time.Millisecond
+
 // watchLeadership follows raft: when it is elected, it waits until everything before is applied.
 func (n *Node) watchLeadership() {
+	check := time.NewTicker(leadCheck)
+	defer check.Stop()
 	others := make(chan raft.Observation, 16)
 	observer := raft.NewObserver(others, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
@@ -135,6 +141,10 @@ func (n *Node) watchLeadership() {
 			n.leadership.set(0, 0, 0)
 			n.cfg.Metrics.led(false)
 			n.log.Info("node does not lead any more")
+		case <-check.C:
+			if _, err := n.leadership.current(); err != nil && n.raft.State() == raft.Leader {
+				n.lead()
+			}
 		case <-n.stopping:
 			return
 		}

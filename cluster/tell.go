@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -22,6 +23,26 @@ type steady struct {
 
 // SetHeartbeatHandler implements raft.Transport.
 func (steady) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// handOverPatience is how long a node may take to answer that it is to lead now.
+const handOverPatience = 500 * time.Millisecond
+
+// TimeoutNow implements raft.Transport. As long as it lasts, raft v1.7.3 takes nothing in, also where the node is cut
+// off that is to lead, and also if this one was elected once more meanwhile.
+func (s steady) TimeoutNow(
+	id raft.ServerID, target raft.ServerAddress, request *raft.TimeoutNowRequest, response *raft.TimeoutNowResponse,
+) error {
+	var own raft.TimeoutNowResponse
+	answered := make(chan error, 1)
+	go func() { answered <- s.NetworkTransport.TimeoutNow(id, target, request, &own) }()
+	select {
+	case err := <-answered:
+		*response = own
+		return err
+	case <-time.After(handOverPatience):
+		return fmt.Errorf("%s did not say within %s that it leads", id, handOverPatience)
+	}
+}
 
 // AppendEntriesPipeline implements raft.Transport.
 func (s steady) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
