@@ -12,6 +12,9 @@ import (
 // patienceOfGuard is how long, by the clock on the wall, a second in a bubble may take on a machine that is very busy.
 const patienceOfGuard = 2 * time.Minute
 
+// mostSeconds of a zone are many times those of any plan and of what is waited for after it.
+const mostSeconds = 20 * 60
+
 // guard ends the process when no time passes in the bubble of a seed any more: it passes only while all goroutines wait
 // for each other or for the time, which is not so when one waits for a mutex, or for the world outside, or for ever
 // tries again. The process says which do.
@@ -27,6 +30,9 @@ func guard(seed uint64, passed *atomic.Int64) (stop func()) {
 			now := passed.Load()
 			if now == last {
 				panic(fmt.Sprintf("seed %d: no time passes after %d s, in which\n\n%s\n"+again, seed, now, awake(), seed))
+			}
+			if now > mostSeconds {
+				panic(fmt.Sprintf("seed %d: not over after %d s of the zone\n\n%s\n"+again, seed, now, awake(), seed))
 			}
 			last = now
 		}
