@@ -69,7 +69,8 @@ type Config struct {
 	// DiskLowBytes is how much of the file system of Dir must be free for Propose; default 256 MiB or a hundredth of the
 	// file system, whichever is more. DiskFloorBytes is the same for ProposeReserved; default half of DiskLowBytes.
 	DiskLowBytes, DiskFloorBytes uint64
-	// ElectionTimeout is how long a node with a Network hears nothing of a leader until it wants to lead; default 250 ms.
+	// ElectionTimeout is how long a node with a Network hears nothing of a leader until it wants to lead; default 600 ms.
+	// A leader whose program has ended is succeeded at once.
 	ElectionTimeout time.Duration
 	// LeaderPatience is how long questions wait for a node to lead; default 5 s.
 	LeaderPatience time.Duration
@@ -108,7 +109,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.SnapshotEntries = orElse(c.SnapshotEntries, 1_000_000)
 	c.TrailingBytes = orElse(c.TrailingBytes, 8<<20)
 	c.SegmentBytes = orElse(c.SegmentBytes, 16<<20)
-	c.ElectionTimeout = orElse(c.ElectionTimeout, 250*time.Millisecond)
+	c.ElectionTimeout = orElse(c.ElectionTimeout, 600*time.Millisecond)
 	c.LeaderPatience = orElse(c.LeaderPatience, 5*time.Second)
 	c.Silence = orElse(c.Silence, 2*time.Second)
 	c.RemoveSilentAfter = orElse(c.RemoveSilentAfter, 72*time.Hour)

@@ -18,6 +18,20 @@ func (n *Node) confirm(term uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.LeaderPatience)
 	defer cancel()
+	return n.poll(ctx, func(ctx context.Context, s raft.Server) bool {
+		conn, err := n.link(string(s.ID), string(s.Address))
+		if err != nil {
+			return false
+		}
+		reply, err := clusterpb.NewPeerClient(conn).Confirm(ctx, &clusterpb.ConfirmRequest{Term: term})
+		return err == nil && reply.GetLeads()
+	})
+}
+
+// poll asks the other voters, all at once, and returns nil once a majority has said yes, this node being one of them.
+func (n *Node) poll(ctx context.Context, ask func(context.Context, raft.Server) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var others []raft.Server
 	for _, s := range n.servers() {
 		if s.Suffrage == raft.Voter && string(s.ID) != n.id.NodeID {
@@ -26,7 +40,7 @@ func (n *Node) confirm(term uint64) error {
 	}
 	answers := make(chan bool, len(others))
 	for _, s := range others {
-		go func() { answers <- n.askToConfirm(ctx, s, term) }() // ends with ctx
+		go func() { answers <- ask(ctx, s) }() // ends with ctx
 	}
 	return n.count(ctx, answers, len(others))
 }
@@ -50,13 +64,4 @@ func (n *Node) count(ctx context.Context, answers <-chan bool, others int) error
 		}
 	}
 	return nil
-}
-
-func (n *Node) askToConfirm(ctx context.Context, s raft.Server, term uint64) bool {
-	conn, err := n.link(string(s.ID), string(s.Address))
-	if err != nil {
-		return false
-	}
-	reply, err := clusterpb.NewPeerClient(conn).Confirm(ctx, &clusterpb.ConfirmRequest{Term: term})
-	return err == nil && reply.GetLeads()
 }

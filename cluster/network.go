@@ -39,6 +39,21 @@ type raftLayer struct {
 	net.Listener
 	network Network
 	name    func(address string) string
+	// lost is told of the nodes that ended a connection they had made.
+	lost func(node string)
+}
+
+// Accept implements net.Listener.
+func (l *raftLayer) Accept() (net.Conn, error) {
+	accepted, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	known, ok := accepted.(Conn)
+	if !ok {
+		return accepted, nil
+	}
+	return &attentive{Conn: accepted, lost: func() { l.lost(known.Peer()) }}, nil
 }
 
 // Addr implements net.Listener.

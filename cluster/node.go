@@ -55,17 +55,18 @@ type Node struct {
 	loops    sync.WaitGroup
 	serving  sync.WaitGroup
 
-	leaving  atomic.Bool
-	running  atomic.Pointer[raft.Raft] // raft, for what its own goroutines call while it starts
-	alone    bool                      // the only node, and no other can reach it
-	failure  atomic.Pointer[error]
-	failed   chan error
-	stopping chan struct{} // closed when the node takes nothing more
-	stopOnce sync.Once
-	dead     chan struct{} // closed when raft has stopped: what was not answered will not be
-	shutdown sync.Once
-	closed   sync.Once
-	closeErr error
+	leaving    atomic.Bool
+	running    atomic.Pointer[raft.Raft] // raft, for what its own goroutines call while it starts
+	succession succession
+	alone      bool // the only node, and no other can reach it
+	failure    atomic.Pointer[error]
+	failed     chan error
+	stopping   chan struct{} // closed when the node takes nothing more
+	stopOnce   sync.Once
+	dead       chan struct{} // closed when raft has stopped: what was not answered will not be
+	shutdown   sync.Once
+	closed     sync.Once
+	closeErr   error
 }
 
 // founding is how a node reaches others, and which nodes there are in the beginning.
@@ -205,7 +206,7 @@ func (n *Node) openPeers() error {
 	}
 	n.word = newWord()
 	n.transport = steady{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &raftLayer{Listener: listener, network: network, name: n.nameOf},
+		Stream:  &raftLayer{Listener: listener, network: network, name: n.nameOf, lost: n.lost},
 		Logger:  newRaftLogger(n.log),
 		MaxPool: 3, Timeout: raftTimeout, MaxRPCsInFlight: raftInFlight,
 	}), n.word}
@@ -285,7 +286,7 @@ func raftConfig(nodeID string, patience time.Duration) *raft.Config {
 	cfg.LocalID = raft.ServerID(nodeID)
 	cfg.MaxAppendEntries = raftBatchEntries
 	cfg.BatchApplyCh = false // raft never answers what is left in that channel when it stops
-	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = patience, patience, patience*3/5
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = patience, patience, patience
 	cfg.SnapshotInterval, cfg.SnapshotThreshold = 365*24*time.Hour, math.MaxUint64 // the node says when
 	return cfg
 }

@@ -165,6 +165,15 @@ func (s *service) Confirm(ctx context.Context, r *clusterpb.ConfirmRequest) (*cl
 	return &clusterpb.ConfirmReply{Leads: leads}, nil
 }
 
+// Yield implements clusterpb.PeerServer.
+func (s *service) Yield(ctx context.Context, r *clusterpb.YieldRequest) (*clusterpb.YieldReply, error) {
+	name, err := s.member(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &clusterpb.YieldReply{Yields: s.node.yields(ctx, name, r)}, nil
+}
+
 // Renew implements clusterpb.PeerServer.
 func (s *service) Renew(ctx context.Context, r *clusterpb.RenewRequest) (*clusterpb.RenewReply, error) {
 	name, err := s.member(ctx)

@@ -959,6 +959,121 @@ func (x *ProgramReply) GetLevel() uint32 {
 	return 0
 }
 
+type YieldRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leader is the node that is found to have ended, in a term.
+	Leader string `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term   uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	// Last entry in the log of the asking node, and its term.
+	LastIndex     uint64 `protobuf:"varint,3,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	LastTerm      uint64 `protobuf:"varint,4,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *YieldRequest) Reset() {
+	*x = YieldRequest{}
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *YieldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*YieldRequest) ProtoMessage() {}
+
+func (x *YieldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use YieldRequest.ProtoReflect.Descriptor instead.
+func (*YieldRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *YieldRequest) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *YieldRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *YieldRequest) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
+	}
+	return 0
+}
+
+func (x *YieldRequest) GetLastTerm() uint64 {
+	if x != nil {
+		return x.LastTerm
+	}
+	return 0
+}
+
+type YieldReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Yields: the leader has ended for the node that is asked as well, and that one leaves the lead to the asking node.
+	Yields        bool `protobuf:"varint,1,opt,name=yields,proto3" json:"yields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *YieldReply) Reset() {
+	*x = YieldReply{}
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *YieldReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*YieldReply) ProtoMessage() {}
+
+func (x *YieldReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use YieldReply.ProtoReflect.Descriptor instead.
+func (*YieldReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_cluster_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *YieldReply) GetYields() bool {
+	if x != nil {
+		return x.Yields
+	}
+	return false
+}
+
 type ChangeRequest_Add struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -969,7 +1084,7 @@ type ChangeRequest_Add struct {
 
 func (x *ChangeRequest_Add) Reset() {
 	*x = ChangeRequest_Add{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1096,7 @@ func (x *ChangeRequest_Add) String() string {
 func (*ChangeRequest_Add) ProtoMessage() {}
 
 func (x *ChangeRequest_Add) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[15]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1137,7 @@ type ChangeRequest_Remove struct {
 
 func (x *ChangeRequest_Remove) Reset() {
 	*x = ChangeRequest_Remove{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[16]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1149,7 @@ func (x *ChangeRequest_Remove) String() string {
 func (*ChangeRequest_Remove) ProtoMessage() {}
 
 func (x *ChangeRequest_Remove) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[16]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1189,7 @@ type ChangeRequest_Transfer struct {
 
 func (x *ChangeRequest_Transfer) Reset() {
 	*x = ChangeRequest_Transfer{}
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[17]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1201,7 @@ func (x *ChangeRequest_Transfer) String() string {
 func (*ChangeRequest_Transfer) ProtoMessage() {}
 
 func (x *ChangeRequest_Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[17]
+	mi := &file_bulkhead_cluster_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1288,16 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\foldest_level\x18\x02 \x01(\rR\voldestLevel\x12!\n" +
 	"\fnewest_level\x18\x03 \x01(\rR\vnewestLevel\x12\x14\n" +
-	"\x05level\x18\x04 \x01(\rR\x05level*\xa2\x01\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\"v\n" +
+	"\fYieldRequest\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
+	"\n" +
+	"last_index\x18\x03 \x01(\x04R\tlastIndex\x12\x1b\n" +
+	"\tlast_term\x18\x04 \x01(\x04R\blastTerm\"$\n" +
+	"\n" +
+	"YieldReply\x12\x16\n" +
+	"\x06yields\x18\x01 \x01(\bR\x06yields*\xa2\x01\n" +
 	"\aRefusal\x12\x10\n" +
 	"\fREFUSAL_NONE\x10\x00\x12\x16\n" +
 	"\x12REFUSAL_NOT_LEADER\x10\x01\x12\x13\n" +
@@ -1181,14 +1305,15 @@ const file_bulkhead_cluster_v1_peer_proto_rawDesc = "" +
 	"\x12REFUSAL_OVERLOADED\x10\x03\x12\x14\n" +
 	"\x10REFUSAL_DISK_LOW\x10\x04\x12\x15\n" +
 	"\x11REFUSAL_TOO_LARGE\x10\x05\x12\x13\n" +
-	"\x0fREFUSAL_UNKNOWN\x10\x062\xef\x03\n" +
+	"\x0fREFUSAL_UNKNOWN\x10\x062\xbc\x04\n" +
 	"\x04Peer\x12K\n" +
 	"\aForward\x12\x1e.bulkhead.cluster.v1.Proposals\x1a\x1c.bulkhead.cluster.v1.Answers(\x010\x01\x12W\n" +
 	"\tReadIndex\x12%.bulkhead.cluster.v1.ReadIndexRequest\x1a#.bulkhead.cluster.v1.ReadIndexReply\x12Q\n" +
 	"\aConfirm\x12#.bulkhead.cluster.v1.ConfirmRequest\x1a!.bulkhead.cluster.v1.ConfirmReply\x12K\n" +
 	"\x05Renew\x12!.bulkhead.cluster.v1.RenewRequest\x1a\x1f.bulkhead.cluster.v1.RenewReply\x12N\n" +
 	"\x06Change\x12\".bulkhead.cluster.v1.ChangeRequest\x1a .bulkhead.cluster.v1.ChangeReply\x12Q\n" +
-	"\aProgram\x12#.bulkhead.cluster.v1.ProgramRequest\x1a!.bulkhead.cluster.v1.ProgramReplyB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
+	"\aProgram\x12#.bulkhead.cluster.v1.ProgramRequest\x1a!.bulkhead.cluster.v1.ProgramReply\x12K\n" +
+	"\x05Yield\x12!.bulkhead.cluster.v1.YieldRequest\x1a\x1f.bulkhead.cluster.v1.YieldReplyB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
 
 var (
 	file_bulkhead_cluster_v1_peer_proto_rawDescOnce sync.Once
@@ -1203,7 +1328,7 @@ func file_bulkhead_cluster_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_cluster_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_cluster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_bulkhead_cluster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_bulkhead_cluster_v1_peer_proto_goTypes = []any{
 	(Refusal)(0),                   // 0: bulkhead.cluster.v1.Refusal
 	(*Proposals)(nil),              // 1: bulkhead.cluster.v1.Proposals
@@ -1221,32 +1346,36 @@ var file_bulkhead_cluster_v1_peer_proto_goTypes = []any{
 	(*ChangeReply)(nil),            // 13: bulkhead.cluster.v1.ChangeReply
 	(*ProgramRequest)(nil),         // 14: bulkhead.cluster.v1.ProgramRequest
 	(*ProgramReply)(nil),           // 15: bulkhead.cluster.v1.ProgramReply
-	(*ChangeRequest_Add)(nil),      // 16: bulkhead.cluster.v1.ChangeRequest.Add
-	(*ChangeRequest_Remove)(nil),   // 17: bulkhead.cluster.v1.ChangeRequest.Remove
-	(*ChangeRequest_Transfer)(nil), // 18: bulkhead.cluster.v1.ChangeRequest.Transfer
+	(*YieldRequest)(nil),           // 16: bulkhead.cluster.v1.YieldRequest
+	(*YieldReply)(nil),             // 17: bulkhead.cluster.v1.YieldReply
+	(*ChangeRequest_Add)(nil),      // 18: bulkhead.cluster.v1.ChangeRequest.Add
+	(*ChangeRequest_Remove)(nil),   // 19: bulkhead.cluster.v1.ChangeRequest.Remove
+	(*ChangeRequest_Transfer)(nil), // 20: bulkhead.cluster.v1.ChangeRequest.Transfer
 }
 var file_bulkhead_cluster_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: bulkhead.cluster.v1.Proposals.proposals:type_name -> bulkhead.cluster.v1.Proposal
 	4,  // 1: bulkhead.cluster.v1.Answers.answers:type_name -> bulkhead.cluster.v1.Answer
 	0,  // 2: bulkhead.cluster.v1.Answer.refusal:type_name -> bulkhead.cluster.v1.Refusal
 	11, // 3: bulkhead.cluster.v1.RenewReply.hearings:type_name -> bulkhead.cluster.v1.Hearing
-	16, // 4: bulkhead.cluster.v1.ChangeRequest.add:type_name -> bulkhead.cluster.v1.ChangeRequest.Add
-	17, // 5: bulkhead.cluster.v1.ChangeRequest.remove:type_name -> bulkhead.cluster.v1.ChangeRequest.Remove
-	18, // 6: bulkhead.cluster.v1.ChangeRequest.transfer:type_name -> bulkhead.cluster.v1.ChangeRequest.Transfer
+	18, // 4: bulkhead.cluster.v1.ChangeRequest.add:type_name -> bulkhead.cluster.v1.ChangeRequest.Add
+	19, // 5: bulkhead.cluster.v1.ChangeRequest.remove:type_name -> bulkhead.cluster.v1.ChangeRequest.Remove
+	20, // 6: bulkhead.cluster.v1.ChangeRequest.transfer:type_name -> bulkhead.cluster.v1.ChangeRequest.Transfer
 	1,  // 7: bulkhead.cluster.v1.Peer.Forward:input_type -> bulkhead.cluster.v1.Proposals
 	5,  // 8: bulkhead.cluster.v1.Peer.ReadIndex:input_type -> bulkhead.cluster.v1.ReadIndexRequest
 	7,  // 9: bulkhead.cluster.v1.Peer.Confirm:input_type -> bulkhead.cluster.v1.ConfirmRequest
 	9,  // 10: bulkhead.cluster.v1.Peer.Renew:input_type -> bulkhead.cluster.v1.RenewRequest
 	12, // 11: bulkhead.cluster.v1.Peer.Change:input_type -> bulkhead.cluster.v1.ChangeRequest
 	14, // 12: bulkhead.cluster.v1.Peer.Program:input_type -> bulkhead.cluster.v1.ProgramRequest
-	3,  // 13: bulkhead.cluster.v1.Peer.Forward:output_type -> bulkhead.cluster.v1.Answers
-	6,  // 14: bulkhead.cluster.v1.Peer.ReadIndex:output_type -> bulkhead.cluster.v1.ReadIndexReply
-	8,  // 15: bulkhead.cluster.v1.Peer.Confirm:output_type -> bulkhead.cluster.v1.ConfirmReply
-	10, // 16: bulkhead.cluster.v1.Peer.Renew:output_type -> bulkhead.cluster.v1.RenewReply
-	13, // 17: bulkhead.cluster.v1.Peer.Change:output_type -> bulkhead.cluster.v1.ChangeReply
-	15, // 18: bulkhead.cluster.v1.Peer.Program:output_type -> bulkhead.cluster.v1.ProgramReply
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
+	16, // 13: bulkhead.cluster.v1.Peer.Yield:input_type -> bulkhead.cluster.v1.YieldRequest
+	3,  // 14: bulkhead.cluster.v1.Peer.Forward:output_type -> bulkhead.cluster.v1.Answers
+	6,  // 15: bulkhead.cluster.v1.Peer.ReadIndex:output_type -> bulkhead.cluster.v1.ReadIndexReply
+	8,  // 16: bulkhead.cluster.v1.Peer.Confirm:output_type -> bulkhead.cluster.v1.ConfirmReply
+	10, // 17: bulkhead.cluster.v1.Peer.Renew:output_type -> bulkhead.cluster.v1.RenewReply
+	13, // 18: bulkhead.cluster.v1.Peer.Change:output_type -> bulkhead.cluster.v1.ChangeReply
+	15, // 19: bulkhead.cluster.v1.Peer.Program:output_type -> bulkhead.cluster.v1.ProgramReply
+	17, // 20: bulkhead.cluster.v1.Peer.Yield:output_type -> bulkhead.cluster.v1.YieldReply
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1268,7 +1397,7 @@ func file_bulkhead_cluster_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_cluster_v1_peer_proto_rawDesc), len(file_bulkhead_cluster_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

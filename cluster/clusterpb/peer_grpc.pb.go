@@ -27,6 +27,7 @@ const (
 	Peer_Renew_FullMethodName     = "/bulkhead.cluster.v1.Peer/Renew"
 	Peer_Change_FullMethodName    = "/bulkhead.cluster.v1.Peer/Change"
 	Peer_Program_FullMethodName   = "/bulkhead.cluster.v1.Peer/Program"
+	Peer_Yield_FullMethodName     = "/bulkhead.cluster.v1.Peer/Yield"
 )
 
 // PeerClient is the client API for Peer service.
@@ -48,6 +49,9 @@ type PeerClient interface {
 	Change(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*ChangeReply, error)
 	// Program says what the node that is asked runs. UNIMPLEMENTED: a program that knows no levels.
 	Program(ctx context.Context, in *ProgramRequest, opts ...grpc.CallOption) (*ProgramReply, error)
+	// Yield asks to let the asking node succeed a leader whose program has ended. UNIMPLEMENTED: a program that waits for
+	// an election instead.
+	Yield(ctx context.Context, in *YieldRequest, opts ...grpc.CallOption) (*YieldReply, error)
 }
 
 type peerClient struct {
@@ -121,6 +125,16 @@ func (c *peerClient) Program(ctx context.Context, in *ProgramRequest, opts ...gr
 	return out, nil
 }
 
+func (c *peerClient) Yield(ctx context.Context, in *YieldRequest, opts ...grpc.CallOption) (*YieldReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(YieldReply)
+	err := c.cc.Invoke(ctx, Peer_Yield_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -140,6 +154,9 @@ type PeerServer interface {
 	Change(context.Context, *ChangeRequest) (*ChangeReply, error)
 	// Program says what the node that is asked runs. UNIMPLEMENTED: a program that knows no levels.
 	Program(context.Context, *ProgramRequest) (*ProgramReply, error)
+	// Yield asks to let the asking node succeed a leader whose program has ended. UNIMPLEMENTED: a program that waits for
+	// an election instead.
+	Yield(context.Context, *YieldRequest) (*YieldReply, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -167,6 +184,9 @@ func (UnimplementedPeerServer) Change(context.Context, *ChangeRequest) (*ChangeR
 }
 func (UnimplementedPeerServer) Program(context.Context, *ProgramRequest) (*ProgramReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Program not implemented")
+}
+func (UnimplementedPeerServer) Yield(context.Context, *YieldRequest) (*YieldReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Yield not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -286,6 +306,24 @@ func _Peer_Program_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Yield_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(YieldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Yield(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Yield_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Yield(ctx, req.(*YieldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -312,6 +350,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Program",
 			Handler:    _Peer_Program_Handler,
+		},
+		{
+			MethodName: "Yield",
+			Handler:    _Peer_Yield_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // Hub connects networks in memory.
@@ -14,13 +15,17 @@ type Hub struct {
 	networks map[string]*Network
 	links    map[*link]bool
 	cuts     map[direction]bool
+	refusals map[direction]bool
 }
 
 type direction struct{ from, to string }
 
 // NewHub returns a hub that connects everybody.
 func NewHub() *Hub {
-	return &Hub{networks: map[string]*Network{}, links: map[*link]bool{}, cuts: map[direction]bool{}}
+	return &Hub{
+		networks: map[string]*Network{}, links: map[*link]bool{},
+		cuts: map[direction]bool{}, refusals: map[direction]bool{},
+	}
 }
 
 // Network returns the network of a node, which it makes anew: the one before, if there was one, is as if its process
@@ -57,6 +62,18 @@ func (h *Hub) set(from, to string, cut bool) {
 	}
 }
 
+// Refuse ends all connections between two nodes and refuses new ones, until Heal: as a firewall does that resets them.
+func (h *Hub) Refuse(a, b string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refusals[direction{a, b}], h.refusals[direction{b, a}] = true, true
+	for l := range h.links {
+		if l.a == a && l.b == b || l.a == b && l.b == a {
+			l.end()
+		}
+	}
+}
+
 // Isolate cuts a node off from all others, both ways.
 func (h *Hub) Isolate(node string) {
 	for _, other := range h.others(node) {
@@ -69,6 +86,7 @@ func (h *Hub) Isolate(node string) {
 func (h *Hub) Heal() {
 	h.mu.Lock()
 	cuts := h.cuts
+	clear(h.refusals)
 	h.mu.Unlock()
 	for d := range cuts {
 		h.Mend(d.from, d.to)
@@ -94,6 +112,10 @@ func (h *Hub) connect(ctx context.Context, from, to, purpose string) (net.Conn, 
 		<-ctx.Done()
 		return nil, fmt.Errorf("connecting %s to %s: %w", from, to, ctx.Err())
 	}
+	if h.refusals[direction{from, to}] {
+		h.mu.Unlock()
+		return nil, fmt.Errorf("connecting %s to %s: %w", from, to, syscall.ECONNREFUSED)
+	}
 	target := h.networks[to]
 	l := newLink(from, to)
 	h.links[l] = true
@@ -104,7 +126,7 @@ func (h *Hub) connect(ctx context.Context, from, to, purpose string) (net.Conn, 
 	if target == nil || !target.accept(purpose, far) {
 		_ = near.Close()
 		_ = far.Close()
-		return nil, fmt.Errorf("connecting %s to %s: connection refused", from, to)
+		return nil, fmt.Errorf("connecting %s to %s: %w", from, to, syscall.ECONNREFUSED)
 	}
 	h.mu.Lock()
 	mine := h.networks[from]
@@ -169,6 +191,7 @@ func (n *Network) Close() error {
 	n.closed = true
 	conns := n.conns
 	n.conns = nil
+	n.conns = nil
 	for _, l := range n.listeners {
 		_ = l.Close()
 	}
@@ -193,9 +216,9 @@ func (n *Network) keep(c net.Conn) {
 
 func (n *Network) accept(purpose string, c net.Conn) bool {
 	n.mu.Lock()
-	l := n.listeners[purpose]
+	l, closed := n.listeners[purpose], n.closed
 	n.mu.Unlock()
-	if l == nil {
+	if l == nil || closed {
 		return false
 	}
 	select {

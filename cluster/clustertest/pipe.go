@@ -30,6 +30,14 @@ func newLink(a, b string) *link {
 	return l
 }
 
+// end resets the connection.
+func (l *link) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reset = true
+	l.changed.Broadcast()
+}
+
 // pipe is one direction of a connection. What is written while it is cut arrives when it is healed.
 type pipe struct {
 	*link
