@@ -113,6 +113,9 @@ func (i *Instance) usable(grants []Grant) []Grant {
 func (i *Instance) declared(user *sandbox.User) (read, write []string, err error) {
 	m := &i.manifest
 	read = append(slices.Clone(m.Permissions.Read), i.host.layout.unitLogs(m.Name))
+	if m.Code != "" {
+		read = append(read, m.Code)
+	}
 	for _, path := range m.Permissions.Write {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return nil, nil, fmt.Errorf("making a directory the driver declared: %w", err)

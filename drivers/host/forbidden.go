@@ -16,6 +16,9 @@ var forbiddenDirs = []string{
 	"/var/log", "/var/run", "/var/spool", "/var/tmp",
 }
 
+// SystemPath tells whether a clean absolute path belongs to the system, so that no driver may write to it.
+func SystemPath(path string) bool { return forbidden(path) }
+
 // forbidden tells whether a clean absolute path belongs to the system, so that no driver may have it.
 func forbidden(path string) bool {
 	return slices.Contains(forbiddenDirs, path) ||

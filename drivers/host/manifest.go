@@ -26,7 +26,9 @@ type Manifest struct {
 	// Categories the driver serves; Hello must agree.
 	Categories []driverpb.Category `json:"categories"`
 	// Command is the program, by absolute path, and its arguments.
-	Command     []string    `json:"command"`
+	Command []string `json:"command"`
+	// Code is the directory of the driver's own files, which it may read and nobody may change; empty = none.
+	Code        string      `json:"code,omitempty"`
 	Permissions Permissions `json:"permissions"`
 	// DataGroup makes the driver a member of the group that owns pools, images and guests' files.
 	DataGroup bool `json:"data_group,omitempty"`
@@ -122,6 +124,13 @@ func (m Manifest) Validate() error {
 	}
 	if problems.check(len(m.Command) > 0, "command", "want a program") {
 		problems.path(m.Command[0], "command[0]")
+	}
+	if m.Code != "" {
+		problems.path(m.Code, "code")
+		for i, path := range m.Permissions.Write {
+			problems.check(!within(path, m.Code) && !within(m.Code, path), fmt.Sprintf("permissions.write[%d]", i),
+				"drivers may not write to their code")
+		}
 	}
 	if _, err := sandbox.ParseLevel(string(m.Isolation)); err != nil {
 		problems.check(false, "isolation", err.Error())

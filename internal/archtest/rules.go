@@ -90,6 +90,7 @@ func owners() map[string][]string {
 	rpc := []string{"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"}
 	return map[string][]string{
 		"filippo.io/age":                           {"internal/node/sealing"},
+		"github.com/Masterminds/semver/v3":         {"drivers/..."},
 		"github.com/anishathalye/porcupine":        {"bench/chaos"},
 		"github.com/asynkron/protoactor-go":        {"actors/..."},
 		"github.com/coder/websocket":               {"api/...", "cmd/..."},
@@ -107,7 +108,7 @@ func owners() map[string][]string {
 		"github.com/santhosh-tekuri/jsonschema/v6": {"api/...", "drivers/..."},
 		"github.com/spf13/cobra":                   {"cmd/..."},
 		"github.com/vishvananda/netlink":           {"drivers/builtin/bridgenetwork/..."},
-		"go.yaml.in/yaml/v3":                       {"cmd/..."},
+		"go.yaml.in/yaml/v3":                       {"cmd/...", "drivers/archive"},
 		"go.etcd.io/etcd":                          {"bench/etcd"},
 		"golang.org/x/sync":                        {"..."},
 		"golang.org/x/sys":                         {"..."},

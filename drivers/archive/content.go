@@ -1,0 +1,115 @@
+package archive
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const messagesDir = "resources/messages"
+
+var languageSyntax = regexp.MustCompile(`^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$`)
+
+// holds tells whether a file says what the archive is, and so is kept in memory while it is read.
+func holds(name string) bool {
+	return name == DeclarationFile || path.Dir(name) == messagesDir
+}
+
+// finish checks the archive as a whole once all of it was read.
+func (r *reader) finish() (*Archive, error) {
+	sortFiles(r.files)
+	archive := &Archive{Files: r.files, Messages: map[string]map[string]string{}}
+	text, ok := r.held[DeclarationFile]
+	if !ok {
+		return nil, invalid([]Problem{{
+			File: DeclarationFile, Message: "it is missing", Remedy: "bulkhead driver new makes an example",
+		}})
+	}
+	declaration, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	archive.Declaration = declaration
+	problems := archive.checkFiles()
+	for _, name := range slices.Sorted(maps.Keys(r.held)) {
+		if name != DeclarationFile {
+			problems = append(problems, archive.readMessages(name, r.held[name])...)
+		}
+	}
+	if err := invalid(problems); err != nil {
+		return nil, err
+	}
+	return archive, nil
+}
+
+// file finds a file by its name.
+func (a *Archive) file(name string) (File, bool) {
+	at, found := slices.BinarySearchFunc(a.Files, name, func(f File, name string) int {
+		return strings.Compare(f.Path, name)
+	})
+	if !found {
+		return File{}, false
+	}
+	return a.Files[at], true
+}
+
+// checkFiles checks that what the declaration names is there.
+func (a *Archive) checkFiles() []Problem {
+	var problems []Problem
+	add := func(file, at, message, remedy string) {
+		problems = append(problems, Problem{File: file, Path: at, Message: message, Remedy: remedy})
+	}
+	if license, ok := a.file(LicenseFile); !ok || license.Bytes == 0 {
+		add(LicenseFile, "", "it is missing or empty", "put the text of the licence there")
+	}
+	d := a.Declaration
+	program := func(at, name string, executable bool) {
+		switch file, ok := a.file(name); {
+		case !ok:
+			add(DeclarationFile, at, "the archive has no file "+name, "add it, or correct the path")
+		case executable && !file.Executable:
+			add(DeclarationFile, at, name+" is not executable", "chmod +x it, or name an interpreter")
+		}
+	}
+	for _, platform := range slices.Sorted(maps.Keys(d.Entry)) {
+		entry := d.Entry[platform]
+		program("entry."+platform+".command", entry.Command, len(entry.Interpreter) == 0)
+	}
+	for i, name := range d.Permissions.Exec {
+		if !path.IsAbs(name) {
+			program(fmt.Sprintf("permissions.exec[%d]", i), name, true)
+		}
+	}
+	for i, launched := range d.Permissions.Launch {
+		if !path.IsAbs(launched.Path) {
+			program(fmt.Sprintf("permissions.launch[%d].path", i), launched.Path, true)
+		}
+	}
+	if d.Changelog == ChangelogFile {
+		program("changelog", ChangelogFile, false)
+	}
+	return problems
+}
+
+// readMessages reads one message file: an object of texts by key.
+func (a *Archive) readMessages(name string, text []byte) []Problem {
+	language, isJSON := strings.CutSuffix(path.Base(name), ".json")
+	if !isJSON || !languageSyntax.MatchString(language) {
+		return []Problem{{
+			File: name, Message: "it is not named after a language", Remedy: "want en.json, de.json, pt-BR.json",
+		}}
+	}
+	var messages map[string]string
+	if err := json.Unmarshal(text, &messages); err != nil {
+		return []Problem{{
+			File: name, Message: "it is not a JSON object of texts: " + err.Error(),
+			Remedy: `want {"pool.path.label": "Path", ...}`,
+		}}
+	}
+	a.Messages[language] = messages
+	return nil
+}
