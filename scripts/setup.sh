@@ -29,6 +29,7 @@ test|race        ssh                 openssh-client       logs in to a machine
 test|race        ssh-keygen          openssh-client       makes keys that backups are encrypted to
 test|race        age                 age                  reads encrypted backups as a second opinion
 test|race        git                 git                  fetches modules that have no proxy
+test|race        strace              strace               kills programs at chosen moments
 cluster|test|race ipmitool           ipmitool             speaks to controllers of hosts
 cluster|test|race ipmi_sim           openipmi             is a controller that speaks IPMI
 test|race        pip3                python3-pip          fetches a controller that speaks Redfish (from PyPI)

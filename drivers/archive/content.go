@@ -59,40 +59,58 @@ func (a *Archive) file(name string) (File, bool) {
 
 // checkFiles checks that what the declaration names is there.
 func (a *Archive) checkFiles() []Problem {
-	var problems []Problem
-	add := func(file, at, message, remedy string) {
-		problems = append(problems, Problem{File: file, Path: at, Message: message, Remedy: remedy})
-	}
+	c := fileChecker{archive: a}
 	if license, ok := a.file(LicenseFile); !ok || license.Bytes == 0 {
-		add(LicenseFile, "", "it is missing or empty", "put the text of the licence there")
+		c.add(LicenseFile, "", "it is missing or empty", "put the text of the licence there")
 	}
 	d := a.Declaration
-	program := func(at, name string, executable bool) {
-		switch file, ok := a.file(name); {
-		case !ok:
-			add(DeclarationFile, at, "the archive has no file "+name, "add it, or correct the path")
-		case executable && !file.Executable:
-			add(DeclarationFile, at, name+" is not executable", "chmod +x it, or name an interpreter")
-		}
-	}
 	for _, platform := range slices.Sorted(maps.Keys(d.Entry)) {
-		entry := d.Entry[platform]
-		program("entry."+platform+".command", entry.Command, len(entry.Interpreter) == 0)
+		c.entry(platform, d.Entry[platform])
 	}
 	for i, name := range d.Permissions.Exec {
 		if !path.IsAbs(name) {
-			program(fmt.Sprintf("permissions.exec[%d]", i), name, true)
+			c.named(fmt.Sprintf("permissions.exec[%d]", i), name, true)
 		}
 	}
 	for i, launched := range d.Permissions.Launch {
 		if !path.IsAbs(launched.Path) {
-			program(fmt.Sprintf("permissions.launch[%d].path", i), launched.Path, true)
+			c.named(fmt.Sprintf("permissions.launch[%d].path", i), launched.Path, true)
 		}
 	}
 	if d.Changelog == ChangelogFile {
-		program("changelog", ChangelogFile, false)
+		c.named("changelog", ChangelogFile, false)
 	}
-	return problems
+	return c.problems
+}
+
+// fileChecker collects what is wrong with the files of an archive.
+type fileChecker struct {
+	archive  *Archive
+	problems []Problem
+}
+
+func (c *fileChecker) add(file, at, message, remedy string) {
+	c.problems = append(c.problems, Problem{File: file, Path: at, Message: message, Remedy: remedy})
+}
+
+// named checks a file that a field of the declaration names.
+func (c *fileChecker) named(at, name string, executable bool) {
+	switch file, ok := c.archive.file(name); {
+	case !ok:
+		c.add(DeclarationFile, at, "the archive has no file "+name, "add it, or correct the path")
+	case executable && !file.Executable:
+		c.add(DeclarationFile, at, name+" is not executable", "chmod +x it, or name an interpreter")
+	}
+}
+
+func (c *fileChecker) entry(platform string, entry Entry) {
+	at := "entry." + platform + ".command"
+	c.named(at, entry.Command, len(entry.Interpreter) == 0)
+	file, _ := c.archive.file(entry.Command)
+	if file.Platform != "" && file.Platform != platform {
+		c.add(DeclarationFile, at, entry.Command+" is a program for "+file.Platform,
+			"declare it for that platform, or build it for this one")
+	}
 }
 
 // readMessages reads one message file: an object of texts by key.

@@ -3,17 +3,29 @@ package archive_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
 )
 
-// TestMain sees to it that no goroutine is left.
+// testTime bounds what must end soon.
+const testTime = time.Minute
+
+// TestMain is also the child that unpacks and is killed. It sees to it that no goroutine is left.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "unpack" {
+		if err := unpack(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -66,6 +66,8 @@ type File struct {
 	Executable bool   `json:"executable,omitempty"`
 	// Digest of its content, "sha256:" and hex.
 	Digest string `json:"digest"`
+	// Platform that it is a program for ("linux/amd64"); empty when it is none, or for another.
+	Platform string `json:"platform,omitempty"`
 }
 
 // Inspect reads an archive to its end and checks all of it; nothing is written.
@@ -231,19 +233,20 @@ func (r *reader) copy(header *tar.Header, content io.Reader) (err error) {
 		}
 	}()
 	sum := sha256.New()
-	writer := io.MultiWriter(sum, target)
+	head := beginning{}
+	writer := io.MultiWriter(sum, target, &head)
 	if holds(file.Path) {
 		if file.Bytes > maxDeclaration {
 			return fmt.Errorf("%s has %d bytes, more than %d", file.Path, file.Bytes, maxDeclaration)
 		}
 		var text bytes.Buffer
-		writer = io.MultiWriter(sum, target, &text)
+		writer = io.MultiWriter(writer, &text)
 		defer func() { r.held[file.Path] = text.Bytes() }()
 	}
 	if _, err := io.CopyN(writer, content, file.Bytes); err != nil {
 		return fmt.Errorf("reading %s: %w", file.Path, err)
 	}
-	file.Digest = digestPrefix + hex.EncodeToString(sum.Sum(nil))
+	file.Digest, file.Platform = digestPrefix+hex.EncodeToString(sum.Sum(nil)), head.platform()
 	r.files = append(r.files, file)
 	return nil
 }

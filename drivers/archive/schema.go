@@ -83,7 +83,7 @@ func (s *schema) leaves(failure *jsonschema.ValidationError, d *document) {
 func refusal(problem jsonschema.ErrorKind) string {
 	switch p := problem.(type) {
 	case *kind.Type:
-		return fmt.Sprintf("it is a %s, not a %s", p.Got, strings.Join(p.Want, " or "))
+		return fmt.Sprintf("it is %s, not %s", typeWords(p.Got), typeWords(p.Want...))
 	case *kind.Enum:
 		return fmt.Sprintf("%v is not one of the values it may have", p.Got)
 	case *kind.Pattern:
@@ -102,6 +102,13 @@ func refusal(problem jsonschema.ErrorKind) string {
 		return "the number is too large"
 	}
 	return "it breaks the rule " + strings.Join(problem.KeywordPath(), "/")
+}
+
+// typeWords names types of JSON as people who write YAML do.
+func typeWords(types ...string) string {
+	words := strings.NewReplacer("array", "a list", "object", "a mapping", "integer", "a whole number",
+		"boolean", "true or false", "string", "a text", "number", "a number", "null", "nothing")
+	return words.Replace(strings.Join(types, " or "))
 }
 
 // want says what belongs to a path.

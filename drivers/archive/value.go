@@ -69,6 +69,9 @@ type Capabilities map[string]any
 
 // Proto converts what Parse has checked.
 func (c Capabilities) Proto() (*driverpb.Capabilities, error) {
+	if len(c) == 0 {
+		return &driverpb.Capabilities{}, nil
+	}
 	text, err := json.Marshal(map[string]any(c))
 	if err != nil {
 		return nil, fmt.Errorf("encoding capabilities: %w", err)

@@ -1,0 +1,63 @@
+package archive_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
+)
+
+func lint(t *testing.T, files map[string]string) string {
+	t.Helper()
+	packing, err := archive.Pack(t.Context(), tree(t, files), &bytes.Buffer{}, archive.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, problem := range packing.Lint() {
+		lines = append(lines, problem.Error())
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestLintSaysWhatCouldBeBetter(t *testing.T) {
+	got := lint(t, content(t))
+	for _, want := range []string{
+		"resources/messages/de.json: there is no text of address.description; translate it",
+		"permissions.unixSockets: it can connect to any unix socket",
+		"permissions.hostNetwork: ports alone",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
+	files := content(t)
+	files["driver.yaml"] = minimal("permissions: {capabilities: [sys_admin], read: [/etc]}",
+		"properties: [{key: a, type: string, scope: pool, labelKey: a.label}]")
+	got = lint(t, files)
+	for _, want := range []string{
+		"properties[0].labelKey: there is no English text of a.label; add it to resources/messages/en.json",
+		"resources/messages/en.json: no property uses address.label",
+		"permissions.capabilities: sys_admin costs the file rules",
+		"permissions.read[0]: it could read all of /etc",
+		"isolation.minimum: it would run unconfined",
+		"requires.server: it claims to run under every version",
+		"homepage: there is no place to ask",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestLintHasNothingToSay(t *testing.T) {
+	files := map[string]string{
+		"driver.yaml": minimal("homepage: https://example.com", "changelog: CHANGELOG.md", `requires: {server: ">=0.1 <2"}`,
+			"isolation: {minimum: strong}"),
+		"LICENSE": "MIT", "CHANGELOG.md": "# 1.0.0", "code/driver!": "#!/bin/true\n",
+	}
+	if got := lint(t, files); got != "" {
+		t.Errorf("got %s", got)
+	}
+}
