@@ -16,22 +16,22 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
-func baseChecks(*Harness) []check {
+func baseChecks(*Harness, *about) []check {
 	return []check{
-		{"Base: Hello agrees on the highest API version both sides know", helloAgrees},
-		{"Base: Hello without a common API version is refused with FAILED_PRECONDITION", helloRefuses},
-		{"Base: Hello names vendor, version and the categories that are served", helloNames},
-		{"Base: Describe answers the same for the whole life of a version", describeStays},
-		{"Base: properties are described well enough to be validated and shown", propertiesDescribed},
-		{"Base: Configure is idempotent", configureTwice},
-		{"Base: Probe answers for the process", probeProcess},
-		{"Base: Recall of a token never heard of answers STATE_UNKNOWN", recallUnknown},
-		{"Base: ids that are no file names are refused", badIDs},
-		{"Base: Shutdown ends the process within its grace", shutdownEnds},
+		{name: "Base: Hello agrees on the highest API version both sides know", run: helloAgrees},
+		{name: "Base: Hello without a common API version is refused with FAILED_PRECONDITION", run: helloRefuses},
+		{name: "Base: Hello names vendor, version and the categories that are served", run: helloNames},
+		{name: "Base: Describe answers the same for the whole life of a version", run: describeStays},
+		{name: "Base: properties are described well enough to be validated and shown", run: propertiesDescribed},
+		{name: "Base: Configure is idempotent", run: configureTwice},
+		{name: "Base: Probe answers for the process", run: probeProcess},
+		{name: "Base: Recall of a token never heard of answers STATE_UNKNOWN", run: recallUnknown},
+		{name: "Base: ids that are no file names are refused", run: badIDs},
+		{name: "Base: Shutdown ends the process within its grace", run: shutdownEnds},
 	}
 }
 
-func (e *env) base() driverpb.BaseClient { return driverpb.NewBaseClient(e.instance.Conn()) }
+func (e *env) base() driverpb.BaseClient { return driverpb.NewBaseClient(e.conn()) }
 
 func helloAgrees(e *env) {
 	ctx, cancel := e.patience()
@@ -81,6 +81,9 @@ func helloNames(e *env) {
 		driverpb.Category_CATEGORY_OUT_OF_BAND: e.harness.OutOfBand != nil,
 	}
 	for category, want := range served {
+		if len(e.harness.Only) > 0 && !slices.Contains(e.harness.Only, category) {
+			continue // nobody asked
+		}
 		if got := slices.Contains(reply.GetCategories(), category); got != want {
 			e.Errorf("%s: declared %t, the harness has a profile: %t", category, got, want)
 		}
@@ -202,7 +205,7 @@ func badIDs(e *env) {
 	}
 	if e.harness.Networks != nil {
 		methods[driverpb.Networks_CreateNetwork_FullMethodName] = func(c *driverpb.Call) proto.Message {
-			return &driverpb.NetworkRequest{Call: c, Network: e.harness.Networks.Spec(e.TB)}
+			return &driverpb.NetworkRequest{Call: c, Network: e.harness.Networks.Spec(e.T)}
 		}
 	}
 	if e.harness.OutOfBand != nil {

@@ -10,7 +10,7 @@ import (
 func hypervisorChecks(h *Harness, can *driverpb.Capabilities) []check {
 	stat := driverpb.Hypervisor_StatMachine_FullMethodName
 	all := []check{
-		{"Hypervisor: OpenHost tells what the host has", func(e *env) {
+		{name: "Hypervisor: OpenHost tells what the host has", run: func(e *env) {
 			host := e.open("host")
 			reply := must[*driverpb.HostReply](e, driverpb.Hypervisor_StatHost_FullMethodName,
 				&driverpb.HostCallRequest{Call: e.call(host.ref, host)})
@@ -19,12 +19,12 @@ func hypervisorChecks(h *Harness, can *driverpb.Capabilities) []check {
 				e.Errorf("the host is %v", reply)
 			}
 		}},
-		{"Hypervisor: CloseHost of a host that runs machines is refused with CONFLICT", func(e *env) {
+		{name: "Hypervisor: CloseHost of a host that runs machines is refused with CONFLICT", run: func(e *env) {
 			g := e.running()
 			e.refused(driverpb.Class_CLASS_CONFLICT, closeMethod("host"), e.closeRequest(g.host))
 			e.is(g, "running")
 		}},
-		{"Hypervisor: a machine that was never started is absent, and stopping it succeeds", func(e *env) {
+		{name: "Hypervisor: a machine that was never started is absent, and stopping it succeeds", run: func(e *env) {
 			g := guest{host: e.open("host"), ref: e.ref("machine")}
 			if got := must[*driverpb.MachineReply](e, stat, e.machineRequest(g)).GetState(); got != "absent" {
 				e.Errorf("got %q", got)
@@ -34,27 +34,27 @@ func hypervisorChecks(h *Harness, can *driverpb.Capabilities) []check {
 				e.Errorf("stopped it is %q", reply.GetState())
 			}
 		}},
-		{"Hypervisor: a stopped machine is gone and can be started again", restartMachine},
-		{"Hypervisor: starting what runs in another shape is refused with CONFLICT", func(e *env) {
+		{name: "Hypervisor: a stopped machine is gone and can be started again", run: restartMachine},
+		{name: "Hypervisor: starting what runs in another shape is refused with CONFLICT", run: func(e *env) {
 			g := e.running()
 			g.spec.Cpus++
 			e.refused(driverpb.Class_CLASS_CONFLICT, driverpb.Hypervisor_StartMachine_FullMethodName, e.start(g))
 		}},
-		{"Hypervisor: a machine without cpus or memory is refused with INVALID and the field", machineInvalid},
-		{"Hypervisor: a machine larger than the host is refused with EXHAUSTED", func(e *env) {
+		{name: "Hypervisor: a machine without cpus or memory is refused with INVALID and the field", run: machineInvalid},
+		{name: "Hypervisor: a machine larger than the host is refused with EXHAUSTED", run: func(e *env) {
 			g := e.planned(e.open("host"))
 			g.spec.MemoryBytes = 1 << 50
 			e.refused(driverpb.Class_CLASS_EXHAUSTED, driverpb.Hypervisor_StartMachine_FullMethodName, e.start(g))
 			e.is(g, "absent")
 		}},
-		{"Hypervisor: statistics go on with time", statsAdvance},
-		{"Hypervisor: a machine runs on when the driver is killed, and is adopted", machineSurvives},
-		{"Hypervisor: Observe lists exactly the machines that exist", observeMachines},
-		{"Hypervisor: Observe of what is not open is refused with NOT_FOUND", observeNothing("host")},
-		{"Hypervisor: a graceful stop ends the guest, or says that it did not", stopGracefully},
-		{"Hypervisor: changing a machine that does not run is refused with NOT_FOUND", changeAbsent},
-		{"Hypervisor: frozen disks thaw, or freezing is refused with UNSUPPORTED", freezeThaw},
-		{"Hypervisor: declared consoles open, others are refused with UNSUPPORTED", consolesOpen},
+		{name: "Hypervisor: statistics go on with time", run: statsAdvance},
+		{name: "Hypervisor: a machine runs on when the driver is killed, and is adopted", run: machineSurvives},
+		{name: "Hypervisor: Observe lists exactly the machines that exist", run: observeMachines},
+		{name: "Hypervisor: Observe of what is not open is refused with NOT_FOUND", run: observeNothing("host")},
+		{name: "Hypervisor: a graceful stop ends the guest, or says that it did not", run: stopGracefully},
+		{name: "Hypervisor: changing a machine that does not run is refused with NOT_FOUND", run: changeAbsent},
+		{name: "Hypervisor: frozen disks thaw, or freezing is refused with UNSUPPORTED", run: freezeThaw},
+		{name: "Hypervisor: declared consoles open, others are refused with UNSUPPORTED", run: consolesOpen},
 	}
 	for _, bad := range h.Hypervisor.BadHosts {
 		all = append(all, badSetting("Hypervisor", "host", bad))
@@ -65,11 +65,9 @@ func hypervisorChecks(h *Harness, can *driverpb.Capabilities) []check {
 // undeclaredChecks holds a driver to refusing what it does not declare.
 func undeclaredChecks(can *driverpb.Capabilities) []check {
 	var all []check
-	refuse := func(declared bool, what, method string, request func(e *env, g guest) stepRequest) {
-		if declared {
-			return
-		}
-		all = append(all, check{"Hypervisor: " + what + " is not declared and is refused with UNSUPPORTED", func(e *env) {
+	refuse := func(can bool, what, method string, request func(e *env, g guest) stepRequest) {
+		name := "Hypervisor: " + what + " is not declared and is refused with UNSUPPORTED"
+		all = append(all, check{name: name, why: undeclared(can, what), run: func(e *env) {
 			g := e.running()
 			e.refused(driverpb.Class_CLASS_UNSUPPORTED, method, request(e, g))
 		}})
@@ -87,6 +85,12 @@ func undeclaredChecks(can *driverpb.Capabilities) []check {
 			return &driverpb.NicRequest{Call: e.call(g.ref, g.host), Host: e.hostRef(g.host), Nic: &driverpb.MachineNic{
 				Nic: e.ref("nic"), Mac: "02:00:00:00:00:01", Interface: "nowhere",
 			}}
+		})
+	refuse(can.GetLiveMigration(), "live migration", driverpb.Hypervisor_SendMachine_FullMethodName,
+		func(e *env, g guest) stepRequest {
+			return &driverpb.SendMachineRequest{
+				Call: e.call(g.ref, g.host), Host: e.hostRef(g.host), Socket: "/nowhere",
+			}
 		})
 	return all
 }

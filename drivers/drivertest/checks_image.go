@@ -10,16 +10,16 @@ import (
 
 func imageChecks(h *Harness, _ *driverpb.Capabilities) []check {
 	all := []check{
-		{"Images: OpenStore tells size and use", storeStats},
-		{"Images: CloseStore of a store that holds templates is refused with CONFLICT", storeNotEmpty},
-		{"Images: an imported template says what it is and where it is", importedTemplate},
-		{"Images: a template with a wrong checksum is refused with INVALID and leaves nothing", wrongChecksum},
-		{"Images: a template larger than allowed is refused and leaves nothing", templateTooLarge},
-		{"Images: an unknown format or no source is refused with INVALID and the field", importInvalid},
-		{"Images: StatTemplate of what is not there is refused with NOT_FOUND", templateAbsent},
-		{"Images: deleting what is gone succeeds", templateGone},
-		{"Images: Observe of what is not open is refused with NOT_FOUND", observeNothing("image-store")},
-		{"Images: Release and Adopt hand a template over unharmed", adoptTemplate},
+		{name: "Images: OpenStore tells size and use", run: storeStats},
+		{name: "Images: CloseStore of a store that holds templates is refused with CONFLICT", run: storeNotEmpty},
+		{name: "Images: an imported template says what it is and where it is", run: importedTemplate},
+		{name: "Images: a template with a wrong checksum is refused with INVALID and leaves nothing", run: wrongChecksum},
+		{name: "Images: a template larger than allowed is refused and leaves nothing", run: templateTooLarge},
+		{name: "Images: an unknown format or no source is refused with INVALID and the field", run: importInvalid},
+		{name: "Images: StatTemplate of what is not there is refused with NOT_FOUND", run: templateAbsent},
+		{name: "Images: deleting what is gone succeeds", run: templateGone},
+		{name: "Images: Observe of what is not open is refused with NOT_FOUND", run: observeNothing("image-store")},
+		{name: "Images: Release and Adopt hand a template over unharmed", run: adoptTemplate},
 	}
 	for _, bad := range h.Images.BadStores {
 		all = append(all, badSetting("Images", "image-store", bad))
@@ -42,13 +42,13 @@ func (e *env) handOver(in scope, ref *driverpb.Ref) {
 }
 
 func badImport(bad BadImport) check {
-	return check{"Images: a template that must not be taken is refused: " + bad.Name, func(e *env) {
+	return check{name: "Images: a template that must not be taken is refused: " + bad.Name, run: func(e *env) {
 		store := e.open("image-store")
 		ref := e.ref("template")
 		class := bad.Class
 		setDefault(&class, driverpb.Class_CLASS_INVALID)
 		fault := e.refused(class, driverpb.Images_ImportTemplate_FullMethodName,
-			e.importRequest(store, ref, bad.Source(e.TB)))
+			e.importRequest(store, ref, bad.Source(e.T)))
 		if bad.Code != "" && fault.GetCode() != bad.Code {
 			e.Errorf("fault code %s, want %s", fault.GetCode(), bad.Code)
 		}
@@ -59,7 +59,7 @@ func badImport(bad BadImport) check {
 func importedTemplate(e *env) {
 	store := e.open("image-store")
 	ref, reply := e.template(store)
-	source := e.harness.Images.Good(e.TB)
+	source := e.harness.Images.Good(e.T)
 	if reply.GetFormat() != source.GetFormat() {
 		e.Errorf("format %q, want %q", reply.GetFormat(), source.GetFormat())
 	}
@@ -88,7 +88,7 @@ func importInvalid(e *env) {
 		func(r *driverpb.ImportTemplateRequest) { r.Checksum = "sha256:short" },
 	} {
 		ref := e.ref("template")
-		request := e.importRequest(store, ref, e.harness.Images.Good(e.TB))
+		request := e.importRequest(store, ref, e.harness.Images.Good(e.T))
 		spoil(request)
 		fault := e.refused(driverpb.Class_CLASS_INVALID, driverpb.Images_ImportTemplate_FullMethodName, request)
 		if fault.GetField() == "" {
@@ -117,7 +117,7 @@ func storeNotEmpty(e *env) {
 func wrongChecksum(e *env) {
 	store := e.open("image-store")
 	ref := e.ref("template")
-	request := e.importRequest(store, ref, e.harness.Images.Good(e.TB))
+	request := e.importRequest(store, ref, e.harness.Images.Good(e.T))
 	request.Checksum = "sha256:" + strings.Repeat("0", 64)
 	fault := e.refused(driverpb.Class_CLASS_INVALID, driverpb.Images_ImportTemplate_FullMethodName, request)
 	if !strings.HasPrefix(fault.GetField(), "/checksum") {
@@ -129,7 +129,7 @@ func wrongChecksum(e *env) {
 func templateTooLarge(e *env) {
 	store := e.open("image-store")
 	ref := e.ref("template")
-	request := e.importRequest(store, ref, e.harness.Images.Good(e.TB))
+	request := e.importRequest(store, ref, e.harness.Images.Good(e.T))
 	request.MaxBytes = 1
 	_, err := e.try(driverpb.Images_ImportTemplate_FullMethodName, request)
 	class := faultOf(err).GetClass()

@@ -15,24 +15,25 @@ import (
 
 // moveChecks hold a driver that declares live migration to what the contract says of machines on their way.
 func moveChecks(h *Harness, can *driverpb.Capabilities) []check {
-	if !can.GetLiveMigration() {
-		return nil
+	why := declared(can.GetLiveMigration(), "live_migration")
+	if why == "" && h.Alone {
+		why = "it takes two hosts that reach each other, which only a harness in Go gives"
 	}
 	all := []check{
-		{"Hypervisor: a machine moves, and what is asked twice is done once", moves},
-		{"Hypervisor: what moved never runs here again, also after the driver was killed", staysAway},
-		{"Hypervisor: what waits is taken away by a stop, and the guest runs on where it is", takesPlaceAway},
-		{"Hypervisor: what is to come and does not say how it runs is refused with CONFLICT", needsHandle},
+		{name: "Hypervisor: a machine moves, and what is asked twice is done once", run: moves},
+		{name: "Hypervisor: what moved never runs here again, also after the driver was killed", run: staysAway},
+		{name: "Hypervisor: what waits is taken away by a stop, and the guest runs on where it is", run: takesPlaceAway},
+		{name: "Hypervisor: what is to come and does not say how it runs is refused with CONFLICT", run: needsHandle},
 	}
 	if h.Virtual { // where nobody can stand between the two sides
-		return all
+		return unless(why, all...)
 	}
-	return append(all,
-		check{"Hypervisor: a stream that breaks leaves the guest where it is, and it can still move", breaks},
-		check{"Hypervisor: cancelled in the middle of a move, the guest runs in one place", cancels},
-		check{"Hypervisor: the driver killed in the middle of a move, where it begins", func(e *env) { killsOne(e, true) }},
-		check{"Hypervisor: the driver killed in the middle of a move, where it ends", func(e *env) { killsOne(e, false) }},
-	)
+	return unless(why, append(all,
+		check{name: "Hypervisor: a stream that breaks leaves the guest where it is, and it can still move", run: breaks},
+		check{name: "Hypervisor: cancelled in the middle of a move, the guest runs in one place", run: cancels},
+		check{name: "Hypervisor: the driver killed in the middle of a move, where it begins", run: killsSender},
+		check{name: "Hypervisor: the driver killed in the middle of a move, where it ends", run: killsReceiver},
+	)...)
 }
 
 // crossing is a machine that runs on one host and is to move to another: that of another instance, unless instances
@@ -46,7 +47,7 @@ func newCrossing(e *env) *crossing {
 	e.Helper()
 	c := &crossing{here: e, there: e, g: e.running()}
 	if !e.harness.Virtual {
-		c.there = newEnv(e.TB, e.harness)
+		c.there = newEnv(e.T, e.harness)
 	}
 	c.far = guest{host: c.there.open("host"), ref: c.g.ref, spec: c.g.spec}
 	c.there.undo(driverpb.Hypervisor_StopMachine_FullMethodName,
@@ -59,7 +60,7 @@ func (c *crossing) receiving() *driverpb.ReceiveMachineRequest {
 	request := &driverpb.ReceiveMachineRequest{
 		Call: c.there.call(c.far.ref, c.far.host), Host: c.there.hostRef(c.far.host), Machine: c.far.spec,
 	}
-	request.Call.Handle = c.here.handles[nameOf(c.g.ref)]
+	request.Call.Handle = c.here.handle(c.g.ref)
 	return request
 }
 
@@ -224,7 +225,7 @@ func cancels(e *env) {
 		<-gone
 		return true
 	})
-	_, err := e.invoke(ctx, e.instance.Conn(), driverpb.Hypervisor_SendMachine_FullMethodName, c.sending(socket))
+	_, err := e.invoke(ctx, e.conn(), driverpb.Hypervisor_SendMachine_FullMethodName, c.sending(socket))
 	close(gone)
 	if err == nil {
 		e.Fatal("a move that was cancelled succeeded")
@@ -246,6 +247,9 @@ func (c *crossing) eventually(what string, holds func(here, there string) bool) 
 	})
 }
 
+func killsSender(e *env)   { killsOne(e, true) }
+func killsReceiver(e *env) { killsOne(e, false) }
+
 // killsOne kills the driver of one side in the middle. Whatever that comes to, an engine that does what the contract
 // says has the guest run in one place then.
 func killsOne(e *env, begins bool) {
@@ -263,7 +267,7 @@ func killsOne(e *env, begins bool) {
 		defer close(sent)
 		ctx, cancel := context.WithTimeout(context.Background(), e.harness.Limits.Call)
 		defer cancel()
-		_, _ = e.invoke(ctx, e.instance.Conn(), driverpb.Hypervisor_SendMachine_FullMethodName, c.sending(socket))
+		_, _ = e.invoke(ctx, e.conn(), driverpb.Hypervisor_SendMachine_FullMethodName, c.sending(socket))
 	}()
 	<-reached
 	side := c.there

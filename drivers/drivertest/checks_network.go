@@ -13,34 +13,76 @@ type stepRequest = proto.Message
 
 func networkChecks(h *Harness, can *driverpb.Capabilities) []check {
 	all := []check{
-		{"Networks: DesignNetwork completes a spec, and what it completed is a spec", designCompletes},
-		{"Networks: CreateNetwork refuses what DesignNetwork refuses", createRefuses},
-		{"Networks: creating what is there with another spec is refused with CONFLICT", networkOtherSpec},
-		{"Networks: deleting what is gone succeeds", networkGone},
-		{"Networks: deleting a network that has nics is refused with CONFLICT", networkNotEmpty},
-		{"Networks: an attached nic says where its tap is", nicSaysWhere},
-		{"Networks: a nic in a network that is not there is refused with NOT_FOUND", nicWithoutNetwork},
-		{"Networks: a nic that is there with another address is refused with CONFLICT", nicOtherAddress},
-		{"Networks: a nic with a wrong MAC or address is refused with INVALID and the field", nicInvalid},
-		{"Networks: detaching what is gone succeeds", nicGone},
-		{"Networks: Observe lists exactly the nics that exist", observeNics},
-		{"Networks: Observe of what is not there is refused with NOT_FOUND", observeNothing("network")},
-		{"Networks: Release and Adopt hand a network over unharmed", adoptNetwork},
+		{name: "Networks: DesignNetwork completes a spec, and what it completed is a spec", run: designCompletes},
+		{name: "Networks: CreateNetwork refuses what DesignNetwork refuses", run: createRefuses},
+		{name: "Networks: creating what is there with another spec is refused with CONFLICT", run: networkOtherSpec},
+		{name: "Networks: deleting what is gone succeeds", run: networkGone},
+		{name: "Networks: deleting a network that has nics is refused with CONFLICT", run: networkNotEmpty},
+		{name: "Networks: an attached nic says where its tap is", run: nicSaysWhere},
+		{name: "Networks: a nic in a network that is not there is refused with NOT_FOUND", run: nicWithoutNetwork},
+		{name: "Networks: a nic that is there with another address is refused with CONFLICT", run: nicOtherAddress},
+		{name: "Networks: a nic with a wrong MAC or address is refused with INVALID and the field", run: nicInvalid},
+		{name: "Networks: detaching what is gone succeeds", run: nicGone},
+		{name: "Networks: Observe lists exactly the nics that exist", run: observeNics},
+		{name: "Networks: Observe of what is not there is refused with NOT_FOUND", run: observeNothing("network")},
+		{name: "Networks: Release and Adopt hand a network over unharmed", run: adoptNetwork},
 	}
 	for _, bad := range h.Networks.Bad {
 		all = append(all, badNetwork(bad))
 	}
-	if can.GetFirewall() {
-		all = append(all,
-			check{"Networks: ApplyRules takes each kind of rule, and no rules at all", rulesTaken},
-			check{"Networks: a rule that can't be applied is refused with INVALID and its place", rulesInvalid})
+	firewall := unless(declared(can.GetFirewall(), "firewall"),
+		check{name: "Networks: ApplyRules takes each kind of rule, and no rules at all", run: rulesTaken},
+		check{name: "Networks: a rule that can't be applied is refused with INVALID and its place", run: rulesInvalid})
+	return append(append(all, firewall...), modeChecks(can)...)
+}
+
+// modeChecks hold a driver to the modes and services that it declares.
+func modeChecks(can *driverpb.Capabilities) []check {
+	return []check{
+		{name: "Networks: each declared mode can be designed, and another is refused", run: modesDesigned},
+		{
+			name: "Networks: rules are not declared and are refused with UNSUPPORTED", run: rulesRefused,
+			why: undeclared(can.GetFirewall(), "firewall"),
+		},
 	}
-	return all
+}
+
+func modesDesigned(e *env) {
+	declared := e.describe().GetCapabilities().GetNetworkModes()
+	if len(declared) == 0 {
+		e.Error("no network mode is declared")
+	}
+	for _, mode := range declared {
+		w := wire{scope: e.newScope("network"), spec: e.harness.Networks.Spec(e.T)}
+		w.spec.Mode = mode
+		reply, err := e.try(driverpb.Networks_DesignNetwork_FullMethodName, e.networkRequest(w))
+		if err != nil {
+			e.Errorf("%s is declared and can't be designed: %v", mode, err)
+			continue
+		}
+		if designed, _ := reply.(*driverpb.DesignReply); designed.GetNetwork().GetMode() != mode {
+			e.Errorf("%s is designed as %q", mode, designed.GetNetwork().GetMode())
+		}
+	}
+	w := wire{scope: e.newScope("network"), spec: e.harness.Networks.Spec(e.T)}
+	w.spec.Mode = "telepathic"
+	_, err := e.try(driverpb.Networks_DesignNetwork_FullMethodName, e.networkRequest(w))
+	switch class := faultOf(err).GetClass(); class {
+	case driverpb.Class_CLASS_INVALID, driverpb.Class_CLASS_UNSUPPORTED:
+	default:
+		e.Errorf("a mode that is not declared: %v, want INVALID or UNSUPPORTED", err)
+	}
+}
+
+func rulesRefused(e *env) {
+	w := e.network()
+	e.refused(driverpb.Class_CLASS_UNSUPPORTED, driverpb.Networks_ApplyRules_FullMethodName,
+		e.rulesRequest(w, &driverpb.Rule{Type: "ingress", Action: "allow", Protocol: "tcp", PortFrom: 80, PortTo: 80}))
 }
 
 func badNetwork(bad BadNetwork) check {
-	return check{"Networks: a network that can't be built is refused: " + bad.Name, func(e *env) {
-		w := wire{scope: e.newScope("network"), spec: bad.Spec(e.TB)}
+	return check{name: "Networks: a network that can't be built is refused: " + bad.Name, run: func(e *env) {
+		w := wire{scope: e.newScope("network"), spec: bad.Spec(e.T)}
 		fault := e.refused(driverpb.Class_CLASS_INVALID, driverpb.Networks_DesignNetwork_FullMethodName, e.networkRequest(w))
 		if fault.GetField() == "" || bad.Field != "" && fault.GetField() != bad.Field {
 			e.Errorf("fault %s names field %q, want %q", fault.GetCode(), fault.GetField(), bad.Field)
@@ -61,7 +103,7 @@ func designCompletes(e *env) {
 }
 
 func createRefuses(e *env) {
-	w := wire{scope: e.newScope("network"), spec: e.harness.Networks.Spec(e.TB)}
+	w := wire{scope: e.newScope("network"), spec: e.harness.Networks.Spec(e.T)}
 	w.spec.Cidr = "not a network"
 	fault := e.refused(driverpb.Class_CLASS_INVALID, driverpb.Networks_CreateNetwork_FullMethodName, e.networkRequest(w))
 	if fault.GetField() == "" {
@@ -202,7 +244,7 @@ func nicOtherAddress(e *env) {
 	w := e.network()
 	request, _ := e.attachNic(w)
 	other := anew(e, request)
-	other.Nic = e.harness.Networks.Nic(e.TB, w.spec, 1)
+	other.Nic = e.harness.Networks.Nic(e.T, w.spec, 1)
 	e.refused(driverpb.Class_CLASS_CONFLICT, driverpb.Networks_AttachNic_FullMethodName, other)
 }
 

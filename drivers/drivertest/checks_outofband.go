@@ -12,18 +12,18 @@ import (
 
 func outOfBandChecks(h *Harness, can *driverpb.Capabilities) []check {
 	all := []check{
-		{"OutOfBand: turning a host off and on is declared", func(e *env) {
+		{name: "OutOfBand: turning a host off and on is declared", run: func(e *env) {
 			for _, word := range []string{actionOff, actionOn} {
 				if !slices.Contains(can.GetPowerActions(), word) {
 					e.Errorf("%q is not declared, but nothing can be fenced without", word)
 				}
 			}
 		}},
-		{"OutOfBand: StatPower says on, off, and when it asked", statPowers},
-		{"OutOfBand: success of PowerOff means that the power is off", offIsOff},
-		{"OutOfBand: what is on or off already is left alone", powerStays},
-		{"OutOfBand: a token that was answered is never carried out again", offOnce},
-		{"OutOfBand: a resource that is no host is refused with INVALID", func(e *env) {
+		{name: "OutOfBand: StatPower says on, off, and when it asked", run: statPowers},
+		{name: "OutOfBand: success of PowerOff means that the power is off", run: offIsOff},
+		{name: "OutOfBand: what is on or off already is left alone", run: powerStays},
+		{name: "OutOfBand: a token that was answered is never carried out again", run: offOnce},
+		{name: "OutOfBand: a resource that is no host is refused with INVALID", run: func(e *env) {
 			host := e.live()
 			host.ref.Kind = "pool"
 			e.refused(driverpb.Class_CLASS_INVALID, driverpb.OutOfBand_PowerOff_FullMethodName, e.power(host))
@@ -31,11 +31,9 @@ func outOfBandChecks(h *Harness, can *driverpb.Capabilities) []check {
 		}},
 	}
 	for _, action := range powerActions() {
-		if slices.Contains(can.GetPowerActions(), action.word) {
-			continue
-		}
 		name := "OutOfBand: " + action.word + " is not declared and is refused with UNSUPPORTED"
-		all = append(all, check{name, func(e *env) {
+		can := slices.Contains(can.GetPowerActions(), action.word)
+		all = append(all, check{name: name, why: undeclared(can, action.word), run: func(e *env) {
 			host := e.live()
 			e.refused(driverpb.Class_CLASS_UNSUPPORTED, action.method, action.request(e, host))
 			e.powered(host, true)
@@ -43,7 +41,7 @@ func outOfBandChecks(h *Harness, can *driverpb.Capabilities) []check {
 	}
 	all = append(all, unconfirmedChecks(h, can)...)
 	for _, bad := range h.OutOfBand.Refused {
-		all = append(all, check{"OutOfBand: " + bad.Name + " is refused, and the power stays", func(e *env) {
+		all = append(all, check{name: "OutOfBand: " + bad.Name + " is refused, and the power stays", run: func(e *env) {
 			settingRefused(e, bad, can)
 		}})
 	}
@@ -52,15 +50,13 @@ func outOfBandChecks(h *Harness, can *driverpb.Capabilities) []check {
 
 // unconfirmedChecks hold a driver to not knowing what no controller has said.
 func unconfirmedChecks(h *Harness, can *driverpb.Capabilities) []check {
-	if h.OutOfBand.Unconfirmed == nil {
-		return nil
-	}
+	why := given(h.OutOfBand.Unconfirmed != nil, "controller that carries out no order")
 	all := []check{
-		{"OutOfBand: what the controller does not confirm is refused with UNKNOWN", func(e *env) {
+		{name: "OutOfBand: what the controller does not confirm is refused with UNKNOWN", run: func(e *env) {
 			for _, method := range []string{
 				driverpb.OutOfBand_PowerOff_FullMethodName, driverpb.OutOfBand_CyclePower_FullMethodName,
 			} {
-				host := e.controlled(e.harness.OutOfBand.Unconfirmed(e.TB))
+				host := e.controlled(e.harness.OutOfBand.Unconfirmed(e.T))
 				request := e.power(host)
 				e.refused(driverpb.Class_CLASS_UNKNOWN, method, request)
 				e.refused(driverpb.Class_CLASS_UNKNOWN, method, repeated(request))
@@ -68,16 +64,17 @@ func unconfirmedChecks(h *Harness, can *driverpb.Capabilities) []check {
 			}
 		}},
 	}
-	if slices.Contains(can.GetPowerActions(), actionShutDown) {
-		all = append(all, check{"OutOfBand: a shutdown that is ignored is refused with CONFLICT", func(e *env) {
-			host := e.controlled(e.harness.OutOfBand.Unconfirmed(e.TB))
+	shuts := declared(slices.Contains(can.GetPowerActions(), actionShutDown), actionShutDown)
+	all = append(all, check{
+		name: "OutOfBand: a shutdown that is ignored is refused with CONFLICT", why: shuts, run: func(e *env) {
+			host := e.controlled(e.harness.OutOfBand.Unconfirmed(e.T))
 			request := e.shutDown(host)
 			request.GraceMs = 300
 			e.refused(driverpb.Class_CLASS_CONFLICT, driverpb.OutOfBand_ShutDownHost_FullMethodName, request)
 			e.powered(host, true)
-		}})
-	}
-	return all
+		},
+	})
+	return unless(why, all...)
 }
 
 func statPowers(e *env) {
@@ -101,7 +98,7 @@ func offIsOff(e *env) {
 	host := e.live()
 	asked := time.Now().UnixMilli()
 	reply := e.switches(driverpb.OutOfBand_PowerOff_FullMethodName, host)
-	if e.harness.OutOfBand.Powered(e.TB, host.ref, host.properties) {
+	if e.harness.OutOfBand.Powered(e.T, host.ref, host.properties) {
 		e.Error("the power is still on")
 	}
 	if reply.GetPower() != driverpb.Power_POWER_OFF {
@@ -142,7 +139,7 @@ func settingRefused(e *env, bad BadSetting, can *driverpb.Capabilities) {
 	if want == driverpb.Class_CLASS_UNSPECIFIED {
 		want = driverpb.Class_CLASS_INVALID
 	}
-	host := e.controlled(bad.Properties(e.TB))
+	host := e.controlled(bad.Properties(e.T))
 	refuse := func(method string, request proto.Message) {
 		fault := e.refused(want, method, request)
 		if bad.Code != "" && fault.GetCode() != bad.Code {
@@ -158,7 +155,7 @@ func settingRefused(e *env, bad BadSetting, can *driverpb.Capabilities) {
 			refuse(action.method, action.request(e, host))
 		}
 	}
-	if !e.harness.OutOfBand.Powered(e.TB, host.ref, host.properties) {
+	if !e.harness.OutOfBand.Powered(e.T, host.ref, host.properties) {
 		e.Error("the power is off")
 	}
 }

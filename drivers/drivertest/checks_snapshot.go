@@ -11,14 +11,15 @@ func growChecks(can *driverpb.Capabilities) []check {
 	request := func(e *env, pool scope, ref *driverpb.Ref, size uint64) *driverpb.GrowVolumeRequest {
 		return &driverpb.GrowVolumeRequest{Call: e.call(ref, pool), Pool: e.poolRef(pool), SizeBytes: size}
 	}
-	if !can.GetGrow() {
-		return []check{{"Storage: GrowVolume is not declared and is refused with UNSUPPORTED", func(e *env) {
+	const word = "grow"
+	refuses := unless(undeclared(can.GetGrow(), word), check{
+		name: "Storage: GrowVolume is not declared and is refused with UNSUPPORTED", run: func(e *env) {
 			pool := e.open("pool")
 			e.refused(driverpb.Class_CLASS_UNSUPPORTED, grow, request(e, pool, e.volume(pool), 1<<30))
-		}}}
-	}
-	return []check{
-		{"Storage: GrowVolume never makes a volume smaller", func(e *env) {
+		},
+	})
+	return append(refuses, unless(declared(can.GetGrow(), word), []check{
+		{name: "Storage: GrowVolume never makes a volume smaller", run: func(e *env) {
 			pool := e.open("pool")
 			ref, size := e.volume(pool), e.harness.Storage.VolumeBytes
 			e.write(pool, ref, "kept")
@@ -28,7 +29,7 @@ func growChecks(can *driverpb.Capabilities) []check {
 			}
 			e.holds(pool, ref, "kept")
 		}},
-		{"Storage: GrowVolume keeps what is written", func(e *env) {
+		{name: "Storage: GrowVolume keeps what is written", run: func(e *env) {
 			pool := e.open("pool")
 			ref, size := e.volume(pool), 2*e.harness.Storage.VolumeBytes
 			e.write(pool, ref, "kept")
@@ -38,24 +39,25 @@ func growChecks(can *driverpb.Capabilities) []check {
 			}
 			e.holds(pool, ref, "kept")
 		}},
-		{"Storage: GrowVolume of what is not there is refused with NOT_FOUND", func(e *env) {
+		{name: "Storage: GrowVolume of what is not there is refused with NOT_FOUND", run: func(e *env) {
 			pool := e.open("pool")
 			e.refused(driverpb.Class_CLASS_NOT_FOUND, grow, request(e, pool, e.ref("volume"), 1<<20))
 		}},
-	}
+	}...)...)
 }
 
 func snapshotChecks(can *driverpb.Capabilities) []check {
-	if !can.GetSnapshots() {
-		return []check{{"Storage: snapshots are not declared and are refused with UNSUPPORTED", func(e *env) {
+	const word = "snapshots"
+	refuses := unless(undeclared(can.GetSnapshots(), word), check{
+		name: "Storage: snapshots are not declared and are refused with UNSUPPORTED", run: func(e *env) {
 			pool := e.open("pool")
 			e.refused(driverpb.Class_CLASS_UNSUPPORTED, driverpb.Storage_CreateSnapshot_FullMethodName,
 				e.snapshotRequest(pool, e.ref("snapshot"), e.volume(pool)))
-		}}}
-	}
+		},
+	})
 	all := []check{
-		{"Storage: RevertSnapshot restores the content, and later snapshots stay", revertKeepsLater},
-		{"Storage: Observe lists snapshots", func(e *env) {
+		{name: "Storage: RevertSnapshot restores the content, and later snapshots stay", run: revertKeepsLater},
+		{name: "Storage: Observe lists snapshots", run: func(e *env) {
 			pool := e.open("pool")
 			volume := e.volume(pool)
 			snapshot := e.snapshot(pool, volume)
@@ -66,7 +68,7 @@ func snapshotChecks(can *driverpb.Capabilities) []check {
 			e.exists(pool, volume, 1)
 			e.exists(pool, snapshot, 0)
 		}},
-		{"Storage: deleting a snapshot leaves the volume as it is", func(e *env) {
+		{name: "Storage: deleting a snapshot leaves the volume as it is", run: func(e *env) {
 			pool := e.open("pool")
 			volume := e.volume(pool)
 			e.write(pool, volume, "before")
@@ -76,29 +78,28 @@ func snapshotChecks(can *driverpb.Capabilities) []check {
 				e.snapshotRequest(pool, snapshot, volume))
 			e.holds(pool, volume, "after")
 		}},
-		{"Storage: deleting a snapshot that is gone succeeds", func(e *env) {
+		{name: "Storage: deleting a snapshot that is gone succeeds", run: func(e *env) {
 			pool := e.open("pool")
 			volume := e.volume(pool)
 			must[*driverpb.OutcomeReply](e, driverpb.Storage_DeleteSnapshot_FullMethodName,
 				e.snapshotRequest(pool, e.ref("snapshot"), volume))
 		}},
-		{"Storage: a snapshot of a volume that is not there is refused with NOT_FOUND", func(e *env) {
+		{name: "Storage: a snapshot of a volume that is not there is refused with NOT_FOUND", run: func(e *env) {
 			pool := e.open("pool")
 			e.refused(driverpb.Class_CLASS_NOT_FOUND, driverpb.Storage_CreateSnapshot_FullMethodName,
 				e.snapshotRequest(pool, e.ref("snapshot"), e.ref("volume")))
 		}},
-		{"Storage: RevertSnapshot to what is not there is refused with NOT_FOUND", func(e *env) {
+		{name: "Storage: RevertSnapshot to what is not there is refused with NOT_FOUND", run: func(e *env) {
 			pool := e.open("pool")
 			e.refused(driverpb.Class_CLASS_NOT_FOUND, driverpb.Storage_RevertSnapshot_FullMethodName,
 				e.snapshotRequest(pool, e.ref("snapshot"), e.volume(pool)))
 		}},
 	}
-	if can.GetOnlineSnapshots() {
-		all = append(all, check{
-			"Storage: snapshots are taken, reverted and deleted while the volume is attached", onlineSnapshots,
-		})
-	}
-	return all
+	all = append(all, check{
+		name: "Storage: snapshots are taken, reverted and deleted while the volume is attached", run: onlineSnapshots,
+		why: declared(can.GetOnlineSnapshots(), "online_snapshots"),
+	})
+	return append(refuses, unless(declared(can.GetSnapshots(), word), all...)...)
 }
 
 func revertKeepsLater(e *env) {
@@ -156,24 +157,25 @@ func cloneChecks(h *Harness, can *driverpb.Capabilities) []check {
 	ofImage := func(e *env) (Image, *driverpb.CreateVolumeRequest) {
 		image := Image{Image: &driverpb.Image{Path: "/nowhere", Format: "raw", VirtualBytes: 1 << 20}}
 		if h.Storage.Image != nil {
-			image = h.Storage.Image(e.TB)
+			image = h.Storage.Image(e.T)
 		}
 		return image, &driverpb.CreateVolumeRequest{
 			SizeBytes: image.Image.GetVirtualBytes(),
 			Source:    &driverpb.CreateVolumeRequest_Image{Image: image.Image},
 		}
 	}
-	if !can.GetClone() {
-		return []check{{"Storage: clone is not declared and is refused with UNSUPPORTED", func(e *env) {
+	const word = "clone"
+	refuses := unless(undeclared(can.GetClone(), word), check{
+		name: "Storage: clone is not declared and is refused with UNSUPPORTED", run: func(e *env) {
 			pool := e.open("pool")
 			_, from := ofImage(e)
 			_, request := e.cloneFrom(pool, from)
 			e.refused(driverpb.Class_CLASS_UNSUPPORTED, create, request)
-		}}}
-	}
-	all := []check{}
-	if h.Storage.Image != nil {
-		all = append(all, check{"Storage: a volume created from an image begins as the image", func(e *env) {
+		},
+	})
+	images := given(h.Storage.Image != nil, "image to clone from")
+	clones := []check{
+		{name: "Storage: a volume created from an image begins as the image", why: images, run: func(e *env) {
 			pool := e.open("pool")
 			image, from := ofImage(e)
 			ref, request := e.cloneFrom(pool, from)
@@ -181,21 +183,26 @@ func cloneChecks(h *Harness, can *driverpb.Capabilities) []check {
 			if e.readable() {
 				e.begins(pool, ref, image.Head)
 			}
-		}}, check{"Storage: a volume smaller than its image is refused with INVALID and the field", func(e *env) {
-			pool := e.open("pool")
-			_, from := ofImage(e)
-			from.SizeBytes--
-			ref, request := e.cloneFrom(pool, from)
-			if fault := e.refused(driverpb.Class_CLASS_INVALID, create, request); fault.GetField() == "" {
-				e.Errorf("fault %s names no field", fault.GetCode())
-			}
-			e.exists(pool, ref, 0)
-		}})
+		}},
+		{
+			name: "Storage: a volume smaller than its image is refused with INVALID and the field", why: images,
+			run: func(e *env) {
+				pool := e.open("pool")
+				_, from := ofImage(e)
+				from.SizeBytes--
+				ref, request := e.cloneFrom(pool, from)
+				if fault := e.refused(driverpb.Class_CLASS_INVALID, create, request); fault.GetField() == "" {
+					e.Errorf("fault %s names no field", fault.GetCode())
+				}
+				e.exists(pool, ref, 0)
+			},
+		},
+		{
+			name: "Storage: a volume created from a snapshot has its content, and its own life", run: cloneSnapshot,
+			why: declared(can.GetSnapshots(), "snapshots"),
+		},
 	}
-	if can.GetSnapshots() {
-		all = append(all, check{"Storage: a volume created from a snapshot has its content, and its own life", cloneSnapshot})
-	}
-	return all
+	return append(refuses, unless(declared(can.GetClone(), word), clones...)...)
 }
 
 func cloneSnapshot(e *env) {
@@ -205,7 +212,7 @@ func cloneSnapshot(e *env) {
 	snapshot := e.snapshot(pool, volume)
 	e.write(pool, volume, "second")
 	ref, request := e.cloneFrom(pool, &driverpb.CreateVolumeRequest{Source: &driverpb.CreateVolumeRequest_Snapshot{
-		Snapshot: &driverpb.SnapshotSource{Resource: snapshot, Handle: e.handles[nameOf(snapshot)]},
+		Snapshot: &driverpb.SnapshotSource{Resource: snapshot, Handle: e.handle(snapshot)},
 	}})
 	must[*driverpb.VolumeReply](e, driverpb.Storage_CreateVolume_FullMethodName, request)
 	e.holds(pool, ref, "first")

@@ -10,28 +10,30 @@ import (
 
 func storageChecks(h *Harness, can *driverpb.Capabilities) []check {
 	all := []check{
-		{"Storage: OpenPool tells size and use", poolStats},
-		{"Storage: ClosePool of a pool that holds volumes is refused with CONFLICT", poolNotEmpty},
-		{"Storage: a volume in a pool that is not open is refused with NOT_FOUND", volumeWithoutPool},
-		{"Storage: each declared format can be created and is reported", volumeFormats},
-		{"Storage: creating what is there with another shape is refused with CONFLICT", volumeOtherShape},
-		{"Storage: a volume without size or of an unknown format is refused with INVALID and the field", volumeInvalid},
-		{"Storage: deleting what is gone succeeds", volumeGone},
-		{"Storage: StatVolume of what is not there is refused with NOT_FOUND", volumeAbsent},
-		{"Storage: an attached volume can be opened and keeps what is written", volumeKeeps},
-		{"Storage: detaching what is not attached succeeds", detachTwice},
-		{"Storage: Observe lists exactly what exists", observeVolumes},
-		{"Storage: Observe of what is not open is refused with NOT_FOUND", observeNothing("pool")},
-		{"Storage: different volumes are served at the same time", volumesTogether},
-		{"Storage: Release and Adopt hand a volume over unharmed", adoptVolume},
-		{"Storage: Adopt of a volume that is gone is refused with NOT_FOUND", adoptGone},
+		{name: "Storage: OpenPool tells size and use", run: poolStats},
+		{name: "Storage: ClosePool of a pool that holds volumes is refused with CONFLICT", run: poolNotEmpty},
+		{name: "Storage: a volume in a pool that is not open is refused with NOT_FOUND", run: volumeWithoutPool},
+		{name: "Storage: each declared format can be created and is reported", run: volumeFormats},
+		{name: "Storage: creating what is there with another shape is refused with CONFLICT", run: volumeOtherShape},
+		{
+			name: "Storage: a volume without size or of an unknown format is refused with INVALID and the field",
+			run:  volumeInvalid,
+		},
+		{name: "Storage: deleting what is gone succeeds", run: volumeGone},
+		{name: "Storage: StatVolume of what is not there is refused with NOT_FOUND", run: volumeAbsent},
+		{name: "Storage: an attached volume can be opened and keeps what is written", run: volumeKeeps},
+		{name: "Storage: detaching what is not attached succeeds", run: detachTwice},
+		{name: "Storage: Observe lists exactly what exists", run: observeVolumes},
+		{name: "Storage: Observe of what is not open is refused with NOT_FOUND", run: observeNothing("pool")},
+		{name: "Storage: different volumes are served at the same time", run: volumesTogether},
+		{name: "Storage: Release and Adopt hand a volume over unharmed", run: adoptVolume},
+		{name: "Storage: Adopt of a volume that is gone is refused with NOT_FOUND", run: adoptGone},
 	}
 	for _, bad := range h.Storage.BadPools {
 		all = append(all, badSetting("Storage", "pool", bad))
 	}
-	if h.Storage.TooLargeBytes > 0 {
-		all = append(all, check{"Storage: a volume larger than the space left is refused with EXHAUSTED", volumeTooLarge})
-	}
+	all = append(all, unless(given(h.Storage.TooLargeBytes > 0, "size that is too large"),
+		check{name: "Storage: a volume larger than the space left is refused with EXHAUSTED", run: volumeTooLarge})...)
 	all = append(all, growChecks(can)...)
 	all = append(all, snapshotChecks(can)...)
 	return append(all, cloneChecks(h, can)...)
@@ -39,8 +41,8 @@ func storageChecks(h *Harness, can *driverpb.Capabilities) []check {
 
 // badSetting holds a driver to refusing a scope it can't use.
 func badSetting(category, kind string, bad BadSetting) check {
-	return check{category + ": a " + kind + " that can't be used is refused: " + bad.Name, func(e *env) {
-		in := scope{ref: e.ref(kind), properties: bad.Properties(e.TB)}
+	return check{name: category + ": a " + kind + " that can't be used is refused: " + bad.Name, run: func(e *env) {
+		in := scope{ref: e.ref(kind), properties: bad.Properties(e.T)}
 		class := bad.Class
 		setDefault(&class, driverpb.Class_CLASS_INVALID)
 		fault := e.refused(class, openMethod(kind), e.openRequest(in))
@@ -226,7 +228,7 @@ func volumesTogether(e *env) {
 		all.Go(func() {
 			ctx, cancel := e.patience()
 			defer cancel()
-			_, errs[i] = e.invoke(ctx, e.instance.Conn(), driverpb.Storage_CreateVolume_FullMethodName, request)
+			_, errs[i] = e.invoke(ctx, e.conn(), driverpb.Storage_CreateVolume_FullMethodName, request)
 		})
 	}
 	all.Wait()
@@ -267,7 +269,7 @@ func adoptVolume(e *env) {
 func adoptGone(e *env) {
 	pool := e.open("pool")
 	ref := e.volume(pool)
-	handle := e.handles[nameOf(ref)]
+	handle := e.handle(ref)
 	must[*driverpb.OutcomeReply](e, driverpb.Storage_DeleteVolume_FullMethodName, e.volumeRequest(pool, ref))
 	call := e.call(ref, pool)
 	call.Handle = handle

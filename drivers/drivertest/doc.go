@@ -13,12 +13,12 @@
 //		drivertest.Run(t, drivertest.Harness{
 //			Start: drivertest.Process(drivertest.ProcessOptions{}),
 //			Storage: &drivertest.Storage{
-//				Pool: func(t testing.TB) drivertest.Properties {
+//				Pool: func(t T) drivertest.Properties {
 //					return drivertest.Properties{"path": t.TempDir()}
 //				},
 //				BadPools: []drivertest.BadSetting{{
 //					Name: "path-missing", Code: "path-missing",
-//					Properties: func(testing.TB) drivertest.Properties {
+//					Properties: func(T) drivertest.Properties {
 //						return drivertest.Properties{"path": "/nowhere"}
 //					},
 //				}},

@@ -7,15 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
-	"slices"
 	"strings"
-	"testing"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -57,15 +53,19 @@ func setDefault[T comparable](at *T, value T) {
 
 // env is what one check works with: a running instance, and the memory an engine would have.
 type env struct {
-	testing.TB
+	T
 	harness  *Harness
 	instance Instance
+	journal  *journal
 	killed   bool
-	handles  map[string]*driverpb.Handle // by kind/id
 	opened   []scope
-	tokens   int
 	epoch    uint64
 	run      string // makes ids and tokens of this check differ from all others
+
+	mutex   sync.Mutex                  // of what is below, for the checks that do several things at once
+	handles map[string]*driverpb.Handle // by kind/id
+	tokens  int
+	granted map[string]bool // paths
 }
 
 // scope is a pool, store, host or network with the properties it was opened with.
@@ -76,14 +76,47 @@ type scope struct {
 }
 
 // newEnv starts the driver and greets it as an engine does.
-func newEnv(tb testing.TB, h *Harness) *env {
+func newEnv(tb T, h *Harness) *env {
+	tb.Helper()
+	return greeted(tb, h, h.Start(tb))
+}
+
+// greeted is newEnv with an instance that runs already.
+func greeted(tb T, h *Harness, instance Instance) *env {
 	tb.Helper()
 	e := &env{
-		TB: tb, harness: h, instance: h.Start(tb),
-		handles: map[string]*driverpb.Handle{}, run: randomName(), epoch: 1,
+		T: tb, harness: h, instance: instance, journal: newJournal(),
+		handles: map[string]*driverpb.Handle{}, run: randomName(), epoch: 1, granted: map[string]bool{},
 	}
+	if keeper, ok := tb.(journalKeeper); ok {
+		keeper.keepJournal(e.journal)
+	}
+	e.Cleanup(e.explain)
 	e.greet()
 	return e
+}
+
+// conn is the connection to the driver, with a memory.
+func (e *env) conn() grpc.ClientConnInterface { return journalled{e.instance.Conn(), e.journal} }
+
+// handle is what the driver returned last for a resource.
+func (e *env) handle(ref *driverpb.Ref) *driverpb.Handle {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return e.handles[nameOf(ref)]
+}
+
+func (e *env) keep(ref *driverpb.Ref, handle *driverpb.Handle) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.handles[nameOf(ref)] = handle
+}
+
+func (e *env) next() int {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.tokens++
+	return e.tokens
 }
 
 // randomName is short enough to leave room in names of 15 characters made from ids.
@@ -98,27 +131,36 @@ func (e *env) greet() {
 	e.Helper()
 	ctx, cancel := e.patience()
 	defer cancel()
-	base := driverpb.NewBaseClient(e.instance.Conn())
-	if _, err := base.Hello(ctx, &driverpb.HelloRequest{ApiMin: 1, ApiMax: 1, Instance: "kit"}); err != nil {
-		e.Fatalf("hello: %v", err)
-	}
+	e.hello()
+	base := e.base()
 	request := &driverpb.ConfigureRequest{Properties: e.structOf(e.harness.Properties), Secrets: e.harness.Secrets}
 	if _, err := base.Configure(ctx, request); err != nil {
 		e.Fatalf("configure: %v", err)
 	}
 }
 
+func (e *env) hello() *driverpb.HelloReply {
+	e.Helper()
+	ctx, cancel := e.patience()
+	defer cancel()
+	reply, err := e.base().Hello(ctx, &driverpb.HelloRequest{ApiMin: 1, ApiMax: 1, Instance: "kit"})
+	if err != nil {
+		e.Fatalf("hello: %v", err)
+	}
+	return reply
+}
+
 // kill ends the process as kill -9 does.
 func (e *env) kill() {
 	e.Helper()
 	e.killed = true
-	e.instance.Kill(e.TB)
+	e.instance.Kill(e.T)
 }
 
 // restart starts the process again after a kill.
 func (e *env) restart() {
 	e.Helper()
-	e.instance.Restart(e.TB)
+	e.instance.Restart(e.T)
 	e.killed = false
 	e.greet()
 	for _, in := range e.opened {
@@ -132,7 +174,7 @@ func (e *env) describe() *driverpb.DescribeReply {
 	e.Helper()
 	ctx, cancel := e.patience()
 	defer cancel()
-	reply, err := driverpb.NewBaseClient(e.instance.Conn()).Describe(ctx, &driverpb.DescribeRequest{})
+	reply, err := e.base().Describe(ctx, &driverpb.DescribeRequest{})
 	if err != nil {
 		e.Fatalf("describe: %v", err)
 	}
@@ -146,7 +188,7 @@ func (e *env) patience() (context.Context, context.CancelFunc) {
 
 // ref names a new resource of a kind.
 func (e *env) ref(kind string) *driverpb.Ref {
-	e.tokens++
+	number := e.next()
 	prefix := map[string]string{
 		"volume": "vol", "snapshot": "snap", "machine": "mac", "network": "net", "template": "tpl",
 		"image-store": "ist",
@@ -154,13 +196,12 @@ func (e *env) ref(kind string) *driverpb.Ref {
 	if prefix == "" {
 		prefix = kind
 	}
-	return &driverpb.Ref{Kind: kind, Id: fmt.Sprintf("%s-%s%02d", prefix, e.run, e.tokens)}
+	return &driverpb.Ref{Kind: kind, Id: fmt.Sprintf("%s-%s%02d", prefix, e.run, number)}
 }
 
 // token makes a token no call of this check has had.
 func (e *env) token() string {
-	e.tokens++
-	return fmt.Sprintf("op-%s/%d", e.run, e.tokens)
+	return fmt.Sprintf("op-%s/%d", e.run, e.next())
 }
 
 func nameOf(ref *driverpb.Ref) string { return ref.GetKind() + "/" + ref.GetId() }
@@ -182,8 +223,9 @@ func (e *env) call(ref *driverpb.Ref, in scope) *driverpb.Call {
 	maps.Copy(merged, in.properties)
 	maps.Copy(secrets, e.harness.Secrets)
 	maps.Copy(secrets, in.secrets)
+	e.grant(merged)
 	return &driverpb.Call{
-		Token: e.token(), Resource: ref, Epoch: e.epoch, Handle: e.handles[nameOf(ref)], Properties: e.structOf(merged),
+		Token: e.token(), Resource: ref, Epoch: e.epoch, Handle: e.handle(ref), Properties: e.structOf(merged),
 		Secrets: secrets,
 	}
 }
@@ -201,7 +243,7 @@ func callOf(request proto.Message) *driverpb.Call {
 func anew[R proto.Message](e *env, request R) R {
 	again, _ := proto.Clone(request).(R)
 	call := callOf(again)
-	call.Token, call.Handle = e.token(), e.handles[nameOf(call.GetResource())]
+	call.Token, call.Handle = e.token(), e.handle(call.GetResource())
 	return again
 }
 
@@ -214,7 +256,7 @@ func repeated[R proto.Message](request R) R {
 
 // invoke makes one call with a context of its own.
 func (e *env) invoke(
-	ctx context.Context, conn *grpc.ClientConn, method string, request proto.Message,
+	ctx context.Context, conn grpc.ClientConnInterface, method string, request proto.Message,
 ) (proto.Message, error) {
 	reply, err := newReply(method)
 	if err != nil {
@@ -250,7 +292,7 @@ func (e *env) try(method string, request proto.Message) (proto.Message, error) {
 	e.Helper()
 	ctx, cancel := e.patience()
 	defer cancel()
-	reply, err := e.invoke(ctx, e.instance.Conn(), method, request)
+	reply, err := e.invoke(ctx, e.conn(), method, request)
 	if err != nil {
 		e.checkFault(method, err)
 		return nil, err
@@ -264,17 +306,17 @@ func (e *env) remember(request, reply proto.Message) {
 	if asked, ok := request.(*driverpb.SnapshotRequest); ok {
 		switch got := reply.(type) {
 		case *driverpb.VolumeReply: // a revert answers for the volume
-			e.handles[nameOf(asked.GetVolume())] = got.GetHandle()
+			e.keep(asked.GetVolume(), got.GetHandle())
 			return
 		case *driverpb.SnapshotReply:
 			if got.GetVolumeHandle() != nil {
-				e.handles[nameOf(asked.GetVolume())] = got.GetVolumeHandle()
+				e.keep(asked.GetVolume(), got.GetVolumeHandle())
 			}
 		}
 	}
 	call := callOf(request)
 	if holder, ok := reply.(interface{ GetHandle() *driverpb.Handle }); ok && call != nil {
-		e.handles[nameOf(call.GetResource())] = holder.GetHandle()
+		e.keep(call.GetResource(), holder.GetHandle())
 	}
 }
 
@@ -294,82 +336,17 @@ func must[R proto.Message](e *env, method string, request proto.Message) R {
 	return got
 }
 
-var codeSyntax = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-
-// fieldSyntax has what the API calls fields (camel case), properties by their keys, and what is below /call.
-var fieldSyntax = regexp.MustCompile(`^(/call/.+|/properties/.+|(/([a-z][a-zA-Z0-9]*|[0-9]+))*)$`)
-
-// checkFault looks whether an error carries a fault with class, code and words.
-func (e *env) checkFault(method string, err error) {
-	e.Helper()
-	fault := faultOf(err)
-	switch {
-	case fault == nil && status.Code(err) == codes.Unimplemented:
-		e.Errorf("%s: status UNIMPLEMENTED without a Fault; a category that is served refuses with CLASS_UNSUPPORTED",
-			path.Base(method))
-	case fault == nil:
-		e.Errorf("%s: error without a Fault: %v", path.Base(method), err)
-	case fault.GetClass() == driverpb.Class_CLASS_UNSPECIFIED:
-		e.Errorf("%s: fault without a class: %v", path.Base(method), fault)
-	case !codeSyntax.MatchString(fault.GetCode()):
-		e.Errorf("%s: fault code %q is not kebab-case", path.Base(method), fault.GetCode())
-	case fault.GetMessage() == "":
-		e.Errorf("%s: fault %s without words", path.Base(method), fault.GetCode())
-	case !fieldSyntax.MatchString(fault.GetField()):
-		e.Errorf("%s: fault field %q is not a JSON pointer into a spec, in the API's words", path.Base(method),
-			fault.GetField())
-	}
-	secrets := slices.Collect(maps.Values(e.harness.Secrets))
-	if e.harness.OutOfBand != nil {
-		secrets = slices.AppendSeq(secrets, maps.Values(e.harness.OutOfBand.Secrets))
-	}
-	for _, secret := range secrets {
-		if secret != "" && strings.Contains(fault.GetMessage()+fault.GetRemedy(), secret) {
-			e.Errorf("%s: a secret is in the words of fault %s", path.Base(method), fault.GetCode())
-		}
-	}
-}
-
-func faultOf(err error) *driverpb.Fault {
-	for _, detail := range status.Convert(err).Details() {
-		if fault, ok := detail.(*driverpb.Fault); ok {
-			return fault
-		}
-	}
-	return nil
-}
-
-// refused makes one call that has to fail with a class, and returns the fault.
-func (e *env) refused(class driverpb.Class, method string, request proto.Message) *driverpb.Fault {
-	e.Helper()
-	_, err := e.try(method, request)
-	if err == nil {
-		e.Fatalf("%s succeeded, want %s", path.Base(method), class)
-	}
-	fault := faultOf(err)
-	if fault.GetClass() != class {
-		e.Fatalf("%s: %v; want %s", path.Base(method), err, class)
-	}
-	switch class { //nolint:exhaustive // the others need no remedy
-	case driverpb.Class_CLASS_CONFLICT, driverpb.Class_CLASS_EXHAUSTED, driverpb.Class_CLASS_DENIED:
-		if fault.GetRemedy() == "" {
-			e.Errorf("%s: fault %s says no remedy, but an operator can do something", path.Base(method), fault.GetCode())
-		}
-	}
-	return fault
-}
-
 // undo runs at the end of the check, with a driver that is running and a call that may fail.
 func (e *env) undo(method string, request func() proto.Message) {
 	e.Cleanup(func() {
 		if e.killed {
-			e.instance.Restart(e.TB)
+			e.instance.Restart(e.T)
 			e.killed = false
 			e.greet()
 		}
 		ctx, cancel := e.patience()
 		defer cancel()
-		if _, err := e.invoke(ctx, e.instance.Conn(), method, request()); err != nil && !e.Failed() {
+		if _, err := e.invoke(ctx, e.conn(), method, request()); err != nil && !e.Failed() {
 			e.Logf("cleaning up by %s: %v", path.Base(method), err)
 		}
 	})

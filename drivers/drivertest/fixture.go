@@ -55,14 +55,14 @@ func (e *env) newScope(kind string) scope {
 	in := scope{ref: e.ref(kind)}
 	switch kind {
 	case "pool":
-		in.properties, in.secrets = e.harness.Storage.Pool(e.TB), e.harness.Storage.Secrets
+		in.properties, in.secrets = e.harness.Storage.Pool(e.T), e.harness.Storage.Secrets
 	case "image-store":
-		in.properties = e.harness.Images.Store(e.TB)
+		in.properties = e.harness.Images.Store(e.T)
 	case "host":
-		in.properties = e.harness.Hypervisor.Host(e.TB)
+		in.properties = e.harness.Hypervisor.Host(e.T)
 	case "network":
 		if e.harness.Networks.Properties != nil {
-			in.properties = e.harness.Networks.Properties(e.TB)
+			in.properties = e.harness.Networks.Properties(e.T)
 		}
 	}
 	return in
@@ -95,7 +95,7 @@ func (e *env) observe(in scope) ([]*driverpb.Observed, error) {
 	e.Helper()
 	ctx, cancel := e.patience()
 	defer cancel()
-	stream, err := driverpb.NewBaseClient(e.instance.Conn()).Observe(ctx,
+	stream, err := driverpb.NewBaseClient(e.conn()).Observe(ctx,
 		&driverpb.ObserveRequest{Call: e.call(in.ref, in)})
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (e *env) exists(in scope, ref *driverpb.Ref, want int) {
 	if e.harness.Truth == nil {
 		return
 	}
-	if got := e.harness.Truth.Count(e.TB, ref.GetKind(), ref.GetId()); got != want {
+	if got := e.harness.Truth.Count(e.T, ref.GetKind(), ref.GetId()); got != want {
 		e.Errorf("%s really exists %d times, want %d", nameOf(ref), got, want)
 	}
 }
@@ -150,14 +150,14 @@ func (e *env) effects(token string, most int) {
 	if !ok {
 		return
 	}
-	if got := truth.Effects(e.TB, token); got > most {
+	if got := truth.Effects(e.T, token); got > most {
 		e.Errorf("token %s took effect %d times, want at most %d", token, got, most)
 	}
 }
 
 // poolRef is a pool as context, with its handle.
 func (e *env) poolRef(in scope) *driverpb.PoolRef {
-	return &driverpb.PoolRef{Resource: in.ref, Handle: e.handles[nameOf(in.ref)]}
+	return &driverpb.PoolRef{Resource: in.ref, Handle: e.handle(in.ref)}
 }
 
 func (e *env) createVolume(in scope, ref *driverpb.Ref) *driverpb.CreateVolumeRequest {
@@ -210,7 +210,7 @@ func (e *env) statVolume(in scope, ref *driverpb.Ref) *driverpb.VolumeReply {
 func (e *env) snapshotRequest(in scope, snapshot, volume *driverpb.Ref) *driverpb.SnapshotRequest {
 	e.Helper()
 	return &driverpb.SnapshotRequest{
-		Call: e.call(snapshot, in), Pool: e.poolRef(in), Volume: volume, VolumeHandle: e.handles[nameOf(volume)],
+		Call: e.call(snapshot, in), Pool: e.poolRef(in), Volume: volume, VolumeHandle: e.handle(volume),
 	}
 }
 
@@ -238,7 +238,7 @@ func (e *env) write(in scope, volume *driverpb.Ref, text string) {
 	if !e.readable() {
 		return
 	}
-	e.harness.Storage.Write(e.TB, e.attached(in, volume), page(text))
+	e.harness.Storage.Write(e.T, e.attached(in, volume), page(text))
 	e.detach(in, volume)
 }
 
@@ -254,7 +254,7 @@ func (e *env) holds(in scope, volume *driverpb.Ref, text string) {
 // begins asserts with what bytes a volume begins.
 func (e *env) begins(in scope, volume *driverpb.Ref, want []byte) {
 	e.Helper()
-	got := e.harness.Storage.Read(e.TB, e.attached(in, volume), len(want))
+	got := e.harness.Storage.Read(e.T, e.attached(in, volume), len(want))
 	if !bytes.Equal(got, want) {
 		e.Errorf("volume %s begins with %.40q, want %.40q", volume.GetId(), got, want)
 	}

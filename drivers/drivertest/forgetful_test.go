@@ -32,7 +32,7 @@ func TestTheKitFindsDriversThatForgetTheRules(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			world := simworld.New()
 			h := simulator(t, world, nil)
-			h.Start = func(tb testing.TB) drivertest.Instance {
+			h.Start = func(tb drivertest.T) drivertest.Instance {
 				tb.Helper()
 				f := &forgetful{world: world, spoil: test.spoil}
 				tb.Cleanup(func() { f.Kill(tb) })
@@ -77,7 +77,7 @@ func everyStepThatSaysMore(sentence string) []string {
 func TestEvaluateDoesNotFailItsTest(t *testing.T) {
 	world := simworld.New()
 	h := simulator(t, world, nil)
-	h.Start = func(tb testing.TB) drivertest.Instance {
+	h.Start = func(tb drivertest.T) drivertest.Instance {
 		tb.Helper()
 		f := &forgetful{world: world, spoil: func(c *driverpb.Call) { proto.Reset(c) }}
 		tb.Cleanup(func() { f.Kill(tb) })
@@ -86,7 +86,7 @@ func TestEvaluateDoesNotFailItsTest(t *testing.T) {
 	}
 	failed := 0
 	for _, r := range drivertest.Evaluate(t, h) {
-		if !r.Passed {
+		if r.Failed() {
 			failed++
 			if len(r.Log) == 0 {
 				t.Errorf("%q failed without a word", r.Name)

@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -37,12 +38,12 @@ type ProcessOptions struct {
 	// Env is added to the driver's environment, as key=value.
 	Env []string
 	// Host answers what the driver asks of its host. It is made once per instance and outlives its restarts.
-	Host func(tb testing.TB) sdk.Host
+	Host func(tb T) sdk.Host
 }
 
 // Process makes a Harness.Start that runs the driver as a process of its own.
-func Process(options ProcessOptions) func(tb testing.TB) Instance {
-	return func(tb testing.TB) Instance {
+func Process(options ProcessOptions) func(tb T) Instance {
+	return func(tb T) Instance {
 		tb.Helper()
 		p := &process{options: options, dir: shortDir(tb)}
 		if options.Host != nil {
@@ -55,7 +56,7 @@ func Process(options ProcessOptions) func(tb testing.TB) Instance {
 }
 
 // shortDir is a temporary directory whose name leaves room for the name of a socket, which has 107 characters.
-func shortDir(tb testing.TB) string {
+func shortDir(tb T) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "kit") // TempDir has the long name of the check in it
 	if err != nil {
@@ -74,6 +75,7 @@ type process struct {
 	options ProcessOptions
 	host    sdk.Host
 	dir     string
+	socket  string
 	starts  int
 
 	command *exec.Cmd
@@ -83,10 +85,10 @@ type process struct {
 }
 
 // Conn implements Instance.
-func (p *process) Conn() *grpc.ClientConn { return p.conn }
+func (p *process) Conn() grpc.ClientConnInterface { return p.conn }
 
 // Kill implements Instance.
-func (p *process) Kill(tb testing.TB) {
+func (p *process) Kill(tb T) {
 	tb.Helper()
 	if p.command == nil {
 		return
@@ -104,7 +106,7 @@ func (p *process) Kill(tb testing.TB) {
 }
 
 // Restart implements Instance.
-func (p *process) Restart(tb testing.TB) {
+func (p *process) Restart(tb T) {
 	tb.Helper()
 	p.Kill(tb)
 	p.starts++
@@ -124,8 +126,50 @@ func (p *process) Restart(tb testing.TB) {
 	if err := p.start(file); err != nil {
 		tb.Fatalf("starting the driver: %v", err)
 	}
-	p.conn = dial(tb, path, nil)
+	p.socket = path
+	p.connect(tb)
+}
+
+func (p *process) connect(tb T) {
+	tb.Helper()
+	p.conn = dial(tb, p.socket, nil)
 	p.link = attend(p.conn, p.host)
+}
+
+// Cut implements Instance.
+func (p *process) Cut(tb T) {
+	tb.Helper()
+	_ = p.conn.Close() // only ever an error for being closed
+	p.link.end()
+	p.connect(tb)
+}
+
+// Said implements Watched.
+func (p *process) Said(T) string { return p.said.text() }
+
+// Remains implements Watched: the files in the work directory.
+func (p *process) Remains(tb T) []string {
+	tb.Helper()
+	return filesBelow(tb, filepath.Join(p.dir, "work"))
+}
+
+// filesBelow lists the files and directories below one, by their names from there.
+func filesBelow(tb T, dir string) []string {
+	tb.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // gone meanwhile
+		}
+		if name, relative := filepath.Rel(dir, path); err == nil && relative == nil && name != "." {
+			all = append(all, "work/"+name)
+		}
+		return err
+	})
+	if err != nil {
+		tb.Errorf("listing what is left: %v", err)
+	}
+	return all
 }
 
 func (p *process) start(listener *os.File) error {
@@ -154,7 +198,7 @@ func (p *process) start(listener *os.File) error {
 	return nil
 }
 
-func dial(tb testing.TB, path string, dialer func(context.Context, string) (net.Conn, error)) *grpc.ClientConn {
+func dial(tb T, path string, dialer func(context.Context, string) (net.Conn, error)) *grpc.ClientConn {
 	tb.Helper()
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
@@ -225,16 +269,17 @@ type local struct {
 	dir       string
 	starts    int
 
-	cancel context.CancelFunc
-	served chan error
-	conn   *grpc.ClientConn
-	link   *attendance
+	cancel  context.CancelFunc
+	served  chan error
+	conn    *grpc.ClientConn
+	link    *attendance
+	connect func(tb T)
 }
 
 // InProcess makes a Harness.Start that serves the driver inside the test, on a unix socket. Environment.Host is host,
 // asked over the wire as in production; it may be nil.
-func InProcess(newDriver func(env sdk.Environment) (sdk.Driver, error), host sdk.Host) func(tb testing.TB) Instance {
-	return func(tb testing.TB) Instance {
+func InProcess(newDriver func(env sdk.Environment) (sdk.Driver, error), host sdk.Host) func(tb T) Instance {
+	return func(tb T) Instance {
 		tb.Helper()
 		return startLocal(tb, &local{newDriver: newDriver, host: host, dir: shortDir(tb)})
 	}
@@ -242,14 +287,14 @@ func InProcess(newDriver func(env sdk.Environment) (sdk.Driver, error), host sdk
 
 // InMemory makes a Harness.Start that serves the driver inside the test without a socket, for Harness.Virtual. The
 // driver gets no working directory.
-func InMemory(newDriver func(env sdk.Environment) (sdk.Driver, error)) func(tb testing.TB) Instance {
-	return func(tb testing.TB) Instance {
+func InMemory(newDriver func(env sdk.Environment) (sdk.Driver, error)) func(tb T) Instance {
+	return func(tb T) Instance {
 		tb.Helper()
 		return startLocal(tb, &local{newDriver: newDriver, memory: true})
 	}
 }
 
-func startLocal(tb testing.TB, l *local) Instance {
+func startLocal(tb T, l *local) Instance {
 	tb.Helper()
 	l.env = sdk.Environment{Instance: "kit", Log: slog.New(slog.DiscardHandler)}
 	if l.dir != "" {
@@ -264,10 +309,10 @@ func startLocal(tb testing.TB, l *local) Instance {
 }
 
 // Conn implements Instance.
-func (l *local) Conn() *grpc.ClientConn { return l.conn }
+func (l *local) Conn() grpc.ClientConnInterface { return l.conn }
 
 // Kill implements Instance.
-func (l *local) Kill(tb testing.TB) {
+func (l *local) Kill(tb T) {
 	tb.Helper()
 	if l.cancel == nil {
 		return
@@ -282,7 +327,7 @@ func (l *local) Kill(tb testing.TB) {
 }
 
 // Restart implements Instance.
-func (l *local) Restart(tb testing.TB) {
+func (l *local) Restart(tb T) {
 	tb.Helper()
 	l.Kill(tb)
 	link := sdk.NewHostLink()
@@ -296,11 +341,23 @@ func (l *local) Restart(tb testing.TB) {
 	l.cancel, l.served = cancel, make(chan error, 1)
 	served := l.served
 	go func() { served <- sdk.ServeListener(ctx, listener, driver, link) }() // ends with Kill
-	l.conn = dial(tb, listener.Addr().String(), dialer)
-	l.link = attend(l.conn, l.host)
+	l.connect = func(tb T) {
+		tb.Helper()
+		l.conn = dial(tb, listener.Addr().String(), dialer)
+		l.link = attend(l.conn, l.host)
+	}
+	l.connect(tb)
 }
 
-func (l *local) listen(tb testing.TB) (net.Listener, func(context.Context, string) (net.Conn, error)) {
+// Cut implements Instance.
+func (l *local) Cut(tb T) {
+	tb.Helper()
+	_ = l.conn.Close() // only ever an error for being closed
+	l.link.end()
+	l.connect(tb)
+}
+
+func (l *local) listen(tb T) (net.Listener, func(context.Context, string) (net.Conn, error)) {
 	tb.Helper()
 	if l.memory {
 		pipe := newPipeListener()

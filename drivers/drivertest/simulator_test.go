@@ -21,7 +21,7 @@ import (
 
 type truth struct{ follower *simworld.Follower }
 
-func (o truth) load(tb testing.TB) *simworld.Truth {
+func (o truth) load(tb drivertest.T) *simworld.Truth {
 	tb.Helper()
 	found, err := o.follower.Truth()
 	if err != nil {
@@ -30,12 +30,12 @@ func (o truth) load(tb testing.TB) *simworld.Truth {
 	return found
 }
 
-func (o truth) Count(tb testing.TB, kind, id string) int {
+func (o truth) Count(tb drivertest.T, kind, id string) int {
 	tb.Helper()
 	return o.load(tb).Count(kind, id)
 }
 
-func (o truth) Effects(tb testing.TB, token string) int {
+func (o truth) Effects(tb drivertest.T, token string) int {
 	tb.Helper()
 	return len(o.load(tb).EffectsBy(token))
 }
@@ -58,15 +58,15 @@ func simulator(
 		Truth:      looks,
 		Virtual:    true,
 		Storage: &drivertest.Storage{
-			Pool: func(testing.TB) drivertest.Properties { return nil },
-			Write: func(tb testing.TB, disk *driverpb.Disk, data []byte) {
+			Pool: func(drivertest.T) drivertest.Properties { return nil },
+			Write: func(tb drivertest.T, disk *driverpb.Disk, data []byte) {
 				tb.Helper()
 				key, _ := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
 				if err := world.Write(key, string(bytes.TrimRight(data, "\x00"))); err != nil {
 					tb.Fatal(err)
 				}
 			},
-			Read: func(tb testing.TB, disk *driverpb.Disk, n int) []byte {
+			Read: func(tb drivertest.T, disk *driverpb.Disk, n int) []byte {
 				tb.Helper()
 				key, _ := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
 				content, err := world.Read(key)
@@ -77,24 +77,24 @@ func simulator(
 			},
 		},
 		Images: &drivertest.Images{
-			Store: func(testing.TB) drivertest.Properties { return nil },
-			Good: func(testing.TB) *driverpb.ImportTemplateRequest {
+			Store: func(drivertest.T) drivertest.Properties { return nil },
+			Good: func(drivertest.T) *driverpb.ImportTemplateRequest {
 				return &driverpb.ImportTemplateRequest{
 					Format: "raw", Source: &driverpb.ImportTemplateRequest_Upload{Upload: "sim:a?checksum=sha256:0a"},
 				}
 			},
 		},
 		Hypervisor: &drivertest.Hypervisor{
-			Host: func(testing.TB) drivertest.Properties { return nil },
-			Machine: func(testing.TB, string) *driverpb.MachineSpec {
+			Host: func(drivertest.T) drivertest.Properties { return nil },
+			Machine: func(drivertest.T, string) *driverpb.MachineSpec {
 				return &driverpb.MachineSpec{Name: "guest", Cpus: 1, MemoryBytes: 1 << 20}
 			},
 		},
 		Networks: &drivertest.Networks{
-			Spec: func(testing.TB) *driverpb.NetworkSpec {
+			Spec: func(drivertest.T) *driverpb.NetworkSpec {
 				return &driverpb.NetworkSpec{Mode: "nat", Cidr: "10.0.0.0/24"}
 			},
-			Nic: func(_ testing.TB, _ *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
+			Nic: func(_ drivertest.T, _ *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
 				return &driverpb.NicSpec{
 					Machine: &driverpb.Ref{Kind: "machine", Id: "mac-1"},
 					Mac:     fmt.Sprintf("02:00:00:00:00:%02x", n), Address: fmt.Sprintf("10.0.0.%d", 10+n),
@@ -102,21 +102,21 @@ func simulator(
 			},
 		},
 		OutOfBand: &drivertest.OutOfBand{
-			Host: func(testing.TB) drivertest.Properties { return nil },
-			Unconfirmed: func(testing.TB) drivertest.Properties {
+			Host: func(drivertest.T) drivertest.Properties { return nil },
+			Unconfirmed: func(drivertest.T) drivertest.Properties {
 				return drivertest.Properties{"controller": "ignores"}
 			},
 			Refused: []drivertest.BadSetting{{
 				Name: "another host", Code: "another-host",
-				Properties: func(testing.TB) drivertest.Properties {
+				Properties: func(drivertest.T) drivertest.Properties {
 					return drivertest.Properties{"expectedUuid": "00000000-0000-4000-8000-000000000001"}
 				},
 			}},
-			Powered: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) bool {
+			Powered: func(tb drivertest.T, host *driverpb.Ref, _ drivertest.Properties) bool {
 				tb.Helper()
 				return looks.load(tb).Powered(host.GetId())
 			},
-			Cuts: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) int {
+			Cuts: func(tb drivertest.T, host *driverpb.Ref, _ drivertest.Properties) int {
 				tb.Helper()
 				return looks.load(tb).Cuts(host.GetId())
 			},
@@ -132,11 +132,13 @@ type forgetful struct {
 	conn   *grpc.ClientConn
 	cancel context.CancelFunc
 	served chan error
+
+	listener *bufconn.Listener
 }
 
-func (f *forgetful) Conn() *grpc.ClientConn { return f.conn }
+func (f *forgetful) Conn() grpc.ClientConnInterface { return f.conn }
 
-func (f *forgetful) Kill(tb testing.TB) {
+func (f *forgetful) Kill(tb drivertest.T) {
 	tb.Helper()
 	if f.cancel == nil {
 		return
@@ -149,7 +151,7 @@ func (f *forgetful) Kill(tb testing.TB) {
 	f.cancel = nil
 }
 
-func (f *forgetful) Restart(tb testing.TB) {
+func (f *forgetful) Restart(tb drivertest.T) {
 	tb.Helper()
 	f.Kill(tb)
 	listener := bufconn.Listen(1 << 16)
@@ -157,9 +159,22 @@ func (f *forgetful) Restart(tb testing.TB) {
 	f.cancel, f.served = cancel, make(chan error, 1)
 	served := f.served
 	go func() { served <- sdk.ServeListener(ctx, listener, sim.NewDriver(f.world, sim.Options{}), nil) }()
+	f.listener = listener
+	f.connect(tb)
+}
+
+// Cut implements drivertest.Instance.
+func (f *forgetful) Cut(tb drivertest.T) {
+	tb.Helper()
+	_ = f.conn.Close()
+	f.connect(tb)
+}
+
+func (f *forgetful) connect(tb drivertest.T) {
+	tb.Helper()
 	conn, err := grpc.NewClient("passthrough:memory",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return f.listener.DialContext(ctx) }),
 		grpc.WithUnaryInterceptor(func(
 			ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
 			options ...grpc.CallOption,

@@ -111,7 +111,7 @@ func askedTogether(e *env, s step) {
 		both.Go(func() {
 			ctx, cancel := e.patience()
 			defer cancel()
-			_, errs[i] = e.invoke(ctx, e.instance.Conn(), s.method, request)
+			_, errs[i] = e.invoke(ctx, e.conn(), s.method, request)
 		})
 	}
 	both.Wait()
@@ -186,7 +186,7 @@ func (e *env) recall(token string) *driverpb.RecallReply {
 	e.Helper()
 	ctx, cancel := e.patience()
 	defer cancel()
-	reply, err := driverpb.NewBaseClient(e.instance.Conn()).Recall(ctx, &driverpb.RecallRequest{Token: token})
+	reply, err := driverpb.NewBaseClient(e.conn()).Recall(ctx, &driverpb.RecallRequest{Token: token})
 	if err != nil {
 		e.Fatalf("recall: %v", err)
 	}
@@ -250,7 +250,7 @@ func (s step) interrupted(e *env, d deed, after time.Duration, disturb func(canc
 	e.Helper()
 	ctx, cancel := e.patience()
 	defer cancel()
-	conn, done := e.instance.Conn(), make(chan error, 1)
+	conn, done := e.conn(), make(chan error, 1)
 	go func() {
 		_, err := e.invoke(ctx, conn, s.method, proto.Clone(d.request))
 		done <- err
@@ -307,7 +307,7 @@ func expiredInside(e *env, s step) {
 	for _, after := range quarters(s.measure(e)) {
 		d := s.setUp(e)
 		ctx, cancel := context.WithTimeout(context.Background(), after)
-		_, _ = e.invoke(ctx, e.instance.Conn(), s.method, proto.Clone(d.request)) // it may have been fast enough
+		_, _ = e.invoke(ctx, e.conn(), s.method, proto.Clone(d.request)) // it may have been fast enough
 		cancel()
 		e.settles(d)
 		s.succeed(e, repeated(d.request), "repeated after its deadline "+after.String()+" into it")

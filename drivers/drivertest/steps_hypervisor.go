@@ -40,7 +40,7 @@ type guest struct {
 }
 
 func (e *env) hostRef(in scope) *driverpb.HostRef {
-	return &driverpb.HostRef{Resource: in.ref, Handle: e.handles[nameOf(in.ref)]}
+	return &driverpb.HostRef{Resource: in.ref, Handle: e.handle(in.ref)}
 }
 
 func (e *env) machineRequest(g guest) *driverpb.MachineRequest {
@@ -58,7 +58,7 @@ func (e *env) cut(g guest) *driverpb.StopMachineRequest {
 func (e *env) planned(host scope) guest {
 	e.Helper()
 	g := guest{host: host, ref: e.ref("machine")}
-	g.spec = e.harness.Hypervisor.Machine(e.TB, g.ref.GetId())
+	g.spec = e.harness.Hypervisor.Machine(e.T, g.ref.GetId())
 	e.undo(driverpb.Hypervisor_StopMachine_FullMethodName, func() proto.Message { return e.cut(g) })
 	return g
 }
@@ -140,7 +140,7 @@ func resuming(e *env) deed {
 func (e *env) diskRequest(g guest) *driverpb.DiskRequest {
 	e.Helper()
 	return &driverpb.DiskRequest{
-		Call: e.call(g.ref, g.host), Host: e.hostRef(g.host), Disk: e.harness.Hypervisor.Disk(e.TB, g.ref.GetId()),
+		Call: e.call(g.ref, g.host), Host: e.hostRef(g.host), Disk: e.harness.Hypervisor.Disk(e.T, g.ref.GetId()),
 	}
 }
 
@@ -167,7 +167,7 @@ func unpluggingDisk(e *env) deed {
 func (e *env) nicRequest(g guest) *driverpb.NicRequest {
 	e.Helper()
 	return &driverpb.NicRequest{
-		Call: e.call(g.ref, g.host), Host: e.hostRef(g.host), Nic: e.harness.Hypervisor.Nic(e.TB, g.ref.GetId()),
+		Call: e.call(g.ref, g.host), Host: e.hostRef(g.host), Nic: e.harness.Hypervisor.Nic(e.T, g.ref.GetId()),
 	}
 }
 

@@ -16,7 +16,7 @@ func imageSteps() []step {
 }
 
 func (e *env) storeRef(in scope) *driverpb.StoreRef {
-	return &driverpb.StoreRef{Resource: in.ref, Handle: e.handles[nameOf(in.ref)]}
+	return &driverpb.StoreRef{Resource: in.ref, Handle: e.handle(in.ref)}
 }
 
 func (e *env) templateRequest(in scope, ref *driverpb.Ref) *driverpb.TemplateRequest {
@@ -38,7 +38,7 @@ func (e *env) importRequest(
 func importing(e *env) deed {
 	store := e.open("image-store")
 	ref := e.ref("template")
-	request := e.importRequest(store, ref, e.harness.Images.Good(e.TB))
+	request := e.importRequest(store, ref, e.harness.Images.Good(e.T))
 	other, _ := proto.Clone(request).(*driverpb.ImportTemplateRequest)
 	other.MaxBytes += 1 << 40
 	return deed{
@@ -52,7 +52,7 @@ func importing(e *env) deed {
 func (e *env) template(in scope) (*driverpb.Ref, *driverpb.TemplateReply) {
 	e.Helper()
 	ref := e.ref("template")
-	request := e.importRequest(in, ref, e.harness.Images.Good(e.TB))
+	request := e.importRequest(in, ref, e.harness.Images.Good(e.T))
 	return ref, must[*driverpb.TemplateReply](e, driverpb.Images_ImportTemplate_FullMethodName, request)
 }
 

@@ -33,7 +33,7 @@ func (e *env) networkRequest(w wire) *driverpb.NetworkRequest {
 // designed lets the driver complete a spec of the harness, and deletes the network at the end of the check.
 func (e *env) designed() wire {
 	e.Helper()
-	w := wire{scope: e.newScope("network"), spec: e.harness.Networks.Spec(e.TB)}
+	w := wire{scope: e.newScope("network"), spec: e.harness.Networks.Spec(e.T)}
 	w.spec = must[*driverpb.DesignReply](e, driverpb.Networks_DesignNetwork_FullMethodName,
 		e.networkRequest(w)).GetNetwork()
 	e.undo(driverpb.Networks_DeleteNetwork_FullMethodName, func() proto.Message { return e.networkRequest(w) })
@@ -70,7 +70,7 @@ func (e *env) reallyExists(ref *driverpb.Ref, want int) {
 	if e.harness.Truth == nil {
 		return
 	}
-	if got := e.harness.Truth.Count(e.TB, ref.GetKind(), ref.GetId()); got != want {
+	if got := e.harness.Truth.Count(e.T, ref.GetKind(), ref.GetId()); got != want {
 		e.Errorf("%s really exists %d times, want %d", nameOf(ref), got, want)
 	}
 }
@@ -94,8 +94,8 @@ func (e *env) nicCall(w wire, n int) *driverpb.NicCallRequest {
 	ref := e.ref("nic")
 	request := &driverpb.NicCallRequest{
 		Call:    e.call(ref, w.scope),
-		Network: &driverpb.NetworkRef{Resource: w.ref, Handle: e.handles[nameOf(w.ref)]},
-		Spec:    w.spec, Nic: e.harness.Networks.Nic(e.TB, w.spec, n),
+		Network: &driverpb.NetworkRef{Resource: w.ref, Handle: e.handle(w.ref)},
+		Spec:    w.spec, Nic: e.harness.Networks.Nic(e.T, w.spec, n),
 	}
 	e.undo(driverpb.Networks_DetachNic_FullMethodName, func() proto.Message {
 		again := anew(e, request)
@@ -140,7 +140,7 @@ func (e *env) rulesRequest(w wire, rules ...*driverpb.Rule) *driverpb.RulesReque
 	}
 	return &driverpb.RulesRequest{
 		Call:    e.call(w.ref, w.scope),
-		Network: &driverpb.NetworkRef{Resource: w.ref, Handle: e.handles[nameOf(w.ref)]},
+		Network: &driverpb.NetworkRef{Resource: w.ref, Handle: e.handle(w.ref)},
 		Spec:    w.spec, Rules: rules,
 	}
 }

@@ -54,7 +54,7 @@ func (e *env) controlled(properties Properties) scope {
 // live is a host of its own, whose power is on.
 func (e *env) live() scope {
 	e.Helper()
-	return e.controlled(e.harness.OutOfBand.Host(e.TB))
+	return e.controlled(e.harness.OutOfBand.Host(e.T))
 }
 
 func (e *env) power(host scope) *driverpb.PowerRequest {
@@ -85,7 +85,7 @@ func (e *env) powered(host scope, on bool) {
 	if on {
 		want = driverpb.Power_POWER_ON
 	}
-	if really := e.harness.OutOfBand.Powered(e.TB, host.ref, host.properties); really != on {
+	if really := e.harness.OutOfBand.Powered(e.T, host.ref, host.properties); really != on {
 		e.Errorf("the power is really on: %t, want %t", really, on)
 	}
 	if got := e.statPower(host).GetPower(); got != want {
@@ -100,7 +100,7 @@ func (e *env) cuts(host scope, want int) {
 	if count == nil {
 		return
 	}
-	if got := count(e.TB, host.ref, host.properties); got != want {
+	if got := count(e.T, host.ref, host.properties); got != want {
 		e.Errorf("the power went off %d times, want %d", got, want)
 	}
 }

@@ -309,6 +309,9 @@ func (h *Host) Instances() []*Instance {
 	return all
 }
 
+// Units names the data-path processes of a driver that run, in order.
+func (h *Host) Units(driver string) []string { return h.units.Running(fileName(driver)) }
+
 // EndUnits ends all units of a driver.
 func (h *Host) EndUnits(ctx context.Context, driver string) error {
 	return h.units.EndAll(ctx, fileName(driver))

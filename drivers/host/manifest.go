@@ -205,6 +205,13 @@ func (p *problems) capabilities(names []string, field string) {
 	}
 }
 
+// isVersion tells whether a program that says it is a version is the manifest's. Build metadata tells apart what is
+// made of one program, and the program need not know of it.
+func (m Manifest) isVersion(said string) bool {
+	program, _, _ := strings.Cut(m.Version, "+")
+	return said == m.Version || said == program
+}
+
 // Digest identifies what the manifest says.
 func (m Manifest) Digest() (string, error) {
 	text, err := json.Marshal(m)

@@ -87,7 +87,7 @@ func (r *run) greet(ctx context.Context, m *Manifest, instance, workDir string) 
 		return fmt.Errorf("greeting the driver: %w", err)
 	}
 	switch {
-	case hello.GetName() != m.Name || hello.GetVersion() != m.Version:
+	case hello.GetName() != m.Name || !m.isVersion(hello.GetVersion()):
 		return fmt.Errorf("greeting the driver: it says it is %s %s, the manifest says %s %s",
 			hello.GetName(), hello.GetVersion(), m.Name, m.Version)
 	case hello.GetApi() < sdk.APIMin || hello.GetApi() > sdk.APIMax:

@@ -65,7 +65,7 @@ func Bulkhead() Rules {
 		},
 		Strangers: []string{"drivers/builtin", "services"},
 		Kits: []string{
-			"drivers/drivertest/...", "drivers/diskdir/diskdirtest", "drivers/builtin/sim/...",
+			"drivers/diskdir/diskdirtest", "drivers/builtin/sim/...",
 			"drivers/builtin/ipmipower/ipmisim",
 			"cluster/clustertest", "persistence/storetest/...", "persistence/memstore", "cluster/gossip/gossiptest",
 			"actors/actorstest/...", "actors/operationstest/...", "api/apitest/...",

@@ -18,7 +18,7 @@ import (
 type kernel struct{}
 
 // Count implements drivertest.Truth.
-func (kernel) Count(t testing.TB, kind, id string) int {
+func (kernel) Count(t drivertest.T, kind, id string) int {
 	t.Helper()
 	spaces := netspace.OpenDirectory(netspace.DefaultDirectory)
 	names, err := spaces.List()
@@ -48,11 +48,11 @@ func (kernel) Count(t testing.TB, kind, id string) int {
 func TestConformance(t *testing.T) {
 	before := hostPicture(t)
 	var ranges atomic.Int32
-	spec := func(testing.TB) *driverpb.NetworkSpec {
+	spec := func(drivertest.T) *driverpb.NetworkSpec {
 		return natSpec(fmt.Sprintf("10.77.%d.0/24", ranges.Add(1)))
 	}
-	bad := func(change func(*driverpb.NetworkSpec)) func(testing.TB) *driverpb.NetworkSpec {
-		return func(t testing.TB) *driverpb.NetworkSpec {
+	bad := func(change func(*driverpb.NetworkSpec)) func(drivertest.T) *driverpb.NetworkSpec {
+		return func(t drivertest.T) *driverpb.NetworkSpec {
 			wrong := spec(t)
 			change(wrong)
 			return wrong
@@ -60,13 +60,13 @@ func TestConformance(t *testing.T) {
 	}
 	drivertest.Run(t, drivertest.Harness{
 		Start: drivertest.Process(drivertest.ProcessOptions{
-			Host: func(t testing.TB) sdk.Host { return newUnits(t) },
+			Host: func(t drivertest.T) sdk.Host { return newUnits(t) },
 		}),
 		Truth: kernel{},
 		Networks: &drivertest.Networks{
-			Properties: func(testing.TB) drivertest.Properties { return drivertest.Properties{} },
+			Properties: func(drivertest.T) drivertest.Properties { return drivertest.Properties{} },
 			Spec:       spec,
-			Nic: func(_ testing.TB, spec *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
+			Nic: func(_ drivertest.T, spec *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
 				address := netip.MustParsePrefix(spec.GetCidr()).Addr().As4()
 				address[3] = byte(10 + n)
 				return nicSpec(fmt.Sprintf("mac-kit-%d", n), fmt.Sprintf("52:54:00:77:%02x:%02x", address[2], address[3]),

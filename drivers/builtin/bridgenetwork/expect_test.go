@@ -7,19 +7,19 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork/layout"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
 // wantFault checks that a call failed in this way; an empty field stands for any.
-func wantFault(t testing.TB, err error, class driverpb.Class, code, field string) *driverpb.Fault {
+func wantFault(t drivertest.T, err error, class driverpb.Class, code, field string) *driverpb.Fault {
 	t.Helper()
 	fault := sdk.FaultOf(err)
 	if fault.GetClass() != class || fault.GetCode() != code || field != "" && fault.GetField() != field {
@@ -29,7 +29,7 @@ func wantFault(t testing.TB, err error, class driverpb.Class, code, field string
 }
 
 // list returns the packet filter of a namespace.
-func list(t testing.TB, space *netspace.Space) string {
+func list(t drivertest.T, space *netspace.Space) string {
 	t.Helper()
 	output, err := space.Run(t.Context(), "", "nft", "list", "ruleset")
 	if err != nil {
@@ -48,7 +48,7 @@ func machineOf(g *guest) string         { return layout.MachineSpace(g.spec.GetM
 func ref(kind, id string) *driverpb.Ref { return &driverpb.Ref{Kind: kind, Id: id} }
 
 // transitHost is the host's address towards a network.
-func transitHost(t testing.TB, n *network) string {
+func transitHost(t drivertest.T, n *network) string {
 	t.Helper()
 	subnet, err := netip.ParsePrefix(n.facts["transit"])
 	if err != nil {
@@ -80,7 +80,7 @@ func hostStation(w *world) *station {
 }
 
 // hostFilter returns the host's packet filter.
-func hostFilter(t testing.TB) string {
+func hostFilter(t drivertest.T) string {
 	t.Helper()
 	output, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
 	if err != nil {
@@ -98,7 +98,7 @@ func (n *network) mustRun(argv ...string) {
 }
 
 // openTapAs tells with which error a user without capabilities opens a nic's tap.
-func openTapAs(t testing.TB, reply *driverpb.NicReply, uid uint32) error {
+func openTapAs(t drivertest.T, reply *driverpb.NicReply, uid uint32) error {
 	t.Helper()
 	directory, name := filepath.Split(reply.GetNetNamespace())
 	space, err := netspace.OpenDirectory(directory).Open(name)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 )
 
@@ -249,7 +250,7 @@ func TestServersAreLeftAloneWhileTheyDoTheirWork(t *testing.T) {
 	}
 }
 
-func setForwarding(t testing.TB, value string) {
+func setForwarding(t drivertest.T, value string) {
 	t.Helper()
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(value), 0o644); err != nil {
 		t.Fatal(err)

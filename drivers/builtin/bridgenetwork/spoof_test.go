@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 
 var everyone = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-func mustMAC(t testing.TB, text string) net.HardwareAddr {
+func mustMAC(t drivertest.T, text string) net.HardwareAddr {
 	t.Helper()
 	mac, err := net.ParseMAC(text)
 	if err != nil {

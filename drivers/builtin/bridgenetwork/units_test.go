@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
@@ -37,7 +37,7 @@ type unit struct {
 	done    chan struct{}
 }
 
-func newUnits(t testing.TB) *units {
+func newUnits(t drivertest.T) *units {
 	t.Helper()
 	u := &units{
 		logs: t.TempDir(), running: map[string]*unit{}, ended: map[string]*driverpb.Unit{}, starts: map[string]int{},
@@ -55,7 +55,7 @@ func newUnits(t testing.TB) *units {
 	return u
 }
 
-func (u *units) show(t testing.TB) {
+func (u *units) show(t drivertest.T) {
 	found, _ := filepath.Glob(filepath.Join(u.logs, "*"))
 	for _, path := range found {
 		content, _ := os.ReadFile(path)
@@ -91,7 +91,7 @@ func (u *units) pid(name string) int {
 }
 
 // crash kills a unit as kill -9 from outside would.
-func (u *units) crash(t testing.TB, name string) {
+func (u *units) crash(t drivertest.T, name string) {
 	t.Helper()
 	u.mutex.Lock()
 	one := u.running[name]

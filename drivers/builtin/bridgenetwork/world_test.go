@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/bridgenetwork"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
@@ -26,18 +26,18 @@ const patience = 20 * time.Second
 
 // world is a host with a driver on it. The host is checked to be as before when the test ends.
 type world struct {
-	testing.TB
+	drivertest.T
 	units  *units
 	driver sdk.Driver
 	spaces *netspace.Directory // of the test: guests and the outside
 	tokens int
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t drivertest.T) *world {
 	t.Helper()
 	stations := t.TempDir()
 	t.Cleanup(func() { _ = unix.Unmount(stations, unix.MNT_DETACH) })
-	w := &world{TB: t, spaces: netspace.OpenDirectory(stations)}
+	w := &world{T: t, spaces: netspace.OpenDirectory(stations)}
 	before := hostPicture(t)
 	t.Cleanup(func() {
 		if after := hostPicture(t); after != before && !t.Failed() {
@@ -63,7 +63,7 @@ func (w *world) restart() {
 }
 
 // sweep removes what a failed test left, so that the next one finds the host empty.
-func sweep(t testing.TB) {
+func sweep(t drivertest.T) {
 	if !t.Failed() {
 		return
 	}
@@ -84,7 +84,7 @@ func sweep(t testing.TB) {
 }
 
 // hostPicture is everything on the host that a driver could leave changed.
-func hostPicture(t testing.TB) string {
+func hostPicture(t drivertest.T) string {
 	t.Helper()
 	var picture strings.Builder
 	names, err := netspace.OpenDirectory(netspace.DefaultDirectory).List()

@@ -10,12 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/directoryimages"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -33,7 +33,7 @@ const (
 
 // site is a driver with an open store.
 type site struct {
-	t      testing.TB
+	t      drivertest.T
 	driver sdk.Driver
 	path   string
 	allow  string // directory that files are imported from
@@ -41,7 +41,7 @@ type site struct {
 	store  *driverpb.StoreRef
 }
 
-func newDriver(t testing.TB) sdk.Driver {
+func newDriver(t drivertest.T) sdk.Driver {
 	t.Helper()
 	driver, err := directoryimages.New(sdk.Environment{})
 	if err != nil {
@@ -50,7 +50,7 @@ func newDriver(t testing.TB) sdk.Driver {
 	return driver
 }
 
-func openSite(t testing.TB, path string, more map[string]any) *site {
+func openSite(t drivertest.T, path string, more map[string]any) *site {
 	t.Helper()
 	s := &site{t: t, driver: newDriver(t), path: path, allow: t.TempDir(), more: more}
 	reply, err := s.open()
@@ -164,7 +164,7 @@ func (s *site) nothingLeft() {
 	}
 }
 
-func expectFault(t testing.TB, err error, class driverpb.Class, code string) *driverpb.Fault {
+func expectFault(t drivertest.T, err error, class driverpb.Class, code string) *driverpb.Fault {
 	t.Helper()
 	fault := sdk.FaultOf(err)
 	if fault.GetClass() != class || fault.GetCode() != code {
@@ -184,7 +184,7 @@ func disk(bytes int) []byte {
 }
 
 // qcow2 makes an image of the same content with the real tool.
-func qcow2(t testing.TB, content []byte) []byte {
+func qcow2(t drivertest.T, content []byte) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	raw, path := filepath.Join(dir, "raw"), filepath.Join(dir, "qcow2")
@@ -199,7 +199,7 @@ func qcow2(t testing.TB, content []byte) []byte {
 	return made
 }
 
-func qemuImg(t testing.TB, args ...string) {
+func qemuImg(t drivertest.T, args ...string) {
 	t.Helper()
 	tool, err := exec.LookPath("qemu-img")
 	if err != nil {
@@ -220,7 +220,7 @@ func sha512Of(content []byte) string {
 	return "sha512:" + hex.EncodeToString(sum[:])
 }
 
-func serve(t testing.TB, handler http.HandlerFunc) string {
+func serve(t drivertest.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)

@@ -34,8 +34,8 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	allow := t.TempDir()
 	content := disk(2 * mebibyte)
-	file := func(name, format string, bytes []byte) func(t testing.TB) *driverpb.ImportTemplateRequest {
-		return func(t testing.TB) *driverpb.ImportTemplateRequest {
+	file := func(name, format string, bytes []byte) func(t drivertest.T) *driverpb.ImportTemplateRequest {
+		return func(t drivertest.T) *driverpb.ImportTemplateRequest {
 			path := filepath.Join(allow, name)
 			if err := os.WriteFile(path, bytes, 0o600); err != nil {
 				t.Fatal(err)
@@ -45,15 +45,15 @@ func TestConformance(t *testing.T) {
 			}
 		}
 	}
-	url := func(bytes []byte, allowed ...string) func(t testing.TB) *driverpb.ImportTemplateRequest {
-		return func(t testing.TB) *driverpb.ImportTemplateRequest {
+	url := func(bytes []byte, allowed ...string) func(t drivertest.T) *driverpb.ImportTemplateRequest {
+		return func(t drivertest.T) *driverpb.ImportTemplateRequest {
 			return &driverpb.ImportTemplateRequest{
 				Format: "raw", Checksum: sha512Of(bytes), Egress: &driverpb.EgressPolicy{AllowCidrs: allowed},
 				Source: &driverpb.ImportTemplateRequest_Url{Url: serve(t, serveContent(bytes)) + "/disk"},
 			}
 		}
 	}
-	for name, good := range map[string]func(t testing.TB) *driverpb.ImportTemplateRequest{
+	for name, good := range map[string]func(t drivertest.T) *driverpb.ImportTemplateRequest{
 		"file": file("good", "qcow2", qcow2(t, content)), "url": url(content, "127.0.0.0/8"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestConformance(t *testing.T) {
 						{Name: "qcow2 as raw", Code: "format-mismatch", Source: file("as-raw"+name, "raw", qcow2(t, content))},
 						{
 							Name: "a file elsewhere", Code: "path-not-allowed", Class: denied,
-							Source: func(testing.TB) *driverpb.ImportTemplateRequest {
+							Source: func(drivertest.T) *driverpb.ImportTemplateRequest {
 								return &driverpb.ImportTemplateRequest{
 									Format: "raw", Source: &driverpb.ImportTemplateRequest_File{File: "/etc/passwd"},
 								}
@@ -83,7 +83,7 @@ func TestConformance(t *testing.T) {
 						{Name: "a blocked address", Code: "egress-blocked", Class: denied, Source: url(content)},
 						{
 							Name: "a page that is not there", Code: "url-not-found", Class: notFound,
-							Source: func(t testing.TB) *driverpb.ImportTemplateRequest {
+							Source: func(t drivertest.T) *driverpb.ImportTemplateRequest {
 								return &driverpb.ImportTemplateRequest{
 									Format: "raw", Checksum: sha256Of(content),
 									Egress: &driverpb.EgressPolicy{AllowCidrs: []string{"127.0.0.0/8"}},
@@ -99,8 +99,8 @@ func TestConformance(t *testing.T) {
 }
 
 // store makes the properties of a store in a directory of its own, unless change names another one.
-func store(allow string, change map[string]any) func(t testing.TB) drivertest.Properties {
-	return func(t testing.TB) drivertest.Properties {
+func store(allow string, change map[string]any) func(t drivertest.T) drivertest.Properties {
+	return func(t drivertest.T) drivertest.Properties {
 		properties := drivertest.Properties{"allowPaths": allow, "minimumFreeBytes": float64(0)}
 		if _, ok := change["path"]; !ok {
 			properties["path"] = t.TempDir()

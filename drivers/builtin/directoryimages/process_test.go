@@ -93,7 +93,7 @@ func TestKillInTheMiddleOfADownload(t *testing.T) {
 const dataGID = 62000
 
 // openDir makes a directory that drivers' users can reach.
-func openDir(t testing.TB, mode os.FileMode) string {
+func openDir(t drivertest.T, mode os.FileMode) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
@@ -187,7 +187,7 @@ func TestInsideTheSandbox(t *testing.T) {
 }
 
 // serveOn serves on an address of the loopback network.
-func serveOn(t testing.TB, address string, handler http.HandlerFunc) string {
+func serveOn(t drivertest.T, address string, handler http.HandlerFunc) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {

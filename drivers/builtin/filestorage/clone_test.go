@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/diskdir/diskdirtest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 func TestCloneOfEachFormatIntoEach(t *testing.T) {
@@ -115,7 +116,7 @@ func TestSharingBlocksTakesNoSpace(t *testing.T) {
 }
 
 // bigTemplate makes a raw disk full of data.
-func bigTemplate(t testing.TB, mebibytes int) string {
+func bigTemplate(t drivertest.T, mebibytes int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "big.raw")
 	file, err := os.Create(path)

@@ -18,6 +18,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/filestorage"
 	"github.com/bulkhead-cloud/bulkhead/drivers/diskdir/diskdirtest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -28,14 +29,14 @@ const (
 
 // site is a driver with an open pool.
 type site struct {
-	t      testing.TB
+	t      drivertest.T
 	driver sdk.Driver
 	path   string
 	more   map[string]any // further properties
 	pool   *driverpb.PoolRef
 }
 
-func newDriver(t testing.TB) sdk.Driver {
+func newDriver(t drivertest.T) sdk.Driver {
 	t.Helper()
 	driver, err := filestorage.New(sdk.Environment{})
 	if err != nil {
@@ -45,7 +46,7 @@ func newDriver(t testing.TB) sdk.Driver {
 }
 
 // openSite opens a pool in a directory.
-func openSite(t testing.TB, path string, more map[string]any) *site {
+func openSite(t drivertest.T, path string, more map[string]any) *site {
 	t.Helper()
 	s := &site{t: t, driver: newDriver(t), path: path, more: more}
 	reply, err := s.open()
@@ -148,7 +149,7 @@ func (s *site) nothingLeft() {
 }
 
 // expectFault checks class and code of a fault.
-func expectFault(t testing.TB, err error, class driverpb.Class, code string) *driverpb.Fault {
+func expectFault(t drivertest.T, err error, class driverpb.Class, code string) *driverpb.Fault {
 	t.Helper()
 	fault := sdk.FaultOf(err)
 	if fault.GetClass() != class || fault.GetCode() != code {
@@ -158,7 +159,7 @@ func expectFault(t testing.TB, err error, class driverpb.Class, code string) *dr
 }
 
 // qemu runs one of QEMU's tools on files of the test.
-func qemu(t testing.TB, tool string, args ...string) string {
+func qemu(t drivertest.T, tool string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(tool)
 	if err != nil {
@@ -172,14 +173,14 @@ func qemu(t testing.TB, tool string, args ...string) string {
 }
 
 // writeDisk writes a pattern into a disk as a guest would, in place.
-func writeDisk(t testing.TB, disk *driverpb.Disk, pattern byte, offset, bytes int) {
+func writeDisk(t drivertest.T, disk *driverpb.Disk, pattern byte, offset, bytes int) {
 	t.Helper()
 	qemu(t, "qemu-io", "-f", disk.GetFormat(), "-c", fmt.Sprintf("write -P %d %d %d", pattern, offset, bytes), "-c",
 		"flush", disk.GetPath())
 }
 
 // contentHash is the hash of what a guest sees in a disk.
-func contentHash(t testing.TB, path, format string) string {
+func contentHash(t drivertest.T, path, format string) string {
 	t.Helper()
 	if format != "raw" {
 		plain := filepath.Join(t.TempDir(), "plain")
@@ -199,7 +200,7 @@ func contentHash(t testing.TB, path, format string) string {
 }
 
 // template makes the content of a template: a raw disk of 6 MiB, and qcow2 ones of the same content.
-func template(t testing.TB, format string, options ...string) string {
+func template(t drivertest.T, format string, options ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	plain := filepath.Join(dir, "template.raw")
@@ -232,7 +233,7 @@ func pools(t *testing.T, test func(t *testing.T, s *site)) {
 }
 
 // diskOK checks a disk with QEMU's own checker, and that it refers to nothing.
-func diskOK(t testing.TB, disk *driverpb.Disk) {
+func diskOK(t drivertest.T, disk *driverpb.Disk) {
 	t.Helper()
 	if disk.GetFormat() == "qcow2" {
 		qemu(t, "qemu-img", "check", "-q", "-f", "qcow2", disk.GetPath())

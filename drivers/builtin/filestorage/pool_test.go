@@ -11,6 +11,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/diskdir/diskdirtest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 func TestUnknownFormat(t *testing.T) {
@@ -185,7 +186,7 @@ func (s *site) cloneBeside(volume, format, source string, used uint64) error {
 }
 
 // waitForSpace waits until no more than this is used: XFS frees what was deleted in the background.
-func waitForSpace(t testing.TB, s *site, most uint64) {
+func waitForSpace(t drivertest.T, s *site, most uint64) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -204,7 +205,7 @@ func waitForSpace(t testing.TB, s *site, most uint64) {
 }
 
 // fillOnceBegun takes the last space of a file system once somebody else has begun to use it.
-func fillOnceBegun(t testing.TB, path string) (stop func()) {
+func fillOnceBegun(t drivertest.T, path string) (stop func()) {
 	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {

@@ -10,13 +10,14 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/filestorage"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 )
 
 const dataGID = 62000
 
 // openDir makes a directory that drivers' users can reach.
-func openDir(t testing.TB, mode os.FileMode) string {
+func openDir(t drivertest.T, mode os.FileMode) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
@@ -113,7 +114,7 @@ func TestInsideTheSandbox(t *testing.T) {
 }
 
 // checkOwner checks that guests' processes can open a volume, and others can't.
-func checkOwner(t testing.TB, path string) {
+func checkOwner(t drivertest.T, path string) {
 	t.Helper()
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {
@@ -125,7 +126,7 @@ func checkOwner(t testing.TB, path string) {
 }
 
 // headHash is the hash of the beginning of a disk.
-func headHash(t testing.TB, disk *driverpb.Disk, n int) string {
+func headHash(t drivertest.T, disk *driverpb.Disk, n int) string {
 	t.Helper()
 	head := filepath.Join(t.TempDir(), "head")
 	if err := os.WriteFile(head, readHead(t, disk, n), 0o600); err != nil {

@@ -9,9 +9,10 @@ import (
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
-func stat(t testing.TB, s *site) int64 {
+func stat(t drivertest.T, s *site) int64 {
 	t.Helper()
 	reply, err := s.driver.Storage.StatPool(t.Context(), &driverpb.PoolRequest{Call: s.call("pool", poolID)})
 	if err != nil {
@@ -206,7 +207,7 @@ func TestVolumeThatChangesWhileCopiedIsNotASnapshot(t *testing.T) {
 	}
 }
 
-func shares(t testing.TB, s *site) bool {
+func shares(t drivertest.T, s *site) bool {
 	t.Helper()
 	reply, err := s.open()
 	if err != nil {

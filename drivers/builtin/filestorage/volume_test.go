@@ -13,6 +13,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/diskdir/diskdirtest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 const (
@@ -198,7 +199,7 @@ func TestHandlesAreRebuiltFromDisk(t *testing.T) {
 }
 
 // holdOpen opens a disk as a guest does, until the returned function is called.
-func holdOpen(t testing.TB, disk *driverpb.Disk) (command func(string), release func()) {
+func holdOpen(t drivertest.T, disk *driverpb.Disk) (command func(string), release func()) {
 	t.Helper()
 	guest := exec.CommandContext(t.Context(), "qemu-io", "-f", disk.GetFormat(), disk.GetPath())
 	input, err := guest.StdinPipe()

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower/ipmisim"
@@ -44,7 +43,7 @@ esac
 type bmc struct{ *ipmisim.Controller }
 
 // startBMC starts a controller whose host is on, and ends it with the test.
-func startBMC(tb testing.TB) *bmc {
+func startBMC(tb drivertest.T) *bmc {
 	tb.Helper()
 	return &bmc{ipmisim.Start(tb, chassis, map[string]string{"power": "1\n", "cuts": ""})}
 }

@@ -16,7 +16,7 @@ type rack struct {
 	bmcs  map[int]*bmc
 }
 
-func (r *rack) add(tb testing.TB) *bmc {
+func (r *rack) add(tb drivertest.T) *bmc {
 	tb.Helper()
 	b := startBMC(tb)
 	r.mutex.Lock()
@@ -25,7 +25,7 @@ func (r *rack) add(tb testing.TB) *bmc {
 	return b
 }
 
-func (r *rack) at(tb testing.TB, p drivertest.Properties) *bmc {
+func (r *rack) at(tb drivertest.T, p drivertest.Properties) *bmc {
 	tb.Helper()
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -37,8 +37,8 @@ func (r *rack) at(tb testing.TB, p drivertest.Properties) *bmc {
 }
 
 // but is a host with some of its properties changed.
-func (r *rack) but(change drivertest.Properties) func(testing.TB) drivertest.Properties {
-	return func(tb testing.TB) drivertest.Properties {
+func (r *rack) but(change drivertest.Properties) func(drivertest.T) drivertest.Properties {
+	return func(tb drivertest.T) drivertest.Properties {
 		tb.Helper()
 		properties := r.add(tb).properties()
 		maps.Copy(properties, change)
@@ -56,7 +56,7 @@ func TestConformance(t *testing.T) {
 		OutOfBand: &drivertest.OutOfBand{
 			Host:    r.but(nil),
 			Secrets: map[string]string{"password": ipmisim.Password},
-			Unconfirmed: func(tb testing.TB) drivertest.Properties {
+			Unconfirmed: func(tb drivertest.T) drivertest.Properties {
 				b := r.add(tb)
 				b.Put("deaf", "")
 				properties := b.properties()
@@ -82,7 +82,7 @@ func TestConformance(t *testing.T) {
 				},
 				{
 					Name: "a controller that is gone", Class: driverpb.Class_CLASS_TRANSIENT, Code: "controller-unreachable",
-					Properties: func(tb testing.TB) drivertest.Properties {
+					Properties: func(tb drivertest.T) drivertest.Properties {
 						b := r.add(tb)
 						b.End()
 						properties := b.properties()
@@ -96,8 +96,8 @@ func TestConformance(t *testing.T) {
 				{Name: "cipher suite 0", Code: "bad-property", Properties: r.but(drivertest.Properties{"cipherSuite": 0.0})},
 				{Name: "half a UUID", Code: "bad-property", Properties: r.but(drivertest.Properties{"expectedUuid": "a123"})},
 			},
-			Powered: func(tb testing.TB, _ *driverpb.Ref, p drivertest.Properties) bool { return r.at(tb, p).powered() },
-			Cuts:    func(tb testing.TB, _ *driverpb.Ref, p drivertest.Properties) int { return r.at(tb, p).cuts() },
+			Powered: func(tb drivertest.T, _ *driverpb.Ref, p drivertest.Properties) bool { return r.at(tb, p).powered() },
+			Cuts:    func(tb drivertest.T, _ *driverpb.Ref, p drivertest.Properties) int { return r.at(tb, p).cuts() },
 		},
 	})
 }

@@ -17,11 +17,12 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/ipmipower/ipmisim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-func request(tb testing.TB, properties map[string]any) *driverpb.PowerRequest {
+func request(tb drivertest.T, properties map[string]any) *driverpb.PowerRequest {
 	tb.Helper()
 	made, err := structpb.NewStruct(properties)
 	if err != nil {
@@ -33,7 +34,7 @@ func request(tb testing.TB, properties map[string]any) *driverpb.PowerRequest {
 	}}
 }
 
-func newDriver(tb testing.TB) sdk.Driver {
+func newDriver(tb drivertest.T) sdk.Driver {
 	tb.Helper()
 	d, err := ipmipower.New(sdk.Environment{WorkDir: tb.TempDir()})
 	if err != nil {

@@ -26,29 +26,29 @@ func TestConformance(t *testing.T) {
 	properties := drivertest.Properties{"accelerator": accelerator(t), "observe_foreign": false}
 	drivertest.Run(t, drivertest.Harness{
 		Start: drivertest.Process(drivertest.ProcessOptions{
-			Host: func(t testing.TB) sdk.Host { return newUnits(t, newStateDir(t), nil, os.TempDir()) },
+			Host: func(t drivertest.T) sdk.Host { return newUnits(t, newStateDir(t), nil, os.TempDir()) },
 		}),
 		Hypervisor: &drivertest.Hypervisor{
-			Host: func(testing.TB) drivertest.Properties {
+			Host: func(drivertest.T) drivertest.Properties {
 				return properties
 			},
 			BadHosts: []drivertest.BadSetting{{
 				Name: "an accelerator that does not exist", Code: "property-invalid",
-				Properties: func(testing.TB) drivertest.Properties {
+				Properties: func(drivertest.T) drivertest.Properties {
 					return drivertest.Properties{"accelerator": "xen"}
 				},
 			}},
-			Machine: func(t testing.TB, id string) *driverpb.MachineSpec {
+			Machine: func(t drivertest.T, id string) *driverpb.MachineSpec {
 				// A guest that lets go of what it is asked for as soon as the firmware is done saves a hundred boots. That an
 				// operating system does so too is in TestDiskHotPlug and TestNics, that it powers off in TestBoot.
 				spec := obligingMachine(t, pool, id)
 				spec.NetNamespace = n.name
 				return spec
 			},
-			Disk: func(t testing.TB, machine string) *driverpb.MachineDisk {
+			Disk: func(t drivertest.T, machine string) *driverpb.MachineDisk {
 				return diskIn(t, pool, fmt.Sprintf("extra-%d", taps.Add(1)), 8<<20)
 			},
-			Nic: func(t testing.TB, _ string) *driverpb.MachineNic {
+			Nic: func(t drivertest.T, _ string) *driverpb.MachineNic {
 				number := int(taps.Add(1))
 				return nicOn(fmt.Sprintf("nic-%d", number), n.plainTap(t, number), number%250)
 			},
@@ -63,7 +63,7 @@ func TestConformance(t *testing.T) {
 type processes struct{}
 
 // Count implements drivertest.Truth.
-func (processes) Count(t testing.TB, _, id string) int {
+func (processes) Count(t drivertest.T, _, id string) int {
 	t.Helper()
 	return len(qemus(id))
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 func (l *lab) diskRequest(id string, disk *driverpb.MachineDisk) *driverpb.DiskRequest {
@@ -200,7 +201,7 @@ func (n *network) tap(number int) string {
 }
 
 // plainTap adds a tap with nothing behind it.
-func (n *network) plainTap(t testing.TB, number int) string {
+func (n *network) plainTap(t drivertest.T, number int) string {
 	t.Helper()
 	name := fmt.Sprintf("tap%d", number)
 	run(t, "ip", "-n", n.name, "tuntap", "add", "dev", name, "mode", "tap", "user", fmt.Sprint(n.owner))

@@ -125,7 +125,7 @@ var accelerators = sync.OnceValues(func() ([]string, error) {
 const kvmUnused = "KVM is not used: "
 
 // accelerator is the best one.
-func accelerator(t testing.TB) string {
+func accelerator(t drivertest.T) string {
 	t.Helper()
 	all, err := accelerators()
 	if err != nil {
@@ -135,12 +135,12 @@ func accelerator(t testing.TB) string {
 }
 
 // newStateDir is short enough for sockets, and lets other users in.
-func newStateDir(t testing.TB) string {
+func newStateDir(t drivertest.T) string {
 	t.Helper()
 	return newStateDirIn(t, "")
 }
 
-func newStateDirIn(t testing.TB, parent string) string {
+func newStateDirIn(t drivertest.T, parent string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(parent, "qh")
 	if err != nil {
@@ -154,7 +154,7 @@ func newStateDirIn(t testing.TB, parent string) string {
 }
 
 // newUnits is the real thing that starts data-path processes, with the driver's declared permissions.
-func newUnits(t testing.TB, dir string, user *sandbox.User, roots ...string) sdk.Host {
+func newUnits(t drivertest.T, dir string, user *sandbox.User, roots ...string) sdk.Host {
 	t.Helper()
 	tree := cgroup.Open("bulkhead-test-"+filepath.Base(dir), cgroup.Places{})
 	set, err := units.Open(units.Config{
@@ -184,7 +184,7 @@ func newUnits(t testing.TB, dir string, user *sandbox.User, roots ...string) sdk
 }
 
 // tellLogs shows what the units of a failed test said last.
-func tellLogs(t testing.TB, dir string) {
+func tellLogs(t drivertest.T, dir string) {
 	t.Helper()
 	for _, pattern := range []string{"log/unit.log", "unit.json"} {
 		paths, err := filepath.Glob(filepath.Join(dir, "units", "*", "*", pattern))
@@ -198,7 +198,7 @@ func tellLogs(t testing.TB, dir string) {
 	}
 }
 
-func share(t testing.TB, path string, mode os.FileMode) {
+func share(t drivertest.T, path string, mode os.FileMode) {
 	t.Helper()
 	if err := os.Chown(path, -1, guestID); err != nil {
 		t.Fatal(err)
@@ -385,7 +385,7 @@ func refused(t *testing.T, err error, class driverpb.Class, code string) *driver
 func faultCode(err error) string { return sdk.FaultOf(err).GetCode() }
 
 // until waits for a condition.
-func until(t testing.TB, what string, limit time.Duration, reached func() bool) {
+func until(t drivertest.T, what string, limit time.Duration, reached func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for !reached() {
@@ -411,7 +411,7 @@ func guestImagePath() string {
 }
 
 // guestDisk makes a disk with the guest on it.
-func guestDisk(t testing.TB, pool, name string) *driverpb.MachineDisk {
+func guestDisk(t drivertest.T, pool, name string) *driverpb.MachineDisk {
 	t.Helper()
 	image, err := guestImage()
 	if err != nil {
@@ -429,7 +429,7 @@ func (l *lab) newDisk(name string, size int64) *driverpb.MachineDisk {
 	return diskIn(l.t, l.pool(), name, size)
 }
 
-func diskIn(t testing.TB, pool, name string, size int64) *driverpb.MachineDisk {
+func diskIn(t drivertest.T, pool, name string, size int64) *driverpb.MachineDisk {
 	t.Helper()
 	path := filepath.Join(pool, name+".raw")
 	file, err := os.Create(path)
@@ -453,7 +453,7 @@ func (l *lab) smallMachine(id string) *driverpb.MachineSpec {
 	return smallMachineIn(l.t, l.pool(), id)
 }
 
-func smallMachineIn(t testing.TB, pool, id string) *driverpb.MachineSpec {
+func smallMachineIn(t drivertest.T, pool, id string) *driverpb.MachineSpec {
 	t.Helper()
 	return &driverpb.MachineSpec{
 		Name: id, Cpus: 1, MemoryBytes: 192 << 20, Disks: []*driverpb.MachineDisk{guestDisk(t, pool, "vol-"+id)},
@@ -467,7 +467,7 @@ func blankMachine() *driverpb.MachineSpec {
 }
 
 // run runs a program that has to succeed.
-func run(t testing.TB, program string, args ...string) {
+func run(t drivertest.T, program string, args ...string) {
 	t.Helper()
 	if text, err := output(program, args...); err != nil {
 		t.Fatalf("%s %q: %v: %s", program, args, err, text)

@@ -2,9 +2,9 @@ package qemuhypervisor_test
 
 import (
 	"os"
-	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 // oblige is what the guest of testdata/obliging.S prints once it does what it is asked.
@@ -13,7 +13,7 @@ const oblige = "OBLIGING GUEST READY"
 // obligingDisk boots a guest that is there as soon as the firmware is done, lets go of devices and powers off when it
 // is asked to. It is for tests of the driver that need a guest's consent; that an operating system gives it too is
 // shown where the guest of guest/build.sh is used.
-func obligingDisk(t testing.TB, pool, name string) *driverpb.MachineDisk {
+func obligingDisk(t drivertest.T, pool, name string) *driverpb.MachineDisk {
 	t.Helper()
 	sector, err := os.ReadFile("testdata/obliging.bin")
 	if err != nil {
@@ -32,7 +32,7 @@ func obligingDisk(t testing.TB, pool, name string) *driverpb.MachineDisk {
 	return disk
 }
 
-func obligingMachine(t testing.TB, pool, id string) *driverpb.MachineSpec {
+func obligingMachine(t drivertest.T, pool, id string) *driverpb.MachineSpec {
 	t.Helper()
 	return &driverpb.MachineSpec{
 		Name: id, Cpus: 1, MemoryBytes: 64 << 20, Disks: []*driverpb.MachineDisk{obligingDisk(t, pool, "vol-"+id)},

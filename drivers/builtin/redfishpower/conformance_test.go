@@ -17,8 +17,8 @@ import (
 )
 
 // but is a host of the emulator with some of its properties changed; a value of nil takes one away.
-func (e *emulator) but(change drivertest.Properties) func(testing.TB) drivertest.Properties {
-	return func(testing.TB) drivertest.Properties {
+func (e *emulator) but(change drivertest.Properties) func(drivertest.T) drivertest.Properties {
+	return func(drivertest.T) drivertest.Properties {
 		properties := e.host()
 		maps.Copy(properties, change)
 		maps.DeleteFunc(properties, func(_ string, value any) bool { return value == nil })
@@ -28,7 +28,7 @@ func (e *emulator) but(change drivertest.Properties) func(testing.TB) drivertest
 
 // deaf is a host whose controller takes every order and carries out none: the emulator, with somebody in between who
 // keeps the orders.
-func (e *emulator) deaf(tb testing.TB) drivertest.Properties {
+func (e *emulator) deaf(tb drivertest.T) drivertest.Properties {
 	tb.Helper()
 	target, err := url.Parse(e.origin())
 	if err != nil {
@@ -50,7 +50,7 @@ func (e *emulator) deaf(tb testing.TB) drivertest.Properties {
 
 // through is a host that is reached through a server of the test.
 func (e *emulator) through(
-	tb testing.TB, server *httptest.Server, change drivertest.Properties,
+	tb drivertest.T, server *httptest.Server, change drivertest.Properties,
 ) drivertest.Properties {
 	tb.Helper()
 	properties := e.but(change)(tb)
@@ -111,14 +111,14 @@ func TestConformance(t *testing.T) {
 					Properties: e.but(drivertest.Properties{"caCertificate": "trust me"}),
 				},
 			},
-			Powered: func(_ testing.TB, _ *driverpb.Ref, p drivertest.Properties) bool {
+			Powered: func(_ drivertest.T, _ *driverpb.Ref, p drivertest.Properties) bool {
 				system, _ := p["systemId"].(string)
 				if !strings.HasPrefix(system, "0000") {
 					return true // the host was never named
 				}
 				return e.powerOf(system) == "On"
 			},
-			Cuts: func(_ testing.TB, _ *driverpb.Ref, p drivertest.Properties) int {
+			Cuts: func(_ drivertest.T, _ *driverpb.Ref, p drivertest.Properties) int {
 				system, _ := p["systemId"].(string)
 				return e.fallsOf(system)
 			},
@@ -126,7 +126,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func number(tb testing.TB, text string) float64 {
+func number(tb drivertest.T, text string) float64 {
 	tb.Helper()
 	n, err := strconv.Atoi(text)
 	if err != nil {

@@ -23,7 +23,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
@@ -39,7 +38,7 @@ const (
 
 // emulator is a real sushy-emulator with many hosts.
 type emulator struct {
-	testing.TB
+	drivertest.T
 	address     string
 	port        int
 	certificate []byte // PEM
@@ -52,10 +51,10 @@ type emulator struct {
 }
 
 // startEmulator starts an emulator whose hosts take so many seconds to obey.
-func startEmulator(tb testing.TB, address string, port, slowest int) *emulator {
+func startEmulator(tb drivertest.T, address string, port, slowest int) *emulator {
 	tb.Helper()
 	installed := emulatorDir(tb)
-	e := &emulator{TB: tb, address: address, port: port, power: map[string]string{}, falls: map[string]int{}}
+	e := &emulator{T: tb, address: address, port: port, power: map[string]string{}, falls: map[string]int{}}
 	if e.port == 0 {
 		e.port = freePort(tb, address)
 	}
@@ -71,7 +70,7 @@ func startEmulator(tb testing.TB, address string, port, slowest int) *emulator {
 	return e
 }
 
-func freePort(tb testing.TB, address string) int {
+func freePort(tb drivertest.T, address string) int {
 	tb.Helper()
 	listener, err := net.Listen("tcp", address+":0")
 	if err != nil {
@@ -82,7 +81,7 @@ func freePort(tb testing.TB, address string) int {
 	return at.Port
 }
 
-func write(tb testing.TB, path, content string) {
+func write(tb drivertest.T, path, content string) {
 	tb.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		tb.Fatal(err)

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // emulatorDir is where the emulator is installed, once for all runs of the tests.
-func emulatorDir(tb testing.TB) string {
+func emulatorDir(tb drivertest.T) string {
 	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {

@@ -19,11 +19,12 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/redfishpower"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
-func request(tb testing.TB, properties map[string]any) *driverpb.PowerRequest {
+func request(tb drivertest.T, properties map[string]any) *driverpb.PowerRequest {
 	tb.Helper()
 	made, err := structpb.NewStruct(properties)
 	if err != nil {
@@ -35,7 +36,7 @@ func request(tb testing.TB, properties map[string]any) *driverpb.PowerRequest {
 	}}
 }
 
-func newDriver(tb testing.TB) sdk.Driver {
+func newDriver(tb drivertest.T) sdk.Driver {
 	tb.Helper()
 	d, err := redfishpower.New(sdk.Environment{WorkDir: tb.TempDir()})
 	if err != nil {
@@ -85,7 +86,7 @@ func TestSlowHosts(t *testing.T) {
 
 // cutting is a server in front of the emulator that passes orders on and cuts the connection instead of answering
 // them. After so many orders it answers nothing at all.
-func (e *emulator) cutting(tb testing.TB, after int64) *httptest.Server {
+func (e *emulator) cutting(tb drivertest.T, after int64) *httptest.Server {
 	tb.Helper()
 	target, err := url.Parse(e.origin())
 	if err != nil {
@@ -135,7 +136,7 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func to(tb testing.TB, server *httptest.Server) map[string]any {
+func to(tb drivertest.T, server *httptest.Server) map[string]any {
 	tb.Helper()
 	address, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
 	return map[string]any{

@@ -30,7 +30,7 @@ type worldTruth struct {
 	follower *simworld.Follower
 }
 
-func (w worldTruth) load(tb testing.TB) *simworld.Truth {
+func (w worldTruth) load(tb drivertest.T) *simworld.Truth {
 	tb.Helper()
 	truth, err := w.follower.Truth()
 	if err != nil {
@@ -39,17 +39,17 @@ func (w worldTruth) load(tb testing.TB) *simworld.Truth {
 	return truth
 }
 
-func (w worldTruth) Count(tb testing.TB, kind, id string) int {
+func (w worldTruth) Count(tb drivertest.T, kind, id string) int {
 	tb.Helper()
 	return w.load(tb).Count(kind, id)
 }
 
-func (w worldTruth) Effects(tb testing.TB, token string) int {
+func (w worldTruth) Effects(tb drivertest.T, token string) int {
 	tb.Helper()
 	return len(w.load(tb).EffectsBy(token))
 }
 
-func (w worldTruth) write(tb testing.TB, disk *driverpb.Disk, data []byte) {
+func (w worldTruth) write(tb drivertest.T, disk *driverpb.Disk, data []byte) {
 	tb.Helper()
 	key, ok := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
 	if !ok {
@@ -60,7 +60,7 @@ func (w worldTruth) write(tb testing.TB, disk *driverpb.Disk, data []byte) {
 	}
 }
 
-func (w worldTruth) read(tb testing.TB, disk *driverpb.Disk, n int) []byte {
+func (w worldTruth) read(tb drivertest.T, disk *driverpb.Disk, n int) []byte {
 	tb.Helper()
 	key, _ := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
 	content, err := w.world.Read(key)
@@ -73,7 +73,7 @@ func (w worldTruth) read(tb testing.TB, disk *driverpb.Disk, n int) []byte {
 }
 
 // image plants a template into the world to clone from.
-func (w worldTruth) image(tb testing.TB) drivertest.Image {
+func (w worldTruth) image(tb drivertest.T) drivertest.Image {
 	tb.Helper()
 	store := simworld.Object{Key: simworld.Key{Kind: simworld.KindStore, ID: "ist-images"}, State: simworld.Present}
 	template := simworld.Object{
@@ -98,13 +98,13 @@ func harness(t *testing.T, world *simworld.World) drivertest.Harness {
 	}
 	t.Cleanup(follower.Close)
 	truth := worldTruth{world, follower}
-	number := func(key string, value float64) func(testing.TB) drivertest.Properties {
-		return func(testing.TB) drivertest.Properties { return drivertest.Properties{key: value} }
+	number := func(key string, value float64) func(drivertest.T) drivertest.Properties {
+		return func(drivertest.T) drivertest.Properties { return drivertest.Properties{key: value} }
 	}
 	bad := func(name string, p drivertest.Properties) []drivertest.BadSetting {
 		return []drivertest.BadSetting{{
 			Name: name, Code: "bad-property",
-			Properties: func(testing.TB) drivertest.Properties { return p },
+			Properties: func(drivertest.T) drivertest.Properties { return p },
 		}}
 	}
 	return drivertest.Harness{
@@ -127,10 +127,10 @@ func harness(t *testing.T, world *simworld.World) drivertest.Harness {
 			Machine:  smallMachine, Disk: moreDisk, Nic: moreNic,
 		},
 		Networks: &drivertest.Networks{
-			Spec: func(testing.TB) *driverpb.NetworkSpec {
+			Spec: func(drivertest.T) *driverpb.NetworkSpec {
 				return &driverpb.NetworkSpec{Mode: "nat", Cidr: "10.20.0.0/24", Dhcp: true, Dns: true}
 			},
-			Nic: func(_ testing.TB, _ *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
+			Nic: func(_ drivertest.T, _ *driverpb.NetworkSpec, n int) *driverpb.NicSpec {
 				return &driverpb.NicSpec{
 					Machine: &driverpb.Ref{Kind: "machine", Id: "mac-1"},
 					Mac:     fmt.Sprintf("02:00:00:00:00:%02x", n), Address: fmt.Sprintf("10.20.0.%d", 10+n), Hostname: "guest",
@@ -139,29 +139,29 @@ func harness(t *testing.T, world *simworld.World) drivertest.Harness {
 			Bad: badNetworks(),
 		},
 		OutOfBand: &drivertest.OutOfBand{
-			Host: func(testing.TB) drivertest.Properties { return nil },
-			Unconfirmed: func(testing.TB) drivertest.Properties {
+			Host: func(drivertest.T) drivertest.Properties { return nil },
+			Unconfirmed: func(drivertest.T) drivertest.Properties {
 				return drivertest.Properties{"controller": "ignores"}
 			},
 			Refused: []drivertest.BadSetting{
 				{
 					Name: "another host", Code: "another-host",
-					Properties: func(testing.TB) drivertest.Properties {
+					Properties: func(drivertest.T) drivertest.Properties {
 						return drivertest.Properties{"expectedUuid": "00000000-0000-4000-8000-000000000001"}
 					},
 				},
 				{
 					Name: "a controller that is silent", Class: driverpb.Class_CLASS_TRANSIENT, Code: "controller-unreachable",
-					Properties: func(testing.TB) drivertest.Properties {
+					Properties: func(drivertest.T) drivertest.Properties {
 						return drivertest.Properties{"controller": "silent"}
 					},
 				},
 			},
-			Powered: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) bool {
+			Powered: func(tb drivertest.T, host *driverpb.Ref, _ drivertest.Properties) bool {
 				tb.Helper()
 				return truth.load(tb).Powered(host.GetId())
 			},
-			Cuts: func(tb testing.TB, host *driverpb.Ref, _ drivertest.Properties) int {
+			Cuts: func(tb drivertest.T, host *driverpb.Ref, _ drivertest.Properties) int {
 				tb.Helper()
 				return truth.load(tb).Cuts(host.GetId())
 			},
@@ -169,7 +169,7 @@ func harness(t *testing.T, world *simworld.World) drivertest.Harness {
 	}
 }
 
-func goodTemplate(testing.TB) *driverpb.ImportTemplateRequest {
+func goodTemplate(drivertest.T) *driverpb.ImportTemplateRequest {
 	return &driverpb.ImportTemplateRequest{
 		Format: "qcow2", Checksum: "sha256:" + strings.Repeat("ab", 32),
 		Source: &driverpb.ImportTemplateRequest_File{
@@ -179,15 +179,15 @@ func goodTemplate(testing.TB) *driverpb.ImportTemplateRequest {
 }
 
 func badTemplates() []drivertest.BadImport {
-	file := func(path, format string) func(testing.TB) *driverpb.ImportTemplateRequest {
-		return func(testing.TB) *driverpb.ImportTemplateRequest {
+	file := func(path, format string) func(drivertest.T) *driverpb.ImportTemplateRequest {
+		return func(drivertest.T) *driverpb.ImportTemplateRequest {
 			return &driverpb.ImportTemplateRequest{
 				Format: format, Source: &driverpb.ImportTemplateRequest_File{File: path},
 			}
 		}
 	}
-	url := func(url string) func(testing.TB) *driverpb.ImportTemplateRequest {
-		return func(testing.TB) *driverpb.ImportTemplateRequest {
+	url := func(url string) func(drivertest.T) *driverpb.ImportTemplateRequest {
+		return func(drivertest.T) *driverpb.ImportTemplateRequest {
 			return &driverpb.ImportTemplateRequest{
 				Format: "raw", Checksum: "sha256:" + strings.Repeat("0", 64),
 				Source: &driverpb.ImportTemplateRequest_Url{Url: url},
@@ -221,7 +221,7 @@ func badNetworks() []drivertest.BadNetwork {
 		{"mtu", "/mtu", func(s *driverpb.NetworkSpec) { s.Mtu = 10 }},
 		{"dns server", "/dnsServers/0", func(s *driverpb.NetworkSpec) { s.DnsServers = []string{"ns"} }},
 	} {
-		spec := func(testing.TB) *driverpb.NetworkSpec {
+		spec := func(drivertest.T) *driverpb.NetworkSpec {
 			spec := &driverpb.NetworkSpec{Mode: "isolated", Cidr: "10.20.0.0/24"}
 			bad.spoil(spec)
 			return spec
@@ -231,7 +231,7 @@ func badNetworks() []drivertest.BadNetwork {
 	return all
 }
 
-func smallMachine(_ testing.TB, id string) *driverpb.MachineSpec {
+func smallMachine(_ drivertest.T, id string) *driverpb.MachineSpec {
 	return &driverpb.MachineSpec{
 		Name: "guest", Cpus: 1, MemoryBytes: 128 << 20,
 		Disks: []*driverpb.MachineDisk{{
@@ -241,14 +241,14 @@ func smallMachine(_ testing.TB, id string) *driverpb.MachineSpec {
 	}
 }
 
-func moreDisk(_ testing.TB, machine string) *driverpb.MachineDisk {
+func moreDisk(_ drivertest.T, machine string) *driverpb.MachineDisk {
 	return &driverpb.MachineDisk{
 		Volume: &driverpb.Ref{Kind: "volume", Id: "vol-more"}, Device: "disk", Serial: "more",
 		Disk: &driverpb.Disk{Protocol: "file", Path: "/simulated/more-" + machine, Format: "raw"},
 	}
 }
 
-func moreNic(_ testing.TB, machine string) *driverpb.MachineNic {
+func moreNic(_ drivertest.T, machine string) *driverpb.MachineNic {
 	return &driverpb.MachineNic{
 		Nic: &driverpb.Ref{Kind: "nic", Id: "nic-more"}, Mac: "02:00:00:00:00:09", Interface: "tap-" + machine[:8], Mtu: 1500,
 	}

@@ -20,12 +20,13 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simfault"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
 // rig is a driver served in memory, and one pool that is open.
 type rig struct {
-	testing.TB
+	drivertest.T
 	world   *simworld.World
 	conn    *grpc.ClientConn
 	crashed chan struct{}
@@ -34,22 +35,22 @@ type rig struct {
 }
 
 // serve serves an instance on a world until the test ends, or until it crashes on request.
-func serve(tb testing.TB, world *simworld.World, instance string) *rig {
+func serve(tb drivertest.T, world *simworld.World, instance string) *rig {
 	tb.Helper()
 	return serveWith(tb, world, sim.Options{Instance: instance})
 }
 
 // serveIn serves an instance with a directory of its own.
-func serveIn(tb testing.TB, world *simworld.World, dir string) *rig {
+func serveIn(tb drivertest.T, world *simworld.World, dir string) *rig {
 	tb.Helper()
 	return serveWith(tb, world, sim.Options{Instance: "sim-1", WorkDir: dir})
 }
 
-func serveWith(tb testing.TB, world *simworld.World, options sim.Options) *rig {
+func serveWith(tb drivertest.T, world *simworld.World, options sim.Options) *rig {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	listener := bufconn.Listen(1 << 16)
-	r := &rig{TB: tb, world: world, crashed: make(chan struct{})}
+	r := &rig{T: tb, world: world, crashed: make(chan struct{})}
 	options.Done, options.Crash = ctx.Done(), func() { close(r.crashed); cancel() }
 	driver := sim.NewDriver(world, options)
 	served := make(chan error, 1)

@@ -32,7 +32,7 @@ func overWire(t *testing.T, conn grpc.ClientConnInterface, dir string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = world.Close() })
-	return &rig{TB: t, world: world, storage: driverpb.NewStorageClient(conn), base: driverpb.NewBaseClient(conn)}
+	return &rig{T: t, world: world, storage: driverpb.NewStorageClient(conn), base: driverpb.NewBaseClient(conn)}
 }
 
 func (r *rig) configure(properties map[string]any) error {
@@ -100,7 +100,7 @@ func TestFaultsByControlFileKillARealProcess(t *testing.T) {
 func TestWorldAndJournalByProperty(t *testing.T) {
 	instance := drivertest.Process(drivertest.ProcessOptions{})(t)
 	dir, journal := t.TempDir(), filepath.Join(t.TempDir(), "truth.jsonl")
-	r := &rig{TB: t, storage: driverpb.NewStorageClient(instance.Conn()), base: driverpb.NewBaseClient(instance.Conn())}
+	r := &rig{T: t, storage: driverpb.NewStorageClient(instance.Conn()), base: driverpb.NewBaseClient(instance.Conn())}
 	if fault := sdk.FaultOf(r.configure(map[string]any{"world": "relative"})); fault.GetField() != "/properties/world" {
 		t.Errorf("a relative path: %v", fault)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -26,7 +27,7 @@ func store() *driverpb.StoreRef {
 }
 
 // importer is a driver with an open store, without a wire.
-func importer(tb testing.TB) driverpb.ImagesServer {
+func importer(tb drivertest.T) driverpb.ImagesServer {
 	tb.Helper()
 	images := sim.NewDriver(simworld.New(), sim.Options{}).Images
 	open := &driverpb.StoreRequest{Call: call("op-1", "image-store", "ist-1")}

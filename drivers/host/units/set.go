@@ -122,6 +122,20 @@ func (s *Set) EndAll(ctx context.Context, driver string) error {
 	return failed
 }
 
+// Running names the units of a driver that run, in order.
+func (s *Set) Running(driver string) []string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	var all []string
+	for _, u := range s.units {
+		if u.driver == driver && u.running() != nil {
+			all = append(all, u.name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // unit returns the one of this name, known or new.
 func (s *Set) unit(driver, name string) *unit {
 	s.mutex.Lock()

@@ -11,8 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 )
 
 // What a controller lets in, and says of its host.
@@ -55,7 +56,7 @@ const patience = 20 * time.Second
 
 // Controller is a real ipmi_sim with a host behind it.
 type Controller struct {
-	testing.TB
+	drivertest.T
 	// Dir has the program "chassis" and what that keeps, and ipmi_sim's pid in the file "pid".
 	Dir string
 	// Port on 127.0.0.1 where it listens.
@@ -68,14 +69,14 @@ type Controller struct {
 // Start starts a controller, and ends it with the test. Chassis is a shell script, called in any directory, as
 // "chassis 0x20 get power" to print "power:1" or "power:0", and as "chassis 0x20 set power 0"; files has others of its
 // directory, with their content.
-func Start(tb testing.TB, chassis string, files map[string]string) *Controller {
+func Start(tb drivertest.T, chassis string, files map[string]string) *Controller {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "bmc") // ipmi_sim takes no long paths
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	c := &Controller{TB: tb, Dir: dir, Port: freePort(tb)}
+	c := &Controller{T: tb, Dir: dir, Port: freePort(tb)}
 	fru := productFRU()
 	c.Put("chassis", chassis)
 	c.Put("lan.conf", fmt.Sprintf(lanConf, c.Port, GUID, dir, Password, Password))
@@ -133,7 +134,7 @@ func checksum(data []byte) byte {
 	return -sum
 }
 
-func freePort(tb testing.TB) int {
+func freePort(tb drivertest.T) int {
 	tb.Helper()
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
