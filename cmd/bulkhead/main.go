@@ -30,7 +30,7 @@ func main() {
 		case "backup":
 			group.AddCommand(restoreCommand(), verifyCommand())
 		case "driver":
-			group.AddCommand(stopAllCommand())
+			group.AddCommand(stopAllCommand(), driverTestCommand())
 		case "host":
 			group.AddCommand(hostJoinCommand())
 		case "token":

@@ -98,7 +98,7 @@ func offIsOff(e *env) {
 	host := e.live()
 	asked := time.Now().UnixMilli()
 	reply := e.switches(driverpb.OutOfBand_PowerOff_FullMethodName, host)
-	if e.harness.OutOfBand.Powered(e.T, host.ref, host.properties) {
+	if e.reallyPowered(host, false) {
 		e.Error("the power is still on")
 	}
 	if reply.GetPower() != driverpb.Power_POWER_OFF {
@@ -155,7 +155,7 @@ func settingRefused(e *env, bad BadSetting, can *driverpb.Capabilities) {
 			refuse(action.method, action.request(e, host))
 		}
 	}
-	if !e.harness.OutOfBand.Powered(e.T, host.ref, host.properties) {
+	if !e.reallyPowered(host, true) {
 		e.Error("the power is off")
 	}
 }

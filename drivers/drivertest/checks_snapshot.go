@@ -1,6 +1,8 @@
 package drivertest
 
 import (
+	"path"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -158,6 +160,7 @@ func cloneChecks(h *Harness, can *driverpb.Capabilities) []check {
 		image := Image{Image: &driverpb.Image{Path: "/nowhere", Format: "raw", VirtualBytes: 1 << 20}}
 		if h.Storage.Image != nil {
 			image = h.Storage.Image(e.T)
+			e.reach(path.Dir(image.Image.GetPath()), false) // its store, as in production
 		}
 		return image, &driverpb.CreateVolumeRequest{
 			SizeBytes: image.Image.GetVirtualBytes(),

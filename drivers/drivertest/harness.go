@@ -226,8 +226,10 @@ type OutOfBand struct {
 	// Refused are settings, of hosts whose power is on, that every call must refuse: another identity, a wrong user, a
 	// controller that can't be reached.
 	Refused []BadSetting
-	// Powered tells, past the driver, whether the power of a host is on.
+	// Powered tells, past the driver, whether the power of a host is on; nil when only the driver can tell.
 	Powered func(tb T, host *driverpb.Ref, properties Properties) bool
+	// Shared says that Host returns one host over and over: the kit turns it on first.
+	Shared bool
 	// Cuts tells, past the driver, how often the power of a host went off; nil when nobody counts.
 	Cuts func(tb T, host *driverpb.Ref, properties Properties) int
 }

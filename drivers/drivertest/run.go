@@ -156,6 +156,22 @@ func Verify(ctx context.Context, h Harness, options Options) (report.Report, err
 	return made, nil
 }
 
+// Describe starts a driver and asks it what it does, to make a harness of that.
+func Describe(h Harness, scratch string) (*driverpb.HelloReply, *driverpb.DescribeReply, error) {
+	h.fill()
+	var hello *driverpb.HelloReply
+	var described *driverpb.DescribeReply
+	first := &recorder{scratch: scratch}
+	first.record(func() {
+		e := newEnv(first, &h)
+		hello, described = e.hello(), e.describe()
+	})
+	if described == nil {
+		return nil, nil, &StartError{Said: first.log}
+	}
+	return hello, described, nil
+}
+
 // StartError says that a driver could not be started and asked what it does.
 type StartError struct{ Said []string }
 

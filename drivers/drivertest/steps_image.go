@@ -1,6 +1,8 @@
 package drivertest
 
 import (
+	"path"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -31,6 +33,11 @@ func (e *env) importRequest(
 	e.Helper()
 	request, _ := proto.Clone(source).(*driverpb.ImportTemplateRequest)
 	request.Call, request.Store = e.call(ref, in), e.storeRef(in)
+	for _, file := range []string{request.GetFile(), request.GetUpload()} {
+		if path.IsAbs(file) {
+			e.reach(path.Dir(file), request.GetUpload() != "")
+		}
+	}
 	e.undo(driverpb.Images_DeleteTemplate_FullMethodName, func() proto.Message { return e.templateRequest(in, ref) })
 	return request
 }

@@ -104,13 +104,6 @@ func (i *instance) Cut(t drivertest.T) {
 func (i *instance) Grant(_ drivertest.T, path string, write bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	wide := i.site.lab.grant(path, write)
-	if err := i.site.host.EnsureGrants(ctx, i.name(), []host.Grant{wide}); err != nil {
-		return err
-	}
-	if wide.Path == path {
-		return nil
-	}
 	return i.site.host.EnsureGrants(ctx, i.name(), []host.Grant{{Path: path, ReadWrite: write}})
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
@@ -26,6 +27,8 @@ type Config struct {
 	// Properties and Secrets are the driver-wide ones.
 	Properties map[string]any
 	Secrets    map[string]string
+	// Grants are paths that the driver reaches from the start, those of the driver-wide properties.
+	Grants []host.Grant
 	// Minimum is the isolation below which no driver starts.
 	Minimum sandbox.Level
 	// Log gets what the hosts have to say; nil discards it.
@@ -42,7 +45,7 @@ type Lab struct {
 
 	mutex  sync.Mutex
 	hosts  int
-	grants []host.Grant // what drivers of the lab were granted so far: the next ones have it from the start
+	grants []host.Grant
 	report sandbox.Report
 }
 
@@ -63,7 +66,7 @@ func Open(config Config) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the checks: %w", err)
 	}
-	l := &Lab{config: config, dir: dir, scratch: filepath.Join(dir, "scratch")}
+	l := &Lab{config: config, dir: dir, scratch: filepath.Join(dir, "scratch"), grants: slices.Clone(config.Grants)}
 	// Drivers have users of their own, who must get there.
 	err = errors.Join(os.Chmod(dir, 0o711), os.Mkdir(l.scratch, 0o711), os.Chmod(l.scratch, 0o711))
 	if err != nil {
@@ -189,19 +192,17 @@ func (s *site) start(t drivertest.T, manifest host.Manifest) *instance {
 	return i
 }
 
-// grant adds a path to what drivers of the lab reach. What is below the scratch directory is granted as a whole, as
-// operators do who add pools often: else each check would begin with a restart.
-func (l *Lab) grant(path string, write bool) host.Grant {
-	grant := host.Grant{Path: path, ReadWrite: write}
-	if below, err := filepath.Rel(l.scratch, path); err == nil && filepath.IsLocal(below) {
-		grant = host.Grant{Path: l.scratch, ReadWrite: true}
-		l.mutex.Lock()
-		defer l.mutex.Unlock()
-		if !slices.Contains(l.grants, grant) {
-			l.grants = append(l.grants, grant)
+// Learn grants the scratch directory as a whole to a driver that writes where its properties say, as operators do who
+// add pools often: else each check would begin with a restart. To be called before the first check.
+func (l *Lab) Learn(described *driverpb.DescribeReply) {
+	for _, p := range described.GetProperties() {
+		if p.GetPathAccess() == driverpb.Property_ACCESS_READ_WRITE {
+			l.mutex.Lock()
+			defer l.mutex.Unlock()
+			l.grants = append(l.grants, host.Grant{Path: l.scratch, ReadWrite: true})
+			return
 		}
 	}
-	return grant
 }
 
 func (l *Lab) setup() host.Setup {
