@@ -17,16 +17,29 @@ func TestTheKitFindsDriversThatForgetTheRules(t *testing.T) {
 	var calls atomic.Int64
 	for _, test := range []struct {
 		name  string
-		spoil func(*driverpb.Call)
+		spoil func(string, *driverpb.Call)
 		want  []string
 	}{
-		{"no fence", func(c *driverpb.Call) { c.Epoch = 1 }, everyStep(stale)},
-		{"no memory of tokens", func(c *driverpb.Call) {
+		{
+			"no fence", func(_ string, c *driverpb.Call) { c.Epoch = 1 },
+			append(everyStep(stale), everywhere(adoptFenced)...),
+		},
+		{"Adopt knows no fence", func(method string, c *driverpb.Call) {
+			if method == driverpb.Base_Adopt_FullMethodName && c.GetEpoch() == 8 {
+				c.Epoch = 9
+			}
+		}, everywhere(adoptFenced)},
+		{"handles of any version are adopted", func(method string, c *driverpb.Call) {
+			if method == driverpb.Base_Adopt_FullMethodName {
+				c.Handle = nil // whatever it is, the resource is found by its id
+			}
+		}, everywhere(foreignHandle)},
+		{"no memory of tokens", func(_ string, c *driverpb.Call) {
 			if c.GetToken() != "" {
 				c.Token = fmt.Sprint(c.GetToken(), "-", calls.Add(1))
 			}
 		}, append(
-			append(everyStep(recalls), everyStepThatSaysMore(reused)...),
+			append(append(everyStep(recalls), everyStepThatSaysMore(reused)...), everywhere(late)...),
 			"OutOfBand: a token that was answered is never carried out again", "OutOfBand.CyclePower: *")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -79,7 +92,7 @@ func TestEvaluateDoesNotFailItsTest(t *testing.T) {
 	h := simulator(t, world, nil)
 	h.Start = func(tb drivertest.T) drivertest.Instance {
 		tb.Helper()
-		f := &forgetful{world: world, spoil: func(c *driverpb.Call) { proto.Reset(c) }}
+		f := &forgetful{world: world, spoil: func(_ string, c *driverpb.Call) { proto.Reset(c) }}
 		tb.Cleanup(func() { f.Kill(tb) })
 		f.Restart(tb)
 		return f

@@ -3,6 +3,7 @@ package drivertest_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +25,8 @@ import (
 type planted struct {
 	name  string
 	plant func(d *sdk.Driver, world *simworld.World)
+	// plantLog is plant for a bug that logs.
+	plantLog func(d *sdk.Driver, log *slog.Logger)
 	// want lists the checks that must fail; an entry that ends in * stands for all that begin so.
 	want []string
 }
@@ -31,9 +34,14 @@ type planted struct {
 func TestTheKitFindsPlantedBugs(t *testing.T) {
 	for _, bug := range plantedBugs() {
 		t.Run(bug.name, func(t *testing.T) {
+			t.Parallel()
 			world := simworld.New()
 			h := simulator(t, world, func(env sdk.Environment) (sdk.Driver, error) {
 				d := sim.NewDriver(world, sim.Options{Instance: env.Instance})
+				if bug.plantLog != nil {
+					bug.plantLog(&d, env.Log)
+					return d, nil
+				}
 				bug.plant(&d, world)
 				return d, nil
 			})
@@ -86,10 +94,35 @@ const (
 	killed    = "killed in the middle and repeated it has one effect"
 	cancelled = "cancelled it stops and can be repeated"
 	expired   = "past its deadline it stops and can be repeated"
+	lost      = "its answer is lost, and a repeat has one effect"
 )
 
+// The names of the checks of every category that has resources of its own.
+const (
+	late          = "a call to make something that arrives late, when that is gone again, makes nothing"
+	epochsApart   = "the epoch of one resource says nothing of another's"
+	adoptFenced   = "Adopt and Release with a stale epoch are refused with FENCED"
+	foreignHandle = "a handle of a version that the driver can't read is refused by Adopt"
+	handleVersion = "each handle has the version that is declared, and at most 64 KiB"
+	adoptGone     = "Adopt of what is gone is refused with NOT_FOUND"
+	atOnce        = "different resources are made at the same time, as many as are declared"
+	values        = "each value that the description allows is taken, or refused with its field"
+	secrets       = "no secret is in a log, a handle, a fault or a fact"
+	swapped       = "swapped under load with itself, nothing fails, is lost or reordered"
+)
+
+// everywhere is a check in each category that has resources of its own.
+func everywhere(sentence string) []string {
+	var all []string
+	for _, category := range []string{"Storage", "Images", "Hypervisor", "Networks"} {
+		all = append(all, step(category, sentence))
+	}
+	return all
+}
+
 func plantedBugs() []planted {
-	return slices.Concat(plantedStorage(), plantedSnapshots(), plantedElsewhere(), plantedOutOfBand())
+	return slices.Concat(plantedStorage(), plantedSnapshots(), plantedElsewhere(), plantedOutOfBand(), plantedRules(),
+		plantedHonesty())
 }
 
 func plantedStorage() []planted {
@@ -213,6 +246,7 @@ func plantedSnapshots() []planted {
 				step("Storage.RevertSnapshot", again), step("Storage.RevertSnapshot", first),
 				step("Storage.RevertSnapshot", later), step("Storage.RevertSnapshot", killed),
 				step("Storage.RevertSnapshot", cancelled), step("Storage.RevertSnapshot", expired),
+				step("Storage.RevertSnapshot", lost),
 			},
 		},
 		{
@@ -239,7 +273,10 @@ func plantedSnapshots() []planted {
 					return call.GetHandle(), nil
 				}}
 			},
-			want: []string{"Storage: Adopt of a volume that is gone is refused with NOT_FOUND"},
+			want: []string{
+				"Storage: Adopt of a volume that is gone is refused with NOT_FOUND", step("Images", adoptGone),
+				step("Networks", adoptGone),
+			},
 		},
 	}
 }

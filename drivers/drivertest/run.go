@@ -214,6 +214,8 @@ func (h *Harness) checks(a *about) []check {
 	h.about = a
 	all := baseChecks(h, a)
 	all = append(all, stepChecks(h, a.can)...)
+	all = append(all, everywhereChecks(h, a)...)
+	all = append(all, swapChecks(h)...)
 	if h.Storage != nil {
 		all = append(all, storageChecks(h, a.can)...)
 	}

@@ -46,6 +46,7 @@ func Process(options ProcessOptions) func(tb T) Instance {
 	return func(tb T) Instance {
 		tb.Helper()
 		p := &process{options: options, dir: shortDir(tb)}
+		p.work = filepath.Join(p.dir, "work")
 		if options.Host != nil {
 			p.host = options.Host(tb)
 		}
@@ -75,6 +76,7 @@ type process struct {
 	options ProcessOptions
 	host    sdk.Host
 	dir     string
+	work    string
 	socket  string
 	starts  int
 
@@ -130,6 +132,15 @@ func (p *process) Restart(tb T) {
 	p.connect(tb)
 }
 
+// beside starts another process that shares host and work directory, as versions of a driver do.
+func (p *process) beside(tb T) Instance {
+	tb.Helper()
+	other := &process{options: p.options, host: p.host, dir: shortDir(tb), work: p.work}
+	tb.Cleanup(func() { other.Kill(tb) })
+	other.Restart(tb)
+	return other
+}
+
 func (p *process) connect(tb T) {
 	tb.Helper()
 	p.conn = dial(tb, p.socket, nil)
@@ -150,7 +161,7 @@ func (p *process) Said(T) string { return p.said.text() }
 // Remains implements Watched: the files in the work directory.
 func (p *process) Remains(tb T) []string {
 	tb.Helper()
-	return filesBelow(tb, filepath.Join(p.dir, "work"))
+	return filesBelow(tb, p.work)
 }
 
 // filesBelow lists the files and directories below one, by their names from there.
@@ -177,8 +188,7 @@ func (p *process) start(listener *os.File) error {
 	if p.options.Command != nil {
 		command = p.options.Command()
 	}
-	work := filepath.Join(p.dir, "work")
-	if err := os.MkdirAll(work, 0o770); err != nil {
+	if err := os.MkdirAll(p.work, 0o770); err != nil {
 		return err
 	}
 	p.said = &output{}
@@ -187,7 +197,7 @@ func (p *process) start(listener *os.File) error {
 	if command.Env == nil {
 		command.Env = os.Environ()
 	}
-	command.Env = append(command.Env, serveEnv+"=1", sdk.EnvInstance+"=kit", sdk.EnvWorkDir+"="+work,
+	command.Env = append(command.Env, serveEnv+"=1", sdk.EnvInstance+"=kit", sdk.EnvWorkDir+"="+p.work,
 		sdk.EnvOrphanTTL+"=1m")
 	command.Env = append(command.Env, p.options.Env...)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the test, which cleans up
@@ -268,6 +278,7 @@ type local struct {
 	memory    bool
 	dir       string
 	starts    int
+	said      *output
 
 	cancel  context.CancelFunc
 	served  chan error
@@ -294,9 +305,22 @@ func InMemory(newDriver func(env sdk.Environment) (sdk.Driver, error)) func(tb T
 	}
 }
 
+// beside serves the driver once more, with the same host and work directory.
+func (l *local) beside(tb T) Instance {
+	tb.Helper()
+	other := &local{newDriver: l.newDriver, host: l.host, memory: l.memory, env: l.env, said: l.said}
+	if !l.memory {
+		other.dir = shortDir(tb)
+	}
+	tb.Cleanup(func() { other.Kill(tb) })
+	other.Restart(tb)
+	return other
+}
+
 func startLocal(tb T, l *local) Instance {
 	tb.Helper()
-	l.env = sdk.Environment{Instance: "kit", Log: slog.New(slog.DiscardHandler)}
+	l.said = &output{}
+	l.env = sdk.Environment{Instance: "kit", Log: slog.New(slog.NewJSONHandler(l.said, nil))}
 	if l.dir != "" {
 		l.env.WorkDir = filepath.Join(l.dir, "work")
 		if err := os.MkdirAll(l.env.WorkDir, 0o770); err != nil {
@@ -347,6 +371,18 @@ func (l *local) Restart(tb T) {
 		l.link = attend(l.conn, l.host)
 	}
 	l.connect(tb)
+}
+
+// Said implements Watched.
+func (l *local) Said(T) string { return l.said.text() }
+
+// Remains implements Watched: the files in the work directory.
+func (l *local) Remains(tb T) []string {
+	tb.Helper()
+	if l.memory {
+		return nil
+	}
+	return filesBelow(tb, l.env.WorkDir)
 }
 
 // Cut implements Instance.

@@ -19,6 +19,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
+// accessKey is the secret of the simulated pools.
+const accessKey = "kit-0123456789-secret"
+
 type truth struct{ follower *simworld.Follower }
 
 func (o truth) load(tb drivertest.T) *simworld.Truth {
@@ -58,7 +61,8 @@ func simulator(
 		Truth:      looks,
 		Virtual:    true,
 		Storage: &drivertest.Storage{
-			Pool: func(drivertest.T) drivertest.Properties { return nil },
+			Secrets: map[string]string{"accessKey": accessKey},
+			Pool:    func(drivertest.T) drivertest.Properties { return nil },
 			Write: func(tb drivertest.T, disk *driverpb.Disk, data []byte) {
 				tb.Helper()
 				key, _ := simworld.KeyAt(simworld.KindVolume, disk.GetPath())
@@ -128,7 +132,7 @@ func simulator(
 // that does not use the SDK and forgets a rule.
 type forgetful struct {
 	world  *simworld.World
-	spoil  func(*driverpb.Call)
+	spoil  func(method string, call *driverpb.Call)
 	conn   *grpc.ClientConn
 	cancel context.CancelFunc
 	served chan error
@@ -183,7 +187,7 @@ func (f *forgetful) connect(tb drivertest.T) {
 				spoiled, _ := request.(proto.Message)
 				spoiled = proto.Clone(spoiled)
 				about, _ = spoiled.(interface{ GetCall() *driverpb.Call })
-				f.spoil(about.GetCall())
+				f.spoil(method, about.GetCall())
 				request = spoiled
 			}
 			return invoke(ctx, method, request, reply, conn, options...)

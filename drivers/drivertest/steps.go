@@ -54,6 +54,7 @@ func stepChecks(h *Harness, can *driverpb.Capabilities) []check {
 			{"killed in the middle and repeated it has one effect", killedInside},
 			{"cancelled it stops and can be repeated", cancelledInside},
 			{"past its deadline it stops and can be repeated", expiredInside},
+			{"its answer is lost, and a repeat has one effect", answerLost},
 		} {
 			all = append(all, check{name: prefix + c.sentence, run: func(e *env) { c.run(e, s) }})
 		}
@@ -311,6 +312,19 @@ func expiredInside(e *env, s step) {
 		cancel()
 		e.settles(d)
 		s.succeed(e, repeated(d.request), "repeated after its deadline "+after.String()+" into it")
+		d.reached()
+		e.effects(d.token(), d.limit())
+	}
+}
+
+// answerLost breaks the connection in the middle of a call, as the death of a server does, and finds out from the
+// driver, which ran on, what became of it.
+func answerLost(e *env, s step) {
+	for _, after := range quarters(s.measure(e)) {
+		d := s.setUp(e)
+		_ = s.interrupted(e, d, after, func(context.CancelFunc) { e.instance.Cut(e.T) })
+		e.settles(d)
+		s.succeed(e, repeated(d.request), "repeated after its answer was lost, "+after.String()+" into it")
 		d.reached()
 		e.effects(d.token(), d.limit())
 	}

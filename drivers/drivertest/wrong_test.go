@@ -19,6 +19,7 @@ type wrongStorage struct {
 	grow   func(context.Context, *driverpb.GrowVolumeRequest) (*driverpb.VolumeReply, error)
 	revert func(context.Context, *driverpb.SnapshotRequest) (*driverpb.VolumeReply, error)
 	closes func(context.Context, *driverpb.PoolRequest) (*driverpb.OutcomeReply, error)
+	opens  func(context.Context, *driverpb.OpenPoolRequest) (*driverpb.PoolReply, error)
 }
 
 func or[R, A any](
@@ -56,11 +57,18 @@ func (w *wrongStorage) ClosePool(ctx context.Context, r *driverpb.PoolRequest) (
 	return or(w.closes, w.StorageServer.ClosePool)(ctx, r)
 }
 
+func (w *wrongStorage) OpenPool(ctx context.Context, r *driverpb.OpenPoolRequest) (*driverpb.PoolReply, error) {
+	return or(w.opens, w.StorageServer.OpenPool)(ctx, r)
+}
+
 // wrongBase is the driver's part of Base with some methods replaced.
 type wrongBase struct {
 	sdk.Resources
 	observe func(*driverpb.Observed) []*driverpb.Observed
 	adopt   func(context.Context, *driverpb.Call) (*driverpb.Handle, error)
+	release func(context.Context, *driverpb.Call) (*driverpb.Handle, error)
+	probe   func(context.Context, *driverpb.Call) (*driverpb.ProbeReply, error)
+	set     func(ctx context.Context, properties map[string]any, secrets map[string]string) error
 }
 
 func (w *wrongBase) Observe(ctx context.Context, call *driverpb.Call, found func(*driverpb.Observed) error) error {
@@ -78,6 +86,21 @@ func (w *wrongBase) Observe(ctx context.Context, call *driverpb.Call, found func
 
 func (w *wrongBase) Adopt(ctx context.Context, call *driverpb.Call) (*driverpb.Handle, error) {
 	return or(w.adopt, w.Resources.Adopt)(ctx, call)
+}
+
+func (w *wrongBase) Release(ctx context.Context, call *driverpb.Call) (*driverpb.Handle, error) {
+	return or(w.release, w.Resources.Release)(ctx, call)
+}
+
+func (w *wrongBase) Probe(ctx context.Context, call *driverpb.Call) (*driverpb.ProbeReply, error) {
+	return or(w.probe, w.Resources.Probe)(ctx, call)
+}
+
+func (w *wrongBase) Configure(ctx context.Context, properties map[string]any, secrets map[string]string) error {
+	if w.set != nil {
+		return w.set(ctx, properties, secrets)
+	}
+	return w.Resources.Configure(ctx, properties, secrets)
 }
 
 // wrongNetworks and wrongImages replace what their bugs are about.
@@ -101,4 +124,16 @@ func (w wrongImages) ImportTemplate(
 		r.Checksum = ""
 	}
 	return w.ImagesServer.ImportTemplate(ctx, r)
+}
+
+// wrongDesign designs anything.
+type wrongDesign struct{ driverpb.NetworksServer }
+
+// DesignNetwork takes a mode that nobody knows for one that is.
+func (w wrongDesign) DesignNetwork(ctx context.Context, r *driverpb.NetworkRequest) (*driverpb.DesignReply, error) {
+	r, _ = proto.Clone(r).(*driverpb.NetworkRequest)
+	if r.GetNetwork().GetMode() == "telepathic" {
+		r.Network.Mode = "nat"
+	}
+	return w.NetworksServer.DesignNetwork(ctx, r)
 }

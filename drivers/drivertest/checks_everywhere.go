@@ -1,0 +1,406 @@
+package drivertest
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+)
+
+// everywhereChecks are those that hold in every category that has resources of its own.
+func everywhereChecks(h *Harness, a *about) []check {
+	var all []check
+	for _, k := range kinds(h) {
+		for _, c := range []struct {
+			sentence, why string
+			run           func(e *env, k kind)
+		}{
+			{"a call to make something that arrives late, when that is gone again, makes nothing", "", arrivesLate},
+			{"the epoch of one resource says nothing of another's", "", epochsApart},
+			{"Adopt and Release with a stale epoch are refused with FENCED", "", adoptFenced},
+			{"a handle of a version that the driver can't read is refused by Adopt", "", foreignHandle},
+			{"each handle has the version that is declared, and at most 64 KiB", "", handlesDeclared},
+			{"Adopt of what is gone is refused with NOT_FOUND", gone(k), adoptOfGone},
+			{"different resources are made at the same time, as many as are declared", "", makeTogether},
+			{
+				"each value that the description allows is taken, or refused with its field",
+				describes(a, scopeOf(k)), valuesTaken,
+			},
+			{"no secret is in a log, a handle, a fault or a fact", given(len(h.allSecrets()) > 0, "secret"), secretsKept},
+			{"of what was made and deleted nothing is left on the host", "", nothingLeft},
+		} {
+			all = append(all, check{
+				name: k.category + ": " + c.sentence, why: c.why, run: func(e *env) { c.run(e, k) },
+			})
+		}
+	}
+	return append(all, driverWide(a)...)
+}
+
+// gone is why nobody can ask to adopt what is gone: of volumes the check is among the storage category's own, and a
+// machine that is gone can be adopted, so that its end is known.
+func gone(k kind) string {
+	if k.category == "Storage" {
+		return "it is checked with the volumes"
+	}
+	if k.category == "Hypervisor" {
+		return "a machine that is gone is a machine that ended"
+	}
+	return ""
+}
+
+func driverWide(a *about) []check {
+	return []check{{
+		name: "Base: each value that the description allows is taken, or refused with its field",
+		why:  describes(a, "driver"),
+		run: func(e *env) {
+			for _, p := range e.harness.about.properties {
+				if p.GetScope() != "driver" {
+					continue
+				}
+				for _, value := range allowed(p) {
+					e.configured(p, value)
+				}
+			}
+		},
+	}}
+}
+
+// describes is why no value can be tried in a scope.
+func describes(a *about, scope string) string {
+	for _, p := range a.properties {
+		if p.GetScope() == scope && len(allowed(p)) > 0 {
+			return ""
+		}
+	}
+	return "the driver describes no property of scope " + scope + " with values to choose from"
+}
+
+func scopeOf(k kind) string {
+	return map[string]string{
+		"Storage": "pool", "Images": "image-store", "Hypervisor": "host", "Networks": "network",
+	}[k.category]
+}
+
+func arrivesLate(e *env, k kind) {
+	s := k.setUp(e)
+	late := s.create(e)
+	must[proto.Message](e, s.makes, proto.Clone(late))
+	s.gone(e)
+	s.there(e, 0)
+	_, _ = e.try(s.makes, late) // answered from memory or refused, as the driver likes
+	s.there(e, 0)
+}
+
+// probed shows the driver an epoch of a resource.
+func (e *env) probed(s specimen, epoch uint64) {
+	e.Helper()
+	call := e.call(s.ref, s.in)
+	call.Epoch = epoch
+	must[*driverpb.ProbeReply](e, driverpb.Base_Probe_FullMethodName, &driverpb.ProbeRequest{Call: call})
+}
+
+func epochsApart(e *env, k kind) {
+	one, other := k.setUp(e), k.setUp(e)
+	one.made(e)
+	e.probed(one, 9)
+	other.made(e)
+	other.there(e, 1)
+	other.gone(e)
+	e.raise(9)
+}
+
+func adoptFenced(e *env, k kind) {
+	s := k.setUp(e)
+	s.made(e)
+	e.probed(s, 9)
+	stale := func() *driverpb.Call {
+		call := e.call(s.ref, s.in)
+		call.Epoch = 8
+		return call
+	}
+	e.refused(driverpb.Class_CLASS_FENCED, driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: stale()})
+	e.refused(driverpb.Class_CLASS_FENCED, driverpb.Base_Release_FullMethodName,
+		&driverpb.ReleaseRequest{Call: stale()})
+	e.raise(9)
+}
+
+func foreignHandle(e *env, k kind) {
+	s := k.setUp(e)
+	s.made(e)
+	hello := e.hello()
+	call := e.call(s.ref, s.in)
+	call.Handle = &driverpb.Handle{
+		Version: 1000 + slices.Max(append(hello.GetHandleReads(), hello.GetHandleWrites())), Data: []byte(`{"from":"afar"}`),
+	}
+	_, err := e.try(driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: call})
+	switch class := faultOf(err).GetClass(); {
+	case err == nil:
+		e.Errorf("a handle of version %d was adopted; declared are %v and %d", call.GetHandle().GetVersion(),
+			hello.GetHandleReads(), hello.GetHandleWrites())
+	case class == driverpb.Class_CLASS_INTERNAL:
+		e.Errorf("got %v: not to know a version is no defect of the driver's", err)
+	}
+	s.there(e, 1)
+}
+
+func handlesDeclared(e *env, k kind) {
+	s := k.setUp(e)
+	s.made(e)
+	must[*driverpb.OutcomeReply](e, driverpb.Base_Adopt_FullMethodName,
+		&driverpb.AdoptRequest{Call: e.call(s.ref, s.in)})
+	const most = 64 << 10
+	declared := e.hello().GetHandleWrites()
+	for _, handle := range e.journal.handles() {
+		if len(handle.GetData()) > 0 && handle.GetVersion() != declared {
+			e.Errorf("a handle has version %d, declared is %d", handle.GetVersion(), declared)
+		}
+		if len(handle.GetData()) > most {
+			e.Errorf("a handle has %d bytes, want at most %d", len(handle.GetData()), most)
+		}
+	}
+}
+
+// handles lists all that the driver returned.
+func (j *journal) handles() (all []*driverpb.Handle) {
+	for _, reply := range j.replies() {
+		if holder, ok := reply.(interface{ GetHandle() *driverpb.Handle }); ok && holder.GetHandle() != nil {
+			all = append(all, holder.GetHandle())
+		}
+	}
+	return all
+}
+
+func adoptOfGone(e *env, k kind) {
+	s := k.setUp(e)
+	s.made(e)
+	handle := e.handle(s.ref)
+	s.gone(e)
+	call := e.call(s.ref, s.in)
+	call.Handle = handle
+	e.refused(driverpb.Class_CLASS_NOT_FOUND, driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: call})
+}
+
+// atOnce is how many calls the driver is asked to take at a time.
+func (e *env) atOnce() int {
+	e.Helper()
+	declared, most := int(e.hello().GetConcurrency()), e.harness.Limits.Parallel
+	if declared == 0 {
+		return most
+	}
+	return min(declared, most)
+}
+
+func makeTogether(e *env, k kind) {
+	all := make([]specimen, e.atOnce())
+	requests, errs := make([]proto.Message, len(all)), make([]error, len(all))
+	for i := range all {
+		all[i] = k.setUp(e)
+		requests[i] = all[i].create(e)
+	}
+	var done sync.WaitGroup
+	for i, s := range all {
+		done.Go(func() { _, errs[i] = ask[proto.Message](e, s.makes, requests[i]) })
+	}
+	done.Wait()
+	for i, err := range errs {
+		if err != nil {
+			e.Errorf("%d of %d at once: %v", i+1, len(all), err)
+			continue
+		}
+		all[i].there(e, 1)
+	}
+}
+
+// allowed are the values of a property at the edges of what its description allows. What is free text, a path or a
+// secret means something outside, and is not tried.
+func allowed(p *driverpb.Property) []*structpb.Value {
+	if p.GetSecret() || p.GetPathAccess() != driverpb.Property_ACCESS_NONE {
+		return nil
+	}
+	all := slices.Clone(p.GetEnum())
+	switch {
+	case len(all) > 0:
+	case p.GetType() == driverpb.Property_TYPE_BOOLEAN:
+		all = append(all, structpb.NewBoolValue(true), structpb.NewBoolValue(false))
+	case p.GetType() == driverpb.Property_TYPE_NUMBER:
+		if p.Min != nil {
+			all = append(all, structpb.NewNumberValue(p.GetMin()))
+		}
+		if p.Max != nil {
+			all = append(all, structpb.NewNumberValue(p.GetMax()))
+		}
+	}
+	if p.GetDefault() != nil {
+		all = append(all, p.GetDefault())
+	}
+	return all
+}
+
+// sensible holds the answer to a value that the description allows to what the contract leaves open: it is taken, or it
+// is refused so that a user knows which setting to change.
+func (e *env) sensible(p *driverpb.Property, value *structpb.Value, err error) {
+	e.Helper()
+	fault := faultOf(err)
+	switch class := fault.GetClass(); {
+	case err == nil:
+	case class == driverpb.Class_CLASS_INTERNAL, class == driverpb.Class_CLASS_UNKNOWN, class == 0:
+		e.Errorf("%s = %v is allowed by its description, and answered with %v", p.GetKey(), value.AsInterface(), err)
+	case class == driverpb.Class_CLASS_INVALID && fault.GetField() != "/properties/"+p.GetKey():
+		e.Errorf("%s = %v is allowed by its description, and refused naming the field %q", p.GetKey(),
+			value.AsInterface(), fault.GetField())
+	}
+}
+
+func valuesTaken(e *env, k kind) {
+	scope := scopeOf(k)
+	for _, p := range e.harness.about.properties {
+		if p.GetScope() != scope {
+			continue
+		}
+		for _, value := range allowed(p) {
+			e.openedWith(k, p, value)
+		}
+	}
+}
+
+// openedWith opens a scope with one property changed.
+func (e *env) openedWith(k kind, p *driverpb.Property, value *structpb.Value) {
+	e.Helper()
+	in := e.newScope(scopeOf(k))
+	in.properties = Properties{}
+	maps.Copy(in.properties, e.newScope(scopeOf(k)).properties)
+	in.properties[p.GetKey()] = value.AsInterface()
+	method, request := openMethod(in.ref.GetKind()), proto.Message(nil)
+	if method == "" {
+		w := wire{scope: in, spec: e.harness.Networks.Spec(e.T)}
+		method, request = driverpb.Networks_DesignNetwork_FullMethodName, e.networkRequest(w)
+	} else {
+		request = e.openRequest(in)
+	}
+	_, err := e.try(method, request)
+	e.sensible(p, value, err)
+	if closing := closeMethod(in.ref.GetKind()); err == nil && closing != "" {
+		if _, err := e.try(closing, e.closeRequest(in)); err != nil {
+			e.Errorf("closing what was opened with %s = %v: %v", p.GetKey(), value.AsInterface(), err)
+		}
+	}
+}
+
+// configured configures the driver with one property changed, and then as before.
+func (e *env) configured(p *driverpb.Property, value *structpb.Value) {
+	e.Helper()
+	changed := Properties{}
+	maps.Copy(changed, e.harness.Properties)
+	changed[p.GetKey()] = value.AsInterface()
+	for _, properties := range []Properties{changed, e.harness.Properties} {
+		ctx, cancel := e.patience()
+		_, err := e.base().Configure(ctx,
+			&driverpb.ConfigureRequest{Properties: e.structOf(properties), Secrets: e.harness.Secrets})
+		cancel()
+		if err != nil {
+			e.checkFault(driverpb.Base_Configure_FullMethodName, err)
+		}
+		e.sensible(p, value, err)
+	}
+}
+
+// allSecrets are those the harness gives, long enough to be told from other words.
+func (h *Harness) allSecrets() map[string]string {
+	all := map[string]string{}
+	add := func(secrets map[string]string) {
+		for key, secret := range secrets {
+			if len(secret) >= shortestSecret {
+				all[key] = secret
+			}
+		}
+	}
+	add(h.Secrets)
+	if h.Storage != nil {
+		add(h.Storage.Secrets)
+	}
+	if h.OutOfBand != nil {
+		add(h.OutOfBand.Secrets)
+	}
+	return all
+}
+
+func secretsKept(e *env, k kind) {
+	s := k.setUp(e)
+	s.made(e)
+	quietly := func(method string, request proto.Message) {
+		ctx, cancel := e.patience()
+		defer cancel()
+		_, _ = e.invoke(ctx, e.conn(), method, request) // right or wrong: this check is about what is said
+	}
+	for range 2 { // what goes well, and what does not
+		_, _ = e.observe(s.in)
+		quietly(driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: e.call(s.ref, s.in)})
+		broken := e.call(s.ref, s.in)
+		broken.Handle = &driverpb.Handle{Version: e.hello().GetHandleWrites(), Data: []byte("\x00broken")}
+		quietly(driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: broken})
+		quietly(s.removes, s.remove(e))
+	}
+	e.keepsSecrets()
+}
+
+// keepsSecrets looks for secrets in all that the driver has said so far.
+func (e *env) keepsSecrets() {
+	e.Helper()
+	logged := ""
+	if watched, ok := e.instance.(Watched); ok {
+		logged = watched.Said(e.T)
+	}
+	for key, secret := range e.harness.allSecrets() {
+		for _, form := range []string{
+			secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret)),
+			url.QueryEscape(secret),
+		} {
+			if strings.Contains(logged, form) {
+				e.Errorf("the secret %s is in the log", key)
+				break
+			}
+		}
+		for _, reply := range e.journal.replies() {
+			wire, err := proto.Marshal(reply)
+			if err == nil && strings.Contains(string(wire), secret) {
+				e.Errorf("the secret %s is in a %s", key, path.Base(string(reply.ProtoReflect().Descriptor().FullName())))
+			}
+		}
+	}
+}
+
+func nothingLeft(e *env, k kind) {
+	watched, ok := e.instance.(Watched)
+	if !ok {
+		return // nobody can look
+	}
+	cycle := func() {
+		s := k.setUp(e)
+		s.made(e)
+		s.gone(e)
+		if closing := closeMethod(s.in.ref.GetKind()); closing != "" {
+			if _, err := e.try(closing, e.closeRequest(s.in)); err != nil {
+				e.Errorf("closing it: %v", err)
+			}
+			e.forget(s.in)
+		}
+	}
+	cycle() // what a driver makes once for itself may stay
+	before := watched.Remains(e.T)
+	cycle()
+	for _, after := range watched.Remains(e.T) {
+		if !slices.Contains(before, after) {
+			e.Errorf("left on the host: %s", after)
+		}
+	}
+}
