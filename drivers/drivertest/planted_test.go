@@ -275,7 +275,6 @@ func plantedSnapshots() []planted {
 			},
 			want: []string{
 				"Storage: Adopt of a volume that is gone is refused with NOT_FOUND", step("Images", adoptGone),
-				step("Networks", adoptGone),
 			},
 		},
 	}

@@ -17,6 +17,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 )
 
+// lastWords is how much of the log is shown of a driver that does not start.
+const lastWords = 2000
+
 // logBytes is how much of a driver's log is looked at.
 const logBytes = 1 << 20
 
@@ -51,7 +54,11 @@ func (i *instance) awaitRunning(t drivertest.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := i.current.Await(ctx, host.StateRunning); err != nil {
-		t.Fatalf("the driver does not run: %v", err)
+		said := i.Said(t)
+		for _, advice := range i.Advice(said) {
+			t.Log(advice)
+		}
+		t.Fatalf("the driver does not run: %v; it said last:\n%s", err, said[max(len(said)-lastWords, 0):])
 	}
 	i.site.lab.mutex.Lock()
 	defer i.site.lab.mutex.Unlock()

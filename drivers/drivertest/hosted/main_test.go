@@ -7,7 +7,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
@@ -16,10 +15,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.RunStageIfAsked()
 	if len(os.Args) > 2 && os.Args[1] == "driver-process" {
-		switch os.Args[2] {
-		case "sim":
-			os.Exit(sdk.Main(sim.New))
-		}
+		os.Exit(sdk.Main(drivers()[os.Args[2]]))
 	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "these tests start drivers as other users: run them as root")
