@@ -58,6 +58,14 @@ func newCall(w http.ResponseWriter, r *http.Request) *call {
 // what turns the direction of a text.
 func (c *call) instance() string { return (&url.URL{Path: c.path}).EscapedPath() }
 
+// languages are those that the caller wants to read, as its header lists them.
+func (c *call) languages() string {
+	if c.request == nil {
+		return ""
+	}
+	return c.request.Header.Get("Accept-Language")
+}
+
 // acceptableID keeps what callers choose out of mischief in logs.
 func acceptableID(id string) bool {
 	if id == "" || len(id) > maxRequestID {

@@ -26,7 +26,7 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 	if err != nil {
 		return err
 	}
-	if err := a.checkProperties(ctx, g, r, found); err != nil {
+	if err := a.checkProperties(ctx, g, r, nil, found); err != nil {
 		return err
 	}
 	if err := a.checkController(ctx, g, r); err != nil {
@@ -37,7 +37,7 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 
 // checkChanged reports what is wrong with a resource after a change, which refers to
 // what was found. What it referred to before may be gone where it needs it no longer.
-func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resource, found referents) error {
+func (a *API) checkChanged(ctx context.Context, g door.Grant, r, before resources.Resource, found referents) error {
 	p := resources.NewProblems("")
 	r.Validate(p)
 	if err := p.Err(); err != nil {
@@ -46,7 +46,7 @@ func (a *API) checkChanged(ctx context.Context, g door.Grant, r resources.Resour
 	if err := a.checkController(ctx, g, r); err != nil {
 		return err
 	}
-	return a.checkProperties(ctx, g, r, found)
+	return a.checkProperties(ctx, g, r, before, found)
 }
 
 // reference is an id in a body.
@@ -144,15 +144,22 @@ func (a *API) referencesInFields(v reflect.Value, at string, found []reference) 
 }
 
 // checkProperties asks the driver that a resource will be bound to, as far as
-// that is known by now.
-func (a *API) checkProperties(ctx context.Context, g door.Grant, r resources.Resource, found referents) error {
+// that is known by now. Before is the resource as it is; nil = it is new.
+func (a *API) checkProperties(
+	ctx context.Context, g door.Grant, r, before resources.Resource, found referents,
+) error {
 	product, properties, err := a.bound(ctx, g, r, found)
 	if err != nil {
 		return err
 	}
 	kind := r.Metadata().Kind
+	// The scope of a driver's own properties is the word of its kind.
+	check := resources.PropertyCheck{Scope: string(kind), Given: properties, Languages: callFrom(ctx).languages()}
+	if before != nil {
+		check.Before = propertiesOf(before)
+	}
 	if product != "" {
-		return a.checkWith(ctx, []string{product}, kind, properties)
+		return a.checkWith(ctx, []string{product}, check)
 	}
 	if len(properties) == 0 {
 		return nil
@@ -161,7 +168,7 @@ func (a *API) checkProperties(ctx context.Context, g door.Grant, r resources.Res
 	if err != nil {
 		return err
 	}
-	return a.checkWith(ctx, products, kind, properties)
+	return a.checkWith(ctx, products, check)
 }
 
 // checkCategory reports a driver that is for other things.
@@ -189,15 +196,13 @@ func category(kind resources.Kind) string {
 }
 
 // checkWith fails unless one of the drivers takes the properties.
-func (a *API) checkWith(
-	ctx context.Context, products []string, kind resources.Kind, properties map[string]any,
-) (err error) {
+func (a *API) checkWith(ctx context.Context, products []string, check resources.PropertyCheck) (err error) {
 	for _, product := range products {
 		if product == "" {
 			continue
 		}
-		// The scope of a driver's own properties is the word of its kind.
-		if err = a.drivers.Validate(ctx, product, string(kind), properties); err == nil {
+		check.Product = product
+		if err = a.drivers.Validate(ctx, check); err == nil {
 			return nil
 		}
 	}
@@ -233,26 +238,40 @@ func inProperties(err error) error {
 func (a *API) bound(
 	ctx context.Context, g door.Grant, r resources.Resource, found referents,
 ) (product string, properties map[string]any, err error) {
+	properties = propertiesOf(r)
 	switch r := r.(type) {
 	case *resources.Driver:
-		return r.Spec.Product, r.Spec.Properties, nil
-	case *resources.Host:
-		return r.Spec.Driver, r.Spec.Properties, nil
-	case *resources.Pool:
-		return r.Spec.Driver, r.Spec.Properties, nil
-	case *resources.ImageStore:
-		return r.Spec.Driver, r.Spec.Properties, nil
-	case *resources.Network:
-		return r.Spec.Driver, r.Spec.Properties, nil
+		return r.Spec.Product, properties, nil
 	case *resources.Volume:
 		product, err = a.driverOf(ctx, g, resources.Ref{Kind: resources.KindPool, ID: string(r.Spec.PoolID)}, found)
-		return product, r.Spec.Properties, err
+		return product, properties, err
 	case *resources.Machine:
 		host := resources.Ref{Kind: resources.KindHost, ID: string(r.Spec.Placement.HostID)}
 		product, err = a.driverOf(ctx, g, host, found)
-		return product, r.Spec.Properties, err
+		return product, properties, err
 	}
-	return "", nil, nil
+	return r.Facets()["driver"], properties, nil
+}
+
+// propertiesOf are the settings of a resource for its driver.
+func propertiesOf(r resources.Resource) map[string]any {
+	switch r := r.(type) {
+	case *resources.Driver:
+		return r.Spec.Properties
+	case *resources.Host:
+		return r.Spec.Properties
+	case *resources.Pool:
+		return r.Spec.Properties
+	case *resources.ImageStore:
+		return r.Spec.Properties
+	case *resources.Network:
+		return r.Spec.Properties
+	case *resources.Volume:
+		return r.Spec.Properties
+	case *resources.Machine:
+		return r.Spec.Properties
+	}
+	return nil
 }
 
 // serving lists the drivers that can realise a kind. One that is asked for by name

@@ -74,6 +74,7 @@ func TestEveryReadIsAsFreshAsIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, f := newFollower(t)
 		paths := s.reads(s.build())
+		s.get("/v1/zone").want(http.StatusOK) // it knows all of it, whichever read is the first
 		f.Asked()
 		for id, path := range paths {
 			for query, want := range map[string]door.Consistency{

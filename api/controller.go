@@ -38,7 +38,9 @@ func (a *API) checkController(ctx context.Context, g door.Grant, r resources.Res
 			Message: "this driver does not control the power of hosts",
 		})
 	}
-	err = a.drivers.Validate(ctx, b.Driver, string(resources.KindHost), b.Properties)
+	err = a.drivers.Validate(ctx, resources.PropertyCheck{
+		Product: b.Driver, Scope: string(resources.KindHost), Given: b.Properties, Languages: callFrom(ctx).languages(),
+	})
 	if resources.ClassOf(err) != resources.ClassInvalid {
 		return inProperties(err)
 	}

@@ -135,7 +135,7 @@ func patchOnce[B patching[R], R any, P resourceOf[R]](
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkChanged(ctx, g, P(&changed), found); err != nil {
+	if err := a.checkChanged(ctx, g, P(&changed), current, found); err != nil {
 		return nil, err
 	}
 	if revision == 0 {

@@ -24,11 +24,14 @@ type Cluster = door.Cluster
 
 // Drivers knows what the installed drivers understand.
 type Drivers interface {
-	// Validate checks the properties given to a driver for a resource of a scope:
-	// a kind, or "driver". It fails with a *resources.Error: class not-found if no
-	// such driver is installed, class invalid with fields whose pointers are
-	// relative to the properties ("/path").
-	Validate(ctx context.Context, product, scope string, properties map[string]any) error
+	// Validate checks the properties given to a driver. It fails with a *resources.Error: class not-found if no
+	// such driver is installed, class invalid with fields whose pointers are relative to the properties ("/path").
+	Validate(ctx context.Context, check resources.PropertyCheck) error
+	// Schema returns the properties of a scope as JSON Schema, with its texts in the language that comes nearest to
+	// those of an Accept-Language header. It fails with class not-found if no such driver is installed.
+	Schema(ctx context.Context, product, scope, languages string) (map[string]any, error)
+	// Translate returns properties of a driver with their texts in that language.
+	Translate(product string, all []resources.Property, languages string) []resources.Property
 }
 
 // Health tells whether the zone can serve.

@@ -36,6 +36,9 @@ type problemField struct {
 	Pointer string `json:"pointer" doc:"JSON pointer into that part (RFC 6901)." example:"/spec/sizeBytes"`
 	Code    string `json:"code" doc:"Stable code." example:"out-of-range"`
 	Message string `json:"message" doc:"What is wrong, in words." example:"must be between 1 and 512"`
+	// Constraint and Remedy are there for settings of drivers.
+	Constraint map[string]any `json:"constraint,omitempty" doc:"What the value must fulfil, in the words of JSON Schema."`
+	Remedy     string         `json:"remedy,omitempty" doc:"What to do about it."`
 }
 
 // Error returns the detail.
@@ -164,11 +167,14 @@ func (a *API) newProblem(ctx context.Context, err error) *Problem {
 // fieldProblem takes the part of the request off a pointer: those of parameters
 // are written as "query:/name".
 func fieldProblem(f resources.FieldError) problemField {
-	in, pointer, ok := strings.Cut(f.Pointer, ":/")
-	if !ok || (in != "query" && in != "path" && in != "header") {
-		return problemField{In: "body", Pointer: f.Pointer, Code: f.Code, Message: f.Message}
+	p := problemField{
+		In: "body", Pointer: f.Pointer, Code: f.Code, Message: f.Message, Constraint: f.Constraint, Remedy: f.Remedy,
 	}
-	return problemField{In: in, Pointer: "/" + pointer, Code: f.Code, Message: f.Message}
+	in, pointer, ok := strings.Cut(f.Pointer, ":/")
+	if ok && (in == "query" || in == "path" || in == "header") {
+		p.In, p.Pointer = in, "/"+pointer
+	}
+	return p
 }
 
 func problemPath(c resources.Class) string { return "/problems/" + string(c) }

@@ -54,6 +54,7 @@ func (v *view) show(ctx context.Context, r resources.Resource) (resources.Resour
 		d.Spec.Secrets = nil
 		d.Spec.Categories = append([]string{}, d.Spec.Categories...) // never null
 		d.Spec.Properties, err = v.properties(ctx, scopeDriver, d.Spec.Product, d.Spec.Properties)
+		d.Status.Properties = v.api.drivers.Translate(d.Spec.Product, d.Status.Properties, callFrom(ctx).languages())
 		return &d, err
 	case *resources.Volume:
 		l := *r

@@ -103,47 +103,6 @@ func (a *API) theZone(ctx context.Context, g door.Grant) (resources.Resource, er
 	return p.Items[0], nil
 }
 
-type driverList struct {
-	ListParams
-	Product  string `query:"product" maxLength:"65" doc:"Only versions of this product, vendor/name."`
-	Category string `query:"category" enum:"network,storage,image,hypervisor,out-of-band" doc:"Only drivers that serve this category."`
-}
-
-func (l *driverList) facets() map[string]string {
-	m := given("product", l.Product)
-	if l.Category != "" {
-		m["category."+l.Category] = "true"
-	}
-	return m
-}
-
-type driverPatch struct {
-	MetaPatch
-	Spec *driverSpecPatch `json:"spec,omitempty" doc:"Changes of what is asked for."`
-}
-
-type driverSpecPatch struct {
-	Enabled    *bool          `json:"enabled,omitempty" doc:"Whether resources can be bound to it."`
-	Properties map[string]any `json:"properties,omitempty" doc:"Driver-wide properties to change; null takes one away."`
-}
-
-func (p driverPatch) apply(d *resources.Driver) {
-	p.meta(&d.Meta)
-	if p.Spec == nil {
-		return
-	}
-	set(&d.Spec.Enabled, p.Spec.Enabled)
-	d.Spec.Properties = merged(d.Spec.Properties, p.Spec.Properties)
-}
-
-// driverRoutes has no way to make or delete one: drivers are installed.
-func (a *API) driverRoutes() {
-	n := noun{resources.KindDriver, "driver", "drivers", "driver", "drivers", "Drivers"}
-	addList[resources.Driver, driverList](a, n)
-	addGet[resources.Driver](a, n)
-	addPatch[driverPatch](a, n)
-}
-
 type tokenList struct {
 	ListParams
 	Role resources.Role `query:"role" doc:"Only tokens with this role."`

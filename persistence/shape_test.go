@@ -71,7 +71,7 @@ func (s shapes) fields(t reflect.Type) string {
 	for f := range t.Fields() {
 		tag, inline := f.Tag.Get("json"), f.Anonymous && f.Tag.Get("json") == ""
 		switch {
-		case tag == "-" || !f.IsExported() && !inline:
+		case tag == "-" || f.Tag.Get("cbor") == "-" || !f.IsExported() && !inline:
 		case inline:
 			list = append(list, s.fields(f.Type))
 		default:

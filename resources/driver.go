@@ -33,7 +33,7 @@ type DriverStatus struct {
 type Property struct {
 	Key         string   `json:"key" doc:"Key."`
 	Scope       string   `json:"scope" doc:"Kind of resource it belongs to, or driver."`
-	Label       string   `json:"label,omitempty" doc:"Short name, for people."`
+	Label       string   `json:"label,omitempty" doc:"Short name, for people, in the language asked for."`
 	Description string   `json:"description,omitempty" doc:"What it does."`
 	Type        string   `json:"type" doc:"string, number, boolean or date."`
 	Required    bool     `json:"required,omitempty" doc:"Whether it must be given."`
@@ -46,6 +46,23 @@ type Property struct {
 	Default     any      `json:"default,omitempty" doc:"Value when none is given."`
 	Enum        []any    `json:"enum,omitempty" doc:"Values allowed."`
 	PathAccess  string   `json:"pathAccess,omitempty" doc:"read or read-write, when the value is a path on the host."`
+	// What follows is for showing it. It is asked of the driver at each start, and kept nowhere.
+	Group          string `json:"group,omitempty" cbor:"-" doc:"What it is shown together with."`
+	LabelKey       string `json:"labelKey,omitempty" cbor:"-" doc:"Key of the label in the driver's message files."`
+	DescriptionKey string `json:"descriptionKey,omitempty" cbor:"-" doc:"Key of the description in the driver's message files."`
+}
+
+// PropertyCheck asks whether a driver takes values for the properties of a scope.
+type PropertyCheck struct {
+	// Product of the driver, vendor/name.
+	Product string
+	// Scope is a kind, "driver", or the kind and action of an operation: "volume/grow".
+	Scope string
+	Given map[string]any
+	// Before are the values that the resource has; nil = it is new. What can't be changed must be as it was.
+	Before map[string]any
+	// Languages are those of the caller, as an Accept-Language header lists them.
+	Languages string
 }
 
 // Instance is a running process of a driver on a node.

@@ -62,6 +62,10 @@ type FieldError struct {
 	Pointer string `json:"pointer" doc:"JSON pointer to the field (RFC 6901)."`
 	Code    string `json:"code" doc:"Stable code."`
 	Message string `json:"message" doc:"What is wrong, in words."`
+	// Constraint is what a value must fulfil, in the words of JSON Schema, and Remedy what to do: where they are known.
+	// They are for who asks, and kept nowhere.
+	Constraint map[string]any `json:"constraint,omitempty" cbor:"-" doc:"What the value must fulfil, in the words of JSON Schema."`
+	Remedy     string         `json:"remedy,omitempty" cbor:"-" doc:"What to do about it."`
 }
 
 // Reason says why a candidate did not do.

@@ -26,8 +26,9 @@ func (z *Zone) AddDriver(product string, categories []string, properties ...reso
 
 // Validate implements api.Drivers: it checks what is required and that nothing
 // unknown is given.
-func (z *Zone) Validate(_ context.Context, product, scope string, properties map[string]any) error {
-	known, ok := z.propertiesOf(product, scope)
+func (z *Zone) Validate(_ context.Context, check resources.PropertyCheck) error {
+	known, ok := z.propertiesOf(check.Product, check.Scope)
+	properties := check.Given
 	if !ok {
 		return &resources.Error{Class: resources.ClassNotFound, Code: "not-found", Message: "no such driver"}
 	}
@@ -43,6 +44,35 @@ func (z *Zone) Validate(_ context.Context, product, scope string, properties map
 		}
 	}
 	return p.Err()
+}
+
+// Schema implements api.Drivers: it has the keys alone.
+func (z *Zone) Schema(_ context.Context, product, scope, languages string) (map[string]any, error) {
+	known, ok := z.propertiesOf(product, scope)
+	if !ok {
+		return nil, &resources.Error{Class: resources.ClassNotFound, Code: "not-found", Message: "no such driver"}
+	}
+	properties := map[string]any{}
+	for key, p := range known {
+		properties[key] = map[string]any{"type": p.Type, "title": translated(p.Label, languages)}
+	}
+	return map[string]any{"type": "object", "properties": properties}, nil
+}
+
+// Translate implements api.Drivers: a text is followed by the languages asked for.
+func (z *Zone) Translate(_ string, all []resources.Property, languages string) []resources.Property {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Label = translated(all[i].Label, languages)
+	}
+	return all
+}
+
+func translated(text, languages string) string {
+	if languages == "" {
+		return text
+	}
+	return text + " (" + languages + ")"
 }
 
 func (z *Zone) propertiesOf(product, scope string) (map[string]resources.Property, bool) {

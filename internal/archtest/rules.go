@@ -113,6 +113,7 @@ func owners() map[string][]string {
 		"golang.org/x/sync":                        {"..."},
 		"golang.org/x/sys":                         {"..."},
 		"golang.org/x/term":                        {"cmd/..."},
+		"golang.org/x/text":                        {"drivers/property"},
 		"golang.org/x/time":                        {"api/...", "drivers/..."},
 		"google.golang.org/grpc":                   rpc,
 		"google.golang.org/protobuf":               rpc,

@@ -3,18 +3,21 @@ package driving
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // description is what a driver says of itself.
 type description struct {
-	properties   []resources.Property
+	sheet        *property.Descriptor // compiled once, for as long as the driver says the same
 	capabilities map[string]any
 	raw          *driverpb.Capabilities
 }
@@ -30,31 +33,50 @@ func (d *Drivers) learn(ctx context.Context, i *host.Instance) error {
 	if err != nil {
 		return fmt.Errorf("asking driver %s for its description: %w", i.Name(), err)
 	}
-	about := describe(reply)
+	about, err := describe(reply)
+	if err != nil {
+		return fmt.Errorf("driver %s: %w", i.Name(), err)
+	}
+	properties := about.sheet.All()
 	record, err := d.state.Driver(i.Manifest().Name)
 	if err != nil {
 		return err
 	}
-	if len(about.properties) == 0 && len(record.Status.Properties) > 0 {
+	if len(properties) == 0 && len(record.Status.Properties) > 0 {
 		return fmt.Errorf("driver %s describes none of its properties any more: what it said before stays", i.Name())
 	}
 	d.set(i.Manifest().Name, about)
-	if d.remember == nil || reflect.DeepEqual(record.Status.Properties, about.properties) &&
+	if d.remember == nil || reflect.DeepEqual(lasting(record.Status.Properties), lasting(properties)) &&
 		reflect.DeepEqual(record.Status.Capabilities, about.capabilities) {
 		return nil
 	}
-	record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+	record.Status.Properties, record.Status.Capabilities = properties, about.capabilities
 	return d.remember(ctx, record)
+}
+
+// lasting is what the zone keeps of properties.
+func lasting(all []resources.Property) []resources.Property {
+	kept := slices.Clone(all)
+	for i := range kept {
+		kept[i].Group, kept[i].LabelKey, kept[i].DescriptionKey = "", "", ""
+	}
+	return kept
 }
 
 // recall takes up what the zone remembers of a driver.
 func (d *Drivers) recall(record *resources.Driver) {
-	if len(record.Status.Properties) > 0 {
-		d.set(record.Spec.Product, description{
-			properties: record.Status.Properties, capabilities: record.Status.Capabilities,
-			raw: capabilities(record.Status.Capabilities),
-		})
+	if len(record.Status.Properties) == 0 {
+		return
 	}
+	sheet, err := property.Compile(record.Status.Properties)
+	if err != nil {
+		d.log.Warn("what is remembered of a driver makes no sense; it is asked again when it runs",
+			slog.String("driver", record.Spec.Product), slog.Any("error", err))
+		return
+	}
+	d.set(record.Spec.Product, description{
+		sheet: sheet, capabilities: record.Status.Capabilities, raw: capabilities(record.Status.Capabilities),
+	})
 }
 
 func (d *Drivers) set(product string, about description) {
@@ -76,7 +98,7 @@ func (d *Drivers) Describe(r resources.Resource) resources.Resource {
 	about, known := d.described[record.Spec.Product]
 	d.mu.Unlock()
 	if known { // else the zone still knows what it said of itself before
-		record.Status.Properties, record.Status.Capabilities = about.properties, about.capabilities
+		record.Status.Properties, record.Status.Capabilities = about.sheet.All(), about.capabilities
 	}
 	record.Status.Instances = nil // a change of the record may have written down what ran then
 	if i, err := d.instance(record.Spec.Product); err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -45,6 +47,8 @@ type BuiltIn struct {
 	Name     string
 	New      func(env sdk.Environment) (sdk.Driver, error)
 	Manifest func(executable string) host.Manifest
+	// Messages has a folder "messages" of message files, as an archive has below resources; nil = there are none.
+	Messages fs.FS
 }
 
 // Config of Drivers.
@@ -83,7 +87,8 @@ type Drivers struct {
 	remember func(ctx context.Context, record *resources.Driver) error
 	started  func(ctx context.Context, product string)
 
-	manifests map[string]host.Manifest // by product
+	manifests map[string]host.Manifest     // by product
+	messages  map[string]property.Messages // by product
 	// inForce is what the processes were made of, by product. It belongs to Start,
 	// and then to Follow.
 	inForce map[string]resources.DriverSpec
@@ -101,7 +106,8 @@ func Open(c Config) (*Drivers, error) {
 	d := &Drivers{
 		node: c.Node, state: c.State, guestUID: c.Host.GuestUID, spool: c.Spool, log: c.Log, isHere: c.Here,
 		remember: c.Remember, started: c.Started, manifests: map[string]host.Manifest{},
-		inForce: map[string]resources.DriverSpec{}, described: map[string]description{},
+		messages: map[string]property.Messages{},
+		inForce:  map[string]resources.DriverSpec{}, described: map[string]description{},
 		learned: make(chan struct{}), paths: map[pathsAsked]pathsFound{},
 	}
 	if os.Geteuid() != 0 {
@@ -110,6 +116,13 @@ func Open(c Config) (*Drivers, error) {
 	for _, b := range c.BuiltIns {
 		m := b.Manifest(c.Executable)
 		d.manifests[m.Name] = m
+		if b.Messages == nil {
+			continue
+		}
+		var err error
+		if d.messages[m.Name], err = property.ReadMessages(b.Messages, "messages"); err != nil {
+			return nil, fmt.Errorf("driver %s: %w", m.Name, err)
+		}
 	}
 	c.Host.OnStart = d.hasStarted
 	var err error

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -41,7 +42,7 @@ func (d *Drivers) blame(product string, properties map[string]any, err error) er
 		return err
 	}
 	d.mu.Lock()
-	about := d.described[product].properties
+	about := d.described[product].sheet.All()
 	d.mu.Unlock()
 	for _, p := range about {
 		path, given := properties[p.Key].(string)
@@ -55,7 +56,7 @@ func (d *Drivers) blame(product string, properties map[string]any, err error) er
 // grantsOf lists the paths that properties name.
 func (d *Drivers) grantsOf(product string, properties map[string]any) []host.Grant {
 	d.mu.Lock()
-	about := d.described[product].properties
+	about := d.described[product].sheet.All()
 	d.mu.Unlock()
 	var grants []host.Grant
 	for _, p := range about {
@@ -64,16 +65,11 @@ func (d *Drivers) grantsOf(product string, properties map[string]any) []host.Gra
 			continue
 		}
 		for one := range strings.SplitSeq(path, ":") {
-			grants = append(grants, host.Grant{Path: one, ReadWrite: p.PathAccess == accessReadWrite})
+			grants = append(grants, host.Grant{Path: one, ReadWrite: p.PathAccess == property.AccessReadWrite})
 		}
 	}
 	return grants
 }
-
-const (
-	accessRead      = "read"
-	accessReadWrite = "read-write"
-)
 
 // knownGrants lists the paths that the resources bound to a product name.
 func (d *Drivers) knownGrants(product string) []host.Grant {

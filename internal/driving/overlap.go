@@ -10,37 +10,38 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 )
 
 // Overlap implements relay.Drivers.
-func (d *Drivers) Overlap(_ context.Context, a, b relay.Place) (property string, err error) {
+func (d *Drivers) Overlap(_ context.Context, a, b relay.Place) (found string, err error) {
 	theirs := d.placesOf(b)
 	for key, places := range d.placesOf(a) {
 		for _, mine := range places {
 			for _, others := range theirs {
-				if slices.ContainsFunc(others, mine.overlaps) && (property == "" || key < property) {
-					property = key
+				if slices.ContainsFunc(others, mine.overlaps) && (found == "" || key < found) {
+					found = key
 				}
 			}
 		}
 	}
-	return property, nil
+	return found, nil
 }
 
 // placesOf finds the directories that properties give a driver to write to.
 func (d *Drivers) placesOf(p relay.Place) map[string][]place {
 	d.mu.Lock()
-	about := d.described[p.Product].properties
+	about := d.described[p.Product].sheet.All()
 	d.mu.Unlock()
 	places := map[string][]place{}
-	for _, property := range about {
-		paths, ok := p.Properties[property.Key].(string)
-		if !ok || paths == "" || property.PathAccess != accessReadWrite {
+	for _, one := range about {
+		paths, ok := p.Properties[one.Key].(string)
+		if !ok || paths == "" || one.PathAccess != property.AccessReadWrite {
 			continue
 		}
 		for path := range strings.SplitSeq(paths, ":") {
-			places[property.Key] = append(places[property.Key], locate(path))
+			places[one.Key] = append(places[one.Key], locate(path))
 		}
 	}
 	return places

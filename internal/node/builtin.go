@@ -19,14 +19,17 @@ type BuiltIn = driving.BuiltIn
 // line.
 func BuiltIns() []BuiltIn {
 	return []BuiltIn{
-		{Name: "sim", New: sim.New, Manifest: sim.Manifest},
-		{Name: "filestorage", New: filestorage.New, Manifest: filestorage.Manifest},
-		{Name: "directoryimages", New: directoryimages.New, Manifest: directoryimages.Manifest},
-		{Name: "bridgenetwork", New: bridgenetwork.New, Manifest: bridgenetwork.Manifest},
+		{Name: "sim", New: sim.New, Manifest: sim.Manifest, Messages: sim.Messages()},
+		{Name: "filestorage", New: filestorage.New, Manifest: filestorage.Manifest, Messages: filestorage.Messages()},
+		{
+			Name: "directoryimages", New: directoryimages.New, Manifest: directoryimages.Manifest,
+			Messages: directoryimages.Messages(),
+		},
+		{Name: "bridgenetwork", New: bridgenetwork.New, Manifest: bridgenetwork.Manifest, Messages: bridgenetwork.Messages()},
 		{Name: "qemuhypervisor", New: qemuhypervisor.New, Manifest: func(executable string) host.Manifest {
 			return qemuhypervisor.Manifest(executable, "driver-process", "qemuhypervisor")
-		}},
-		{Name: "ipmipower", New: ipmipower.New, Manifest: ipmipower.Manifest},
-		{Name: "redfishpower", New: redfishpower.New, Manifest: redfishpower.Manifest},
+		}, Messages: qemuhypervisor.Messages()},
+		{Name: "ipmipower", New: ipmipower.New, Manifest: ipmipower.Manifest, Messages: ipmipower.Messages()},
+		{Name: "redfishpower", New: redfishpower.New, Manifest: redfishpower.Manifest, Messages: redfishpower.Messages()},
 	}
 }

@@ -114,6 +114,7 @@ func (a *app) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, usage(err.Error(), "log in again with 'bulkhead login <url>'")
 	}
+	a.client = a.client.Speaking(languages())
 	if a.stale {
 		a.client = a.client.Stale()
 	}

@@ -39,6 +39,8 @@ func (a *app) kindCommand(k kind) *cobra.Command {
 			a.suspendCommand(k, "resume-work", "Let work on "+k.one()+" go on"))
 	}
 	switch k.name {
+	case "driver":
+		cmd.AddCommand(a.propertiesCommand(k))
 	case "machine":
 		cmd.AddCommand(a.consoleCommand())
 	case "operation":

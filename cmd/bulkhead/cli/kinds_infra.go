@@ -202,6 +202,14 @@ func driverKind() kind {
 				choices: []string{"network", "storage", "image", "hypervisor", "out-of-band"},
 				usage:   "only drivers that serve this category",
 			},
+			{
+				flag: "hypervisor", path: "hypervisor",
+				usage: "only drivers that can be used with this hypervisor: its driver, or what that drives, such as qemu",
+			},
+			{
+				flag: "scope", path: "scope", choices: []string{"host", "cluster", "zone"},
+				usage: "only storage that can be reached from a whole host, cluster or zone",
+			},
 		},
 		update: []field{
 			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"}, properties(),

@@ -7,6 +7,8 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
+const groupMisbehaviour = "misbehaviour"
+
 // volumeProtocols are the protocols of volumes a simulated machine takes: those of other drivers too, unseen.
 func volumeProtocols() []string { return []string{simworld.Protocol, "file", "block", "rbd", "nbd"} }
 
@@ -76,8 +78,11 @@ func describedProperties() []*driverpb.Property {
 		all = append(all, misbehaviour(scope)...)
 	}
 	for _, p := range all {
-		p.LabelKey = "property." + p.GetScope() + "." + p.GetKey() + ".label"
-		p.DescriptionKey = "property." + p.GetScope() + "." + p.GetKey() + ".description"
+		name := "property." + p.GetScope() + "." + p.GetKey()
+		if p.GetGroup() == groupMisbehaviour { // says the same in all scopes
+			name = "property." + p.GetKey()
+		}
+		p.LabelKey, p.DescriptionKey = name+".label", name+".description"
 	}
 	return all
 }
@@ -102,15 +107,15 @@ func size(key, scope, label, text string, fallback float64) *driverpb.Property {
 func misbehaviour(scope string) []*driverpb.Property {
 	return []*driverpb.Property{
 		{
-			Key: propFaults, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 65536, Group: "misbehaviour",
+			Key: propFaults, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 65536, Group: groupMisbehaviour,
 			Label: "Faults", Description: "Rules for what goes wrong, such as: call=CreateVolume nth=2 action=error.",
 		},
 		{
-			Key: propLatency, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 4096, Group: "misbehaviour",
+			Key: propLatency, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 4096, Group: groupMisbehaviour,
 			Label: "Latency", Description: "How long calls take, such as: CreateVolume=50ms~20ms *=2ms.",
 		},
 		{
-			Key: propNote, Scope: scope, Type: driverpb.Property_TYPE_BOOLEAN, Group: "misbehaviour",
+			Key: propNote, Scope: scope, Type: driverpb.Property_TYPE_BOOLEAN, Group: groupMisbehaviour,
 			Default: structpb.NewBoolValue(false), Label: "Note calls",
 			Description: "Whether the beginning and the end of each call are written down, in calls.jsonl of the world.",
 		},

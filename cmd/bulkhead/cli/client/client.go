@@ -30,6 +30,8 @@ type Client struct {
 	agent string
 	pause time.Duration
 	stale bool
+	// languages that texts are asked for in; "" = the zone's own.
+	languages string
 	// revision of the first answer; 0 = none yet.
 	revision *atomic.Uint64
 }
@@ -67,6 +69,13 @@ func New(address, token, agent string) (*Client, error) {
 func (c *Client) Stale() *Client {
 	s := *c
 	s.stale, s.revision = true, &atomic.Uint64{}
+	return &s
+}
+
+// Speaking is the same client, but asks for texts in languages, as an Accept-Language header lists them.
+func (c *Client) Speaking(languages string) *Client {
+	s := *c
+	s.languages = languages
 	return &s
 }
 
@@ -174,6 +183,9 @@ func (c *Client) request(ctx context.Context, call Call, body io.Reader) (*http.
 	}
 	if call.IfMatch != "" {
 		r.Header.Set("If-Match", call.IfMatch)
+	}
+	if c.languages != "" {
+		r.Header.Set("Accept-Language", c.languages)
 	}
 	return r, nil
 }

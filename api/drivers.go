@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"maps"
+	"net/http"
+
+	"github.com/bulkhead-cloud/bulkhead/api/door"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+type driverList struct {
+	ListParams
+	Product    string `query:"product" maxLength:"65" doc:"Only versions of this product, vendor/name."`
+	Category   string `query:"category" enum:"network,storage,image,hypervisor,out-of-band" doc:"Only drivers that serve this category."`
+	Hypervisor string `query:"hypervisor" maxLength:"65" example:"sim" doc:"Only drivers that can be used with this hypervisor driver: its product, its name, or what it drives, such as qemu. Storage fits if it serves volumes by a protocol and in a format that the hypervisor takes, images if there is a format both know."`
+	Scope      string `query:"scope" enum:"host,cluster,zone" doc:"Only storage whose pools can be reached from this far: of a host, of a cluster's hosts, of the whole zone. Storage of files counts for all, since a directory can be shared."`
+}
+
+func (l *driverList) facets() map[string]string {
+	m := given("product", l.Product)
+	if l.Category != "" {
+		m["category."+l.Category] = "true"
+	}
+	return m
+}
+
+// query is what is looked up, and what page tokens of the list are made for, which is more.
+func (l *driverList) query() (q resources.Query, mark []byte, err error) {
+	params := l.ListParams
+	params.PageToken = ""
+	if q, err = query(resources.KindDriver, &params, l.facets()); err != nil {
+		return q, nil, err
+	}
+	selected := q
+	selected.Facets = given("hypervisor", l.Hypervisor, "scope", l.Scope)
+	maps.Copy(selected.Facets, q.Facets)
+	mark = filterOf(selected)
+	if l.PageToken != "" {
+		var t pageToken
+		t, err = parsePageToken(l.PageToken, mark)
+		q.After = t.After
+	}
+	return q, mark, err
+}
+
+type driverPatch struct {
+	MetaPatch
+	Spec *driverSpecPatch `json:"spec,omitempty" doc:"Changes of what is asked for."`
+}
+
+type driverSpecPatch struct {
+	Enabled    *bool          `json:"enabled,omitempty" doc:"Whether resources can be bound to it."`
+	Properties map[string]any `json:"properties,omitempty" doc:"Driver-wide properties to change; null takes one away."`
+}
+
+func (p driverPatch) apply(d *resources.Driver) {
+	p.meta(&d.Meta)
+	if p.Spec == nil {
+		return
+	}
+	set(&d.Spec.Enabled, p.Spec.Enabled)
+	d.Spec.Properties = merged(d.Spec.Properties, p.Spec.Properties)
+}
+
+// driverRoutes has no way to make or delete one: drivers are installed.
+func (a *API) driverRoutes() {
+	n := noun{resources.KindDriver, "driver", "drivers", "driver", "drivers", "Drivers"}
+	register(a, route{
+		id: "list-" + n.plural, method: http.MethodGet, path: n.path(), tag: n.tag, summary: "List " + n.many,
+		about: "Lists drivers in the order of their ids, page by page, each with the properties that it wants to be told, " +
+			"in the language that Accept-Language asks for. With category, hypervisor and scope: those that can be used there.",
+		permission: door.To(door.VerbList, n.kind),
+	}, a.listDrivers)
+	addGet[resources.Driver](a, n)
+	addPatch[driverPatch](a, n)
+	register(a, route{
+		id: "get-driver-schema", method: http.MethodGet, path: n.target() + "/schema", tag: n.tag,
+		summary: "Get the schema of a driver's properties",
+		about: "Describes the properties of a scope as JSON Schema 2020-12, for forms and other programs, in the language " +
+			"that Accept-Language asks for.",
+		permission: door.To(door.VerbGet, n.kind),
+	}, a.driverSchema)
+}
+
+// listDrivers lists drivers, and looks itself at what they say that they can do: nothing is found by that.
+func (a *API) listDrivers(ctx context.Context, g door.Grant, in *driverList) (*pageOf[resources.Driver], error) {
+	fits, err := a.usable(ctx, g, in)
+	if err != nil {
+		return nil, err
+	}
+	q, mark, err := in.query()
+	if err != nil {
+		return nil, err
+	}
+	v := a.newView(g)
+	out := &pageOf[resources.Driver]{Body: page[resources.Driver]{Items: []*resources.Driver{}}}
+	for {
+		q.Limit = in.PageSize - len(out.Body.Items)
+		p, err := a.door.List(ctx, g, q)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Revision = p.Revision
+		for _, r := range p.Items {
+			item, err := shown[resources.Driver](ctx, v, r)
+			if err != nil {
+				return nil, err
+			}
+			if fits(item) {
+				out.Body.Items = append(out.Body.Items, item)
+			}
+		}
+		q.After = p.Next
+		if p.Next == "" || len(out.Body.Items) >= in.PageSize {
+			break
+		}
+	}
+	if q.After != "" {
+		out.Body.NextPageToken = pageToken{out.Body.Revision, q.After, mark}.String()
+	}
+	return out, nil
+}
+
+type schemaParams struct {
+	TargetParams
+	Scope string `query:"scope" default:"driver" maxLength:"80" pattern:"^[a-z-]+(/[a-z-]+)?$" patternDescription:"driver, a kind such as pool, or the kind and action of an operation such as volume/grow" example:"pool" doc:"What the properties are of: driver, a kind, or the kind and action of an operation."`
+}
+
+// driverSchema describes the properties of a scope to programs.
+type driverSchema struct {
+	Product string         `json:"product" doc:"Vendor and name of the driver." example:"bulkhead/filestorage"`
+	Version string         `json:"version" doc:"Its version."`
+	Scope   string         `json:"scope" doc:"What the properties are of." example:"pool"`
+	Schema  map[string]any `json:"schema" doc:"The properties as JSON Schema 2020-12; what that has no word for begins with x-."`
+}
+
+type schemaAnswer struct{ Body driverSchema }
+
+func (a *API) driverSchema(ctx context.Context, g door.Grant, in *schemaParams) (*schemaAnswer, error) {
+	r, err := a.door.Get(ctx, g, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	d, ok := r.(*resources.Driver)
+	if !ok {
+		return nil, wrongKind(r)
+	}
+	s, err := a.drivers.Schema(ctx, d.Spec.Product, in.Scope, callFrom(ctx).languages())
+	if err != nil {
+		return nil, err
+	}
+	return &schemaAnswer{driverSchema{d.Spec.Product, d.Spec.Version, in.Scope, s}}, nil
+}

@@ -1,0 +1,140 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// catalogue is a zone with drivers that fit together in some ways.
+func catalogue(t *testing.T) (*site, map[string]string) {
+	s := newSite(t)
+	names := map[string]string{}
+	add := func(product, category string, can map[string]any, properties ...resources.Property) {
+		id := s.zone.Add(&resources.Driver{
+			Meta: resources.Meta{Kind: resources.KindDriver},
+			Spec: resources.DriverSpec{
+				Product: product, Version: "1.0.0", Categories: []string{category}, BuiltIn: true, Enabled: true,
+			},
+			Status: resources.DriverStatus{Capabilities: can, Properties: properties},
+		})
+		names[id] = product
+	}
+	texts := func(all ...any) []any { return all }
+	add("a/qemuhypervisor", "hypervisor", map[string]any{
+		"volumeProtocols": texts("file", "rbd"), "machineFormats": texts("raw", "qcow2"),
+	})
+	add("a/vmware-hypervisor", "hypervisor", map[string]any{
+		"volumeProtocols": texts("vmfs"), "machineFormats": texts("vmdk"),
+	})
+	add("a/files", "storage", map[string]any{"protocol": "file", "poolScope": "host", "volumeFormats": texts("raw")},
+		resources.Property{Key: "path", Scope: "pool", Type: "string", Label: "Directory", Required: true})
+	add("a/ceph", "storage", map[string]any{"protocol": "rbd", "poolScope": "zone", "volumeFormats": texts("raw")})
+	add("a/array", "storage", map[string]any{"protocol": "vmfs", "poolScope": "cluster", "volumeFormats": texts("vmdk")})
+	add("a/oddrbd", "storage", map[string]any{"protocol": "rbd", "poolScope": "zone", "volumeFormats": texts("vhd")})
+	add("a/lvm", "storage", map[string]any{"protocol": "rbd", "poolScope": "host", "volumeFormats": texts("raw")})
+	add("a/images", "image", map[string]any{"imageFormats": texts("qcow2")})
+	add("a/bridges", "network", nil)
+	both := s.zone.Add(&resources.Driver{ // its images suit qemu, its pools do not
+		Meta: resources.Meta{Kind: resources.KindDriver},
+		Spec: resources.DriverSpec{
+			Product: "a/both", Version: "1.0.0", Categories: []string{"storage", "image"}, BuiltIn: true, Enabled: true,
+		},
+		Status: resources.DriverStatus{Capabilities: map[string]any{
+			"protocol": "nvme", "poolScope": "zone", "volumeFormats": texts("raw"), "imageFormats": texts("qcow2"),
+		}},
+	})
+	names[both] = "a/both"
+	return s, names
+}
+
+// Seed 004: which drivers can be used here, and what do they want to know?
+func TestWhichDriversCanBeUsedHere(t *testing.T) {
+	s, names := catalogue(t)
+	for query, want := range map[string]string{
+		"category=storage":                                             "[a/files a/ceph a/array a/oddrbd a/lvm a/both]",
+		"category=storage&hypervisor=qemu":                             "[a/files a/ceph a/lvm]",
+		"category=storage&hypervisor=qemu&scope=cluster":               "[a/files a/ceph]",
+		"category=storage&hypervisor=qemuhypervisor&scope=zone":        "[a/files a/ceph]",
+		"category=storage&hypervisor=a/vmware-hypervisor":              "[a/array]",
+		"category=storage&hypervisor=vmware&scope=cluster":             "[a/array]",
+		"category=storage&hypervisor=vmware&scope=zone":                "[]",
+		"category=storage&scope=zone":                                  "[a/files a/ceph a/oddrbd a/both]",
+		"hypervisor=vmware":                                            "[a/vmware-hypervisor a/array a/bridges]",
+		"category=image&hypervisor=qemu":                               "[a/images a/both]",
+		"category=image&hypervisor=vmware":                             "[]",
+		"category=hypervisor&hypervisor=qemu":                          "[a/qemuhypervisor]",
+		"category=network&hypervisor=qemu&scope=zone":                  "[a/bridges]",
+		"category=storage&hypervisor=qemu&pageSize=2":                  "[a/files a/ceph]",
+		"category=storage&hypervisor=qemu&product=a/lvm&scope=cluster": "[]",
+	} {
+		got := []string{}
+		for _, id := range ids(s.get("/v1/drivers?" + query).want(http.StatusOK)) {
+			got = append(got, names[id])
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%s: got %v, want %s", query, got, want)
+		}
+	}
+	s.get("/v1/drivers?hypervisor=hyperv").problem(422, "validation-failed").
+		field("query", "/hypervisor", "unknown-driver")
+	s.get("/v1/drivers?scope=rack").problem(422, "validation-failed").field("query", "/scope", "not-allowed")
+}
+
+func TestUsableDriversArePaged(t *testing.T) {
+	s, names := catalogue(t)
+	path := "/v1/drivers?category=storage&hypervisor=qemu&pageSize=1"
+	all, pages := s.readAll(path)
+	got := []string{}
+	for _, id := range all {
+		got = append(got, names[id])
+	}
+	if fmt.Sprint(got) != "[a/files a/ceph a/lvm]" || pages > 3 {
+		t.Errorf("got %v in %d pages", got, pages)
+	}
+	token := s.get(path).body["nextPageToken"].(string)
+	s.get("/v1/drivers?category=storage&hypervisor=vmware&pageSize=1&pageToken="+token).
+		problem(422, "validation-failed").field("query", "/pageToken", "other-filters")
+}
+
+func TestDriversSpeakTheLanguageAskedFor(t *testing.T) {
+	s, names := catalogue(t)
+	files := ""
+	for id, product := range names {
+		if product == "a/files" {
+			files = id
+		}
+	}
+	label := func(a *answer) any {
+		return a.want(http.StatusOK).body["status"].(object)["properties"].([]any)[0].(object)["label"]
+	}
+	german := func(path string) *answer {
+		return s.do(request{
+			method: http.MethodGet, path: path, as: reader, header: map[string]string{"Accept-Language": "de"},
+		})
+	}
+	if got := label(german("/v1/drivers/" + files)); got != "Directory (de)" {
+		t.Errorf("one: %v", got)
+	}
+	if got := label(s.get("/v1/drivers/" + files)); got != "Directory" {
+		t.Errorf("in no language: %v", got)
+	}
+	list := german("/v1/drivers?product=a/files").want(http.StatusOK)
+	first := list.body["items"].([]any)[0].(object)["status"].(object)["properties"].([]any)[0].(object)
+	if first["label"] != "Directory (de)" {
+		t.Errorf("list: %v", first)
+	}
+	schema := german("/v1/drivers/" + files + "/schema?scope=pool").want(http.StatusOK)
+	if got := schema.body["schema"].(object)["properties"].(object)["path"].(object)["title"]; got != "Directory (de)" {
+		t.Errorf("schema: %v", schema.body)
+	}
+	own := s.get("/v1/drivers/" + files + "/schema").want(http.StatusOK).body["schema"].(object)
+	if got := len(own["properties"].(object)); got != 0 {
+		t.Errorf("the driver itself has %d properties", got)
+	}
+	s.get("/v1/drivers/"+files+"/schema?scope=pool/").problem(422, "validation-failed").
+		field("query", "/scope", "bad-format")
+	s.get("/v1/drivers/drv"+tailOfNothing+"/schema").problem(404, "not-found")
+}
