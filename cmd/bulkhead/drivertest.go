@@ -28,7 +28,6 @@ type driverTest struct {
 	profiles          []string
 	settings          string
 	set               []string
-	manifest          string
 	before            string
 	run               string
 	minimum           string
@@ -41,21 +40,18 @@ type driverTest struct {
 func driverTestCommand() *cobra.Command {
 	t := &driverTest{}
 	cmd := &cobra.Command{
-		Use:   "test DRIVER [-- ARGUMENT...]",
+		Use:   "test DRIVER",
 		Short: "Hold a driver to the contract, in the sandbox it will run in",
 		Long: "Hold a driver to every sentence of the contract: started by a host as in production, confined as its\n" +
 			"manifest says, killed, cut off, called twice and out of order, and swapped with itself under load.\n\n" +
-			"DRIVER is a directory with a manifest.json, a program (with --manifest), or the name of a driver that\n" +
-			"ships with this program, as bulkhead/filestorage. What it is tested on comes from --settings and --set;\n" +
-			"a property that is a directory gets a new one by itself.\n\n" +
+			"DRIVER is an archive (.car), a directory that one can be made of, or the name of a driver that ships with\n" +
+			"this program, as bulkhead/filestorage. What it is tested on comes from --settings and --set; a property\n" +
+			"that is a directory gets a new one by itself.\n\n" +
 			"Exit codes: 0 all that applies passed, 1 something failed, 2 wrong use.",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cli.Usage("'bulkhead driver test' needs DRIVER", "name a directory, a program or a built-in driver")
-			}
-			return nil
+		Args: cli.Exactly(1, "DRIVER"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.test(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return t.test(cmd.Context(), cmd.OutOrStdout(), args) },
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&t.profiles, "profile", nil,
@@ -63,8 +59,7 @@ func driverTestCommand() *cobra.Command {
 			"all that the manifest names)")
 	flags.StringVar(&t.settings, "settings", "", "YAML or JSON file that says what to test on")
 	flags.StringArrayVar(&t.set, "set", nil, "one setting, as storage.pool.path=/mnt/pool; wins over --settings")
-	flags.StringVar(&t.manifest, "manifest", "", "manifest of a DRIVER that is a program")
-	flags.StringVar(&t.before, "upgrade-from", "", "older DRIVER, to try an upgrade under load from it")
+	flags.StringVar(&t.before, "upgrade-from", "", "older archive of the DRIVER, to try an upgrade under load from it")
 	flags.StringVar(&t.run, "run", "", "run only the checks whose names match this regular expression")
 	flags.StringVar(&t.minimum, "minimum-isolation", "", "refuse to test below this: none, basic, good or strong")
 	flags.IntVar(&t.killPoints, "kill-points", 0, "at how many instants of each call to kill the driver (default 3)")
@@ -76,7 +71,7 @@ func driverTestCommand() *cobra.Command {
 }
 
 // test runs the checks and reports them.
-func (t *driverTest) test(ctx context.Context, out io.Writer, args []string) error {
+func (t *driverTest) test(ctx context.Context, out io.Writer, driver string) error {
 	given, err := t.readSettings()
 	if err != nil {
 		return err
@@ -85,12 +80,12 @@ func (t *driverTest) test(ctx context.Context, out io.Writer, args []string) err
 	if err != nil {
 		return err
 	}
-	lab, err := t.lab(args, given)
+	found, err := openDrivers()
 	if err != nil {
 		return err
 	}
-	made, err := t.verify(ctx, out, lab, given, choose)
-	if err = errors.Join(err, lab.lab.Close()); err != nil {
+	made, err := t.try(ctx, out, found, driver, given, choose)
+	if err = errors.Join(err, found.close()); err != nil {
 		return err
 	}
 	if err := t.write(made); err != nil {
@@ -109,42 +104,69 @@ func (t *driverTest) test(ctx context.Context, out io.Writer, args []string) err
 		"see above what the driver was asked and answered; --run repeats one check")
 }
 
-// underTest is a driver with where to test it.
-type underTest struct {
-	lab        *hosted.Lab
-	categories []driverpb.Category
-	before     string
-}
-
-func (t *driverTest) lab(args []string, given settings.Settings) (*underTest, error) {
-	manifest, err := findDriver(args[0], t.manifest, args[1:])
+// try finds the driver and a place to try it.
+func (t *driverTest) try(
+	ctx context.Context, out io.Writer, all *drivers, driver string, given settings.Settings, choose func(string) bool,
+) (report.Report, error) {
+	under, err := all.find(ctx, driver)
 	if err != nil {
-		return nil, err
+		return report.Report{}, err
 	}
-	made := &underTest{}
-	if made.categories, err = t.categories(manifest.Categories); err != nil {
-		return nil, err
+	categories, err := t.categories(under.manifest.Categories)
+	if err != nil {
+		return report.Report{}, err
 	}
 	config := hosted.Config{
-		Manifest: manifest, Properties: given.Properties, Secrets: given.Secrets, Grants: grantsOf(given.Properties),
+		Manifest: under.manifest, Properties: given.Properties, Secrets: given.Secrets,
+		Grants: grantsOf(given.Properties),
 	}
 	if config.Minimum, err = sandbox.ParseLevel(t.minimum); err != nil {
-		return nil, cli.Usage("--minimum-isolation: "+err.Error(), "")
+		return report.Report{}, cli.Usage("--minimum-isolation: "+err.Error(), "")
 	}
 	if t.before != "" {
-		older, err := findDriver(t.before, "", nil)
+		older, err := all.find(ctx, t.before)
 		if err != nil {
-			return nil, err
+			return report.Report{}, err
 		}
-		if older.Name != manifest.Name {
-			return nil, cli.Usage(fmt.Sprintf("--upgrade-from: %s is another driver than %s", older.Name, manifest.Name), "")
+		if older.manifest.Name != under.manifest.Name {
+			return report.Report{}, cli.Usage(fmt.Sprintf("--upgrade-from: %s is another driver than %s",
+				older.manifest.Name, under.manifest.Name), "")
 		}
-		config.Older, made.before = &older, older.Version
+		config.Older = &older.manifest
 	}
-	if made.lab, err = hosted.Open(config); err != nil {
-		return nil, cli.Usage(err.Error(), "")
+	lab, err := hosted.Open(config)
+	if err != nil {
+		return report.Report{}, cli.Usage(err.Error(), "")
 	}
-	return made, nil
+	h, err := harnessFor(lab, under, categories, given)
+	if err != nil {
+		return report.Report{}, errors.Join(err, lab.Close())
+	}
+	made, err := t.verify(ctx, out, lab, h, choose)
+	if config.Older != nil {
+		made.Before = config.Older.Version
+	}
+	return made, errors.Join(err, lab.Close())
+}
+
+// harnessFor starts the driver once, to see what it says of itself.
+func harnessFor(
+	lab *hosted.Lab, under underTest, categories []driverpb.Category, given settings.Settings,
+) (drivertest.Harness, error) {
+	start := drivertest.Harness{Start: lab.Start, Properties: given.Properties, Secrets: given.Secrets}
+	_, described, err := drivertest.Describe(start, lab.Scratch())
+	if err != nil {
+		return start, cli.Failed(err.Error(),
+			"the driver must serve the contract on the listening socket it inherits as descriptor 3, and be permitted "+
+				"what it needs to start")
+	}
+	lab.Learn(described)
+	h, err := given.Harness(categories, described)
+	if err != nil {
+		return h, cli.Usage(err.Error(), "")
+	}
+	h.Start, h.Beside, h.Declared = lab.Start, lab.Beside, under.declared
+	return h, nil
 }
 
 // grantsOf are the directories that driver-wide properties name. Which of them the driver may write to is not known
@@ -164,36 +186,22 @@ func grantsOf(properties map[string]any) []host.Grant {
 }
 
 func (t *driverTest) verify(
-	ctx context.Context, out io.Writer, u *underTest, given settings.Settings, choose func(string) bool,
+	ctx context.Context, out io.Writer, lab *hosted.Lab, h drivertest.Harness, choose func(string) bool,
 ) (report.Report, error) {
-	start := drivertest.Harness{Start: u.lab.Start, Properties: given.Properties, Secrets: given.Secrets}
-	_, described, err := drivertest.Describe(start, u.lab.Scratch())
-	if err != nil {
-		return report.Report{}, cli.Failed(err.Error(),
-			"the driver must serve the contract on the listening socket it inherits as descriptor 3, and be permitted "+
-				"what it needs to start")
-	}
-	u.lab.Learn(described)
-	h, err := given.Harness(u.categories, described)
-	if err != nil {
-		return report.Report{}, cli.Usage(err.Error(), "")
-	}
-	h.Start, h.Beside = u.lab.Start, u.lab.Beside
-	if u.before != "" {
-		h.Before = u.lab.Before
+	if t.before != "" {
+		h.Before = lab.Before
 	}
 	if t.killPoints > 0 {
 		h.Limits.KillPoints = t.killPoints
 	}
 	made, err := drivertest.Verify(ctx, h, drivertest.Options{
-		Scratch: u.lab.Scratch(), Select: choose, Done: func(c report.Check) {
+		Scratch: lab.Scratch(), Select: choose, Done: func(c report.Check) {
 			if !t.quiet {
 				fmt.Fprintln(out, c.Line())
 			}
 		},
 	})
-	made.Before = u.before
-	if isolation := u.lab.Isolation(); isolation.Level != "" {
+	if isolation := lab.Isolation(); isolation.Level != "" {
 		made.Isolation = "isolation " + string(isolation.Level)
 	}
 	if !t.quiet {

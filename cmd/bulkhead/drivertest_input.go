@@ -1,87 +1,119 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest/settings"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
 
-// manifestName is the file in a driver's directory that declares it.
-const manifestName = "manifest.json"
+// underTest is a driver as it is tested.
+type underTest struct {
+	manifest host.Manifest
+	// declared is what its archive says that it answers to Describe; nil when there is no archive.
+	declared *driverpb.DescribeReply
+}
 
-// findDriver finds the manifest of a driver: a directory, a program with a manifest, or one that ships with us.
-func findDriver(name, manifest string, arguments []string) (host.Manifest, error) {
+// drivers finds drivers to test. Archives are unpacked as a server does it, into a store of their own.
+type drivers struct {
+	dir   string
+	store *archive.Store
+}
+
+// openDrivers makes a place for archives, which close removes.
+func openDrivers() (*drivers, error) {
+	dir, err := os.MkdirTemp("", "bhcar")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the driver: %w", err)
+	}
+	d := &drivers{dir: dir}
+	err = os.Chmod(dir, 0o711) // drivers have users of their own, who must get to their programs
+	if err == nil {
+		d.store, err = archive.OpenStore(dir, archive.DefaultLimits())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making a directory for the driver: %w", err), os.RemoveAll(dir))
+	}
+	return d, nil
+}
+
+func (d *drivers) close() error {
+	err := d.store.Close()
+	// What is unpacked is read-only, directories as well.
+	_ = filepath.WalkDir(d.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return err
+	})
+	return errors.Join(err, os.RemoveAll(d.dir))
+}
+
+// find finds a driver: an archive, a directory that an archive can be made of, or one that ships with us.
+func (d *drivers) find(ctx context.Context, name string) (underTest, error) {
 	for _, b := range node.BuiltIns() {
 		executable, err := os.Executable()
 		if err != nil {
-			return host.Manifest{}, fmt.Errorf("finding this program: %w", err)
+			return underTest{}, fmt.Errorf("finding this program: %w", err)
 		}
 		if built := b.Manifest(executable); built.Name == name {
-			return built, nil
+			return underTest{manifest: built}, nil
 		}
 	}
-	path, err := filepath.Abs(name)
-	if err != nil {
-		return host.Manifest{}, fmt.Errorf("finding %s: %w", name, err)
-	}
-	info, err := os.Stat(path)
+	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return host.Manifest{}, cli.Usage(name+" is neither there nor a built-in driver",
-			"name a directory with a "+manifestName+", a program, or one as bulkhead/filestorage")
+		return underTest{}, cli.Usage(name+" is neither there nor a driver that ships with this program",
+			"name an archive (.car), a directory with a driver.yaml, or one as bulkhead/filestorage")
 	case err != nil:
-		return host.Manifest{}, cli.Usage(err.Error(), "")
-	case info.IsDir():
-		return readManifest(filepath.Join(path, manifestName), nil)
-	case manifest == "":
-		return host.Manifest{}, cli.Usage(name+" is a program: what may it do?", "name its manifest with --manifest")
+		return underTest{}, cli.Usage(err.Error(), "")
+	case !info.IsDir():
+		return d.unpack(ctx, name)
 	}
-	return readManifest(manifest, append([]string{path}, arguments...))
+	packed := filepath.Join(d.dir, "packed.car")
+	file, err := os.OpenFile(packed, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return underTest{}, fmt.Errorf("packing %s: %w", name, err)
+	}
+	_, err = archive.Pack(ctx, name, file, archive.DefaultLimits())
+	if err = errors.Join(err, file.Close()); err != nil {
+		return underTest{}, cli.Usage(err.Error(), "")
+	}
+	return d.unpack(ctx, packed)
 }
 
-// readManifest reads a manifest. Its command is from its own directory unless it is given; categories are words.
-func readManifest(path string, command []string) (host.Manifest, error) {
-	text, err := os.ReadFile(path)
+// unpack unpacks an archive and reads its declaration.
+func (d *drivers) unpack(ctx context.Context, path string) (underTest, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return host.Manifest{}, cli.Usage(err.Error(), "a driver's directory holds a "+manifestName)
+		return underTest{}, cli.Usage(err.Error(), "")
 	}
-	var file struct {
-		host.Manifest
-		Categories []string `json:"categories"`
+	defer func() { _ = file.Close() }() // it was only read
+	unpacked, err := d.store.Unpack(ctx, file, "")
+	if err != nil {
+		return underTest{}, cli.Usage(filepath.Base(path)+": "+err.Error(), "")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&file); err != nil {
-		return host.Manifest{}, cli.Usage(path+": "+err.Error(), "")
+	made := underTest{}
+	made.manifest, err = unpacked.Declaration.Manifest(runtime.GOOS+"/"+runtime.GOARCH, d.store.Dir(unpacked.Digest))
+	if err == nil {
+		made.declared, err = unpacked.Declaration.Describe()
 	}
-	made := file.Manifest
-	for _, word := range file.Categories {
-		category, err := categoryOf(word)
-		if err != nil {
-			return host.Manifest{}, cli.Usage(path+": categories: "+err.Error(), "")
-		}
-		made.Categories = append(made.Categories, category)
-	}
-	switch {
-	case len(command) > 0:
-		made.Command = command
-	case len(made.Command) > 0 && !filepath.IsAbs(made.Command[0]):
-		made.Command[0] = filepath.Join(filepath.Dir(path), made.Command[0])
-	}
-	if err := made.Validate(); err != nil {
-		return host.Manifest{}, cli.Usage(path+": "+err.Error(), "")
+	if err != nil {
+		return underTest{}, cli.Usage(err.Error(), "")
 	}
 	return made, nil
 }

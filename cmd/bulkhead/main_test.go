@@ -56,6 +56,7 @@ func TestTheProgram(t *testing.T) {
 			t.Errorf("exit %d: %s", r.code, r.err)
 		}
 	})
+	t.Run("testing drivers", func(t *testing.T) { testingDrivers(t, path) })
 	t.Run("restoring", func(t *testing.T) { restoring(t, path) })
 	t.Run("a server beyond this machine", func(t *testing.T) { serving(t, path) })
 	t.Run("a server that can't stop", func(t *testing.T) { hanging(t, path) })
@@ -72,6 +73,13 @@ func wrongUse(t *testing.T, path string) {
 		`192.0.2.1:7480 is no address of this mach`: {"server", "--listen", "192.0.2.1:7480", "--data-dir", t.TempDir()},
 		`'bulkhead backup restore' needs FILE`:      {"backup", "restore"},
 		`is no data directory of a server`:          {"driver", "stop-all", "--data-dir", t.TempDir()},
+		`'bulkhead driver test' needs DRIVER`:       {"driver", "test"},
+		`nor a driver that ships`:                   {"driver", "test", "/nowhere.car"},
+		`--profile: must be storage, image`:         {"driver", "test", "bulkhead/sim", "--profile", "printing"},
+		`--profile: the driver's manifest does not`: {"driver", "test", "bulkhead/filestorage", "--profile", "image"},
+		`--set: must be field=value`:                {"driver", "test", "bulkhead/sim", "--set", "x"},
+		`unknown field "stora"`:                     {"driver", "test", "bulkhead/sim", "--set", "stora.pool.x=1"},
+		`--run: `:                                   {"driver", "test", "bulkhead/sim", "--run", "("},
 		`--token: no join token given`:              {"host", "join"},
 		`--token: `:                                 {"host", "join", "--token", "x"},
 		`--from: which node is to be asked?`:        {"host", "join", "--token", hostToken(t)},

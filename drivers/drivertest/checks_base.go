@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,12 +17,16 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
-func baseChecks(*Harness, *about) []check {
+func baseChecks(h *Harness, _ *about) []check {
 	return []check{
 		{name: "Base: Hello agrees on the highest API version both sides know", run: helloAgrees},
 		{name: "Base: Hello without a common API version is refused with FAILED_PRECONDITION", run: helloRefuses},
 		{name: "Base: Hello names vendor, version and the categories that are served", run: helloNames},
 		{name: "Base: Describe answers the same for the whole life of a version", run: describeStays},
+		{
+			name: "Base: Describe answers what the archive declares", run: describesDeclared,
+			why: given(h.Declared != nil, "archive"),
+		},
 		{name: "Base: properties are described well enough to be validated and shown", run: propertiesDescribed},
 		{name: "Base: Configure is idempotent", run: configureTwice},
 		{name: "Base: Probe answers for the process", run: probeProcess},
@@ -99,6 +104,31 @@ func describeStays(e *env) {
 	e.restart()
 	if !proto.Equal(first, e.describe()) {
 		e.Error("described differently after a restart")
+	}
+}
+
+func describesDeclared(e *env) {
+	described, declared := e.describe(), e.harness.Declared
+	if !proto.Equal(described.GetCapabilities(), declared.GetCapabilities()) {
+		e.Errorf("the driver can %v, the archive declares %v", described.GetCapabilities(), declared.GetCapabilities())
+	}
+	known := map[string]*driverpb.Property{}
+	for _, p := range declared.GetProperties() {
+		known[p.GetScope()+"/"+p.GetKey()] = p
+	}
+	for _, p := range described.GetProperties() {
+		at := p.GetScope() + "/" + p.GetKey()
+		switch d := known[at]; {
+		case d == nil:
+			e.Errorf("the driver describes %s, the archive does not declare it", at)
+		case d.GetType() != p.GetType(), d.GetRequired() != p.GetRequired(), d.GetSecret() != p.GetSecret(),
+			d.GetPathAccess() != p.GetPathAccess():
+			e.Errorf("the driver describes %s as %v, the archive declares %v", at, p, d)
+		}
+		delete(known, at)
+	}
+	for _, at := range slices.Sorted(maps.Keys(known)) {
+		e.Errorf("the archive declares %s, the driver does not describe it", at)
 	}
 }
 

@@ -390,6 +390,7 @@ func nothingLeft(e *env, k kind) {
 				e.Errorf("closing it: %v", err)
 			}
 			e.forget(s.in)
+			e.emptied(s.in)
 		}
 	}
 	cycle() // what a driver makes once for itself may stay
@@ -401,6 +402,22 @@ func nothingLeft(e *env, k kind) {
 	for _, after := range watched.Remains(e.T) {
 		if before[after]--; before[after] < 0 {
 			e.Errorf("left on the host: %s", after)
+		}
+	}
+}
+
+// emptied asserts that nothing is left in the directories that a scope was opened with, which were empty.
+func (e *env) emptied(in scope) {
+	e.Helper()
+	for _, p := range e.harness.about.properties {
+		dir, ok := in.properties[p.GetKey()].(string)
+		if !ok || p.GetPathAccess() != driverpb.Property_ACCESS_READ_WRITE {
+			continue
+		}
+		for _, file := range filesBelow(e.T, dir) {
+			if file != "lost+found" {
+				e.Errorf("left in %s, which was closed: %s", p.GetKey(), file)
+			}
 		}
 	}
 }

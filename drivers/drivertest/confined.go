@@ -23,13 +23,20 @@ func (e *env) explain() {
 	if tail := lastLines(said, 20); tail != "" {
 		e.Logf("the driver said last:\n%s", tail)
 	}
+	denied := false
 	for _, answer := range e.journal.replies() {
 		if fault, ok := answer.(*driverpb.Fault); ok {
 			said += "\n" + fault.GetMessage()
+			denied = denied || fault.GetClass() == driverpb.Class_CLASS_DENIED
 		}
 	}
-	for _, advice := range confined.Advice(said) {
-		e.Log(advice)
+	advice := confined.Advice(said)
+	for _, one := range advice {
+		e.Log(one)
+	}
+	if denied && len(advice) == 0 {
+		e.Log("the driver answered DENIED: if it was not the backend that refused, the permissions in its manifest lack " +
+			"what it needs: a path, a program, a device or a port")
 	}
 }
 

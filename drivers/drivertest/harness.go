@@ -34,6 +34,8 @@ type Harness struct {
 	Truth Truth
 	// Limits replaces the kit's own patience where it is not zero.
 	Limits Limits
+	// Declared is what the driver's archive says that Describe answers; nil when there is none.
+	Declared *driverpb.DescribeReply
 	// Alone says that instances can't reach each other, so that machines can't move between them.
 	Alone bool
 	// Only are the categories to check; nil for all. A driver may declare more.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,8 +87,8 @@ func (j *journal) replies() (all []proto.Message) {
 	return all
 }
 
-// tell writes the last calls down, without secrets.
-func (j *journal) tell() []report.Exchange {
+// tell writes the last calls before a moment down, without secrets.
+func (j *journal) tell(before time.Time) []report.Exchange {
 	j.mutex.Lock()
 	defer j.mutex.Unlock()
 	secrets := map[string]bool{}
@@ -96,8 +97,9 @@ func (j *journal) tell() []report.Exchange {
 			secrets[secret] = true
 		}
 	}
-	var all []report.Exchange
-	for _, one := range j.entries[max(len(j.entries)-reportedCalls, 0):] {
+	all := []report.Exchange{}
+	last := slices.DeleteFunc(slices.Clone(j.entries), func(one *entry) bool { return one.at.After(before) })
+	for _, one := range last[max(len(last)-reportedCalls, 0):] {
 		told := report.Exchange{
 			Method: path.Base(path.Dir(one.method))[len("bulkhead.driver.v1."):] + "." + path.Base(one.method),
 			Asked:  written(one.request, secrets), At: one.at.Sub(j.began).Seconds(), Took: one.took.Seconds(),

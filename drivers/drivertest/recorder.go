@@ -20,6 +20,7 @@ type recorder struct {
 
 	mutex    sync.Mutex
 	failed   bool
+	failedAt time.Time // first
 	log      []string
 	cleanups []func()
 	journals []*journal
@@ -83,7 +84,7 @@ func (r *recorder) result(c check, took time.Duration) report.Check {
 	if r.failed {
 		made.Verdict = report.Failed
 		for _, j := range r.journals {
-			made.Calls = append(made.Calls, j.tell()...)
+			made.Calls = append(made.Calls, j.tell(r.failedAt)...)
 		}
 	}
 	return made
@@ -129,7 +130,9 @@ func (r *recorder) Failed() bool {
 func (r *recorder) fail() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.failed = true
+	if !r.failed {
+		r.failed, r.failedAt = true, time.Now()
+	}
 }
 
 // Log implements T.

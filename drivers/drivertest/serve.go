@@ -173,7 +173,7 @@ func filesBelow(tb T, dir string) []string {
 			return nil // gone meanwhile
 		}
 		if name, relative := filepath.Rel(dir, path); err == nil && relative == nil && name != "." {
-			all = append(all, "work/"+name)
+			all = append(all, name)
 		}
 		return err
 	})
