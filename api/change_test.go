@@ -173,7 +173,7 @@ func TestPatchesChangeWhatIsGivenAndNothingElse(t *testing.T) {
 		t.Error("the change is not bound to what was read")
 	}
 	patch("pools", pool, `{"spec":{"properties":{"path":null}}}`).problem(422, "validation-failed").
-		field("body", "/spec/properties", "immutable")
+		field("body", "/spec/properties/path", "required")
 	patch(
 		"pools",
 		pool,

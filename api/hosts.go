@@ -59,6 +59,8 @@ type hostSpecPatch struct {
 	ReservedMemoryBytes *uint64   `json:"reservedMemoryBytes,omitempty" doc:"Memory kept for the host itself, in bytes."`
 	// OutOfBand changes what is given of it.
 	OutOfBand *outOfBandPatch `json:"outOfBand,omitempty" doc:"How its power is controlled."`
+	// Properties changes what is given of them.
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings to set; null removes one, others stay, secret ones too."`
 }
 
 type outOfBandPatch struct {
@@ -94,6 +96,7 @@ func (p hostPatch) apply(h *resources.Host) {
 	set(&h.Spec.Unschedulable, p.Spec.Unschedulable)
 	set(&h.Spec.ReservedMemoryBytes, p.Spec.ReservedMemoryBytes)
 	h.Spec.OutOfBand = p.Spec.OutOfBand.on(h.Spec.OutOfBand)
+	h.Spec.Properties = merged(h.Spec.Properties, p.Spec.Properties)
 }
 
 func (a *API) hosts() {

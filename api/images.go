@@ -21,9 +21,21 @@ type imageStoreList struct {
 
 func (l *imageStoreList) facets() map[string]string { return given("driver", l.Driver) }
 
-type imageStorePatch struct{ MetaPatch }
+type imageStorePatch struct {
+	MetaPatch
+	Spec *imageStoreSpecPatch `json:"spec,omitempty" doc:"Changes of what is asked for."`
+}
 
-func (p imageStorePatch) apply(s *resources.ImageStore) { p.meta(&s.Meta) }
+type imageStoreSpecPatch struct {
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings to set; null removes one, others stay, secret ones too."`
+}
+
+func (p imageStorePatch) apply(s *resources.ImageStore) {
+	p.meta(&s.Meta)
+	if p.Spec != nil {
+		s.Spec.Properties = merged(s.Spec.Properties, p.Spec.Properties)
+	}
+}
 
 func (a *API) imageStores() {
 	n := noun{resources.KindImageStore, "image store", "image stores", "image-store", "image-stores", "Image stores"}

@@ -16,12 +16,15 @@ type networkPatch struct {
 
 type networkSpecPatch struct {
 	DNSServers *[]string `json:"dnsServers,omitempty" maxItems:"8" doc:"Upstream name servers; replaces all; none means those of the host."`
+	// Properties changes what is given of them.
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings to set; null removes one, others stay, secret ones too."`
 }
 
 func (p networkPatch) apply(n *resources.Network) {
 	p.meta(&n.Meta)
 	if p.Spec != nil {
 		set(&n.Spec.DNSServers, p.Spec.DNSServers)
+		n.Spec.Properties = merged(n.Spec.Properties, p.Spec.Properties)
 	}
 }
 

@@ -45,7 +45,8 @@ func (p MetaPatch) meta(m *resources.Meta) {
 	m.Labels = labels
 }
 
-// merged is a property bag after a merge patch: null removes a property.
+// merged is a property bag after a merge patch: null removes a property. What is shown in place of a secret leaves it
+// as it is, so that what was read can be sent back.
 func merged(bag, change map[string]any) map[string]any {
 	if len(change) == 0 {
 		return bag
@@ -59,10 +60,18 @@ func merged(bag, change map[string]any) map[string]any {
 			delete(out, k)
 			continue
 		}
+		if _, had := bag[k]; had && isHidden(v) {
+			continue
+		}
 		out[k] = v
 	}
 	return out
 }
+
+// hidden stands in answers for the value of a secret property.
+func hidden() map[string]any { return map[string]any{"set": true} }
+
+func isHidden(v any) bool { return reflect.DeepEqual(v, hidden()) }
 
 // set changes a value if a new one was given.
 func set[T any](value, change *T) {

@@ -3,11 +3,13 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -109,8 +111,46 @@ func TestProperitesThatAreNotSecretAreShown(t *testing.T) {
 	w := s.build()
 	a := s.get("/v1/pools/" + w[resources.KindPool]).want(200)
 	properties := a.body["spec"].(object)["properties"].(object)
-	if properties["path"] != "/data" || len(properties) != 1 {
+	if properties["path"] != "/data" || len(properties) != 2 || fmt.Sprint(properties["password"]) != "map[set:true]" {
 		t.Errorf("got %v", properties)
+	}
+}
+
+// A secret goes in and never comes out: absent leaves it, null clears it, and so does what was read leave it when it is
+// sent back.
+func TestSecretsArePatchedUnseen(t *testing.T) {
+	s := newSite(t)
+	w := s.build()
+	for kind, plural := range map[resources.Kind]string{
+		resources.KindPool: "pools", resources.KindHost: "hosts", resources.KindNetwork: "networks",
+		resources.KindImageStore: "image-stores",
+	} {
+		path := "/v1/" + plural + "/" + w[kind]
+		patch := func(body string) any {
+			t.Helper()
+			s.do(request{method: "PATCH", path: path, as: admin, body: body}).want(202)
+			all := s.zone.Submissions()
+			return api.PropertiesOf(all[len(all)-1].Resource)["password"]
+		}
+		for _, step := range []struct {
+			body string
+			want any
+		}{
+			{`{"spec":{"properties":{"password":"first"}}}`, "first"},
+			{`{"labels":{"a":"b"}}`, "first"},
+			{`{"spec":{"properties":{"password":{"set":true}}}}`, "first"},
+			{`{"spec":{"properties":{"password":"second"}}}`, "second"},
+			{`{"spec":{"properties":{"password":null}}}`, nil},
+		} {
+			if got := patch(step.body); got != step.want {
+				t.Errorf("%s: %s makes the secret %v, want %v", kind, step.body, got, step.want)
+			}
+			shown := s.get(path).want(200).body["spec"].(object)["properties"]
+			if bag, _ := shown.(object); step.want != nil && fmt.Sprint(bag["password"]) != "map[set:true]" ||
+				step.want == nil && bag["password"] != nil {
+				t.Errorf("%s: after %s it shows %v", kind, step.body, shown)
+			}
+		}
 	}
 }
 

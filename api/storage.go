@@ -23,6 +23,8 @@ type poolSpecPatch struct {
 	Overcommit    *float64  `json:"overcommit,omitempty" minimum:"0" maximum:"100" doc:"How many times the pool's space may be promised; 0 means 1."`
 	UsedThreshold *float64  `json:"usedThreshold,omitempty" minimum:"0" maximum:"1" doc:"Share of the space in use above which no new volume is placed; 0 means 0.9."`
 	Unschedulable *bool     `json:"unschedulable,omitempty" doc:"Whether new volumes stay away."`
+	// Properties changes what is given of them.
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings to set; null removes one, others stay, secret ones too."`
 }
 
 func (p poolPatch) apply(l *resources.Pool) {
@@ -34,6 +36,7 @@ func (p poolPatch) apply(l *resources.Pool) {
 	set(&l.Spec.Overcommit, p.Spec.Overcommit)
 	set(&l.Spec.UsedThreshold, p.Spec.UsedThreshold)
 	set(&l.Spec.Unschedulable, p.Spec.Unschedulable)
+	l.Spec.Properties = merged(l.Spec.Properties, p.Spec.Properties)
 }
 
 func (a *API) pools() {

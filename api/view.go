@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -47,6 +48,10 @@ func (v *view) show(ctx context.Context, r resources.Resource) (resources.Resour
 	case *resources.Operation:
 		o := *r
 		o.Arguments.Upload = ""
+		if _, has := o.Arguments.Spec["properties"]; has { // the resource shows them
+			o.Arguments.Spec = maps.Clone(o.Arguments.Spec)
+			delete(o.Arguments.Spec, "properties")
+		}
 		return &o, nil
 	case *resources.Driver:
 		d := *r
@@ -109,10 +114,10 @@ func (v *view) machine(ctx context.Context, m resources.Machine) (resources.Reso
 	return &m, err
 }
 
-// properties leaves out those that any installed driver calls secret in the scope,
-// and those that the driver in question does not describe, since nobody can tell
-// what they are: of a driver that is not installed, or has not said yet what it is,
-// none is shown.
+// properties says only of those that any installed driver calls secret in the scope
+// that they are set, and leaves out those that the driver in question does not
+// describe, since nobody can tell what they are: of a driver that is not installed,
+// or has not said yet what it is, none is shown.
 func (v *view) properties(
 	ctx context.Context, scope, product string, all map[string]any,
 ) (map[string]any, error) {
@@ -128,7 +133,11 @@ func (v *view) properties(
 	}
 	safe := make(map[string]any, len(all))
 	for key, value := range all {
-		if v.known.described[scoped{product, scope, key}] && !v.known.secret[scoped{"", scope, key}] {
+		switch {
+		case !v.known.described[scoped{product, scope, key}]:
+		case v.known.secret[scoped{"", scope, key}]:
+			safe[key] = hidden()
+		default:
 			safe[key] = value
 		}
 	}

@@ -177,7 +177,7 @@ func hostDefinition() Definition {
 		Kind: KindHost, Prefix: "host", Plural: "hosts", New: func() Resource { return &Host{Meta: Meta{Kind: KindHost}} },
 		Phases:  hostTable(),
 		Actions: hostActions(),
-		Mutable: []string{"tags", "unschedulable", "reservedMemoryBytes", "outOfBand"},
+		Mutable: []string{"tags", "unschedulable", "reservedMemoryBytes", "outOfBand", "properties"},
 	}
 }
 

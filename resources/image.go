@@ -50,6 +50,7 @@ func imageStoreDefinition() Definition {
 		New:     func() Resource { return &ImageStore{Meta: Meta{Kind: KindImageStore}} },
 		Phases:  simpleTable(),
 		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute)),
+		Mutable: []string{"properties"},
 	}
 }
 

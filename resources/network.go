@@ -124,7 +124,7 @@ func networkDefinition() Definition {
 		Kind: KindNetwork, Prefix: "net", Plural: "networks",
 		New:     func() Resource { return &Network{Meta: Meta{Kind: KindNetwork}} },
 		Phases:  simpleTable(),
-		Mutable: []string{"dnsServers"},
+		Mutable: []string{"dnsServers", "properties"},
 		Actions: actions(createAction(5*time.Minute), realisedUpdate(5*time.Minute), deleteAction(5*time.Minute),
 			Action{
 				Name: "apply-rules", From: made(), Deadline: 5 * time.Minute,

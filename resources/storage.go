@@ -98,7 +98,7 @@ func poolDefinition() Definition {
 		Kind: KindPool, Prefix: "pool", Plural: "pools", New: func() Resource { return &Pool{Meta: Meta{Kind: KindPool}} },
 		Phases:  simpleTable(),
 		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute)),
-		Mutable: []string{"tags", "overcommit", "usedThreshold", "unschedulable"},
+		Mutable: []string{"tags", "overcommit", "usedThreshold", "unschedulable", "properties"},
 	}
 }
 

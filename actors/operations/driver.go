@@ -34,11 +34,19 @@ func (c *Context) driver(
 func (c *Context) driverAt(
 	ctx context.Context, place Place, ref resources.Ref, own ...map[string]any,
 ) (driver, error) {
-	properties := map[string]any{}
-	for _, scope := range append([]map[string]any{place.Properties}, own...) {
-		maps.Copy(properties, scope)
+	settings, err := c.parted(place.Product, place.Scope, place.Properties)
+	if err != nil {
+		return driver{}, err
 	}
-	place.Properties = properties
+	for _, bag := range own {
+		mine, err := c.parted(place.Product, ref.Kind, bag)
+		if err != nil {
+			return driver{}, err
+		}
+		maps.Copy(settings.open, mine.open)
+		maps.Copy(settings.secrets, mine.secrets)
+	}
+	place.Properties = settings.open // whoever reaches the driver needs no secret for that
 	conn, version, err := c.Engine.Conn(ctx, place)
 	if err != nil {
 		return driver{}, err
@@ -47,13 +55,48 @@ func (c *Context) driverAt(
 	if err != nil {
 		return driver{}, err
 	}
-	values, err := structpb.NewStruct(plain(properties))
+	values, err := structpb.NewStruct(plain(settings.open))
 	if err != nil {
 		return driver{}, fmt.Errorf("passing properties of %s: %w", ref, err)
 	}
 	return driver{conn: conn, place: place, version: version, call: &driverpb.Call{
 		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(ref), Epoch: c.Epoch, Handle: handle, Properties: values,
+		Secrets: settings.secrets,
 	}}, nil
+}
+
+// settings are properties, those that are secret apart from the others.
+type settings struct {
+	open    map[string]any
+	secrets map[string]string
+}
+
+// parted tells the secrets among the properties of a scope from the others: the driver
+// has said which they are.
+func (c *Context) parted(product string, scope resources.Kind, properties map[string]any) (settings, error) {
+	s := settings{open: map[string]any{}, secrets: map[string]string{}}
+	if len(properties) == 0 {
+		return s, nil
+	}
+	hidden := map[string]bool{}
+	err := c.Engine.View(func(v *persistence.View) error {
+		return v.Each(resources.KindDriver, map[string]string{"product": product}, func(r resources.Resource) bool {
+			if d, ok := r.(*resources.Driver); ok {
+				for _, p := range d.Status.Properties {
+					hidden[p.Key] = hidden[p.Key] || p.Secret && p.Scope == string(scope)
+				}
+			}
+			return true
+		})
+	})
+	for key, value := range properties {
+		if text, ok := value.(string); ok && hidden[key] {
+			s.secrets[key] = text
+			continue
+		}
+		s.open[key] = value
+	}
+	return s, err
 }
 
 // plain turns the integer types that decoding yields into those structpb takes.

@@ -126,7 +126,7 @@ func (c *Context) controller(
 	if b == nil {
 		return nil, nil, nil, controlled(nil, h, nil)
 	}
-	open, secrets, err := c.parted(b)
+	settings, err := c.parted(b.Driver, resources.KindHost, b.Properties)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -134,16 +134,17 @@ func (c *Context) controller(
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	conn, _, err := c.Engine.Conn(ctx, Place{Product: b.Driver, Node: node, Properties: open})
+	conn, _, err := c.Engine.Conn(ctx, Place{Product: b.Driver, Node: node, Properties: settings.open})
 	if err != nil {
 		return nil, nil, nil, cantAsk(h, node, err)
 	}
-	values, err := structpb.NewStruct(plain(open))
+	values, err := structpb.NewStruct(plain(settings.open))
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("passing properties of the controller of host %s: %w", h.ID, err)
 	}
 	return h, driverpb.NewOutOfBandClient(conn), &driverpb.PowerRequest{Call: &driverpb.Call{
-		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(h.Ref()), Epoch: c.Epoch, Properties: values, Secrets: secrets,
+		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(h.Ref()), Epoch: c.Epoch, Properties: values,
+		Secrets: settings.secrets,
 	}}, nil
 }
 
@@ -173,31 +174,6 @@ func cantAsk(h *resources.Host, node string, why error) error {
 		e.Message)
 	e.Remedy = "name a node that lives when the host does not: bulkhead host update " + h.Name + " --out-of-band-node NODE"
 	return &e
-}
-
-// parted tells the secrets among the properties of a controller from the others: its
-// driver has said which they are.
-func (c *Context) parted(b *resources.OutOfBand) (open map[string]any, secrets map[string]string, err error) {
-	open, secrets = map[string]any{}, map[string]string{}
-	hidden := map[string]bool{}
-	err = c.Engine.View(func(v *persistence.View) error {
-		return v.Each(resources.KindDriver, map[string]string{"product": b.Driver}, func(r resources.Resource) bool {
-			if d, ok := r.(*resources.Driver); ok {
-				for _, p := range d.Status.Properties {
-					hidden[p.Key] = hidden[p.Key] || p.Secret && p.Scope == string(resources.KindHost)
-				}
-			}
-			return true
-		})
-	})
-	for key, value := range b.Properties {
-		if text, ok := value.(string); ok && hidden[key] {
-			secrets[key] = text
-			continue
-		}
-		open[key] = value
-	}
-	return open, secrets, err
 }
 
 type power = func(

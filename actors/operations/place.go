@@ -15,6 +15,8 @@ type Place struct {
 	// Node whose process of the driver it is; "" if a zone of an older version says none.
 	Node       string
 	Properties map[string]any
+	// Scope of the properties: the kind of what names the driver.
+	Scope resources.Kind
 }
 
 // PlaceOf returns the place of the driver that a resource names itself; the zero
@@ -22,13 +24,13 @@ type Place struct {
 func PlaceOf(r resources.Resource) Place {
 	switch x := r.(type) {
 	case *resources.Host:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
 	case *resources.Pool:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
 	case *resources.ImageStore:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
 	case *resources.Network:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties}
+		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
 	}
 	return Place{}
 }

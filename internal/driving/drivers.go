@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -185,14 +186,32 @@ func (d *Drivers) Start(ctx context.Context) error {
 
 // run makes a driver run as its record says.
 func (d *Drivers) run(ctx context.Context, m host.Manifest, record *resources.Driver) error {
-	setup := host.Setup{
-		Grants:     append(d.knownGrants(m.Name), d.grantsOf(m.Name, record.Spec.Properties)...),
-		Properties: record.Spec.Properties, Secrets: record.Spec.Secrets,
-	}
+	setup := setupOf(record)
+	setup.Grants = append(d.knownGrants(m.Name), d.grantsOf(m.Name, record.Spec.Properties)...)
 	if _, err := d.host.Start(ctx, m, setup); err != nil {
 		return fmt.Errorf("starting driver %s: %w", m.Name, err)
 	}
 	return nil
+}
+
+// setupOf tells the secrets among a driver's own properties from the others.
+func setupOf(record *resources.Driver) host.Setup {
+	secret := map[string]bool{}
+	for _, p := range record.Status.Properties {
+		secret[p.Key] = secret[p.Key] || p.Secret && p.Scope == property.ScopeDriver
+	}
+	setup := host.Setup{Properties: map[string]any{}, Secrets: maps.Clone(record.Spec.Secrets)}
+	if setup.Secrets == nil {
+		setup.Secrets = map[string]string{}
+	}
+	for key, value := range record.Spec.Properties {
+		if text, ok := value.(string); ok && secret[key] {
+			setup.Secrets[key] = text
+			continue
+		}
+		setup.Properties[key] = value
+	}
+	return setup
 }
 
 // unavailable says why a driver does not answer.

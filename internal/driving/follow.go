@@ -72,7 +72,7 @@ func (d *Drivers) apply(ctx context.Context, m host.Manifest, record *resources.
 	_, runs := d.host.Instance(name)
 	had, needs := d.grantsOf(m.Name, d.inForce[m.Name].Properties), d.grantsOf(m.Name, record.Spec.Properties)
 	if runs && record.Spec.Enabled && reflect.DeepEqual(had, needs) {
-		_, err := d.host.Start(ctx, m, host.Setup{Properties: record.Spec.Properties, Secrets: record.Spec.Secrets})
+		_, err := d.host.Start(ctx, m, setupOf(record))
 		if err == nil {
 			return nil
 		}

@@ -24,7 +24,7 @@ func networkKind() kind {
 			properties(),
 		},
 		required: []string{"driver", "cidr"},
-		update:   []field{servers},
+		update:   []field{servers, properties()},
 	}
 }
 

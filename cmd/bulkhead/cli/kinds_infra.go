@@ -59,7 +59,7 @@ func hostKind() kind {
 			tags, closed, reserved, properties(),
 		}, controller...),
 		required: []string{"driver"},
-		update:   append([]field{tags, closed, reserved}, controller...),
+		update:   append([]field{tags, closed, reserved, properties()}, controller...),
 		actions:  hostActions(),
 	}
 }
@@ -133,7 +133,7 @@ func poolKind() kind {
 			tags, closed, over, threshold,
 		},
 		required: []string{"driver"},
-		update:   []field{tags, closed, over, threshold},
+		update:   []field{tags, closed, over, threshold, properties()},
 	}
 }
 
@@ -146,6 +146,7 @@ func imageStoreKind() kind {
 		},
 		filters:  []field{driverFilter("only stores of this driver")},
 		create:   []field{driverField(), nodeField(), properties()},
+		update:   []field{properties()},
 		required: []string{"driver"},
 	}
 }

@@ -21,10 +21,13 @@ type base struct {
 var _ sdk.Resources = (*base)(nil)
 
 // Configure implements sdk.Resources.
-func (b *base) Configure(ctx context.Context, given map[string]any, _ map[string]string) error {
+func (b *base) Configure(ctx context.Context, given map[string]any, secrets map[string]string) error {
 	fields, err := structpb.NewStruct(given)
 	if err != nil {
 		return sdk.Invalid("bad-property", "/properties", err.Error(), "")
+	}
+	if err := checkAccessKey(secrets); err != nil {
+		return err
 	}
 	settings, err := readDriverSettings(fields.GetFields())
 	if err != nil {

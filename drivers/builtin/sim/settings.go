@@ -61,9 +61,6 @@ func readDriverSettings(p properties) (driverSettings, error) {
 		*to = text
 	}
 	var err error
-	if err := p.accessKey(); err != nil {
-		return s, err
-	}
 	if s.rules, err = simfault.Parse(s.faults); err != nil {
 		return s, badProperty(propFaults, err.Error())
 	}
@@ -89,12 +86,9 @@ func badProperty(key, message string) error {
 	return sdk.Invalid("bad-property", "/properties/"+key, message, "correct the property "+key)
 }
 
-// accessKey checks the key that simulated hardware asks for, which opens nothing.
-func (p properties) accessKey() error {
-	key, err := p.text(propKey)
-	if err != nil {
-		return err
-	}
+// checkAccessKey checks the key that simulated hardware asks for, which opens nothing.
+func checkAccessKey(secrets map[string]string) error {
+	key := secrets[propKey]
 	if key != "" && (len(key) < minAccessKey || strings.ContainsFunc(key, unicode.IsSpace)) {
 		return badProperty(propKey, fmt.Sprintf("must have at least %d characters, none of them blank", minAccessKey))
 	}

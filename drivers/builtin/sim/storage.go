@@ -51,7 +51,7 @@ func (s *storage) OpenPool(ctx context.Context, r *driverpb.OpenPoolRequest) (*d
 		return nil, err
 	}
 	p := properties(call.GetProperties().GetFields())
-	if err := p.accessKey(); err != nil {
+	if err := checkAccessKey(call.GetSecrets()); err != nil {
 		return nil, err
 	}
 	capacity, err := p.number(propCapacity, defaultCapacity, 1<<53)
