@@ -455,7 +455,8 @@ type Call struct {
 	// Vendor properties of the resource and of those above it in scope (driver,
 	// pool, host, network), merged, already validated.
 	Properties *structpb.Struct `protobuf:"bytes,6,opt,name=properties,proto3" json:"properties,omitempty"`
-	// Secret properties, by key. Never logged, never part of a handle.
+	// Secret properties, by key; they are not among the properties. Never logged,
+	// never part of a handle.
 	Secrets       map[string]string `protobuf:"bytes,7,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -912,7 +913,8 @@ type Property struct {
 	// Can't be changed after creation.
 	Immutable bool `protobuf:"varint,14,opt,name=immutable,proto3" json:"immutable,omitempty"`
 	// Kind of resource this belongs to ("pool", "host", "network", "volume",
-	// "machine", "image-store") or "driver".
+	// "machine", "image-store"), "driver", or the kind and action of an operation
+	// ("volume/grow").
 	Scope string `protobuf:"bytes,15,opt,name=scope,proto3" json:"scope,omitempty"`
 	// The value is a path on the host that the driver needs access to. The host
 	// extends the driver's sandbox by it.
