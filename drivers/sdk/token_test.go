@@ -288,6 +288,13 @@ func TestOneMutatingCallPerResourceWhileReadsGetThrough(t *testing.T) {
 	if _, err := s.base.Probe(ctx, &driverpb.ProbeRequest{Call: call("", "v", 1)}); err != nil {
 		t.Errorf("probing while a call runs: %v", err)
 	}
+	for waits := true; waits; { // the driver's clock for the call began a little later than ours
+		reply, err := s.base.Recall(ctx, &driverpb.RecallRequest{Token: "op/5"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits = reply.GetState() == driverpb.RecallReply_STATE_RUNNING
+	}
 	close(release)
 	callers.Wait()
 	if most != 1 {

@@ -34,14 +34,19 @@ func (t *Turns[K]) Take(ctx context.Context, key K) (give func(), err error) {
 	t.mutex.Unlock()
 	select {
 	case mine.taken <- struct{}{}:
-		return func() {
-			<-mine.taken
-			t.drop(key, mine)
-		}, nil
 	case <-ctx.Done():
 		t.drop(key, mine)
 		return nil, fmt.Errorf("waiting for other work on %v: %w", key, context.Cause(ctx))
 	}
+	give = func() {
+		<-mine.taken
+		t.drop(key, mine)
+	}
+	if ctx.Err() != nil { // both came at once
+		give()
+		return nil, fmt.Errorf("waiting for other work on %v: %w", key, context.Cause(ctx))
+	}
+	return give, nil
 }
 
 func (t *Turns[K]) drop(key K, mine *turn) {
