@@ -32,7 +32,7 @@ test|race        git                 git                  fetches modules that h
 test|race        strace              strace               kills programs at chosen moments
 cluster|test|race ipmitool           ipmitool             speaks to controllers of hosts
 cluster|test|race ipmi_sim           openipmi             is a controller that speaks IPMI
-test|race        pip3                python3-pip          fetches a controller that speaks Redfish (from PyPI)
+test|race        pip3                python3-pip          fetches a controller that speaks Redfish, and libraries of drivers (from PyPI)
 race             gcc                 gcc                  links the race detector
 race             ld                  binutils             links the race detector
 generate         protoc              protobuf-compiler    reads the driver contract

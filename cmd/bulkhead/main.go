@@ -30,7 +30,7 @@ func main() {
 		case "backup":
 			group.AddCommand(restoreCommand(), verifyCommand())
 		case "driver":
-			group.AddCommand(stopAllCommand(), driverTestCommand())
+			group.AddCommand(append(archiveCommands(), stopAllCommand(), driverTestCommand())...)
 		case "host":
 			group.AddCommand(hostJoinCommand())
 		case "token":

@@ -25,9 +25,6 @@ func (c *checker) properties(properties []Property) {
 
 func (c *checker) property(p *Property, at string) {
 	add := func(field, message, remedy string) { c.add(message, remedy, "properties", at, field) }
-	if p.Label == "" && p.LabelKey == "" {
-		add("label", "people see no name of it", "give label, or labelKey and a message file")
-	}
 	c.facets(p, add)
 	c.uses(p, add)
 	c.values(p, at)

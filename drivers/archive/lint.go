@@ -8,8 +8,6 @@ import (
 	"strconv"
 )
 
-const english = "en"
-
 // Lint says what is right and could be better: what operators will ask, what they will not be able to read, and what
 // a driver asks for that costs it their trust. Nothing of it keeps the archive from being installed.
 func (a *Archive) Lint() []Problem {
@@ -41,7 +39,7 @@ func (l *linter) advise(at, message, remedy string) {
 	l.problems = append(l.problems, Problem{File: DeclarationFile, Path: at, Message: message, Remedy: remedy})
 }
 
-// messages checks that all keys have a text in English, and that all other languages have no others.
+// messages checks that all languages have a text for all keys, and for no others.
 func (l *linter) messages() {
 	used := map[string]bool{}
 	for i, property := range l.archive.Declaration.Properties {
@@ -52,9 +50,9 @@ func (l *linter) messages() {
 				continue
 			}
 			used[key] = true
-			if l.archive.Messages[english][key] == "" {
-				l.advise("properties["+strconv.Itoa(i)+"]."+field, "there is no English text of "+key,
-					"add it to "+messagesDir+"/en.json")
+			if len(l.archive.Messages) == 0 {
+				l.advise("properties["+strconv.Itoa(i)+"]."+field, "there are no message files for "+key,
+					"add "+messagesDir+"/<language>.json, or leave the key out")
 			}
 		}
 	}
@@ -70,8 +68,8 @@ func (l *linter) messages() {
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(used)) {
-			if texts[key] == "" && language != english {
-				add("there is no text of "+key, "translate it; the English one is shown meanwhile")
+			if texts[key] == "" {
+				add("there is no text of "+key, "translate it; label and description are shown meanwhile")
 			}
 		}
 	}

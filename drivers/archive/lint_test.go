@@ -34,10 +34,11 @@ func TestLintSaysWhatCouldBeBetter(t *testing.T) {
 	}
 	files := content(t)
 	files["driver.yaml"] = minimal("permissions: {capabilities: [sys_admin], read: [/etc]}",
-		"properties: [{key: a, type: string, scope: pool, labelKey: a.label}]")
+		"properties: [{key: a, type: string, scope: pool, label: A, description: B, labelKey: a.label}]")
+	delete(files, "resources/messages/de.json")
 	got = lint(t, files)
 	for _, want := range []string{
-		"properties[0].labelKey: there is no English text of a.label; add it to resources/messages/en.json",
+		"resources/messages/en.json: there is no text of a.label; translate it",
 		"resources/messages/en.json: no property uses address.label",
 		"permissions.capabilities: sys_admin costs the file rules",
 		"permissions.read[0]: it could read all of /etc",
@@ -48,6 +49,15 @@ func TestLintSaysWhatCouldBeBetter(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s\nwant %s", got, want)
 		}
+	}
+}
+
+func TestLintMissesMessages(t *testing.T) {
+	files := content(t)
+	delete(files, "resources/messages/de.json")
+	delete(files, "resources/messages/en.json")
+	if got := lint(t, files); !strings.Contains(got, "there are no message files for address.label") {
+		t.Errorf("got %s", got)
 	}
 }
 

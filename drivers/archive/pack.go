@@ -17,7 +17,7 @@ import (
 // Packing is what Pack made, and what it left out.
 type Packing struct {
 	*Archive
-	// LeftOut are files and directories at the top of the directory that belong to no archive, and caches.
+	// LeftOut are files and directories at the top of the directory that belong to no archive.
 	LeftOut []string
 }
 
@@ -73,7 +73,9 @@ func (p *packer) collect(ctx context.Context, limits Limits) error {
 			return nil
 		}
 		if _, belongs := known[firstPart(name)]; !belongs || cache(entry.Name()) {
-			p.leftOut = append(p.leftOut, name)
+			if !strings.Contains(name, "/") {
+				p.leftOut = append(p.leftOut, name)
+			}
 			if entry.IsDir() {
 				return fs.SkipDir
 			}

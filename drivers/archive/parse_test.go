@@ -38,7 +38,7 @@ func with(field, line string) string {
 }
 
 func property(more string) string {
-	return minimal("properties:", "  - {key: a, type: string, scope: pool, label: A, "+more+"}")
+	return minimal("properties:", "  - {key: a, type: string, scope: pool, label: A, description: B, "+more+"}")
 }
 
 func TestProblemsNameLinePathAndRemedy(t *testing.T) {
@@ -232,17 +232,17 @@ func TestProblemsNameLinePathAndRemedy(t *testing.T) {
 		},
 		"property type": {property("type: text"), "properties[0].type: it is there twice"},
 		"property key": {
-			minimal("properties: [{key: A b, type: string, scope: pool, label: x}]"),
+			minimal("properties: [{key: A b, type: string, scope: pool, label: x, description: y}]"),
 			"properties[0].key:",
 		},
 		"property twice": {
-			minimal("properties:", "  - {key: a, type: string, scope: pool, label: A}",
-				"  - {key: a, type: string, scope: pool, label: B}"),
+			minimal("properties:", "  - {key: a, type: string, scope: pool, label: A, description: C}",
+				"  - {key: a, type: string, scope: pool, label: B, description: C}"),
 			"driver.yaml:14: properties[1].key: properties[0] has the same key and scope",
 		},
 		"no label": {
 			minimal("properties: [{key: a, type: string, scope: pool}]"),
-			"properties[0].label: people see no name of it",
+			"properties[0].label: it is missing; want its name in English",
 		},
 		"default type": {
 			property("default: 1"),
@@ -277,15 +277,16 @@ func TestProblemsNameLinePathAndRemedy(t *testing.T) {
 		},
 		"default null": {property("default: null"), "properties[0].default: it has no value"},
 		"number": {
-			minimal("properties: [{key: a, type: number, scope: pool, label: x, min: 3, max: 1, maxLength: 3, pattern: x}]"),
+			minimal("properties:", "  - {key: a, type: number, scope: pool, label: x, description: y,",
+				"     min: 3, max: 1, maxLength: 3, pattern: x}"),
 			"properties[0].min: it is above max",
 		},
 		"date": {
-			minimal("properties: [{key: a, type: date, scope: pool, label: x, default: 2027-02-30}]"),
+			minimal("properties: [{key: a, type: date, scope: pool, label: x, description: y, default: 2027-02-30}]"),
 			"properties[0].default: it is not a date such as 2027-02-28",
 		},
 		"boolean": {
-			minimal("properties: [{key: a, type: boolean, scope: pool, label: x, default: 'yes'}]"),
+			minimal("properties: [{key: a, type: boolean, scope: pool, label: x, description: y, default: 'yes'}]"),
 			"properties[0].default: it is not true or false",
 		},
 	} {

@@ -1,8 +1,11 @@
 package archive
 
 import (
+	"encoding/json"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -104,4 +107,34 @@ func (d *Declaration) Describe() (*driverpb.DescribeReply, error) {
 		reply.Properties = append(reply.Properties, property)
 	}
 	return reply, nil
+}
+
+// Answers is what the driver must answer to Hello and Describe, as JSON: {"hello": ..., "describe": ...} in the words
+// of the contract. The same declaration gives the same bytes.
+func (d *Declaration) Answers() ([]byte, error) {
+	description, err := d.Describe()
+	if err != nil {
+		return nil, err
+	}
+	hello := &driverpb.HelloReply{
+		Name: d.Name, Version: d.Version, Categories: d.categories(), HandleReads: d.Handles.Reads,
+		HandleWrites: d.Handles.Writes, Concurrency: d.Concurrency,
+	}
+	answers := map[string]any{}
+	for name, message := range map[string]proto.Message{"hello": hello, "describe": description} {
+		text, err := protojson.Marshal(message)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the answers of %s: %w", d.Name, err)
+		}
+		var plain any // protojson puts spaces in at random
+		if err := json.Unmarshal(text, &plain); err != nil {
+			return nil, fmt.Errorf("encoding the answers of %s: %w", d.Name, err)
+		}
+		answers[name] = plain
+	}
+	text, err := json.MarshalIndent(answers, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encoding the answers of %s: %w", d.Name, err)
+	}
+	return append(text, '\n'), nil
 }

@@ -1,0 +1,87 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
+)
+
+// vendors is what a vendor does, from nothing to an archive.
+func vendors(t *testing.T, path string) {
+	t.Chdir(t.TempDir())
+	if r := run(t, path, "driver", "new", "acme/shelf", "--language", "python"); r.code != 0 {
+		t.Fatalf("exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, path, "driver", "new", "acme/shelf", "--language", "python"); r.code != 2 ||
+		!strings.Contains(r.err, "name another one") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	r := run(t, path, "driver", "describe", "shelf")
+	kept, err := os.ReadFile(filepath.Join("shelf", "code", "declaration.json"))
+	if err != nil || r.code != 0 || r.out != string(kept) {
+		t.Errorf("exit %d: describes %s, %v", r.code, r.out, err)
+	}
+	if r := run(t, path, "driver", "lint", "shelf", "--strict"); r.code != 0 ||
+		!strings.Contains(r.out, "acme/shelf 0.1.0 can be packed") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	var packed, inspected struct {
+		Digest, Permissions string
+		Files               int
+	}
+	pack := func() {
+		r := run(t, path, "driver", "pack", "shelf", "-o", "json")
+		if err := json.Unmarshal([]byte(r.out), &packed); err != nil || r.code != 0 {
+			t.Fatalf("exit %d, %v: %s%s", r.code, err, r.out, r.err)
+		}
+	}
+	pack()
+	first := packed.Digest
+	if pack(); packed.Digest != first {
+		t.Error("packed twice it is another archive")
+	}
+	r = run(t, path, "driver", "inspect", "acme-shelf-0.1.0.car", "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &inspected); err != nil || inspected.Digest != first || r.code != 0 {
+		t.Errorf("exit %d, %v: %s%s", r.code, err, r.out, r.err)
+	}
+	if r := run(t, path, "driver", "verify", "acme-shelf-0.1.0.car", "--digest", first); r.code != 0 {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, path, "driver", "verify", "acme-shelf-0.1.0.car", "--digest", "sha256:0"); r.code != 1 ||
+		!strings.Contains(r.err, "another digest") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, path, "driver", "inspect", "nowhere.car"); r.code != 2 || !strings.Contains(r.err, "name a .car file") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, path, "driver", "schema"); r.out != string(archive.Schema()) {
+		t.Error("it prints another schema")
+	}
+	wrongDeclaration(t, path)
+}
+
+// wrongDeclaration spoils two lines and wants to hear of both.
+func wrongDeclaration(t *testing.T, path string) {
+	t.Helper()
+	name := filepath.Join("shelf", "driver.yaml")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoilt := strings.NewReplacer("license: Apache-2.0", "licence: Apache-2.0", "kind: driver", "kind: theme").
+		Replace(string(text))
+	if err := os.WriteFile(name, []byte(spoilt), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"lint", "pack", "describe"} {
+		r := run(t, path, "driver", command, "shelf")
+		if r.code != 1 || !strings.Contains(r.err, "did you mean license?") ||
+			!strings.Contains(r.err, "driver.yaml:3: kind: theme is not one of") {
+			t.Errorf("%s: exit %d: %s", command, r.code, r.err)
+		}
+	}
+}
