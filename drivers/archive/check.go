@@ -45,10 +45,7 @@ func (d *Declaration) check(doc *document) {
 		c.add("it is not among those it reads", "add it to handles.reads", "handles", "writes")
 	}
 	c.timeouts(&d.Timeouts)
-	c.properties(d.Properties)
-	if _, err := d.Capabilities.Proto(); err != nil {
-		c.add(err.Error(), "", "capabilities")
-	}
+	c.properties(d)
 }
 
 // checker collects problems with their lines.

@@ -1,18 +1,16 @@
 package archive
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 )
 
 const messagesDir = "resources/messages"
-
-var languageSyntax = regexp.MustCompile(`^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$`)
 
 // holds tells whether a file says what the archive is, and so is kept in memory while it is read.
 func holds(name string) bool {
@@ -115,19 +113,16 @@ func (c *fileChecker) entry(platform string, entry Entry) {
 
 // readMessages reads one message file: an object of texts by key.
 func (a *Archive) readMessages(name string, text []byte) []Problem {
+	texts, err := property.ParseMessages(text)
+	if err != nil {
+		return []Problem{{File: name, Message: err.Error(), Remedy: `want {"pool.path.label": "Path", ...}`}}
+	}
 	language, isJSON := strings.CutSuffix(path.Base(name), ".json")
-	if !isJSON || !languageSyntax.MatchString(language) {
+	if _, err := property.NewMessages(map[string]map[string]string{language: texts}); err != nil || !isJSON {
 		return []Problem{{
 			File: name, Message: "it is not named after a language", Remedy: "want en.json, de.json, pt-BR.json",
 		}}
 	}
-	var messages map[string]string
-	if err := json.Unmarshal(text, &messages); err != nil {
-		return []Problem{{
-			File: name, Message: "it is not a JSON object of texts: " + err.Error(),
-			Remedy: `want {"pool.path.label": "Path", ...}`,
-		}}
-	}
-	a.Messages[language] = messages
+	a.Messages[language] = texts
 	return nil
 }

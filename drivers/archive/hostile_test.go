@@ -288,7 +288,7 @@ func hostile() map[string]struct {
 		}, "entry.linux/amd64.command: code/driver is a program for linux/arm64"},
 		"messages no texts": {func(t *testing.T) []byte {
 			return changed(t, "resources/messages/en.json", `{"a": {"b": 1}}`)
-		}, "not a JSON object of texts"},
+		}, "one JSON object whose values are texts"},
 	}
 }
 

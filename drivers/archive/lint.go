@@ -1,11 +1,14 @@
 package archive
 
 import (
+	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
-	"strconv"
+	"strings"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // Lint says what is right and could be better: what operators will ask, what they will not be able to read, and what
@@ -39,39 +42,26 @@ func (l *linter) advise(at, message, remedy string) {
 	l.problems = append(l.problems, Problem{File: DeclarationFile, Path: at, Message: message, Remedy: remedy})
 }
 
-// messages checks that all languages have a text for all keys, and for no others.
+// messages checks that English has a text for all keys, and that no language has others.
 func (l *linter) messages() {
-	used := map[string]bool{}
-	for i, property := range l.archive.Declaration.Properties {
-		for field, key := range map[string]string{
-			"labelKey": property.LabelKey, "descriptionKey": property.DescriptionKey,
-		} {
-			if key == "" {
-				continue
-			}
-			used[key] = true
-			if len(l.archive.Messages) == 0 {
-				l.advise("properties["+strconv.Itoa(i)+"]."+field, "there are no message files for "+key,
-					"add "+messagesDir+"/<language>.json, or leave the key out")
-			}
-		}
+	described, err := l.archive.Declaration.Describe()
+	if err != nil {
+		return // what was parsed can be described
 	}
-	for _, language := range slices.Sorted(maps.Keys(l.archive.Messages)) {
-		file := path.Join(messagesDir, language+".json")
-		add := func(message, remedy string) {
-			l.problems = append(l.problems, Problem{File: file, Message: message, Remedy: remedy})
-		}
-		texts := l.archive.Messages[language]
-		for _, key := range slices.Sorted(maps.Keys(texts)) {
-			if !used[key] {
-				add("no property uses "+key, "remove it, or name it as a labelKey or descriptionKey")
-			}
-		}
-		for _, key := range slices.Sorted(maps.Keys(used)) {
-			if texts[key] == "" {
-				add("there is no text of "+key, "translate it; label and description are shown meanwhile")
-			}
-		}
+	texts, err := property.NewMessages(l.archive.Messages)
+	if err == nil {
+		err = texts.Lint(property.Described(described.GetProperties()))
+	}
+	wrong, ok := errors.AsType[*resources.Error](err)
+	if !ok {
+		return
+	}
+	for _, field := range wrong.Fields {
+		language, key, _ := strings.Cut(strings.TrimPrefix(field.Pointer, "/"), "/")
+		l.problems = append(l.problems, Problem{
+			File: path.Join(messagesDir, language+".json"), Path: key, Message: field.Message,
+			Remedy: "a text that is missing is shown as label or description",
+		})
 	}
 }
 

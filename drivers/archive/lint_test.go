@@ -24,7 +24,6 @@ func lint(t *testing.T, files map[string]string) string {
 func TestLintSaysWhatCouldBeBetter(t *testing.T) {
 	got := lint(t, content(t))
 	for _, want := range []string{
-		"resources/messages/de.json: there is no text of address.description; translate it",
 		"permissions.unixSockets: it can connect to any unix socket",
 		"permissions.hostNetwork: ports alone",
 	} {
@@ -33,13 +32,16 @@ func TestLintSaysWhatCouldBeBetter(t *testing.T) {
 		}
 	}
 	files := content(t)
+	files["resources/messages/de.json"] = `{"odd": "x"}`
+	if got := lint(t, files); !strings.Contains(got, "resources/messages/de.json: odd: translates what en.json does not") {
+		t.Errorf("got %s", got)
+	}
 	files["driver.yaml"] = minimal("permissions: {capabilities: [sys_admin], read: [/etc]}",
 		"properties: [{key: a, type: string, scope: pool, label: A, description: B, labelKey: a.label}]")
 	delete(files, "resources/messages/de.json")
 	got = lint(t, files)
 	for _, want := range []string{
-		"resources/messages/en.json: there is no text of a.label; translate it",
-		"resources/messages/en.json: no property uses address.label",
+		"resources/messages/en.json: a.label: is missing, and property a of scope pool asks for it",
 		"permissions.capabilities: sys_admin costs the file rules",
 		"permissions.read[0]: it could read all of /etc",
 		"isolation.minimum: it would run unconfined",
@@ -56,7 +58,7 @@ func TestLintMissesMessages(t *testing.T) {
 	files := content(t)
 	delete(files, "resources/messages/de.json")
 	delete(files, "resources/messages/en.json")
-	if got := lint(t, files); !strings.Contains(got, "there are no message files for address.label") {
+	if got := lint(t, files); !strings.Contains(got, "resources/messages/en.json: address.label: is missing") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -82,7 +82,7 @@ func TestPackRefuses(t *testing.T) {
 			}
 		}, "code/driver is not executable"},
 		"messages of no language": {func(t *testing.T, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, "resources", "messages", "english.json"), nil, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "resources", "messages", "english.json"), []byte("{}"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, "not named after a language"},

@@ -238,7 +238,7 @@ func TestProblemsNameLinePathAndRemedy(t *testing.T) {
 		"property twice": {
 			minimal("properties:", "  - {key: a, type: string, scope: pool, label: A, description: C}",
 				"  - {key: a, type: string, scope: pool, label: B, description: C}"),
-			"driver.yaml:14: properties[1].key: properties[0] has the same key and scope",
+			"driver.yaml:14: properties[1].key: is described twice in scope pool",
 		},
 		"no label": {
 			minimal("properties: [{key: a, type: string, scope: pool}]"),
@@ -246,48 +246,52 @@ func TestProblemsNameLinePathAndRemedy(t *testing.T) {
 		},
 		"default type": {
 			property("default: 1"),
-			"properties[0].default: it is not a text; put it in quotes",
+			"properties[0].default: must be text",
 		},
 		"default length": {
 			property("default: abc, maxLength: 2"),
-			"properties[0].default: it is longer than maxLength",
+			"properties[0].default: is longer than 2 bytes",
 		},
 		"default pattern": {
 			property("default: abc, pattern: ab"),
-			"properties[0].default: it does not match the pattern",
+			"properties[0].default: does not match the pattern",
 		},
 		"pattern": {
 			property("pattern: 'a)|(b'"),
-			"properties[0].pattern: it is not a regular expression",
+			"properties[0].pattern: must be a regular expression",
 		},
 		"default not in": {
 			property("default: c, enum: [a, b]"),
-			"properties[0].default: it is not among the values of enum",
+			"properties[0].default: must be one of the values allowed",
 		},
-		"enum type":     {property("enum: [1]"), "properties[0].enum[0]: it is not a text"},
+		"enum type":     {property("enum: [1]"), "properties[0].enum[0]: must be text"},
 		"enum twice":    {property("enum: [a, a]"), "properties[0].enum: entries 0 and 1 are the same"},
-		"min of a text": {property("min: 1"), "properties[0].min: only numbers have a least one"},
+		"min of a text": {property("min: 1"), "properties[0].type: must be number"},
 		"secret default": {
 			property("secret: true, default: x"),
-			"properties[0].secret: a secret can't have a default",
+			"properties[0].secret: a secret can have neither a default",
 		},
 		"secret path": {
 			property("secret: true, pathAccess: read"),
-			"properties[0].secret: only a string that is no path",
+			"properties[0].secret: a path can't be secret",
 		},
 		"default null": {property("default: null"), "properties[0].default: it has no value"},
 		"number": {
 			minimal("properties:", "  - {key: a, type: number, scope: pool, label: x, description: y,",
 				"     min: 3, max: 1, maxLength: 3, pattern: x}"),
-			"properties[0].min: it is above max",
+			"properties[0].min: must not be above max",
+		},
+		"operation": {
+			minimal("properties: [{key: a, type: string, scope: volume/fly, label: x, description: y}]"),
+			"properties[0].scope: names no operation: there is no action fly of a volume",
 		},
 		"date": {
 			minimal("properties: [{key: a, type: date, scope: pool, label: x, description: y, default: 2027-02-30}]"),
-			"properties[0].default: it is not a date such as 2027-02-28",
+			"properties[0].default: must be a date",
 		},
 		"boolean": {
 			minimal("properties: [{key: a, type: boolean, scope: pool, label: x, description: y, default: 'yes'}]"),
-			"properties[0].default: it is not true or false",
+			"properties[0].default: must be true or false",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

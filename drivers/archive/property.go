@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 )
 
 // Property is a setting of the driver that operators fill in, as the contract's Property has it.
@@ -39,30 +40,23 @@ type Property struct {
 
 func propertyType(name string) driverpb.Property_Type {
 	switch name {
-	case typeString:
+	case property.TypeString:
 		return driverpb.Property_TYPE_STRING
-	case typeNumber:
+	case property.TypeNumber:
 		return driverpb.Property_TYPE_NUMBER
-	case typeBoolean:
+	case property.TypeBoolean:
 		return driverpb.Property_TYPE_BOOLEAN
-	case typeDate:
+	case property.TypeDate:
 		return driverpb.Property_TYPE_DATE
 	}
 	return driverpb.Property_TYPE_UNSPECIFIED
 }
 
-const (
-	typeString  = "string"
-	typeNumber  = "number"
-	typeBoolean = "boolean"
-	typeDate    = "date"
-)
-
 func pathAccess(name string) driverpb.Property_Access {
 	switch name {
-	case "read":
+	case property.AccessRead:
 		return driverpb.Property_ACCESS_READ
-	case "read-write":
+	case property.AccessReadWrite:
 		return driverpb.Property_ACCESS_READ_WRITE
 	}
 	return driverpb.Property_ACCESS_NONE
@@ -100,11 +94,11 @@ func (d *Declaration) Describe() (*driverpb.DescribeReply, error) {
 	}
 	reply := &driverpb.DescribeReply{Capabilities: capabilities}
 	for i := range d.Properties {
-		property, err := d.Properties[i].Proto()
+		converted, err := d.Properties[i].Proto()
 		if err != nil {
 			return nil, err
 		}
-		reply.Properties = append(reply.Properties, property)
+		reply.Properties = append(reply.Properties, converted)
 	}
 	return reply, nil
 }

@@ -195,9 +195,8 @@ var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 // beyond are the rules that a schema can't hold: all that Parse may refuse although the schema takes it.
 var beyond = []string{
 	"semantic version", "SPDX", "above max", "absolute path", "range of versions", "named twice", "system's",
-	"too little", "among those it reads", "out of range", "same key and scope", "people see no name", "only numbers",
-	"only strings", "only a string", "two values", "a secret can't", "regular expression", "it is not a number",
-	"between min and max", "true or false", "not a text", "not a date", "longer than", "does not match", "values of enum",
+	"too little", "among those it reads", "out of range", "described twice", "must be", "must not", "is longer than",
+	"does not match", "is outside of", "names no operation", "a secret can have", "a path can't", "is for properties",
 	"anchors", "tags such as", "invisible character", "is missing at the end", "a ) is missing", "does not belong there",
 }
 

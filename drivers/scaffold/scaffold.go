@@ -171,7 +171,10 @@ func (o *Options) words() []string {
 	if module == "" {
 		module = "example.com/" + o.Name
 	}
-	sdk, replace := "v"+o.Version, ""
+	sdk, replace, tool := "v"+o.Version, "", "v"+o.Version
+	if strings.HasSuffix(o.Version, "-dev") {
+		tool = "latest" // what comes after this is not published yet
+	}
 	if o.Checkout != "" {
 		sdk = "v0.0.0"
 		replace = "\nreplace github.com/bulkhead-cloud/bulkhead => " + o.Checkout + "\n"
@@ -189,7 +192,7 @@ func (o *Options) words() []string {
 	}
 	return []string{
 		"@NAME@", o.Name, "@VENDOR@", vendor, "@PRODUCT@", product, "@CATEGORY@", o.Category, "@MODULE@", module,
-		"@SDK@", sdk, "@REPLACE@", replace, "@SUMMARY@", s.summary, "@ENTRY@", entry, "@GROUP@", group,
+		"@SDK@", sdk, "@TOOL@", tool, "@REPLACE@", replace, "@SUMMARY@", s.summary, "@ENTRY@", entry, "@GROUP@", group,
 		"@PROPERTIES@", s.properties, "@CAPABILITIES@", s.capabilities, "@FIELD@", s.field, "@METHODS@", methods(s.field),
 	}
 }

@@ -60,12 +60,12 @@ func TestPythonStorageDriverConforms(t *testing.T) {
 		}}),
 		Limits: drivertest.Limits{KillPoints: 1}, // Python takes a second to start
 		Storage: &drivertest.Storage{
-			Pool: func(t testing.TB) drivertest.Properties { return drivertest.Properties{"path": t.TempDir()} },
+			Pool: func(t drivertest.T) drivertest.Properties { return drivertest.Properties{"path": t.TempDir()} },
 			BadPools: []drivertest.BadSetting{{
 				Name: "no such directory", Code: "path-missing",
-				Properties: func(testing.TB) drivertest.Properties { return drivertest.Properties{"path": "/nowhere"} },
+				Properties: func(drivertest.T) drivertest.Properties { return drivertest.Properties{"path": "/nowhere"} },
 			}},
-			Write: func(t testing.TB, disk *driverpb.Disk, data []byte) {
+			Write: func(t drivertest.T, disk *driverpb.Disk, data []byte) {
 				file, err := os.OpenFile(disk.GetPath(), os.O_WRONLY, 0)
 				if err == nil {
 					_, err = file.Write(data)
@@ -74,7 +74,7 @@ func TestPythonStorageDriverConforms(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Read: func(t testing.TB, disk *driverpb.Disk, n int) []byte {
+			Read: func(t drivertest.T, disk *driverpb.Disk, n int) []byte {
 				text, err := os.ReadFile(disk.GetPath())
 				if err != nil {
 					t.Fatal(err)
@@ -288,6 +288,38 @@ func TestNoBlankIsLeft(t *testing.T) {
 					t.Errorf("%s has a blank: %s", name, blank.Find(text))
 				}
 			}
+		}
+	}
+}
+
+// TestDocumentSaysTheSame holds what vendors read about their CI to what they get.
+func TestDocumentSaysTheSame(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "vendors", "ci.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, language := range []string{scaffold.Go, scaffold.Python} {
+		dir := filepath.Join(t.TempDir(), "new")
+		if _, err := scaffold.Write(scaffold.Options{
+			Name: "acme/shelf", Category: "storage", Language: language, Dir: dir, Version: "1.2.3",
+		}); err != nil {
+			t.Fatal(err)
+		}
+		workflow, err := os.ReadFile(filepath.Join(dir, ".github", "workflows", "driver.yml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := bytes.ReplaceAll(workflow, []byte("v1.2.3"), []byte("VERSION")); !bytes.Contains(document, want) {
+			t.Errorf("the document has another workflow than\n%s", want)
+		}
+		makefile, err := os.ReadFile(filepath.Join(dir, "Makefile"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lint := bytes.Index(makefile, []byte("lint: all"))
+		rules, _, _ := bytes.Cut(makefile[lint:], []byte("\n\nclean:"))
+		if !bytes.Contains(document, rules) {
+			t.Errorf("the document has other rules than\n%s", rules)
 		}
 	}
 }
