@@ -82,7 +82,8 @@ func TestPackRefuses(t *testing.T) {
 			}
 		}, "code/driver is not executable"},
 		"messages of no language": {func(t *testing.T, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, "resources", "messages", "english.json"), []byte("{}"), 0o644); err != nil {
+			name := filepath.Join(dir, "resources", "messages", "english.json")
+			if err := os.WriteFile(name, []byte("{}"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, "not named after a language"},
