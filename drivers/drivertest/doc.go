@@ -33,13 +33,18 @@
 // coverage and debuggers; its Kill only cuts the connections and ends the contexts. InMemory does the same without a
 // socket, for drivers that live in memory, inside testing/synctest bubbles.
 //
+// Outside go test Verify runs the checks; package hosted starts drivers for it as a server does, in their sandbox, and
+// package settings makes harnesses from files. That is the command bulkhead driver test.
+//
 // # What is checked
 //
 // All drivers: negotiation, honest description, idempotence by token and by id, refusal of a reused token, recall,
-// the fence of epochs, deadlines and cancels, kill -9 in the middle of each call followed by a repeat, adopt and
-// release, observe, calls on different resources at the same time, bad input, and that each fault has a class, a
-// code and words. Each category adds what its service promises. What a driver does not declare as a capability it
-// must refuse with CLASS_UNSUPPORTED, and what it declares must work.
+// the fence of epochs, deadlines, cancels and lost answers, kill -9 in the middle of each call followed by a repeat,
+// calls that arrive late, adopt and release, handles, observe, calls on different resources at the same time, values at
+// the edges of what is allowed, secrets, what is left behind, bad input, that each fault has a class, a code and words,
+// and swaps with itself, or from an older version, while callers go on. Each category adds what its service promises.
+// What a driver does not declare as a capability it must refuse with CLASS_UNSUPPORTED, and what it declares must work.
 //
-// Run runs each check as a subtest. Evaluate gives the results as data, for a report and for testing the kit itself.
+// Run runs each check as a subtest. Evaluate and Verify give the results as data, with the sentence of the contract
+// behind each (citation.go) and the last calls of those that failed.
 package drivertest

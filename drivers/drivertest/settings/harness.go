@@ -1,8 +1,10 @@
 package settings
 
 import (
+	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -53,7 +55,7 @@ func (s Settings) Harness(
 func properties(given map[string]any) func(t drivertest.T) drivertest.Properties {
 	return func(t drivertest.T) drivertest.Properties {
 		t.Helper()
-		return filled(t, given, "")
+		return filled(t, given, strings.ToLower(rand.Text()[:10]))
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 )
 
 // Settings say what to test a driver on. In all values {dir} stands for a new directory that is removed after the
-// check, and {id} for the id of the resource. What is left out is made up from the driver's description.
+// check, and {id} for a name of its own: of machines it is their id. What is left out is made up from the driver's
+// description.
 type Settings struct {
 	// Properties and Secrets are the driver-wide ones.
 	Properties map[string]any    `json:"properties,omitempty"`
