@@ -1,17 +1,10 @@
 package drivertest
 
 import (
-	"encoding/base64"
-	"encoding/hex"
-	"maps"
-	"net/url"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
@@ -33,7 +26,7 @@ func everywhereChecks(h *Harness, a *about) []check {
 			{"different resources are made at the same time, as many as are declared", "", makeTogether},
 			{
 				"each value that the description allows is taken, or refused with its field",
-				describes(a, scopeOf(k)), valuesTaken,
+				describes(a, scopeOf(k), resourceOf(k)), valuesTaken,
 			},
 			{"no secret is in a log, a handle, a fault or a fact", given(len(h.allSecrets()) > 0, "secret"), secretsKept},
 			{"of what was made and deleted nothing is left on the host", "", nothingLeft},
@@ -72,14 +65,19 @@ func driverWide(a *about) []check {
 	}}
 }
 
-// describes is why no value can be tried in a scope.
-func describes(a *about, scope string) string {
+// describes is why no value can be tried in any of some scopes.
+func describes(a *about, scopes ...string) string {
 	for _, p := range a.properties {
-		if p.GetScope() == scope && len(allowed(p)) > 0 {
+		if slices.Contains(scopes, p.GetScope()) && len(allowed(p)) > 0 {
 			return ""
 		}
 	}
-	return "the driver describes no property of scope " + scope + " with values to choose from"
+	return "the driver describes no property of scope " + scopes[0] + " with values to choose from"
+}
+
+// resourceOf is the scope of properties of what is in a scope; empty where there are none.
+func resourceOf(k kind) string {
+	return map[string]string{"Storage": "volume", "Hypervisor": "machine"}[k.category]
 }
 
 func scopeOf(k kind) string {
@@ -215,164 +213,6 @@ func makeTogether(e *env, k kind) {
 			continue
 		}
 		all[i].there(e, 1)
-	}
-}
-
-// allowed are the values of a property at the edges of what its description allows. What is free text, a path or a
-// secret means something outside, and is not tried.
-func allowed(p *driverpb.Property) []*structpb.Value {
-	if p.GetSecret() || p.GetPathAccess() != driverpb.Property_ACCESS_NONE {
-		return nil
-	}
-	all := slices.Clone(p.GetEnum())
-	switch {
-	case len(all) > 0:
-	case p.GetType() == driverpb.Property_TYPE_BOOLEAN:
-		all = append(all, structpb.NewBoolValue(true), structpb.NewBoolValue(false))
-	case p.GetType() == driverpb.Property_TYPE_NUMBER:
-		if p.Min != nil {
-			all = append(all, structpb.NewNumberValue(p.GetMin()))
-		}
-		if p.Max != nil {
-			all = append(all, structpb.NewNumberValue(p.GetMax()))
-		}
-	}
-	if p.GetDefault() != nil {
-		all = append(all, p.GetDefault())
-	}
-	return all
-}
-
-// sensible holds the answer to a value that the description allows to what the contract leaves open: it is taken, or it
-// is refused so that a user knows which setting to change.
-func (e *env) sensible(p *driverpb.Property, value *structpb.Value, err error) {
-	e.Helper()
-	fault := faultOf(err)
-	switch class := fault.GetClass(); {
-	case err == nil:
-	case class == driverpb.Class_CLASS_INTERNAL, class == driverpb.Class_CLASS_UNKNOWN, class == 0:
-		e.Errorf("%s = %v is allowed by its description, and answered with %v", p.GetKey(), value.AsInterface(), err)
-	case class == driverpb.Class_CLASS_INVALID && fault.GetField() != "/properties/"+p.GetKey():
-		e.Errorf("%s = %v is allowed by its description, and refused naming the field %q", p.GetKey(),
-			value.AsInterface(), fault.GetField())
-	}
-}
-
-func valuesTaken(e *env, k kind) {
-	scope := scopeOf(k)
-	for _, p := range e.harness.about.properties {
-		if p.GetScope() != scope {
-			continue
-		}
-		for _, value := range allowed(p) {
-			e.openedWith(k, p, value)
-		}
-	}
-}
-
-// openedWith opens a scope with one property changed.
-func (e *env) openedWith(k kind, p *driverpb.Property, value *structpb.Value) {
-	e.Helper()
-	in := e.newScope(scopeOf(k))
-	in.properties = Properties{}
-	maps.Copy(in.properties, e.newScope(scopeOf(k)).properties)
-	in.properties[p.GetKey()] = value.AsInterface()
-	method, request := openMethod(in.ref.GetKind()), proto.Message(nil)
-	if method == "" {
-		w := wire{scope: in, spec: e.harness.Networks.Spec(e.T)}
-		method, request = driverpb.Networks_DesignNetwork_FullMethodName, e.networkRequest(w)
-	} else {
-		request = e.openRequest(in)
-	}
-	_, err := e.try(method, request)
-	e.sensible(p, value, err)
-	if closing := closeMethod(in.ref.GetKind()); err == nil && closing != "" {
-		if _, err := e.try(closing, e.closeRequest(in)); err != nil {
-			e.Errorf("closing what was opened with %s = %v: %v", p.GetKey(), value.AsInterface(), err)
-		}
-	}
-}
-
-// configured configures the driver with one property changed, and then as before.
-func (e *env) configured(p *driverpb.Property, value *structpb.Value) {
-	e.Helper()
-	changed := Properties{}
-	maps.Copy(changed, e.harness.Properties)
-	changed[p.GetKey()] = value.AsInterface()
-	for _, properties := range []Properties{changed, e.harness.Properties} {
-		ctx, cancel := e.patience()
-		_, err := e.base().Configure(ctx,
-			&driverpb.ConfigureRequest{Properties: e.structOf(properties), Secrets: e.harness.Secrets})
-		cancel()
-		if err != nil {
-			e.checkFault(driverpb.Base_Configure_FullMethodName, err)
-		}
-		e.sensible(p, value, err)
-	}
-}
-
-// allSecrets are those the harness gives, long enough to be told from other words.
-func (h *Harness) allSecrets() map[string]string {
-	all := map[string]string{}
-	add := func(secrets map[string]string) {
-		for key, secret := range secrets {
-			if len(secret) >= shortestSecret {
-				all[key] = secret
-			}
-		}
-	}
-	add(h.Secrets)
-	if h.Storage != nil {
-		add(h.Storage.Secrets)
-	}
-	if h.OutOfBand != nil {
-		add(h.OutOfBand.Secrets)
-	}
-	return all
-}
-
-func secretsKept(e *env, k kind) {
-	s := k.setUp(e)
-	s.made(e)
-	quietly := func(method string, request proto.Message) {
-		ctx, cancel := e.patience()
-		defer cancel()
-		_, _ = e.invoke(ctx, e.conn(), method, request) // right or wrong: this check is about what is said
-	}
-	for range 2 { // what goes well, and what does not
-		_, _ = e.observe(s.in)
-		quietly(driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: e.call(s.ref, s.in)})
-		broken := e.call(s.ref, s.in)
-		broken.Handle = &driverpb.Handle{Version: e.hello().GetHandleWrites(), Data: []byte("\x00broken")}
-		quietly(driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: broken})
-		quietly(s.removes, s.remove(e))
-	}
-	e.keepsSecrets()
-}
-
-// keepsSecrets looks for secrets in all that the driver has said so far.
-func (e *env) keepsSecrets() {
-	e.Helper()
-	logged := ""
-	if watched, ok := e.instance.(Watched); ok {
-		logged = watched.Said(e.T)
-	}
-	for key, secret := range e.harness.allSecrets() {
-		for _, form := range []string{
-			secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret)),
-			url.QueryEscape(secret),
-		} {
-			if strings.Contains(logged, form) {
-				e.Errorf("the secret %s is in the log", key)
-				break
-			}
-		}
-		for _, reply := range e.journal.replies() {
-			wire, err := proto.Marshal(reply)
-			if err == nil && strings.Contains(string(wire), secret) {
-				e.Errorf("the secret %s is in a %s", key, path.Base(string(reply.ProtoReflect().Descriptor().FullName())))
-			}
-		}
 	}
 }
 

@@ -71,6 +71,18 @@ func plantedRules() []planted {
 			},
 		},
 		{
+			name: "a machine's value that is allowed is not known", want: []string{step("Hypervisor", values)},
+			plant: func(d *sdk.Driver, _ *simworld.World) {
+				d.Description, _ = proto.Clone(d.Description).(*driverpb.DescribeReply)
+				for _, p := range d.Description.GetProperties() {
+					if p.GetScope() == "machine" && p.GetKey() == "shutdown" {
+						p.Enum = append(p.Enum, structpb.NewStringValue("never"))
+					}
+				}
+				d.Hypervisor = &wrongHypervisor{d.Hypervisor}
+			},
+		},
+		{
 			name: "one volume at a time", plant: oneAtATime,
 			want: []string{
 				"Storage: different volumes are served at the same time", step("Storage", atOnce),

@@ -137,3 +137,16 @@ func (w wrongDesign) DesignNetwork(ctx context.Context, r *driverpb.NetworkReque
 	}
 	return w.NetworksServer.DesignNetwork(ctx, r)
 }
+
+// wrongHypervisor says that a setting is wrong, and not which.
+type wrongHypervisor struct{ driverpb.HypervisorServer }
+
+// StartMachine forgets to name the field.
+func (w wrongHypervisor) StartMachine(
+	ctx context.Context, r *driverpb.StartMachineRequest,
+) (*driverpb.MachineReply, error) {
+	if r.GetCall().GetProperties().GetFields()["shutdown"].GetStringValue() == "never" {
+		return nil, sdk.Invalid("bad-setting", "", "one of the settings is wrong", "")
+	}
+	return w.HypervisorServer.StartMachine(ctx, r)
+}
