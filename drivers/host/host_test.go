@@ -41,6 +41,28 @@ func TestStartCallStop(t *testing.T) {
 	}
 }
 
+// TestBuildMetadataIsNoOtherProgram runs one program as two versions, side by side.
+func TestBuildMetadataIsNoOtherProgram(t *testing.T) {
+	h := open(t, quick(stateDir(t)))
+	plain := started(t, h, manifest(t, "test/one"), host.Setup{})
+	built := manifest(t, "test/one")
+	built.Version += "+beside"
+	beside := started(t, h, built, host.Setup{})
+	if plain.PID() == beside.PID() || plain.Name() == beside.Name() {
+		t.Errorf("%s and %s are one process, %d", plain.Name(), beside.Name(), plain.PID())
+	}
+	other := manifest(t, "test/one")
+	other.Version = "1.0.1+beside"
+	instance, err := h.Start(bounded(t), other, host.Setup{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "another version is refused", func() bool { return len(instance.LastErrors()) > 0 })
+	if text := instance.LastErrors()[0].Text; !strings.Contains(text, "it says it is test/one 1.0.0") {
+		t.Errorf("got %q, want which version it says it is", text)
+	}
+}
+
 func TestStreamsGoThrough(t *testing.T) {
 	h := open(t, quick(stateDir(t)))
 	instance := started(t, h, manifest(t, "test/one"), host.Setup{})
