@@ -177,11 +177,15 @@ func stopGracefully(e *env) {
 	time.Sleep(e.harness.Hypervisor.Boot) // the guest's time, which nothing announces
 	request := e.cut(g)
 	request.Force, request.GraceMs = false, uint32(e.harness.Limits.Cancel.Milliseconds())
-	if e.harness.Hypervisor.IgnoresPowerButton {
+	ignores := e.harness.Hypervisor.IgnoresPowerButton
+	if ignores || e.harness.Hypervisor.UnknownGuest {
 		request.GraceMs = 200
 	}
 	reply, err := e.try(driverpb.Hypervisor_StopMachine_FullMethodName, request)
-	if !e.harness.Hypervisor.IgnoresPowerButton {
+	if e.harness.Hypervisor.UnknownGuest {
+		ignores = e.stat(g).GetState() == "running"
+	}
+	if !ignores {
 		if err != nil {
 			e.Fatalf("a graceful stop: %v", err)
 		}

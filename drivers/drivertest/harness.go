@@ -201,6 +201,8 @@ type Hypervisor struct {
 	Boot time.Duration
 	// IgnoresPowerButton says that the guest does not react to the power button, so that only a forced stop ends it.
 	IgnoresPowerButton bool
+	// UnknownGuest says that nobody knows whether it does.
+	UnknownGuest bool
 }
 
 // Networks says what to test the network category on.

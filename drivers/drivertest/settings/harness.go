@@ -115,6 +115,7 @@ func (s Settings) hypervisor(described *driverpb.DescribeReply) (*drivertest.Hyp
 	made := &drivertest.Hypervisor{
 		Host: properties(host), BadHosts: bad(host, s.Hypervisor.BadHosts), Boot: time.Duration(s.Hypervisor.Boot),
 		IgnoresPowerButton: s.Hypervisor.IgnoresPowerButton,
+		UnknownGuest:       len(s.Hypervisor.Machine) == 0 && !s.Hypervisor.IgnoresPowerButton,
 		Machine: func(t drivertest.T, id string) *driverpb.MachineSpec {
 			if len(s.Hypervisor.Machine) == 0 {
 				return &driverpb.MachineSpec{Name: id, Cpus: 1, MemoryBytes: 64 << 20}
