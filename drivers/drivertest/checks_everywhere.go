@@ -107,16 +107,17 @@ func (e *env) probed(s specimen, epoch uint64) {
 func epochsApart(e *env, k kind) {
 	one, other := k.setUp(e), k.setUp(e)
 	one.made(e)
+	defer e.raise(9) // whatever comes: what cleans up must not be stale
 	e.probed(one, 9)
 	other.made(e)
 	other.there(e, 1)
 	other.gone(e)
-	e.raise(9)
 }
 
 func adoptFenced(e *env, k kind) {
 	s := k.setUp(e)
 	s.made(e)
+	defer e.raise(9) // whatever comes: what cleans up must not be stale
 	e.probed(s, 9)
 	stale := func() *driverpb.Call {
 		call := e.call(s.ref, s.in)
@@ -126,7 +127,6 @@ func adoptFenced(e *env, k kind) {
 	e.refused(driverpb.Class_CLASS_FENCED, driverpb.Base_Adopt_FullMethodName, &driverpb.AdoptRequest{Call: stale()})
 	e.refused(driverpb.Class_CLASS_FENCED, driverpb.Base_Release_FullMethodName,
 		&driverpb.ReleaseRequest{Call: stale()})
-	e.raise(9)
 }
 
 func foreignHandle(e *env, k kind) {

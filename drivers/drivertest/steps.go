@@ -202,6 +202,7 @@ func fenced(e *env, s step) {
 	if _, err := e.try(driverpb.Base_Probe_FullMethodName, seen); err != nil {
 		e.Fatalf("probe with epoch %d: %v", newer, err)
 	}
+	defer e.raise(newer) // whatever comes: what cleans up must not be stale
 	stale := proto.Clone(d.request)
 	callOf(stale).Epoch = newer - 1
 	e.refused(driverpb.Class_CLASS_FENCED, s.method, stale)

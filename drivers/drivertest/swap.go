@@ -198,13 +198,13 @@ func (e *env) swaps(k kind, other *env) {
 	}
 	close(stop)
 	callers.Wait()
+	e.raise(1 + swapMoves)
 	// From here on the check, and what it cleans up, goes on with the instance that is left.
 	if err == nil {
 		e.instance, e.killed = other.instance, false
 		e.mutex.Lock()
 		e.handles = other.handles
 		e.mutex.Unlock()
-		e.raise(1 + swapMoves)
 	}
 	if err != nil {
 		e.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"google.golang.org/protobuf/proto"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
@@ -85,33 +85,43 @@ func (s Settings) networks(described *driverpb.DescribeReply) (*drivertest.Netwo
 	if err != nil {
 		return nil, err
 	}
-	spec := &driverpb.NetworkSpec{Mode: "isolated", Cidr: "10.213.77.0/24"}
-	if modes := described.GetCapabilities().GetNetworkModes(); len(modes) > 0 {
-		spec.Mode = modes[0]
+	text := s.Networks.Spec
+	if len(text) == 0 {
+		mode := "isolated"
+		if modes := described.GetCapabilities().GetNetworkModes(); len(modes) > 0 {
+			mode = modes[0]
+		}
+		text = fmt.Appendf(nil, `{"mode":%q,"cidr":"10.213.{n}.0/24"}`, mode)
 	}
-	if err := wellFormed("networks.spec", s.Networks.Spec, spec); err != nil {
+	spec := &driverpb.NetworkSpec{}
+	if err := wellFormed("networks.spec", numbered(text, 0), spec); err != nil {
 		return nil, err
 	}
 	if _, err := netip.ParsePrefix(spec.GetCidr()); err != nil {
 		return nil, fmt.Errorf("networks.spec.cidr: %w", err)
 	}
-	made := &drivertest.Networks{
+	var made atomic.Uint64
+	networks := &drivertest.Networks{
 		Properties: properties(given), Nic: nicOf,
-		Spec: func(drivertest.T) *driverpb.NetworkSpec {
-			again, _ := proto.Clone(spec).(*driverpb.NetworkSpec)
-			return again
+		Spec: func(t drivertest.T) *driverpb.NetworkSpec {
+			return message(t, numbered(text, made.Add(1)), "", &driverpb.NetworkSpec{})
 		},
 	}
 	for i, b := range s.Networks.Bad {
 		if err := wellFormed(fmt.Sprintf("networks.bad[%d].spec", i), b.Spec, &driverpb.NetworkSpec{}); err != nil {
 			return nil, err
 		}
-		made.Bad = append(made.Bad, drivertest.BadNetwork{
+		networks.Bad = append(networks.Bad, drivertest.BadNetwork{
 			Name: b.Name, Field: b.Field,
 			Spec: func(t drivertest.T) *driverpb.NetworkSpec { return message(t, b.Spec, "", &driverpb.NetworkSpec{}) },
 		})
 	}
-	return made, nil
+	return networks, nil
+}
+
+// numbered replaces {n}, which makes networks that do not overlap.
+func numbered(text []byte, n uint64) []byte {
+	return bytes.ReplaceAll(text, []byte("{n}"), strconv.AppendUint(nil, n%256, 10))
 }
 
 // nicOf is the nth nic of a network: it has the address that many after the first ten.

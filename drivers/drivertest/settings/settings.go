@@ -130,7 +130,8 @@ type Hypervisor struct {
 	IgnoresPowerButton bool     `json:"ignoresPowerButton,omitempty"`
 }
 
-// Networks says what to test the network category on. Spec is a NetworkSpec of the contract as JSON.
+// Networks says what to test the network category on. Spec is a NetworkSpec of the contract as JSON, in which {n} is
+// another number below 256 for each network, so that they do not overlap.
 type Networks struct {
 	Properties map[string]any  `json:"properties,omitempty"`
 	Spec       json.RawMessage `json:"spec,omitempty"`

@@ -109,7 +109,8 @@ func TestDefaultsOfTheOtherCategories(t *testing.T) {
 		t.Errorf("the machine is %v", m)
 	}
 	spec := h.Networks.Spec(t)
-	if spec.GetMode() != "nat" || h.Networks.Nic(t, spec, 2).GetAddress() != "10.213.77.12" {
+	if spec.GetMode() != "nat" || h.Networks.Nic(t, spec, 2).GetAddress() != "10.213.1.12" ||
+		h.Networks.Spec(t).GetCidr() != "10.213.2.0/24" {
 		t.Errorf("the network is %v, its nic %v", spec, h.Networks.Nic(t, spec, 2))
 	}
 	good := h.Images.Good(t)
