@@ -14,6 +14,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -21,6 +22,7 @@ import (
 type briefing struct {
 	name string // of the agent
 	path string
+	keys secrets.Ring // of this directory alone, for what is kept of the brief
 	// changed receives when a newer brief was taken.
 	changed chan struct{}
 
@@ -33,6 +35,10 @@ type briefing struct {
 // openBriefing reads the brief that was kept, if there is one. What can't be read is not there: nodes say it again.
 func openBriefing(name, path string) (*briefing, error) {
 	b := &briefing{name: name, path: path, changed: make(chan struct{}, 1)}
+	var err error
+	if b.keys, err = ownKeys(path + keysSuffix); err != nil {
+		return b, err
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
@@ -42,6 +48,9 @@ func openBriefing(name, path string) (*briefing, error) {
 	}
 	kept := &agentpb.Brief{}
 	if err := proto.Unmarshal(text, kept); err != nil {
+		return b, fmt.Errorf("reading what nodes said last in %s: %w; remove it, and nodes say it again", path, err)
+	}
+	if err := b.openSecrets(kept); err != nil {
 		return b, fmt.Errorf("reading what nodes said last in %s: %w; remove it, and nodes say it again", path, err)
 	}
 	b.put(kept)
@@ -80,7 +89,11 @@ func (b *briefing) take(next *agentpb.Brief) error {
 		b.current = next
 		return nil
 	}
-	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)
+	kept, err := b.sealSecrets(next)
+	if err != nil {
+		return fmt.Errorf("keeping what a node said: %w", err)
+	}
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(kept)
 	if err == nil {
 		err = durable.ReplaceFile(b.path, text)
 	}

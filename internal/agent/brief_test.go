@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -98,5 +100,54 @@ func TestTheNewestBriefIsKept(t *testing.T) {
 	}
 	if _, err := agent.OpenBriefing("h1", file); err == nil {
 		t.Error("what is no brief was read as one")
+	}
+}
+
+// TestKeptSecretsAreSealed: what is secret opens again and is not on the disk, whether a node told it apart or, being
+// of an older version, did not; and without the keys beside it nothing is made up.
+func TestKeptSecretsAreSealed(t *testing.T) {
+	const canary, other = "s3cret-canary", "s3cret-other"
+	dir := t.TempDir()
+	file := filepath.Join(dir, "brief")
+	told := brief(t, 7, "/a")
+	told.Drivers[0].Secrets = map[string]string{"password": canary}
+	old := &agentpb.Driver{
+		Product: "bulkhead/old", Enabled: true,
+		Described: []byte(`[{"key":"token","scope":"driver","type":"string","secret":true}]`),
+	}
+	var err error
+	if old.Properties, err = structpb.NewStruct(map[string]any{"token": other, "size": 3.0}); err != nil {
+		t.Fatal(err)
+	}
+	told.Drivers = append(told.Drivers, old)
+	if err := open(t, file).Take(told); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{file, file + ".keys"} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("%s: %v, %v", name, info.Mode(), err)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil || bytes.Contains(text, []byte(canary)) || bytes.Contains(text, []byte(other)) {
+			t.Errorf("%s holds a secret in clear (%v)", name, err)
+		}
+	}
+	b := open(t, file)
+	for product, want := range map[string]string{"bulkhead/filestorage": canary, "bulkhead/old": other} {
+		d, err := b.Driver(product)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, secrets := driving.Parted(d)
+		if got := secrets["password"] + secrets["token"]; got != want {
+			t.Errorf("%s has the secret %q", product, got)
+		}
+	}
+	if err := os.Remove(file + ".keys"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := agent.OpenBriefing("h1", file); err == nil || strings.Contains(err.Error(), canary) {
+		t.Errorf("without the keys: %v", err)
 	}
 }

@@ -55,9 +55,13 @@ func Bulkhead() Rules {
 			"internal/node/...": {
 				"resources/...", "drivers/...", "persistence/...", "cluster/...", "actors/...", "api/...",
 				"internal/metrics/...", "internal/driving", "internal/agent/...", "internal/tunnels", "services/...",
+				"internal/secrets",
 			},
-			"internal/driving":       {"resources/...", "drivers/...", "actors/operations"},
-			"internal/agent/...":     {"resources/...", "drivers/...", "cluster/...", "internal/driving", "internal/tunnels"},
+			"internal/driving": {"resources/...", "drivers/...", "actors/operations"},
+			"internal/agent/...": {
+				"resources/...", "drivers/...", "cluster/...", "internal/driving", "internal/tunnels", "internal/secrets",
+			},
+			"internal/secrets":       {"resources/..."},
 			"internal/tunnels":       {"drivers/...", "cluster/..."},
 			"internal/agent/agentpb": {},
 			"cmd/...":                {"..."},

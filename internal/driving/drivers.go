@@ -194,24 +194,27 @@ func (d *Drivers) run(ctx context.Context, m host.Manifest, record *resources.Dr
 	return nil
 }
 
-// setupOf tells the secrets among a driver's own properties from the others.
-func setupOf(record *resources.Driver) host.Setup {
+// Parted tells the secrets among a driver's own properties from the others: the driver has said which they are.
+func Parted(record *resources.Driver) (open map[string]any, secrets map[string]string) {
 	secret := map[string]bool{}
 	for _, p := range record.Status.Properties {
 		secret[p.Key] = secret[p.Key] || p.Secret && p.Scope == property.ScopeDriver
 	}
-	setup := host.Setup{Properties: map[string]any{}, Secrets: maps.Clone(record.Spec.Secrets)}
-	if setup.Secrets == nil {
-		setup.Secrets = map[string]string{}
-	}
+	open, secrets = map[string]any{}, map[string]string{}
+	maps.Copy(secrets, record.Spec.Secrets)
 	for key, value := range record.Spec.Properties {
 		if text, ok := value.(string); ok && secret[key] {
-			setup.Secrets[key] = text
+			secrets[key] = text
 			continue
 		}
-		setup.Properties[key] = value
+		open[key] = value
 	}
-	return setup
+	return open, secrets
+}
+
+func setupOf(record *resources.Driver) host.Setup {
+	open, secrets := Parted(record)
+	return host.Setup{Properties: open, Secrets: secrets}
 }
 
 // unavailable says why a driver does not answer.

@@ -10,6 +10,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -122,10 +123,9 @@ func (b *briefs) driver(r resources.Resource) (err error) {
 	if !ok {
 		return nil
 	}
-	d := &agentpb.Driver{
-		Product: record.Spec.Product, Enabled: record.Spec.Enabled, Secrets: record.Spec.Secrets,
-	}
-	if d.Properties, err = structOf(record.Spec.Properties); err != nil {
+	open, secrets := driving.Parted(record)
+	d := &agentpb.Driver{Product: record.Spec.Product, Enabled: record.Spec.Enabled, Secrets: secrets}
+	if d.Properties, err = structOf(open); err != nil {
 		return fmt.Errorf("telling agents of driver %s: %w", record.Spec.Product, err)
 	}
 	if d.Capabilities, err = structOf(record.Status.Capabilities); err != nil {

@@ -227,8 +227,11 @@ type Driver struct {
 	Secrets    map[string]string `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What it says of itself: the properties it describes, as the API writes
 	// them (a JSON array), and its capabilities.
-	Described     []byte           `protobuf:"bytes,5,opt,name=described,proto3" json:"described,omitempty"`
-	Capabilities  *structpb.Struct `protobuf:"bytes,6,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Described    []byte           `protobuf:"bytes,5,opt,name=described,proto3" json:"described,omitempty"`
+	Capabilities *structpb.Struct `protobuf:"bytes,6,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// The secrets as the agent keeps them, sealed with a key of its own. Nodes
+	// never say it.
+	Sealed        map[string]string `protobuf:"bytes,7,rep,name=sealed,proto3" json:"sealed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +304,13 @@ func (x *Driver) GetDescribed() []byte {
 func (x *Driver) GetCapabilities() *structpb.Struct {
 	if x != nil {
 		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *Driver) GetSealed() map[string]string {
+	if x != nil {
+		return x.Sealed
 	}
 	return nil
 }
@@ -548,7 +558,7 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x123\n" +
 	"\adrivers\x18\x02 \x03(\v2\x19.bulkhead.agent.v1.DriverR\adrivers\x12.\n" +
 	"\x05bound\x18\x03 \x03(\v2\x18.bulkhead.agent.v1.BoundR\x05bound\x12\x1a\n" +
-	"\bexpelled\x18\x04 \x03(\tR\bexpelled\"\xce\x02\n" +
+	"\bexpelled\x18\x04 \x03(\tR\bexpelled\"\xc8\x03\n" +
 	"\x06Driver\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aenabled\x18\x02 \x01(\bR\aenabled\x127\n" +
@@ -557,8 +567,12 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"properties\x12@\n" +
 	"\asecrets\x18\x04 \x03(\v2&.bulkhead.agent.v1.Driver.SecretsEntryR\asecrets\x12\x1c\n" +
 	"\tdescribed\x18\x05 \x01(\fR\tdescribed\x12;\n" +
-	"\fcapabilities\x18\x06 \x01(\v2\x17.google.protobuf.StructR\fcapabilities\x1a:\n" +
+	"\fcapabilities\x18\x06 \x01(\v2\x17.google.protobuf.StructR\fcapabilities\x12=\n" +
+	"\x06sealed\x18\a \x03(\v2%.bulkhead.agent.v1.Driver.SealedEntryR\x06sealed\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
+	"\vSealedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
 	"\x05Bound\x12\x12\n" +
@@ -594,7 +608,7 @@ func file_bulkhead_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_bulkhead_agent_v1_agent_proto_rawDescData
 }
 
-var file_bulkhead_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_bulkhead_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_bulkhead_agent_v1_agent_proto_goTypes = []any{
 	(*Word)(nil),            // 0: bulkhead.agent.v1.Word
 	(*Authorities)(nil),     // 1: bulkhead.agent.v1.Authorities
@@ -604,25 +618,27 @@ var file_bulkhead_agent_v1_agent_proto_goTypes = []any{
 	(*Report)(nil),          // 5: bulkhead.agent.v1.Report
 	(*Instance)(nil),        // 6: bulkhead.agent.v1.Instance
 	nil,                     // 7: bulkhead.agent.v1.Driver.SecretsEntry
-	(*structpb.Struct)(nil), // 8: google.protobuf.Struct
+	nil,                     // 8: bulkhead.agent.v1.Driver.SealedEntry
+	(*structpb.Struct)(nil), // 9: google.protobuf.Struct
 }
 var file_bulkhead_agent_v1_agent_proto_depIdxs = []int32{
 	2,  // 0: bulkhead.agent.v1.Word.brief:type_name -> bulkhead.agent.v1.Brief
 	1,  // 1: bulkhead.agent.v1.Word.authorities:type_name -> bulkhead.agent.v1.Authorities
 	3,  // 2: bulkhead.agent.v1.Brief.drivers:type_name -> bulkhead.agent.v1.Driver
 	4,  // 3: bulkhead.agent.v1.Brief.bound:type_name -> bulkhead.agent.v1.Bound
-	8,  // 4: bulkhead.agent.v1.Driver.properties:type_name -> google.protobuf.Struct
+	9,  // 4: bulkhead.agent.v1.Driver.properties:type_name -> google.protobuf.Struct
 	7,  // 5: bulkhead.agent.v1.Driver.secrets:type_name -> bulkhead.agent.v1.Driver.SecretsEntry
-	8,  // 6: bulkhead.agent.v1.Driver.capabilities:type_name -> google.protobuf.Struct
-	8,  // 7: bulkhead.agent.v1.Bound.properties:type_name -> google.protobuf.Struct
-	6,  // 8: bulkhead.agent.v1.Report.instances:type_name -> bulkhead.agent.v1.Instance
-	0,  // 9: bulkhead.agent.v1.Agent.Attend:input_type -> bulkhead.agent.v1.Word
-	5,  // 10: bulkhead.agent.v1.Agent.Attend:output_type -> bulkhead.agent.v1.Report
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 6: bulkhead.agent.v1.Driver.capabilities:type_name -> google.protobuf.Struct
+	8,  // 7: bulkhead.agent.v1.Driver.sealed:type_name -> bulkhead.agent.v1.Driver.SealedEntry
+	9,  // 8: bulkhead.agent.v1.Bound.properties:type_name -> google.protobuf.Struct
+	6,  // 9: bulkhead.agent.v1.Report.instances:type_name -> bulkhead.agent.v1.Instance
+	0,  // 10: bulkhead.agent.v1.Agent.Attend:input_type -> bulkhead.agent.v1.Word
+	5,  // 11: bulkhead.agent.v1.Agent.Attend:output_type -> bulkhead.agent.v1.Report
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_bulkhead_agent_v1_agent_proto_init() }
@@ -636,7 +652,7 @@ func file_bulkhead_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_agent_v1_agent_proto_rawDesc), len(file_bulkhead_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
