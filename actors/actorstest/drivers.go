@@ -67,6 +67,13 @@ func (z *Zone) Trace(called func(node, method string)) {
 	z.called = called
 }
 
+// Carry sets what is told of what each call to a driver carries. It may be called by many at once.
+func (z *Zone) Carry(carried func(method string, call *driverpb.Call)) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.carried = carried
+}
+
 func (z *Zone) tell(node, method string) {
 	z.mu.Lock()
 	called := z.called
@@ -79,7 +86,7 @@ func (z *Zone) tell(node, method string) {
 // Conn implements actors.Drivers.
 func (z *Zone) Conn(_ context.Context, place operations.Place) (grpc.ClientConnInterface, string, error) {
 	z.mu.Lock()
-	refuse, traced := z.refuse, z.called != nil
+	refuse, traced := z.refuse, z.called != nil || z.carried != nil
 	z.mu.Unlock()
 	if refuse != nil {
 		if err := refuse(place.Properties); err != nil {
@@ -103,6 +110,12 @@ type tracedConn struct {
 // Invoke implements grpc.ClientConnInterface.
 func (c *tracedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	c.zone.tell(c.node, method)
+	c.zone.mu.Lock()
+	carried := c.zone.carried
+	c.zone.mu.Unlock()
+	if asked, ok := args.(interface{ GetCall() *driverpb.Call }); ok && carried != nil {
+		carried(path.Base(method), asked.GetCall())
+	}
 	if console, ok := reply.(*driverpb.ConsoleReply); ok {
 		console.Socket = "nowhere"
 		return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/memstore"
@@ -50,10 +51,11 @@ type Zone struct {
 	index       uint64
 	System      *actors.System
 	// engine is that of the last system: it reads the state also after a kill.
-	engine *actors.Engine
-	driver *driver
-	refuse func(properties map[string]any) error
-	called func(node, method string)
+	engine  *actors.Engine
+	driver  *driver
+	refuse  func(properties map[string]any) error
+	called  func(node, method string)
+	carried func(method string, call *driverpb.Call)
 }
 
 // New sets a zone up and starts it.
