@@ -45,7 +45,8 @@ func TestSecretsAreGivenApart(t *testing.T) {
 		volume := z.Ask(resources.Submission{
 			Action: "create", Target: resources.Ref{Kind: resources.KindVolume},
 			Resource: &resources.Volume{Meta: resources.Meta{Kind: resources.KindVolume}, Spec: resources.VolumeSpec{
-				PoolID: resources.PoolID(made.Target.ID), SizeBytes: 1 << 20, Properties: map[string]any{"accessKey": "in the open"},
+				PoolID: resources.PoolID(made.Target.ID), SizeBytes: 1 << 20,
+				Properties: map[string]any{"accessKey": "in the open"},
 			}},
 		})
 		if volume.Phase != resources.PhaseSucceeded {
