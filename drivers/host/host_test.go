@@ -158,6 +158,13 @@ func TestManifestIsChecked(t *testing.T) {
 	if err := manifest(t, "test/one").Validate(); err != nil {
 		t.Errorf("a proper manifest was refused: %v", err)
 	}
+	for _, write := range []string{"/srv/code/sub", "/srv"} {
+		m := manifest(t, "test/one")
+		m.Code, m.Permissions.Write = "/srv/code", []string{write}
+		if err := m.Validate(); err == nil || !strings.Contains(err.Error(), "may not write to their code") {
+			t.Errorf("writing to %s: got %v", write, err)
+		}
+	}
 }
 
 func TestStateDirectoryMustBeReachable(t *testing.T) {
