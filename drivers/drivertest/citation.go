@@ -87,7 +87,8 @@ func baseCitations() []citation {
 		"The driver answers with the highest API version both sides know, or FAILED_PRECONDITION if there is none.")
 	adopt := said(baseFile+"Base.Adopt",
 		"The driver checks that it can read the handle and that what the handle names is there. Idempotent.")
-	secret := said(baseFile+"Call.secrets", "Secret properties, by key. Never logged, never part of a handle.")
+	secret := said(baseFile+"Call.secrets",
+		"Secret properties, by key; they are not among the properties. Never logged, never part of a handle.")
 	swap := said(baseFile+"Base.Adopt", "Adopt takes responsibility for a resource another instance served until now.")
 	honest := said(baseFile+"CLASS_UNSUPPORTED", "The driver does not do this. Must agree with its capabilities.")
 	return []citation{
