@@ -107,6 +107,8 @@ type teller struct {
 	last raft.AppendEntriesRequest
 	sent uint64 // the last entry
 	told uint64 // what the follower knows to be agreed on
+	// early is what was agreed on before it was sent to this follower.
+	early uint64
 }
 
 func newTeller(inner raft.AppendPipeline, w *word) *teller {
@@ -136,6 +138,12 @@ func (t *teller) AppendEntries(
 		t.sent = request.Entries[n-1].Index
 	}
 	t.last.Entries = nil
+	if t.told < t.early && t.early <= t.sent { // agreed on after Raft made this message
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
 	return future, nil
 }
 
@@ -189,7 +197,11 @@ func (t *teller) tell(index, term uint64) error {
 		return raft.ErrPipelineShutdown
 	}
 	defer t.end()
-	if index > t.sent || index <= t.told {
+	if index > t.sent {
+		t.early = index
+		return nil
+	}
+	if index <= t.told {
 		return nil
 	}
 	defer t.giveUpLater().Stop()
