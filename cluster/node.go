@@ -208,7 +208,7 @@ func (n *Node) openPeers() error {
 	n.transport = steady{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &raftLayer{Listener: listener, network: network, name: n.nameOf, lost: n.lost},
 		Logger:  newRaftLogger(n.log),
-		MaxPool: 3, Timeout: raftTimeout, MaxRPCsInFlight: raftInFlight,
+		MaxPool: raftIdle, Timeout: raftTimeout, MaxRPCsInFlight: raftInFlight,
 	}), n.word}
 	n.links = calls.NewLinks(func(ctx context.Context, node, address string) (net.Conn, error) {
 		return network.Dial(ctx, PurposePeer, node, address)
@@ -225,6 +225,8 @@ func (n *Node) openPeers() error {
 const (
 	// raftTimeout bounds one message of Raft; snapshots get more, by their size.
 	raftTimeout = 10 * time.Second
+	// raftIdle is how many idle connections to a node are kept.
+	raftIdle = 3
 	// raftInFlight is how many messages to a follower may wait for their answers: entries, and word of what was agreed
 	// on. How many entries are under way is limited by who proposes.
 	raftInFlight = 8

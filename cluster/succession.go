@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -152,8 +151,9 @@ func (n *Node) inquire(r reign) {
 	err := n.ended(ctx, r)
 	for err == nil && n.reign() == r && n.raft.State() == raft.Follower {
 		if own := n.claim(); n.succession.begin(r, own) {
-			err = n.succeed(ctx, r, own)
-			n.log.Debug("node asked for the lead", slog.Any("error", err))
+			if err = n.succeed(ctx, r, own); err != nil {
+				n.log.Info("node leaves it to others to succeed the leader", slog.Any("error", err))
+			}
 		}
 		select {
 		case <-time.After(promised + rand.N(promised)): // #nosec G404 -- only not all at the same time
@@ -269,12 +269,7 @@ func (c *attentive) Write(b []byte) (int, error) {
 }
 
 func (c *attentive) heed(err error) {
-	if err == nil {
-		return
-	}
-	for _, ended := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
-		if errors.Is(err, ended) {
-			c.once.Do(c.lost)
-		}
+	if brokenOff(err) {
+		c.once.Do(c.lost)
 	}
 }

@@ -43,6 +43,38 @@ func TestALeaderWhoseProgramEndedIsSucceededAtOnce(t *testing.T) {
 	}
 }
 
+// TestAVoteIsAskedForOnConnectionsThatEnded has a node that led before stand for election, when all that it had kept of
+// connections to the one that is to vote for it has ended.
+func TestAVoteIsAskedForOnConnectionsThatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCouncil(t, 3, patient)
+		defer c.close(t)
+		give := func(from, to string) {
+			if err := c.nodes[from].Transfer(t.Context(), to); err != nil {
+				t.Fatal(err)
+			}
+			c.until(t, to+" leads", func() bool { return c.nodes[to].Status().Leading })
+			propose(t, c.nodes[to], "as "+to)
+		}
+		first, second := c.leader(t, ""), c.follower(t)
+		third := "n1" // first is n0
+		if second == third {
+			third = "n2"
+		}
+		give(first, third) // which keeps the connection that this was said on
+		give(third, second)
+		c.kill(t, third)
+		c.open(t, third, true, patient)
+		c.ready(t, third)
+		began := time.Now()
+		c.kill(t, second)
+		next := c.leader(t, second)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s was succeeded by %s after %s", second, next, took)
+		}
+	})
+}
+
 // TestOneThatIsOnlyCutOffIsNotSucceededAtOnce cuts the leader off, from all or from one, also with connections that end
 // and are refused at that one: only the timeout tells that it does not lead, if it does not.
 func TestOneThatIsOnlyCutOffIsNotSucceededAtOnce(t *testing.T) {

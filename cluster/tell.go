@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -42,6 +45,43 @@ func (s steady) TimeoutNow(
 	case <-time.After(handOverPatience):
 		return fmt.Errorf("%s did not say within %s that it leads", id, handOverPatience)
 	}
+}
+
+// RequestVote implements raft.Transport.
+func (s steady) RequestVote(
+	id raft.ServerID, target raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse,
+) error {
+	return insist(func() error { return s.NetworkTransport.RequestVote(id, target, request, response) })
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (s steady) RequestPreVote(
+	id raft.ServerID, target raft.ServerAddress,
+	request *raft.RequestPreVoteRequest, response *raft.RequestPreVoteResponse,
+) error {
+	return insist(func() error { return s.NetworkTransport.RequestPreVote(id, target, request, response) })
+}
+
+// insist asks for a vote once more when the connection was dead: the transport keeps some that are idle, and does not
+// know which of them ended when the other node was started again. Raft would wait for its timeout and have lost the
+// vote. Asked twice, a node votes once and answers twice.
+func insist(ask func() error) (err error) {
+	for range raftIdle + 1 {
+		if err = ask(); !brokenOff(err) {
+			return err
+		}
+	}
+	return err
+}
+
+// brokenOff reports whether a connection was ended by the other side.
+func brokenOff(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // AppendEntriesPipeline implements raft.Transport.
