@@ -26,7 +26,8 @@ dataGroup: true
 limits: {memory: 1GiB}
 handles: {reads: [1], writes: 1}
 properties:
-  - {key: path, type: string, scope: pool, label: Path, description: Directory of the pool., required: true, pathAccess: read-write}
+  - {key: path, type: string, scope: pool, label: Path, description: Directory of the pool., required: true,
+     pathAccess: read-write}
   - {key: minimumFreeBytes, type: number, scope: pool, label: Kept free, description: Bytes that stay free.}
   - {key: format, type: string, scope: pool, label: Format, description: Format of new volumes.}
 capabilities:
