@@ -32,7 +32,8 @@ type Engine struct {
 	// fresh returns when the state has all that was answered before, by any node.
 	fresh func(ctx context.Context) error
 	// holds reports whether this node may still act by a fence.
-	holds func(persistence.Fence) bool
+	holds   func(persistence.Fence) bool
+	secrecy secrecy
 }
 
 // Now is the node's clock.

@@ -25,6 +25,8 @@ type State interface {
 	Recent(after resources.Position, into []resources.Event) (events []resources.Event, known bool)
 	// Placements counts the changes of the shard table.
 	Placements() uint64
+	// Changes counts the changes of a kind's resources: what was read after one count holds as long as it stays.
+	Changes(kind resources.Kind) uint64
 }
 
 // Drivers connects to driver processes.

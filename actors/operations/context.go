@@ -11,10 +11,17 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// Engine is what steps may use of the world around them.
-type Engine interface {
+// State is what steps read.
+type State interface {
 	// View reads the state at one point in time.
 	View(fn func(v *persistence.View) error) error
+	// Secrets are the keys of those properties of a scope that a driver calls secret. Not to be changed.
+	Secrets(product string, scope resources.Kind) (map[string]bool, error)
+}
+
+// Engine is what steps may use of the world around them.
+type Engine interface {
+	State
 	// Ask submits an operation on a resource below and waits until it has ended.
 	// Asked again for the same parent and step it waits for the same one.
 	Ask(ctx context.Context, ask Ask) (*resources.Operation, error)

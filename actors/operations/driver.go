@@ -78,17 +78,7 @@ func (c *Context) parted(product string, scope resources.Kind, properties map[st
 	if len(properties) == 0 {
 		return s, nil
 	}
-	hidden := map[string]bool{}
-	err := c.Engine.View(func(v *persistence.View) error {
-		return v.Each(resources.KindDriver, map[string]string{"product": product}, func(r resources.Resource) bool {
-			if d, ok := r.(*resources.Driver); ok {
-				for _, p := range d.Status.Properties {
-					hidden[p.Key] = hidden[p.Key] || p.Secret && p.Scope == string(scope)
-				}
-			}
-			return true
-		})
-	})
+	hidden, err := c.Engine.Secrets(product, scope)
 	for key, value := range properties {
 		if text, ok := value.(string); ok && hidden[key] {
 			s.secrets[key] = text
