@@ -28,6 +28,7 @@ SEEDS ?= 300
 PLAN ?=
 CHAOSFLAGS ?=
 SIMULATEFLAGS ?=
+SWAPFLAGS ?=
 TIMES ?= 20
 FROM ?= HEAD~1
 KILLS ?= 10
@@ -97,6 +98,15 @@ clientgen: ## Generate clients in Go, TypeScript and Python from the API's docum
 operation-kit: ## Run every operation with a fault at every step
 	$(GO) test -count=1 $(TESTFLAGS) ./actors/operationstest/...
 
+.PHONY: attacks
+attacks: ## Let a hostile driver try everything at every level; writes and prints the table of docs/security.md
+	$(GO) test $(AS_ROOT) -count=1 $(TESTFLAGS) ./drivers/host/attacks -rewrite
+	sed -n '/make attacks -->/,/up to here/p' docs/security.md
+
+.PHONY: first-driver
+first-driver: ## Follow docs/vendors/first-driver.md in whole, as root
+	$(GO) test $(AS_ROOT) -count=1 -v -timeout=30m -run '^TestFirstDriver$$' $(TESTFLAGS) ./cmd/bulkhead -all
+
 .PHONY: power-loss
 power-loss: ## Cut the power, many times: make power-loss TIMES=20
 	$(GO) test $(AS_ROOT) -count=$(TIMES) -v -timeout=120m -run PowerLoss $(TESTFLAGS) \
@@ -120,6 +130,12 @@ upgrade-test: guest ## Roll three nodes from an older commit to this tree under 
 	scripts/setup.sh demo
 	scripts/upgrade-test.sh $(FROM) -seed=$(SEED) -duration=$(DURATION) -image=$(abspath $(GUEST))
 
+.PHONY: swap-demo
+swap-demo: guest ## Upgrade the drivers of 20 real guests under load, to a bad version too, and go back, as root
+	scripts/setup.sh demo
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/swapdemo ./bench/swapdemo
+	bin/swapdemo -image=$(abspath $(GUEST)) $(SWAPFLAGS)
+
 .PHONY: bugbank
 bugbank: ## Plant bugs, one at a time, and see that every one is found: make bugbank BUGS=stale-read,lost-event
 	$(GO) run ./bench/bugbank/plant -only=$(BUGS)
@@ -127,6 +143,10 @@ bugbank: ## Plant bugs, one at a time, and see that every one is found: make bug
 .PHONY: bench
 bench: ## Measure, one JSON object per line: make bench BENCHFLAGS=-only=operations
 	$(GO) run ./bench/run $(BENCHFLAGS)
+
+.PHONY: bench-swap
+bench-swap: ## Measure what it takes to have another version of a driver act, and to replace its process
+	$(GO) run ./bench/run -only=swap $(BENCHFLAGS)
 
 .PHONY: bench-etcd
 bench-etcd: ## Measure durable operations on three nodes beside three of etcd

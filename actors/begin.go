@@ -69,6 +69,50 @@ func (r *runner) beginLocal(ctx context.Context, u *unit, names []string, now ti
 	return w.orRetry(), true
 }
 
+// beginAhead does the only step of an operation before anybody noted that it has begun, so that the resource is held
+// for as long as one entry takes: whoever takes the operation up anew does the step from its beginning. When it does
+// not work out it is begun like any other, and done is false.
+func (r *runner) beginAhead(ctx context.Context, u *unit, names []string, now time.Time) (n next, done bool) {
+	if len(u.steps) != 1 || !u.steps[0].Ahead {
+		return next{}, false
+	}
+	step, op := u.steps[0], *u.op
+	journal.Begin(&op, names, u.resource.Metadata().Phase, now)
+	journal.Start(&op, 0, now)
+	c := &operations.Context{
+		Operation: &op, Resource: u.resource, StepName: step.Name, Epoch: u.fence.Epoch, Engine: r.engine.forStep(u),
+		Repeat: true,
+	}
+	if err := run(ctx, step, c); err != nil {
+		if r.fenced(ctx, u) {
+			return next{fenced: true}, true
+		}
+		return next{held: true}, r.engine.stopping()
+	}
+	journal.Finish(&op, 0, r.engine.Now())
+	mine := *u
+	mine.op = &op
+	end := r.ending(&mine)
+	end.out = c.Outcome
+	w := r.write(ctx, &mine, end)
+	if w.refused != nil {
+		return next{}, false
+	}
+	if w.ended {
+		r.takeBack(ctx, step, c)
+	}
+	return w.orRetry(), true
+}
+
+// takeBack undoes a step of an operation that was cancelled while nobody knew yet that it had begun.
+func (r *runner) takeBack(ctx context.Context, step operations.Step, c *operations.Context) {
+	c.Undoing, c.Outcome = true, operations.Outcome{}
+	if err := run(context.WithoutCancel(ctx), step, c); err != nil {
+		r.logger.Warn("taking back what was cancelled failed; it is looked after as what is ill",
+			slog.String("operation", c.Operation.ID), slog.Any("error", err))
+	}
+}
+
 // localEngine is what a local step may use: the state.
 type localEngine struct{ *stepEngine }
 

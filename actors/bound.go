@@ -10,14 +10,6 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// bindable are the kinds whose spec names a driver. Whatever else a driver serves is
-// below one of these.
-func bindable() []resources.Kind {
-	return []resources.Kind{
-		resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork,
-	}
-}
-
 // nodeOf is the field that says which node drives a resource; nil for kinds that have none.
 func nodeOf(r resources.Resource) *string {
 	switch x := r.(type) {
@@ -115,31 +107,22 @@ func (e *Engine) checkEnabled(r resources.Resource) error {
 		return nil
 	}
 	return e.state.View(func(v *persistence.View) error {
-		var refusal error
-		err := v.Each(resources.KindDriver, map[string]string{"product": product}, func(r resources.Resource) bool {
-			d, ok := r.(*resources.Driver)
-			if ok && !d.Spec.Enabled {
-				ref := d.Ref()
-				refusal = &resources.Error{
-					Class: resources.ClassConflict, Code: "driver-disabled", Message: "driver " + product + " is disabled",
-					Remedy:   "enable it first (bulkhead driver update " + d.Name + " --enabled), or name another driver",
-					Resource: &ref,
-					Fields: []resources.FieldError{{
-						Pointer: "/spec/driver", Code: "driver-disabled", Message: "names a disabled driver",
-					}},
-				}
-			}
-			return refusal == nil
-		})
-		if err != nil {
+		versions, err := v.Versions(product)
+		d := resources.CurrentDriver(versions)
+		if err != nil || d == nil || d.Spec.Enabled {
 			return err
 		}
-		return refusal
+		ref := d.Ref()
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "driver-disabled", Message: "driver " + product + " is disabled",
+			Remedy:   "enable it first (bulkhead driver update " + d.Name + " --enabled), or name another driver",
+			Resource: &ref,
+			Fields: []resources.FieldError{{
+				Pointer: "/spec/driver", Code: "driver-disabled", Message: "names a disabled driver",
+			}},
+		}
 	})
 }
-
-// namedUsers is how many of the resources bound to a driver a refusal names.
-const namedUsers = 5
 
 // checkDisabling refuses to disable a driver while resources are bound to it: they
 // could not even be deleted any more.
@@ -151,34 +134,20 @@ func (e *Engine) checkDisabling(current, next resources.Resource) error {
 	if d, ok := next.(*resources.Driver); !ok || d.Spec.Enabled {
 		return nil
 	}
-	var names []string
-	count := 0
-	err := e.state.View(func(v *persistence.View) error {
-		for _, kind := range bindable() {
-			err := v.Each(kind, map[string]string{"driver": was.Spec.Product}, func(r resources.Resource) bool {
-				if count++; len(names) < namedUsers {
-					names = append(names, fmt.Sprintf("%s %s", kind, r.Metadata().ID))
-				}
-				return true
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	return e.checkUnbound(was)
+}
+
+// checkUnbound refuses what a version can't be had for any more while resources are bound to it.
+func (e *Engine) checkUnbound(d *resources.Driver) error {
+	var bound []resources.Ref
+	err := e.state.View(func(v *persistence.View) (err error) {
+		bound, err = v.BoundTo(d)
+		return err
 	})
-	if err != nil || count == 0 {
+	if err != nil || len(bound) == 0 {
 		return err
 	}
-	if count > len(names) {
-		names = append(names, "...")
-	}
-	ref := was.Ref()
-	return &resources.Error{
-		Class: resources.ClassConflict, Code: "driver-in-use",
-		Message: fmt.Sprintf("%d resources are bound to driver %s: %s", count, was.Spec.Product, strings.Join(names, ", ")),
-		Remedy:  "delete them first; to hold work on single ones back, suspend them", Resource: &ref,
-	}
+	return persistence.DriverInUse(d, bound)
 }
 
 // checkUpload refuses what was uploaded to this node for a store whose driver is on

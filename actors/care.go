@@ -271,19 +271,14 @@ func (s *System) observe(h *resources.Host) (map[string]string, error) {
 func (s *System) askHost(
 	ctx context.Context, h *resources.Host,
 ) (grpc.ClientConnInterface, *driverpb.Call, error) {
-	conn, _, err := s.config.Drivers.Conn(ctx, operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node})
-	if err == nil && !s.leased() { // connecting can take long
-		err = errFenced
-	}
-	if err != nil {
-		return nil, nil, err
-	}
+	place := operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node}
 	call := &driverpb.Call{Resource: &driverpb.Ref{Kind: string(h.Kind), Id: h.ID}}
-	err = s.config.State.View(func(v *persistence.View) error {
+	err := s.config.State.View(func(v *persistence.View) error {
 		b, _, err := v.Binding(h.Ref())
 		if err != nil {
 			return err
 		}
+		place.Version = b.Version
 		call.Handle = &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
 		owners, err := v.Owners()
 		if err == nil && len(owners) > 0 {
@@ -291,5 +286,12 @@ func (s *System) askHost(
 		}
 		return err
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, _, err := s.config.Drivers.Conn(ctx, place)
+	if err == nil && !s.leased() { // connecting can take long
+		err = errFenced
+	}
 	return conn, call, err
 }

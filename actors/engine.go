@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -34,6 +36,7 @@ type Engine struct {
 	// holds reports whether this node may still act by a fence.
 	holds   func(persistence.Fence) bool
 	secrecy secrecy
+	secrets *secrets.Keeper
 }
 
 // Now is the node's clock.
@@ -240,6 +243,9 @@ func (e *stepEngine) leaveChild(child *resources.Operation, ask operations.Ask) 
 // asked reports whether this step asked for a child before that has not ended.
 func (e *stepEngine) asked(ask operations.Ask) bool {
 	open := false
+	if ask.Round != "" {
+		return e.is(e.childID(ask), func(op *resources.Operation) bool { return !op.Ended() })
+	}
 	err := e.state.View(func(v *persistence.View) error {
 		children, err := v.Children(ask.ParentID, ask.Step)
 		open = len(children) > 0 && !children[len(children)-1].Ended()
@@ -248,21 +254,33 @@ func (e *stepEngine) asked(ask operations.Ask) bool {
 	return err == nil && open
 }
 
+// childID is the id of a child that follows from what asks for it.
+func (e *stepEngine) childID(ask operations.Ask) string {
+	sum := sha256.Sum256([]byte(string(ask.ParentID) + "\x00" + ask.Step + "\x00" + ask.Round))
+	return e.vocabulary.NewID(resources.KindOperation, e.unit.op.StartedAt, [10]byte(sum[:10]))
+}
+
 // child finds the operation that this step asked for before, unless that failed,
 // or submits it.
 func (e *stepEngine) child(ctx context.Context, ask operations.Ask) (*resources.Operation, error) {
 	op := &resources.Operation{
 		Meta:   resources.Meta{Kind: resources.KindOperation, ID: e.newID(resources.KindOperation)},
 		Action: ask.Action, Target: ask.Target, Arguments: ask.Arguments, Principal: ask.Principal,
-		ParentID: ask.ParentID, ParentStep: ask.Step, RequestID: e.unit.op.RequestID,
+		ParentID: ask.ParentID, ParentStep: ask.Step, RequestID: e.unit.op.RequestID, Urgent: ask.Urgent,
 	}
 	cmd := &persistence.Submit{Fence: &e.unit.fence}
+	if ask.Round != "" {
+		op.ID, cmd.Sole = e.childID(ask), true
+	}
 	if ask.Resource != nil {
 		m := ask.Resource.Metadata()
 		if m.ID == "" { // one that is put back has its id
 			m.ID = e.newID(m.Kind)
 		}
 		op.Target = m.Ref()
+		if err := e.protect(ask.Resource, nil); err != nil {
+			return nil, err
+		}
 		doc, err := e.codec.Seal(ask.Resource)
 		if err != nil {
 			return nil, err

@@ -50,7 +50,7 @@ func (r *recaller) Invoke(ctx context.Context, method string, args, reply any, o
 		return errFenced
 	}
 	about, ok := args.(sdk.Request)
-	if !ok {
+	if !ok || about.GetCall() == nil { // of the process alone
 		return r.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	}
 	// What is asked for is put together anew for each attempt, and what the state says of other resources may have

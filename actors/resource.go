@@ -28,10 +28,12 @@ type (
 		name string
 		do   func(ctx context.Context, c *operations.Context) error
 	}
-	// interrupt says that the running operation was asked to stop.
+	// interrupt says that the running operation was asked to stop or, if it is urgent, that there is one which goes
+	// before what waits for another attempt.
 	interrupt struct {
 		name      string
 		operation string
+		urgent    bool
 	}
 	// reconsider says that the resource's suspension changed, or that an operator
 	// decided.
@@ -114,7 +116,7 @@ func (r *resource) Receive(c actor.Context) {
 	case *woke:
 		r.woke(c, m.serial)
 	case *interrupt:
-		r.interrupt(c, m.operation)
+		r.interrupt(c, m)
 	case *reconsider:
 		r.reconsidered = true
 		mailbox.Of(c).Open(mailbox.Paused)
@@ -221,15 +223,18 @@ func (r *resource) woke(c actor.Context, serial int) {
 }
 
 // interrupt stops the running step of an operation, or the wait for the next attempt.
-func (r *resource) interrupt(c actor.Context, operation string) {
-	if !r.system.runner.heads(r.fence.Shard, r.ref, operation) {
+func (r *resource) interrupt(c actor.Context, m *interrupt) {
+	if !r.system.runner.heads(r.fence.Shard, r.ref, m.operation) {
 		return // it has ended, and what runs now was not meant
 	}
-	if r.cancel != nil {
+	if m.urgent {
+		mailbox.Of(c).Open(mailbox.Paused)
+	}
+	if r.cancel != nil && !m.urgent {
 		r.cancel(nil)
 		return
 	}
-	if r.timer != nil {
+	if r.timer != nil && !r.working {
 		r.timer.Stop()
 		r.woke(c, r.serial)
 		return

@@ -83,7 +83,7 @@ func (r *runner) turn(ctx context.Context, ref resources.Ref, fence persistence.
 }
 
 func (r *runner) goOn(ctx context.Context, u *unit) next {
-	if u.resource != nil && u.resource.Metadata().Suspended {
+	if u.resource != nil && u.resource.Metadata().Suspended && !u.op.Urgent {
 		return next{held: true}
 	}
 	switch u.op.Phase {
@@ -155,6 +155,9 @@ func (r *runner) begin(ctx context.Context, u *unit) next {
 	if n, done := r.beginLocal(ctx, u, names, now); done {
 		return n
 	}
+	if n, done := r.beginAhead(ctx, u, names, now); done {
+		return n
+	}
 	journal.Begin(u.op, names, u.resource.Metadata().Phase, now)
 	fresh := r.intend(u, now)
 	w := r.write(ctx, u, change{phase: u.action.During})
@@ -174,7 +177,7 @@ func (r *runner) unfit(u *unit) *resources.Error {
 		return cancelled()
 	}
 	m := u.resource.Metadata()
-	if slices.Contains(u.action.From, m.Phase) {
+	if u.op.Urgent || slices.Contains(u.action.From, m.Phase) {
 		return nil
 	}
 	return &resources.Error{
@@ -270,7 +273,7 @@ func (r *runner) attempt(ctx context.Context, u *unit, i int) next {
 		Repeat: u.op.Steps[i].Attempts > 1 || u.fresh == "",
 	}
 	if err := run(ctx, step, c); err != nil {
-		if r.engine.stopping() {
+		if r.engine.stopping() || errors.Is(err, operations.ErrHeld) {
 			return next{held: true} // the journal says what was under way
 		}
 		if r.fenced(ctx, u) {

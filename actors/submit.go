@@ -34,8 +34,9 @@ func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources
 		if err == nil {
 			return op, nil
 		}
-		// An address chosen here may be taken by the time it is claimed.
-		if e := resources.AsError(err); e.Code != "taken" || attempt == maxChoices {
+		// An address chosen here may be taken by the time it is claimed, and a key be replaced.
+		again := []string{"taken", persistence.CodeKeyReplaced}
+		if !slices.Contains(again, resources.AsError(err).Code) || attempt == maxChoices {
 			return nil, err
 		}
 	}
@@ -123,6 +124,9 @@ func (e *Engine) carry(s resources.Submission, op *resources.Operation, cmd *per
 		if err := e.complete(r, op, cmd); err != nil {
 			return err
 		}
+		if err := e.protect(r, nil); err != nil {
+			return err
+		}
 	} else if r, err = e.change(s.Target, r, op, cmd); err != nil || r == nil {
 		return err
 	}
@@ -139,6 +143,9 @@ func (e *Engine) change(
 ) (resources.Resource, error) {
 	current, err := e.current(target)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.protect(next, current); err != nil {
 		return nil, err
 	}
 	fields, err := e.changes(current, next)

@@ -14,6 +14,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/mailbox"
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/actors/shard"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -45,6 +46,8 @@ type Config struct {
 	Cared func(kind resources.Kind, what Care)
 	// Crashed, if set, is told of each crash of a resource's actor. It must be quick.
 	Crashed func(kind resources.Kind)
+	// Secrets has the keys that secrets of resources are sealed with; nil = there are none, and they lie in clear.
+	Secrets *secrets.Keeper
 	// Table says what is done for each action; nil = operations.NewTable().
 	Table operations.Table
 }
@@ -85,7 +88,7 @@ func New(c Config) *System {
 	f := newFeed(c.State)
 	engine := &Engine{
 		log: c.Log, state: c.State, codec: c.Codec, vocabulary: c.Vocabulary, table: c.Table,
-		drivers: c.Drivers, feed: f, waiting: newWaiters(), logger: c.Logger, base: base,
+		drivers: c.Drivers, feed: f, waiting: newWaiters(), logger: c.Logger, base: base, secrets: c.Secrets,
 	}
 	s := &System{
 		config: c, engine: engine, base: base, stop: stop, shards: map[persistence.Shard]*running{},
@@ -236,6 +239,8 @@ func (s *System) operation(e resources.Event, op *resources.Operation) {
 		if op.Ended() && s.config.Ended != nil && e.Type != resources.EventDeleted {
 			s.config.Ended(op)
 		}
+	case e.Type == resources.EventCreated && op.Urgent:
+		s.send(op.Target, &interrupt{name: name, operation: op.ID, urgent: true})
 	case e.Type == resources.EventCreated:
 		s.send(op.Target, &nudge{name: name})
 	case op.Phase == resources.PhaseNeedsOperator:

@@ -22,10 +22,18 @@ type change struct {
 	took bool
 }
 
+// leaves reports whether a resource stays in its phase, for the same reason: then its record need not be written, and
+// who changes it meanwhile is not told that it has changed.
+func (c change) leaves(m *resources.Meta) bool {
+	return c.phase == "" || c.phase == m.Phase && c.reason == m.Reason
+}
+
 // written is what came of writing.
 type written struct {
 	next
 	ok bool
+	// ended: somebody ended the operation meanwhile.
+	ended bool
 	// refused says why the state did not take it; the step has failed.
 	refused *resources.Error
 }
@@ -70,7 +78,7 @@ func (r *runner) write(ctx context.Context, u *unit, c change) written {
 		case e.Code == "fenced":
 			return written{next: next{fenced: true}}
 		case e.Class == resources.ClassStale:
-			return written{next: next{after: time.Nanosecond}}
+			return written{next: next{after: time.Nanosecond}, ended: e.Code == persistence.CodeEnded}
 		case e.Retryable():
 			return written{next: next{after: unknownDelay}}
 		case e.Class == resources.ClassInternal && e.Code != persistence.CodeMalformed:
@@ -120,7 +128,7 @@ func (r *runner) commit(u *unit, c change) (*persistence.Commit, error) {
 		cmd.Delete = u.ref
 		return cmd, nil
 	}
-	if u.resource == nil || c.phase == "" && len(c.out.Changes) == 0 {
+	if u.resource == nil || len(c.out.Changes) == 0 && c.leaves(u.resource.Metadata()) {
 		return cmd, nil
 	}
 	clone, err := r.codec.Clone(u.resource)
@@ -133,6 +141,9 @@ func (r *runner) commit(u *unit, c change) (*persistence.Commit, error) {
 	m := clone.Metadata()
 	if c.phase != "" {
 		m.Phase, m.Reason = c.phase, c.reason
+	}
+	if err := r.engine.protect(clone, nil); err != nil { // what an operation puts in force may be from before a key
+		return nil, err
 	}
 	cmd.BaseRevision = m.Revision
 	cmd.Resource, err = r.codec.Seal(clone)

@@ -19,14 +19,15 @@ import (
 // Options are what an API is made of.
 type Options struct {
 	// Version of the server, shown in the document.
-	Version string
-	Reader  Reader
-	Engine  Engine
-	Drivers Drivers
-	Health  Health
-	Uploads Uploads
-	Backups Backups
-	Cluster Cluster
+	Version  string
+	Reader   Reader
+	Engine   Engine
+	Drivers  Drivers
+	Health   Health
+	Uploads  Uploads
+	Backups  Backups
+	Archives Archives
+	Cluster  Cluster
 	// Metrics is served at /metrics to readers; nil = not at all.
 	Metrics http.Handler
 	Log     *slog.Logger
@@ -42,6 +43,7 @@ type API struct {
 	drivers    Drivers
 	health     Health
 	uploads    Uploads
+	archives   Archives
 	backups    Backups
 	metrics    http.Handler
 	log        *slog.Logger
@@ -75,6 +77,7 @@ func New(o Options) (*API, error) {
 		drivers:    o.Drivers,
 		health:     o.Health,
 		uploads:    o.Uploads,
+		archives:   o.Archives,
 		backups:    o.Backups,
 		metrics:    o.Metrics,
 		log:        o.Log,
@@ -158,6 +161,7 @@ func tags() []*huma.Tag {
 		tag("Upgrade", "Which programs the nodes run, and what the zone may rely on."),
 		tag("Tokens", "Credentials of this API."),
 		tag("Drivers", "What drives hypervisors, storage, images and networks."),
+		tag("Swaps", "Another version of a driver acts, resource by resource, while they are used."),
 		tag("Clusters", "Hosts that share storage and stand in for each other."),
 		tag("Hosts", "What runs machines."),
 		tag("Pools", "Where volumes live."),
@@ -184,6 +188,7 @@ func (a *API) routes() {
 	a.rotation()
 	a.tokens()
 	a.driverRoutes()
+	a.swaps()
 	a.clusters()
 	a.hosts()
 	a.pools()

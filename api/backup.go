@@ -37,9 +37,10 @@ func (a *API) backup() {
 	r := route{
 		id: "create-backup", method: http.MethodGet, path: "/v1/backup", tag: "Zone", summary: "Back the zone up",
 		about: "Streams the whole state of the zone as it is now: one file that a new server can be made from. It " +
-			"holds everything, secrets of drivers, user data of machines and digests of tokens included. With recipients " +
+			"holds everything, user data of machines and digests of tokens included. With recipients " +
 			"the server encrypts it while it writes it (age-encryption.org/v1), so that only they can read it; without, " +
-			"keep it where the server's own data may be kept. A stream that ends early is broken off, and its content " +
+			"keep it where the server's own data may be kept. Secrets of drivers and of what they serve are sealed in it; " +
+			"the keys are in it only if it is encrypted. A stream that ends early is broken off, and its content " +
 			"is no backup.",
 		permission: door.To(door.VerbGet, door.KindBackup),
 	}

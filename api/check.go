@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,7 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 	if err := a.checkProperties(ctx, g, r, nil, found); err != nil {
 		return err
 	}
-	if err := a.checkController(ctx, g, r); err != nil {
+	if err := a.checkController(ctx, g, r, nil); err != nil {
 		return err
 	}
 	return a.checkCategory(ctx, g, r)
@@ -43,7 +44,7 @@ func (a *API) checkChanged(ctx context.Context, g door.Grant, r, before resource
 	if err := p.Err(); err != nil {
 		return err
 	}
-	if err := a.checkController(ctx, g, r); err != nil {
+	if err := a.checkController(ctx, g, r, before); err != nil {
 		return err
 	}
 	return a.checkProperties(ctx, g, r, before, found)
@@ -119,6 +120,9 @@ func (a *API) referencesIn(v reflect.Value, at string, found []reference) []refe
 			return a.referencesIn(v.Elem(), at, found)
 		}
 	case reflect.Struct:
+		if ref, ok := reflect.TypeAssert[resources.Ref](v); ok {
+			return append(found, referenceTo(ref, at)...)
+		}
 		return a.referencesInFields(v, at, found)
 	case reflect.Slice:
 		for i := range v.Len() {
@@ -131,6 +135,14 @@ func (a *API) referencesIn(v reflect.Value, at string, found []reference) []refe
 	default:
 	}
 	return found
+}
+
+// referenceTo is what names its kind itself. One that names nothing, or not all, was looked at before.
+func referenceTo(ref resources.Ref, at string) []reference {
+	if ref.IsZero() {
+		return nil
+	}
+	return []reference{{at, ref}}
 }
 
 func (a *API) referencesInFields(v reflect.Value, at string, found []reference) []reference {
@@ -158,6 +170,20 @@ func (a *API) checkProperties(
 	if before != nil {
 		check.Before = propertiesOf(before)
 	}
+	if d, ok := r.(*resources.Driver); ok {
+		if len(check.Given)+len(check.Before) == 0 || reflect.DeepEqual(check.Given, check.Before) {
+			return nil // also one that does not run can be taken out of use
+		}
+		check.Version = d.Spec.Version
+	}
+	for _, s := range resources.SettingsOf(r) {
+		if s.At == "" {
+			check.Owner = s.Owner
+		}
+	}
+	if err := a.checkSealed("/spec/properties", check); err != nil {
+		return err
+	}
 	if product != "" {
 		return a.checkWith(ctx, []string{product}, check)
 	}
@@ -169,6 +195,23 @@ func (a *API) checkProperties(
 		return err
 	}
 	return a.checkWith(ctx, products, check)
+}
+
+// checkSealed refuses what looks like a secret that was sealed, unless the resource has it: nobody is told such a text.
+func (a *API) checkSealed(at string, check resources.PropertyCheck) error {
+	e := invalid()
+	for _, key := range slices.Sorted(maps.Keys(check.Given)) {
+		_, sealed := resources.SealedText(check.Given[key])
+		if sealed && !reflect.DeepEqual(check.Given[key], check.Before[key]) {
+			e.Fields = append(e.Fields, resources.FieldError{
+				Pointer: at + "/" + key, Code: "wrong-type", Message: "must be a value, not an object",
+			})
+		}
+	}
+	if len(e.Fields) > 0 {
+		return e
+	}
+	return nil
 }
 
 // checkCategory reports a driver that is for other things.

@@ -10,8 +10,9 @@ import (
 
 const atController = "/spec/outOfBand"
 
-// checkController reports what is wrong with how a host's power is controlled.
-func (a *API) checkController(ctx context.Context, g door.Grant, r resources.Resource) error {
+// checkController reports what is wrong with how a host's power is controlled. Before is the host as it is; nil = it is
+// new.
+func (a *API) checkController(ctx context.Context, g door.Grant, r, before resources.Resource) error {
 	h, ok := r.(*resources.Host)
 	if !ok || h.Spec.OutOfBand == nil {
 		return nil
@@ -38,9 +39,17 @@ func (a *API) checkController(ctx context.Context, g door.Grant, r resources.Res
 			Message: "this driver does not control the power of hosts",
 		})
 	}
-	err = a.drivers.Validate(ctx, resources.PropertyCheck{
+	check := resources.PropertyCheck{
 		Product: b.Driver, Scope: string(resources.KindHost), Given: b.Properties, Languages: callFrom(ctx).languages(),
-	})
+	}
+	if had, ok := before.(*resources.Host); ok && had.Spec.OutOfBand != nil {
+		check.Before = had.Spec.OutOfBand.Properties // which may be another driver's, and are only looked at for secrets
+	}
+	if err := a.checkSealed(atController+"/properties", check); err != nil {
+		return err
+	}
+	check.Before = nil
+	err = a.drivers.Validate(ctx, check)
 	if resources.ClassOf(err) != resources.ClassInvalid {
 		return inProperties(err)
 	}

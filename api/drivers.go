@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -51,6 +53,7 @@ type driverPatch struct {
 
 type driverSpecPatch struct {
 	Enabled    *bool          `json:"enabled,omitempty" doc:"Whether resources can be bound to it."`
+	Current    *bool          `json:"current,omitempty" enum:"true" doc:"Makes this the version that new resources of the product are bound to, in place of the one that is."`
 	Properties map[string]any `json:"properties,omitempty" doc:"Driver-wide properties to change; null takes one away."`
 }
 
@@ -60,10 +63,10 @@ func (p driverPatch) apply(d *resources.Driver) {
 		return
 	}
 	set(&d.Spec.Enabled, p.Spec.Enabled)
+	set(&d.Spec.Current, p.Spec.Current)
 	d.Spec.Properties = merged(d.Spec.Properties, p.Spec.Properties)
 }
 
-// driverRoutes has no way to make or delete one: drivers are installed.
 func (a *API) driverRoutes() {
 	n := noun{resources.KindDriver, "driver", "drivers", "driver", "drivers", "Drivers"}
 	register(a, route{
@@ -74,6 +77,8 @@ func (a *API) driverRoutes() {
 	}, a.listDrivers)
 	addGet[resources.Driver](a, n)
 	addPatch[driverPatch](a, n)
+	addDelete(a, n)
+	a.install(n)
 	register(a, route{
 		id: "get-driver-schema", method: http.MethodGet, path: n.target() + "/schema", tag: n.tag,
 		summary: "Get the schema of a driver's properties",
@@ -81,6 +86,60 @@ func (a *API) driverRoutes() {
 			"that Accept-Language asks for.",
 		permission: door.To(door.VerbGet, n.kind),
 	}, a.driverSchema)
+}
+
+// install adds the route that installs a version of a driver.
+func (a *API) install(n noun) {
+	r := route{
+		id: "install-driver", method: http.MethodPost, path: n.path(), tag: n.tag,
+		status: http.StatusAccepted, summary: "Install a version of a driver",
+		about: "Installs the version that an archive (.car) holds, beside those that there are. The archive is checked, " +
+			"and kept by two nodes if there are several, before this is accepted; all nodes and agents get it by themselves. " +
+			"The first version of a product becomes its current one. Installing the same archive again has members get " +
+			"anew what they had to take out of use.",
+		permission: door.To("create", n.kind),
+	}
+	registerOperation(a, r.operation(), a.installDriver)
+	a.operation(r).RequestBody = &huma.RequestBody{
+		Required: true, Content: map[string]*huma.MediaType{
+			contentType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+		},
+	}
+}
+
+func (a *API) installDriver(ctx context.Context, g door.Grant, in *struct{ WriteParams }) (*accepted, error) {
+	if err := a.checkMediaType(ctx, contentType); err != nil {
+		return nil, err
+	}
+	if o, err := a.repeated(ctx, g, in.WriteParams); err != nil {
+		return nil, err
+	} else if o != nil {
+		return a.accept(ctx, g, o)
+	}
+	c := callFrom(ctx)
+	from := &patient{call: c, body: c.request.Body}
+	d, err := a.archives.TakeArchive(ctx, from)
+	if from.err != nil {
+		return nil, readFailure(from.err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.allow(ordinary, ordinary)
+	s := resources.Submission{Action: "create", Target: resources.Ref{Kind: resources.KindDriver}, Resource: d}
+	if d.ID != "" {
+		again := *d
+		again.Spec.Installs++
+		if g, err = a.door.Also(g, door.To("update", resources.KindDriver), d.ID); err != nil {
+			return nil, err
+		}
+		s = resources.Submission{Action: "update", Target: d.Ref(), Resource: &again, IfRevision: d.Revision}
+	}
+	o, err := a.submit(ctx, g, s, in.WriteParams)
+	if err != nil {
+		return nil, err
+	}
+	return a.accept(ctx, g, o)
 }
 
 // listDrivers lists drivers, and looks itself at what they say that they can do: nothing is found by that.
@@ -146,7 +205,7 @@ func (a *API) driverSchema(ctx context.Context, g door.Grant, in *schemaParams) 
 	if !ok {
 		return nil, wrongKind(r)
 	}
-	s, err := a.drivers.Schema(ctx, d.Spec.Product, in.Scope, callFrom(ctx).languages())
+	s, err := a.drivers.Schema(ctx, d, in.Scope, callFrom(ctx).languages())
 	if err != nil {
 		return nil, err
 	}

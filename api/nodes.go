@@ -85,7 +85,7 @@ func (a *API) changeNode(ctx context.Context, g door.Grant, name string, force b
 
 // newRotation is the body that begins a rotation.
 type newRotation struct {
-	Secret door.RotatedSecret `json:"secret" enum:"authority,gossip-key" doc:"What is to be replaced."`
+	Secret door.RotatedSecret `json:"secret" enum:"authority,gossip-key,secret-keys" doc:"What is to be replaced."`
 }
 
 type rotationAnswer struct{ Body *door.RotationView }

@@ -71,7 +71,11 @@ func merged(bag, change map[string]any) map[string]any {
 // hidden stands in answers for the value of a secret property.
 func hidden() map[string]any { return map[string]any{"set": true} }
 
-func isHidden(v any) bool { return reflect.DeepEqual(v, hidden()) }
+func isHidden(v any) bool {
+	object, ok := v.(map[string]any)
+	_, set := object["set"].(bool) // false is of one that was lost
+	return ok && set && len(object) == 1
+}
 
 // set changes a value if a new one was given.
 func set[T any](value, change *T) {

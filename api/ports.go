@@ -29,9 +29,18 @@ type Drivers interface {
 	Validate(ctx context.Context, check resources.PropertyCheck) error
 	// Schema returns the properties of a scope as JSON Schema, with its texts in the language that comes nearest to
 	// those of an Accept-Language header. It fails with class not-found if no such driver is installed.
-	Schema(ctx context.Context, product, scope, languages string) (map[string]any, error)
-	// Translate returns properties of a driver with their texts in that language.
-	Translate(product string, all []resources.Property, languages string) []resources.Property
+	Schema(ctx context.Context, d *resources.Driver, scope, languages string) (map[string]any, error)
+	// Translate returns the properties of a driver with their texts in that language.
+	Translate(d *resources.Driver, languages string) []resources.Property
+}
+
+// Archives takes the archives that drivers are installed from.
+type Archives interface {
+	// TakeArchive reads an archive to its end, checks all of it and keeps it, durably, on more than one node if there are
+	// several. It returns the record of its version: the one that there is, which has an id, or one that is to be
+	// created. It fails with class invalid if something is wrong with the archive, and with class conflict if there is
+	// another archive of the same version. What is not submitted then is forgotten.
+	TakeArchive(ctx context.Context, from io.Reader) (*resources.Driver, error)
 }
 
 // Health tells whether the zone can serve.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -152,6 +153,48 @@ func TestSecretsArePatchedUnseen(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is sealed is never shown, nor taken from anybody; what is lost is shown as not set, with a reason, and so it may
+// be sent back.
+func TestSealedSecretsAreNeitherShownNorTaken(t *testing.T) {
+	s := newSite(t)
+	s.build()
+	sealed := resources.Sealed("v1.aaaa.x." + canaryProperty)
+	for _, step := range []struct {
+		value map[string]any
+		shown string
+		lost  bool
+	}{{sealed, "map[set:true]", false}, {resources.Sealed(""), "map[set:false]", true}} {
+		pool := &resources.Pool{
+			Meta: resources.Meta{Kind: resources.KindPool, Name: "p" + fmt.Sprint(step.lost)},
+			Spec: resources.PoolSpec{
+				Driver: "bulkhead/sim", Properties: map[string]any{"password": step.value, "path": "/data"},
+			},
+		}
+		path := "/v1/pools/" + s.zone.Add(pool)
+		a := s.get(path).want(200)
+		reason, _ := a.body["reason"].(string)
+		shown := fmt.Sprint(a.body["spec"].(object)["properties"].(object)["password"])
+		if shown != step.shown || strings.Contains(reason, "/spec/properties/password") != step.lost {
+			t.Errorf("got %s", a.raw)
+		}
+		for _, body := range []string{
+			fmt.Sprintf(`{"spec":{"properties":{"password":{"set":%v}}}}`, !step.lost), `{"labels":{"a":"b"}}`,
+		} {
+			s.do(request{method: "PATCH", path: path, as: admin, body: body}).want(202)
+			all := s.zone.Submissions()
+			if got := api.PropertiesOf(all[len(all)-1].Resource)["password"]; !reflect.DeepEqual(got, any(step.value)) {
+				t.Errorf("%s: it is made %v", body, got)
+			}
+		}
+		forged := `{"spec":{"properties":{"password":{"sealed":"v1.aaaa.x.y"}}}}`
+		s.do(request{method: "PATCH", path: path, as: admin, body: forged}).problem(422, "validation-failed").
+			field("body", "/spec/properties/password", "wrong-type")
+	}
+	s.post("/v1/pools", object{"name": "forged", "spec": object{
+		"driver": "bulkhead/sim", "properties": object{"password": sealed, "path": "/data"},
+	}}).problem(422, "validation-failed").field("body", "/spec/properties/password", "wrong-type")
 }
 
 // Fields that only the server sets can't be set by a caller.

@@ -62,7 +62,8 @@ func newSite(t *testing.T, change ...func(*api.Options, *apitest.Zone)) *site {
 	}
 	log := slog.New(slog.NewTextHandler(lockedWriter{s.logMu, s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := api.Options{
-		Version: "test", Reader: zone, Engine: zone, Drivers: zone, Health: zone, Uploads: zone, Backups: zone, Log: log,
+		Version: "test", Reader: zone, Engine: zone, Drivers: zone, Health: zone, Uploads: zone, Archives: zone,
+		Backups: zone, Log: log,
 		Cluster: nodes,
 		Limits:  api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
 	}
@@ -220,7 +221,7 @@ var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 		Engine:  zone,
 		Drivers: zone,
 		Health:  zone,
-		Uploads: zone,
+		Uploads: zone, Archives: zone,
 		Backups: zone,
 		Cluster: apitest.NewCluster(nil, "node-1"),
 		Log:     slog.New(slog.DiscardHandler),

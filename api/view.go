@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -42,15 +43,27 @@ func (v *view) forget() { v.known = nil }
 // show returns a copy of r that may be seen. R itself is shared with others and
 // is left as it is.
 func (v *view) show(ctx context.Context, r resources.Resource) (resources.Resource, error) {
+	safe, err := v.safe(ctx, r)
+	if lost := resources.Lost(r); err == nil && len(lost) > 0 {
+		if m := safe.Metadata(); m.Reason == "" {
+			m.Reason = "secrets must be given again: " + strings.Join(lost, ", ")
+		}
+	}
+	return safe, err
+}
+
+func (v *view) safe(ctx context.Context, r resources.Resource) (resources.Resource, error) {
 	switch r := r.(type) {
 	case *resources.Machine:
 		return v.machine(ctx, *r)
 	case *resources.Operation:
 		o := *r
 		o.Arguments.Upload = ""
-		if _, has := o.Arguments.Spec["properties"]; has { // the resource shows them
-			o.Arguments.Spec = maps.Clone(o.Arguments.Spec)
-			delete(o.Arguments.Spec, "properties")
+		for _, field := range []string{"properties", "outOfBand"} { // the resource shows what of them may be seen
+			if _, has := o.Arguments.Spec[field]; has {
+				o.Arguments.Spec = maps.Clone(o.Arguments.Spec)
+				delete(o.Arguments.Spec, field)
+			}
 		}
 		return &o, nil
 	case *resources.Driver:
@@ -59,7 +72,7 @@ func (v *view) show(ctx context.Context, r resources.Resource) (resources.Resour
 		d.Spec.Secrets = nil
 		d.Spec.Categories = append([]string{}, d.Spec.Categories...) // never null
 		d.Spec.Properties, err = v.properties(ctx, scopeDriver, d.Spec.Product, d.Spec.Properties)
-		d.Status.Properties = v.api.drivers.Translate(d.Spec.Product, d.Status.Properties, callFrom(ctx).languages())
+		d.Status.Properties = v.api.drivers.Translate(&d, callFrom(ctx).languages())
 		return &d, err
 	case *resources.Volume:
 		l := *r
@@ -133,8 +146,11 @@ func (v *view) properties(
 	}
 	safe := make(map[string]any, len(all))
 	for key, value := range all {
+		text, sealed := resources.SealedText(value)
 		switch {
 		case !v.known.described[scoped{product, scope, key}]:
+		case sealed: // one that is lost is to be given again
+			safe[key] = map[string]any{"set": text != ""}
 		case v.known.secret[scoped{"", scope, key}]:
 			safe[key] = hidden()
 		default:

@@ -84,6 +84,8 @@ func phases(v resources.Vocabulary) []string {
 		resources.PhaseRunning, resources.PhaseStopped, resources.PhasePaused, resources.PhaseUpdating,
 		resources.PhaseStarting, resources.PhaseStopping, resources.PhaseRebooting, resources.PhasePausing,
 		resources.PhaseResuming, resources.PhaseMigrating, resources.PhaseRecovering,
+		resources.PhasePlanned, resources.PhaseSwapping, resources.PhaseCommitted, resources.PhaseRollingBack,
+		resources.PhaseRolledBack,
 		resources.PhaseDeleting, resources.PhaseDeleted,
 		resources.PhaseFailed,
 		resources.PhaseQueued, resources.PhaseUnwinding, resources.PhaseSucceeded, resources.PhaseCancelled,

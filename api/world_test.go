@@ -93,6 +93,9 @@ func (s *site) build() world {
 	add(&resources.Nic{Meta: meta(resources.KindNic), Spec: resources.NicSpec{
 		MachineID: resources.MachineID(id), NetworkID: network,
 	}})
+	swap := meta(resources.KindSwap)
+	swap.Phase = resources.PhasePlanned
+	add(&resources.Swap{Meta: swap, Spec: resources.SwapSpec{To: resources.DriverID(w[resources.KindDriver])}})
 	w[resources.KindToken] = z.Add(&resources.Token{
 		Meta: resources.Meta{
 			Kind: resources.KindToken,

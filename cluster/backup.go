@@ -63,6 +63,16 @@ func ReadBackup(r io.Reader) (Manifest, error) {
 	return e.manifest, nil
 }
 
+// OpenBackup returns a reader of the state that a backup holds, as it was written; it fails at the end if the backup is
+// not whole. Errors, also of the reader: ErrCorrupt, ErrVersion.
+func OpenBackup(r io.Reader) (io.Reader, Manifest, error) {
+	e, err := newEnvelopeReader(r)
+	if err != nil {
+		return nil, Manifest{}, fmt.Errorf("reading a backup: %w", err)
+	}
+	return e, e.manifest, nil
+}
+
 // RestoreTarget says where a backup goes.
 type RestoreTarget struct {
 	// Dir becomes the directory of a node. It must be empty, or not there. Required.

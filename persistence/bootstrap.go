@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -18,6 +19,9 @@ type Bootstrap struct {
 	// Level of the zone, if it is made by this: a new one has nothing to go back to. 0 =
 	// the oldest. One that is there keeps its own.
 	Level uint32 `json:"l,omitempty"`
+	// SecretKey is the id of the key that secrets are sealed with in the zone, if it is made by this, at a level that
+	// seals them; "" = there is none yet.
+	SecretKey string `json:"k,omitempty"`
 }
 
 func (*Bootstrap) commandName() string { return "bootstrap" }
@@ -51,35 +55,50 @@ func (b *Bootstrap) add(t *tx, r resources.Resource) error {
 		}
 	}
 	current, err := b.find(t, r)
-	if resources.ClassOf(err) == resources.ClassNotFound {
-		m.Phase = resources.PhaseReady
-		if m.Kind == resources.KindZone && b.Level > OldestLevel {
-			if err := t.codec.levels.Check(b.Level); err != nil {
-				return err
-			}
-			t.raise(b.Level)
-		}
-		return t.create(r)
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return b.refresh(t, current, r)
+	case resources.ClassOf(err) != resources.ClassNotFound:
 		return err
 	}
-	return b.refresh(t, current, r)
+	return b.begin(t, r)
+}
+
+// begin makes what is not there.
+func (b *Bootstrap) begin(t *tx, r resources.Resource) error {
+	m := r.Metadata()
+	if d, ok := r.(*resources.Driver); ok && !d.Spec.BuiltIn {
+		return nil // it was removed while it said what it is
+	}
+	m.Phase = resources.PhaseReady
+	if m.Kind == resources.KindZone && b.Level > OldestLevel {
+		if err := t.codec.levels.Check(b.Level); err != nil {
+			return err
+		}
+		t.raise(b.Level)
+		return errors.Join(t.beginSecretKeys(b.SecretKey), t.create(r))
+	}
+	return t.create(r)
 }
 
 // find looks for what a document became at an earlier start. A driver is known by
-// its product: an operator may have given it another name.
+// its product, one that was installed by its version too: an operator may have given
+// it another name.
 func (b *Bootstrap) find(t *tx, r resources.Resource) (resources.Resource, error) {
 	m := r.Metadata()
 	driver, ok := r.(*resources.Driver)
 	if !ok {
 		return t.ByName(m.Kind, m.Name)
 	}
-	page, err := t.List(resources.Query{
-		Kind: m.Kind, Facets: map[string]string{"product": driver.Spec.Product}, Limit: 1,
-	})
-	if err != nil || len(page.Items) > 0 {
-		return first(page.Items), err
+	versions, err := t.Versions(driver.Spec.Product)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range versions {
+		same := one.Spec.Version == driver.Spec.Version && !driver.Spec.BuiltIn
+		if one.Spec.BuiltIn == driver.Spec.BuiltIn && (one.Spec.BuiltIn || same) {
+			return one, nil
+		}
 	}
 	// A new one. If its name was given to another, its product is a name too.
 	_, err = t.ByName(m.Kind, m.Name)
@@ -90,22 +109,15 @@ func (b *Bootstrap) find(t *tx, r resources.Resource) (resources.Resource, error
 	return nil, err
 }
 
-func first(items []resources.Resource) resources.Resource {
-	if len(items) == 0 {
-		return nil
-	}
-	return items[0]
-}
-
-// refresh takes over what a driver that ships with the server says of itself,
-// and leaves what an operator set.
+// refresh takes over what a driver says of itself, and which version ships with the
+// server, and leaves what an operator set.
 func (b *Bootstrap) refresh(t *tx, current, shipped resources.Resource) error {
 	old, ok := current.(*resources.Driver)
 	if !ok {
 		return nil
 	}
 	next, ok := shipped.(*resources.Driver)
-	if !ok || !old.Spec.BuiltIn {
+	if !ok || old.Spec.BuiltIn != next.Spec.BuiltIn {
 		return nil
 	}
 	if len(next.Status.Properties) == 0 && old.Status.Digest == next.Status.Digest {
@@ -121,7 +133,12 @@ func (b *Bootstrap) refresh(t *tx, current, shipped resources.Resource) error {
 	}
 	if len(next.Status.Properties) == 0 { // it was not asked yet: what it said before is the best there is
 		next.Status.Properties, next.Status.Capabilities = old.Status.Properties, old.Status.Capabilities
+		next.Status.Permissions = old.Status.Permissions
+		next.Status.HandleReads, next.Status.HandleWrites = old.Status.HandleReads, old.Status.HandleWrites
 	}
-	d.Status, d.Spec.Version, d.Spec.Categories = next.Status, next.Spec.Version, next.Spec.Categories
+	d.Status = next.Status
+	if d.Spec.BuiltIn {
+		d.Spec.Version, d.Spec.Categories = next.Spec.Version, next.Spec.Categories
+	}
 	return t.update(old, d)
 }

@@ -161,6 +161,7 @@ func commands() []known {
 		{2, func() Command { return &Finalize{} }},
 		{2, func() Command { return &Declare{} }},
 		{2, func() Command { return &Rotate{} }},
+		{2, func() Command { return &Reseal{} }},
 	}
 }
 

@@ -36,6 +36,9 @@ type Commit struct {
 	Unclaim []Claim       `json:"u,omitempty"`
 }
 
+// CodeEnded is the code of the refusal to write the journal of an operation that has ended.
+const CodeEnded = "operation-ended"
+
 func (*Commit) commandName() string { return "commit" }
 
 func (c *Commit) apply(t *tx) (Result, error) {
@@ -92,7 +95,7 @@ func (c *Commit) journal(t *tx) (op, old *resources.Operation, err error) {
 	}
 	if old.Ended() {
 		return nil, nil, &resources.Error{
-			Class: resources.ClassStale, Code: "operation-ended",
+			Class: resources.ClassStale, Code: CodeEnded,
 			Message: fmt.Sprintf("operation %s has ended: %s", op.ID, old.Phase),
 		}
 	}
@@ -129,7 +132,7 @@ func JournalMark(op *resources.Operation) uint64 {
 func (c *Commit) settle(t *tx, old, op *resources.Operation) error {
 	if op.Ended() {
 		op.EndedAt = t.at
-		t.pending.remove(queueKey(c.Fence.Shard, op.Target, op.Sequence))
+		t.pending.remove(queueKey(c.Fence.Shard, op.Target, op.Place()))
 		t.ended(op)
 	}
 	return t.update(old, op)
@@ -281,7 +284,7 @@ func (t *tx) endWaiting(shard Shard, id string, phase resources.Phase, why *reso
 		return fmt.Errorf("ending operation %s: found a %T", id, clone)
 	}
 	op.Phase, op.Error, op.EndedAt = phase, why, t.at
-	t.pending.remove(queueKey(shard, op.Target, op.Sequence))
+	t.pending.remove(queueKey(shard, op.Target, op.Place()))
 	t.ended(op)
 	t.operation = op.ID
 	return t.update(old, op)

@@ -77,7 +77,7 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 	}
 	op.Phase, op.EndedAt = resources.PhaseCancelled, t.at
 	op.Error = &resources.Error{Class: resources.ClassCancelled, Code: "cancelled", Message: "cancelled before it began"}
-	t.pending.remove(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence))
+	t.pending.remove(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Place()))
 	t.ended(op)
 	return t.update(old, op)
 }

@@ -45,6 +45,10 @@ const (
 	FeatureMovingMachines Feature = "moving-machines"
 	// FeatureWholeAudit: each line of the audit log has a position of its own.
 	FeatureWholeAudit Feature = "whole-audit"
+	// FeatureDriverVersions: several versions of a driver are installed at once, and one of them is current.
+	FeatureDriverVersions Feature = "driver-versions"
+	// FeatureSealedSecrets: secrets of resources are sealed where they lie, with keys that only nodes have.
+	FeatureSealedSecrets Feature = "sealed-secrets"
 )
 
 // FeatureInfo says of a feature which level brings it.
@@ -62,6 +66,8 @@ func Features() []FeatureInfo {
 		{FeatureHostAgents, 2, "agents of hosts can join, and run drivers on machines that are no nodes"},
 		{FeatureMovingMachines, 2, "machines move between hosts and are recovered from lost ones; pools can be shared"},
 		{FeatureWholeAudit, 2, "changes of members that are agreed on together each have a line in the audit log"},
+		{FeatureDriverVersions, 2, "drivers can be installed, several versions of one at once"},
+		{FeatureSealedSecrets, 2, "secrets of resources are sealed in the log, the state and backups"},
 	}
 }
 
@@ -174,7 +180,11 @@ func (m *Machine) allowsResource(d *Document, level uint32) error {
 		return err
 	}
 	if newer, ok := r.(interface{ Level() uint32 }); ok && newer.Level() > level {
-		return notYet(string(FeatureMovingMachines), newer.Level(), level)
+		feature := FeatureMovingMachines
+		if d.Kind == resources.KindDriver || d.Kind == resources.KindSwap {
+			feature = FeatureDriverVersions
+		}
+		return notYet(string(feature), newer.Level(), level)
 	}
 	return nil
 }

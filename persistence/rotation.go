@@ -57,6 +57,13 @@ type Rotation struct {
 	// BegunAt is when it began, Since when its phase did.
 	BegunAt time.Time `json:"b"`
 	Since   time.Time `json:"t"`
+	// Instead is the id of a rotation under way that this one takes the place of: nobody can go on with it.
+	Instead string `json:"x,omitempty"`
+	// Forsaken says that nobody has the old one: what is left to do with it can't be done.
+	Forsaken bool `json:"f,omitempty"`
+	// Alone says that the cluster has no nodes from before it began: those that the state knows are of another one, whose
+	// state the zone was restored from.
+	Alone bool `json:"l,omitempty"`
 	// Reached is the phase that each member has reached.
 	Reached map[string]RotationPhase `json:"r,omitempty"`
 }
@@ -74,7 +81,7 @@ func memberName(role, name string) string { return role + " " + name }
 // Rotate begins a rotation, says that a member has reached its phase, or has the next
 // phase begin. One of the three is set.
 type Rotate struct {
-	// Begin has ID, Secret, Old, New and Sealed.
+	// Begin has ID, Secret, Old, New, Sealed, Instead, Forsaken and Alone.
 	Begin *Rotation `json:"b,omitempty"`
 	// Reached says how far a member is. Repeated it is no error.
 	Reached *RotationReached `json:"r,omitempty"`
@@ -118,14 +125,14 @@ func (c *Rotate) apply(t *tx) (Result, error) {
 }
 
 func (c *Rotate) begin(t *tx, had Rotation) error {
-	if had.Under() {
+	if had.Under() && had.ID != c.Begin.Instead {
 		return &resources.Error{
 			Class: resources.ClassConflict, Code: "rotation-under-way",
 			Message: fmt.Sprintf("the %s is being replaced since %s", had.Secret, had.BegunAt.UTC().Format(time.RFC3339)),
 			Remedy:  "wait until that is done; see who lags: bulkhead node rotation",
 		}
 	}
-	if had.Secret == c.Begin.Secret && had.New != c.Begin.Old {
+	if had.Secret == c.Begin.Secret && had.New != c.Begin.Old && !had.Under() {
 		return staleRotation("the " + had.Secret + " was replaced meanwhile")
 	}
 	next := *c.Begin
@@ -165,11 +172,40 @@ func (c *Rotate) advance(t *tx, r Rotation) error {
 	if len(lagging) > 0 {
 		return staleRotation("not all are so far: " + strings.Join(lagging, ", "))
 	}
+	if r.Secret == RotationSecretKeys {
+		if err := t.advanceKeys(r); err != nil {
+			return err
+		}
+	}
 	r.Phase, r.Since = r.Phase.next(), t.at
 	if r.Phase == RotationDone {
 		r.Sealed, r.Reached = nil, nil
 	}
 	return t.putRecord([]byte(familyRotation), "a rotation", r)
+}
+
+// advanceKeys says which keys are good in the phase that comes. The old one is given up when nothing is sealed with it.
+func (t *tx) advanceKeys(r Rotation) error {
+	switch r.Phase.next() {
+	case RotationUsing:
+		good, err := t.SecretKeys()
+		if err != nil {
+			return err
+		}
+		good = slices.DeleteFunc(good, func(id string) bool { return id == r.New })
+		return t.putSecretKeys(slices.Insert(good, 0, r.New)...)
+	case RotationDropping:
+		found, err := t.SealedOtherwise(r.New)
+		if err != nil {
+			return err
+		}
+		if found != (resources.Ref{}) {
+			return staleRotation(fmt.Sprintf("secrets of %s are not sealed with the new key", found))
+		}
+		return t.putSecretKeys(r.New)
+	case RotationAdding, RotationDone:
+	}
+	return nil
 }
 
 func staleRotation(why string) error {
@@ -191,6 +227,9 @@ func (v *View) Lagging(r Rotation, nodes []string) ([]string, error) {
 	members, err := v.Members()
 	if err != nil {
 		return nil, err
+	}
+	if r.Alone {
+		members = slices.DeleteFunc(members, func(m Member) bool { return m.Since.Before(r.BegunAt) })
 	}
 	for _, name := range nodes {
 		members = append(members, Member{Role: RoleNode, Name: name})

@@ -33,6 +33,8 @@ type Submit struct {
 	Fingerprint []byte `json:"f,omitempty"`
 	Source      string `json:"s,omitempty"`
 	Digest      []byte `json:"d,omitempty"`
+	// Sole says that the id of the operation follows from what asks for it: no other can be the same request.
+	Sole bool `json:"z,omitempty"`
 	// Fence of the parent's owner, when an operation asks for another.
 	Fence *Fence `json:"e,omitempty"`
 	// Claims taken with it (instant operations only).
@@ -77,6 +79,9 @@ func (s *Submit) repeated(t *tx, op *resources.Operation) (*resources.Operation,
 	same, err := t.Operation(resources.OperationID(op.ID))
 	if err == nil || resources.ClassOf(err) != resources.ClassNotFound {
 		return same, err
+	}
+	if s.Sole {
+		return nil, nil
 	}
 	if op.ParentID != "" {
 		children, err := t.Children(op.ParentID, op.ParentStep)
@@ -124,6 +129,9 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 	if err := t.reached(action); err != nil {
 		return err
 	}
+	if err := t.checkSealed(argumentKeys(op)); err != nil {
+		return err
+	}
 	target, err := s.target(t, op, action)
 	if err != nil {
 		return err
@@ -131,6 +139,9 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 	op.TargetName, op.Before = target.Metadata().Name, target.Metadata().Phase
 	op.Phase, op.Sequence = resources.PhaseQueued, t.index<<20|uint64(*t.event)&(1<<20-1)
 	op.Deadline = t.at.Add(action.Deadline)
+	if op.Urgent {
+		op.Deadline = t.at.Add(urgentDeadline)
+	}
 	if s.Instant {
 		op.Phase, op.StartedAt, op.EndedAt, op.Percent = resources.PhaseSucceeded, t.at, t.at, 100
 		t.ended(op)
@@ -140,8 +151,29 @@ func (s *Submit) accept(t *tx, op *resources.Operation) error {
 	if err != nil {
 		return err
 	}
-	t.pending.put(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Sequence), []byte(op.ID))
+	if err := t.overtakes(zone, op); err != nil {
+		return err
+	}
+	t.pending.put(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Place()), []byte(op.ID))
 	return t.add(op) // repeated has looked whether it is there
+}
+
+// urgentDeadline is how long it is tried to do what is urgent: what waits behind it waits as long.
+const urgentDeadline = 30 * time.Minute
+
+// overtakes refuses a second operation that overtakes the others on a resource.
+func (t *tx) overtakes(zone *resources.Zone, op *resources.Operation) error {
+	if !op.Urgent {
+		return nil
+	}
+	_, taken, err := t.r.Get(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Place()))
+	if err != nil || !taken {
+		return err
+	}
+	return &resources.Error{
+		Class: resources.ClassUnavailable, Code: "urgent-waits",
+		Message: fmt.Sprintf("something urgent waits already on %s", op.Target), Remedy: "ask again when it has ended",
+	}
 }
 
 // reached refuses an action that the zone's level does not have yet.
@@ -168,7 +200,7 @@ func (s *Submit) target(t *tx, op *resources.Operation, action resources.Action)
 		return nil, err
 	}
 	if action.Deletes {
-		if err := s.unused(t, op); err != nil {
+		if err := errors.Join(s.unused(t, op), t.removable(current)); err != nil {
 			return nil, err
 		}
 	}
@@ -231,7 +263,7 @@ func (s *Submit) allowed(t *tx, op *resources.Operation, action resources.Action
 		return err
 	}
 	queued, err := t.queued(ShardOf(op.Target, zone.Status.Shards), op.Target)
-	if err != nil || len(queued) > 0 {
+	if err != nil || len(queued) > 0 || op.Urgent {
 		return err
 	}
 	if !slices.Contains(action.From, m.Phase) {

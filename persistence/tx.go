@@ -142,12 +142,18 @@ func (t *tx) update(old, next resources.Resource) error {
 	if err := t.keepAdmin(old, next); err != nil {
 		return err
 	}
+	if err := t.keepOneCurrent(old, next); err != nil {
+		return err
+	}
 	return t.write(old, next, resources.EventUpdated)
 }
 
 func (t *tx) write(old, next resources.Resource, event resources.EventType) error {
 	m := next.Metadata()
 	if err := t.checkPhase(old, m); err != nil {
+		return err
+	}
+	if err := t.checkSealed(resources.SealingKeys(next)); err != nil {
 		return err
 	}
 	if err := t.checkName(old, m); err != nil {

@@ -12,11 +12,17 @@ type Driver struct {
 // DriverSpec is what is asked of a driver.
 type DriverSpec struct {
 	// Product is vendor/name.
-	Product    string            `json:"product" doc:"Vendor and name." example:"bulkhead/filestorage"`
-	Version    string            `json:"version" doc:"Semantic version."`
-	Categories []string          `json:"categories" doc:"What it drives: network, storage, image, hypervisor, out-of-band."`
-	BuiltIn    bool              `json:"builtIn,omitempty" doc:"Whether it ships with the server."`
-	Enabled    bool              `json:"enabled" doc:"Whether resources can be bound to it."`
+	Product    string   `json:"product" doc:"Vendor and name." example:"bulkhead/filestorage"`
+	Version    string   `json:"version" doc:"Semantic version."`
+	Categories []string `json:"categories" doc:"What it drives: network, storage, image, hypervisor, out-of-band."`
+	BuiltIn    bool     `json:"builtIn,omitempty" doc:"Whether it ships with the server."`
+	Enabled    bool     `json:"enabled" doc:"Whether resources can be bound to it."`
+	Current    bool     `json:"current,omitempty" doc:"Whether new resources are bound to this version of the product. One version of each product is current: if none was made so, the one that ships with the server."`
+	// Digest and Tree are of what is installed: see archive.Archive.
+	Digest string `json:"digest,omitempty" doc:"SHA-256 of the archive it was installed from."`
+	Tree   string `json:"tree,omitempty" doc:"SHA-256 of what the archive holds, file by file."`
+	// Installs grows when the same archive is installed again.
+	Installs   uint64            `json:"installs,omitempty" doc:"How often it was installed again: with that, members get anew what they had to take out of use."`
 	Properties map[string]any    `json:"properties,omitempty" doc:"Driver-wide properties."`
 	Secrets    map[string]string `json:"-" cbor:"secrets,omitempty"`
 }
@@ -26,7 +32,14 @@ type DriverStatus struct {
 	Digest       string         `json:"digest,omitempty" doc:"SHA-256 of its executable."`
 	Properties   []Property     `json:"properties,omitempty" doc:"Settings it understands, by scope."`
 	Capabilities map[string]any `json:"capabilities,omitempty" doc:"What it declares it can do."`
-	Instances    []Instance     `json:"instances,omitempty" doc:"Its running processes."`
+	// Permissions, HandleReads and HandleWrites are told apart when another version takes over.
+	Permissions  []string   `json:"permissions,omitempty" doc:"What it may do besides answering calls."`
+	HandleReads  []uint32   `json:"handleReads,omitempty" doc:"Formats of what a driver remembers of a resource that it can read, besides the one it writes."`
+	HandleWrites uint32     `json:"handleWrites,omitempty" doc:"Format that it writes."`
+	Instances    []Instance `json:"instances,omitempty" doc:"Its running processes."`
+	// What follows is for showing it, and kept nowhere.
+	Current bool `json:"current,omitempty" cbor:"-" doc:"Whether new resources are bound to it now."`
+	Bound   int  `json:"bound,omitempty" cbor:"-" doc:"How many resources it acts for."`
 }
 
 // Property describes one vendor setting.
@@ -56,9 +69,13 @@ type Property struct {
 type PropertyCheck struct {
 	// Product of the driver, vendor/name.
 	Product string
+	// Version of it; "" = the current one.
+	Version string
 	// Scope is a kind, "driver", or the kind and action of an operation: "volume/grow".
 	Scope string
 	Given map[string]any
+	// Owner is what secrets among them are sealed for.
+	Owner Ref
 	// Before are the values that the resource has; nil = it is new. What can't be changed must be as it was.
 	Before map[string]any
 	// Languages are those of the caller, as an Accept-Language header lists them.
@@ -68,7 +85,7 @@ type PropertyCheck struct {
 // Instance is a running process of a driver on a node.
 type Instance struct {
 	Node      string    `json:"node" doc:"Node it runs on."`
-	State     string    `json:"state" doc:"starting, running, backing-off, crash-loop or stopped."`
+	State     string    `json:"state" doc:"starting, running, backing-off, crash-loop, stopped, fetching or quarantined."`
 	PID       int       `json:"pid,omitempty" doc:"Process id."`
 	StartedAt time.Time `json:"startedAt,omitzero" doc:"When the process started."`
 	Restarts  int       `json:"restarts" doc:"How often it was restarted."`
@@ -97,6 +114,9 @@ func (d *Driver) Validate(p *Problems) {
 	s.Required("version", d.Spec.Version)
 }
 
+// Level is that of the zones whose programs know all of it.
+func (d *Driver) Level() uint32 { return levelIf(!d.Spec.BuiltIn || d.Spec.Current) }
+
 // References implements Resource.
 func (d *Driver) References() []Ref { return nil }
 
@@ -116,6 +136,6 @@ func driverDefinition() Definition {
 		New:     func() Resource { return &Driver{Meta: Meta{Kind: KindDriver}} },
 		Phases:  simpleTable(),
 		Actions: actions(createAction(time.Minute), updateAction(), deleteAction(time.Minute)),
-		Mutable: []string{"enabled", "properties"},
+		Mutable: []string{"enabled", "current", "installs", "properties"},
 	}
 }

@@ -33,6 +33,9 @@ const (
 // what that agent drives, so that programs tell it from other ills.
 const CodeAgentUnreachable = "agent-unreachable"
 
+// CodeSecretLost is the code of an error that says which secrets of a resource nobody can open any more.
+const CodeSecretLost = "secret-lost"
+
 // Classes returns all of them.
 func Classes() []Class {
 	return []Class{

@@ -21,6 +21,7 @@ const (
 	KindSnapshot   Kind = "snapshot"
 	KindNic        Kind = "nic"
 	KindMachine    Kind = "machine"
+	KindSwap       Kind = "swap"
 	KindOperation  Kind = "operation"
 )
 
@@ -70,6 +71,7 @@ func Definitions() []Definition {
 		snapshotDefinition(),
 		nicDefinition(),
 		machineDefinition(),
+		swapDefinition(),
 		operationDefinition(),
 	}
 }

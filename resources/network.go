@@ -129,7 +129,8 @@ func networkDefinition() Definition {
 			Action{
 				Name: "apply-rules", From: made(), Deadline: 5 * time.Minute,
 				Summary: "Put the rules in force", Internal: true,
-			}),
+			},
+			rebindAction(made()...)),
 	}
 }
 
@@ -354,7 +355,8 @@ func nicDefinition() Definition {
 			Action{
 				Name: "attach", From: made(), Deadline: 5 * time.Minute,
 				Summary: "Attach it again, as its machine's way out or not", Internal: true,
-			}),
+			},
+			rebindAction(made()...)),
 	}
 }
 

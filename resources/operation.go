@@ -35,6 +35,8 @@ type Operation struct {
 	Epoch uint64 `json:"epoch,omitempty" doc:"Epoch of the owner that wrote last."`
 	// Before is the phase of the resource before this operation began.
 	Before Phase `json:"before,omitempty" doc:"Phase of the resource before this began."`
+	// Urgent lets it overtake what waits, and what waits for another attempt. Of a resource one can be.
+	Urgent bool `json:"urgent,omitempty" doc:"Whether it goes before what else waits on the resource, or waits for another attempt."`
 	// Sequence orders the operations of one resource.
 	Sequence uint64 `json:"sequence,omitempty" doc:"Place in the order of acceptance."`
 }
@@ -62,6 +64,8 @@ type Arguments struct {
 	Force     bool   `json:"force,omitempty" doc:"Whether to cut the power in the end."`
 	// Forget has a deletion ask drivers of storage once: what they do not manage is left behind.
 	Forget bool `json:"forget,omitempty" doc:"Whether to leave behind what can't be removed from the storage."`
+	// DriverID is the version that is to act for a resource.
+	DriverID DriverID `json:"driverId,omitempty" doc:"Version of its driver that is to act."`
 	// Upload is the spooled file a template is made of.
 	Upload string `json:"upload,omitempty" doc:"Spooled upload."`
 }
@@ -114,6 +118,14 @@ func (o *Operation) Passed(step string) bool {
 		}
 	}
 	return false
+}
+
+// Place is where the operation is in the queue of its resource.
+func (o *Operation) Place() uint64 {
+	if o.Urgent {
+		return 0
+	}
+	return o.Sequence
 }
 
 // Token identifies one step of the operation to a driver.

@@ -97,7 +97,7 @@ func poolDefinition() Definition {
 	return Definition{
 		Kind: KindPool, Prefix: "pool", Plural: "pools", New: func() Resource { return &Pool{Meta: Meta{Kind: KindPool}} },
 		Phases:  simpleTable(),
-		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute)),
+		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute), rebindAction(made()...)),
 		Mutable: []string{"tags", "overcommit", "usedThreshold", "unschedulable", "properties"},
 	}
 }
@@ -217,6 +217,7 @@ func volumeDefinition() Definition {
 				Name: "revert", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
 				Deadline: time.Hour, Summary: "Put back to a snapshot",
 			},
+			rebindAction(append(made(), PhaseFailed)...),
 		),
 	}
 }
@@ -265,6 +266,6 @@ func snapshotDefinition() Definition {
 		Kind: KindSnapshot, Prefix: "snap", Plural: "snapshots",
 		New:     func() Resource { return &Snapshot{Meta: Meta{Kind: KindSnapshot}} },
 		Phases:  simpleTable(),
-		Actions: actions(createAction(time.Hour), updateAction(), deleteAction(30*time.Minute)),
+		Actions: actions(createAction(time.Hour), updateAction(), deleteAction(30*time.Minute), rebindAction(made()...)),
 	}
 }

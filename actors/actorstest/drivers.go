@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // ownNode is the node that the zone's systems run on.
@@ -74,6 +76,31 @@ func (z *Zone) Carry(carried func(method string, call *driverpb.Call)) {
 	z.carried = carried
 }
 
+// Behave sets what is asked before each call to a version of a driver: an error is the answer, and the simulator does
+// not hear of it. It may be called by many at once.
+func (z *Zone) Behave(behave func(ctx context.Context, version, method string, request any) error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.behave = behave
+}
+
+// AddVersion lets the zone know of a version of a driver, whose process is the simulator's. It returns its id.
+func (z *Zone) AddVersion(d *resources.Driver) string {
+	z.t.Helper()
+	if d.Spec.BuiltIn {
+		d.ID = z.Vocabulary.NewID(resources.KindDriver, time.Now(), [10]byte{2})
+		doc, err := z.Machine.Codec().Seal(d)
+		if err != nil {
+			z.t.Fatal(err)
+		}
+		if _, err := z.Propose(z.t.Context(), &persistence.Bootstrap{Documents: []*persistence.Document{doc}}); err != nil {
+			z.t.Fatal(err)
+		}
+		return d.ID
+	}
+	return z.Must(d)
+}
+
 func (z *Zone) tell(node, method string) {
 	z.mu.Lock()
 	called := z.called
@@ -86,33 +113,54 @@ func (z *Zone) tell(node, method string) {
 // Conn implements actors.Drivers.
 func (z *Zone) Conn(_ context.Context, place operations.Place) (grpc.ClientConnInterface, string, error) {
 	z.mu.Lock()
-	refuse, traced := z.refuse, z.called != nil || z.carried != nil
+	refuse, traced := z.refuse, z.called != nil || z.carried != nil || z.behave != nil
 	z.mu.Unlock()
 	if refuse != nil {
 		if err := refuse(place.Properties); err != nil {
 			return nil, "", err
 		}
 	}
-	if !traced {
-		return z.driver.conn, sim.Version, nil
+	version, err := z.versionAt(place)
+	if err != nil || !traced {
+		return z.driver.conn, version, err
 	}
-	return &tracedConn{ClientConnInterface: z.driver.conn, zone: z, node: place.Node}, sim.Version, nil
+	return &tracedConn{ClientConnInterface: z.driver.conn, zone: z, node: place.Node, version: version}, version, nil
+}
+
+// versionAt is the version that acts at a place: that of the simulator, if the zone has no records of drivers.
+func (z *Zone) versionAt(place operations.Place) (version string, err error) {
+	err = z.Machine.View(func(v *persistence.View) error {
+		versions, err := v.Versions(place.Product)
+		if d := resources.DriverOf(versions, place.Version); d != nil {
+			version = d.Spec.Version
+		} else {
+			version = sim.Version
+		}
+		return err
+	})
+	return version, err
 }
 
 // tracedConn tells of each call. It names a socket for every console, since the
 // simulator has none here; it leads nowhere.
 type tracedConn struct {
 	grpc.ClientConnInterface
-	zone *Zone
-	node string
+	zone    *Zone
+	node    string
+	version string
 }
 
 // Invoke implements grpc.ClientConnInterface.
 func (c *tracedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	c.zone.tell(c.node, method)
 	c.zone.mu.Lock()
-	carried := c.zone.carried
+	carried, behave := c.zone.carried, c.zone.behave
 	c.zone.mu.Unlock()
+	if behave != nil {
+		if err := behave(ctx, c.version, path.Base(method), args); err != nil {
+			return err
+		}
+	}
 	if asked, ok := args.(interface{ GetCall() *driverpb.Call }); ok && carried != nil {
 		carried(path.Base(method), asked.GetCall())
 	}

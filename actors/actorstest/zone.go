@@ -18,6 +18,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/memstore"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -32,6 +33,8 @@ type Zone struct {
 	Machine    *persistence.Machine
 	Vocabulary resources.Vocabulary
 	World      *simworld.World
+	// Secrets has the key that secrets are sealed with.
+	Secrets *secrets.Keeper
 	// Table is what the next system carries out; nil = the real one.
 	Table operations.Table
 	// Cared is told by the next system what became of the care for resources.
@@ -56,6 +59,7 @@ type Zone struct {
 	refuse  func(properties map[string]any) error
 	called  func(node, method string)
 	carried func(method string, call *driverpb.Call)
+	behave  func(ctx context.Context, version, method string, request any) error
 }
 
 // New sets a zone up and starts it.
@@ -79,7 +83,8 @@ func Prepare(t testing.TB) *Zone {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &Zone{t: t, Machine: machine, Vocabulary: vocabulary, World: simworld.New()}
+	z := &Zone{t: t, Machine: machine, Vocabulary: vocabulary, World: simworld.New(), Secrets: &secrets.Keeper{}}
+	z.Secrets.Use(secrets.Ring{}.With())
 	z.bootstrap()
 	z.driver = serve(t, z.World)
 	t.Cleanup(func() {
@@ -103,7 +108,9 @@ func (z *Zone) bootstrap() {
 	if err != nil {
 		z.t.Fatal(err)
 	}
-	begin := &persistence.Bootstrap{Level: persistence.NewestLevel, Documents: []*persistence.Document{doc}}
+	begin := &persistence.Bootstrap{
+		Level: persistence.NewestLevel, Documents: []*persistence.Document{doc}, SecretKey: z.Secrets.Ring().IDs()[0],
+	}
 	if _, err := z.Propose(z.t.Context(), begin); err != nil {
 		z.t.Fatal(err)
 	}
@@ -123,6 +130,7 @@ func (z *Zone) Start() {
 	system := actors.New(actors.Config{
 		Node: ownNode, Log: log, Lease: z.Lease, State: state, Codec: z.Machine.Codec(), Vocabulary: z.Vocabulary, Drivers: z,
 		Logger: slog.New(slog.DiscardHandler), Table: z.Table, Cared: z.Cared, Crashed: z.Crashed,
+		Secrets: z.Secrets,
 	})
 	z.mu.Lock()
 	z.System, z.engine = system, system.Engine()

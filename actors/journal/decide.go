@@ -19,7 +19,7 @@ const (
 // Bounds of attempts by what failed. Those that may well succeed later go on until
 // the operation's deadline.
 const (
-	attemptsDefect = 3  // defects of a driver
+	attemptsDefect = 6  // defects of a driver: long enough that a swap that brought them is taken back first
 	attemptsChoice = 8  // a choice that somebody else took meanwhile
 	attemptsUnwind = 12 // undoing: nothing else is left to do
 	firstDelay     = 100 * time.Millisecond

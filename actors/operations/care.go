@@ -36,7 +36,7 @@ func (c *Context) adopt(ctx context.Context, d driver) error {
 func (c *Context) server(ctx context.Context) (d driver, err error) {
 	switch r := c.Resource.(type) {
 	case *resources.Volume:
-		d, _, err = c.inPool(ctx, r.Status.PoolID, r.Ref(), r.Spec.Properties)
+		d, _, err = c.inPool(ctx, r.Status.PoolID, r.Ref(), r)
 	case *resources.Nic:
 		d, _, err = c.nicCall(ctx)
 	case *resources.Machine:

@@ -15,8 +15,8 @@ import (
 type State interface {
 	// View reads the state at one point in time.
 	View(fn func(v *persistence.View) error) error
-	// Secrets are the keys of those properties of a scope that a driver calls secret. Not to be changed.
-	Secrets(product string, scope resources.Kind) (map[string]bool, error)
+	// Part tells settings that are secret from the others, in clear: the driver has said which they are.
+	Part(s resources.Settings) (open map[string]any, secrets map[string]string, err error)
 }
 
 // Engine is what steps may use of the world around them.
@@ -63,6 +63,11 @@ type Ask struct {
 	Arguments resources.Arguments
 	// Resource is the new one, for "create"; the engine gives it its id, if it has none.
 	Resource resources.Resource
+	// Urgent has it go before what waits on the target.
+	Urgent bool
+	// Round, if set, tells it from what the same step asked for of the same target before. It is then found by that
+	// alone, not by looking through all that the step asked for.
+	Round string
 }
 
 // Context is what one attempt of a step sees, and where it notes what is to be
@@ -80,6 +85,8 @@ type Context struct {
 	// Epoch of the owner's shard: the fence in every driver call.
 	Epoch  uint64
 	Engine Engine
+	// acting is the version that is asked instead of the one that the target is bound to; "" = that one.
+	acting string
 
 	Outcome Outcome
 }

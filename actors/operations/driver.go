@@ -24,29 +24,41 @@ type driver struct {
 }
 
 // driver connects to the driver of owner, on its node, for calls about ref: the owner
-// itself or what is in or on it. Properties that ref has of its own go over the owner's.
+// itself or what is in or on it. Settings of resources of its own go over the owner's.
 func (c *Context) driver(
-	ctx context.Context, owner resources.Resource, ref resources.Ref, own ...map[string]any,
+	ctx context.Context, owner resources.Resource, ref resources.Ref, own ...resources.Resource,
 ) (driver, error) {
-	return c.driverAt(ctx, PlaceOf(owner), ref, own...)
+	return c.driverAt(ctx, PlaceOf(owner), owner.Metadata().Ref(), ref, own...)
 }
 
+// driverAt is driver at a place that is not the owner's own.
 func (c *Context) driverAt(
-	ctx context.Context, place Place, ref resources.Ref, own ...map[string]any,
+	ctx context.Context, place Place, owner, ref resources.Ref, own ...resources.Resource,
 ) (driver, error) {
-	settings, err := c.parted(place.Product, place.Scope, place.Properties)
+	var err error
+	if place.Version = c.acting; place.Version == "" {
+		if place.Version, err = c.version(place.Product, ref, owner); err != nil {
+			return driver{}, err
+		}
+	}
+	open, secrets, err := c.Engine.Part(resources.Settings{
+		Owner: owner, Product: place.Product, Scope: place.Scope, Values: place.Properties,
+	})
 	if err != nil {
 		return driver{}, err
 	}
-	for _, bag := range own {
-		mine, err := c.parted(place.Product, ref.Kind, bag)
-		if err != nil {
-			return driver{}, err
+	for _, r := range own {
+		for _, mine := range resources.SettingsOf(r) {
+			mine.Product = place.Product
+			more, hidden, err := c.Engine.Part(mine)
+			if err != nil {
+				return driver{}, err
+			}
+			maps.Copy(open, more)
+			maps.Copy(secrets, hidden)
 		}
-		maps.Copy(settings.open, mine.open)
-		maps.Copy(settings.secrets, mine.secrets)
 	}
-	place.Properties = settings.open // whoever reaches the driver needs no secret for that
+	place.Properties = open // whoever reaches the driver needs no secret for that
 	conn, version, err := c.Engine.Conn(ctx, place)
 	if err != nil {
 		return driver{}, err
@@ -55,38 +67,32 @@ func (c *Context) driverAt(
 	if err != nil {
 		return driver{}, err
 	}
-	values, err := structpb.NewStruct(plain(settings.open))
+	values, err := structpb.NewStruct(plain(open))
 	if err != nil {
 		return driver{}, fmt.Errorf("passing properties of %s: %w", ref, err)
 	}
 	return driver{conn: conn, place: place, version: version, call: &driverpb.Call{
 		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(ref), Epoch: c.Epoch, Handle: handle, Properties: values,
-		Secrets: settings.secrets,
+		Secrets: secrets,
 	}}, nil
 }
 
-// settings are properties, those that are secret apart from the others.
-type settings struct {
-	open    map[string]any
-	secrets map[string]string
-}
-
-// parted tells the secrets among the properties of a scope from the others: the driver
-// has said which they are.
-func (c *Context) parted(product string, scope resources.Kind, properties map[string]any) (settings, error) {
-	s := settings{open: map[string]any{}, secrets: map[string]string{}}
-	if len(properties) == 0 {
-		return s, nil
-	}
-	hidden, err := c.Engine.Secrets(product, scope)
-	for key, value := range properties {
-		if text, ok := value.(string); ok && hidden[key] {
-			s.secrets[key] = text
-			continue
+// version is the one that acts for the first of some resources that is bound to a product; "" = none is.
+func (c *Context) version(product string, refs ...resources.Ref) (version string, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
+		for _, ref := range refs {
+			b, bound, err := v.Binding(ref)
+			if err != nil {
+				return err
+			}
+			if bound && b.Product == product && b.Version != "" {
+				version = b.Version
+				return nil
+			}
 		}
-		s.open[key] = value
-	}
-	return s, err
+		return nil
+	})
+	return version, err
 }
 
 // plain turns the integer types that decoding yields into those structpb takes.
@@ -136,6 +142,9 @@ func (c *Context) unbind() {
 // given what it needs to reach the resource, because that is refused for good, it
 // never did anything there.
 func unreached(err error) error {
+	if err != nil && resources.AsError(err).Code == resources.CodeSecretLost {
+		return err // it could be reached before
+	}
 	switch resources.ClassOf(FromFault(err)) {
 	case resources.ClassInvalid, resources.ClassNotFound, resources.ClassDenied, resources.ClassConflict:
 		return nil

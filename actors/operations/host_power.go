@@ -126,25 +126,30 @@ func (c *Context) controller(
 	if b == nil {
 		return nil, nil, nil, controlled(nil, h, nil)
 	}
-	settings, err := c.parted(b.Driver, resources.KindHost, b.Properties)
-	if err != nil {
-		return nil, nil, nil, err
+	open, secrets := map[string]any{}, map[string]string{}
+	for _, s := range resources.SettingsOf(h) {
+		if s.At == "" {
+			continue // those are the hypervisor's
+		}
+		if open, secrets, err = c.Engine.Part(s); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	node, err := c.asker(h)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	conn, _, err := c.Engine.Conn(ctx, Place{Product: b.Driver, Node: node, Properties: settings.open})
+	conn, _, err := c.Engine.Conn(ctx, Place{Product: b.Driver, Node: node, Properties: open})
 	if err != nil {
 		return nil, nil, nil, cantAsk(h, node, err)
 	}
-	values, err := structpb.NewStruct(plain(settings.open))
+	values, err := structpb.NewStruct(plain(open))
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("passing properties of the controller of host %s: %w", h.ID, err)
 	}
 	return h, driverpb.NewOutOfBandClient(conn), &driverpb.PowerRequest{Call: &driverpb.Call{
 		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(h.Ref()), Epoch: c.Epoch, Properties: values,
-		Secrets: settings.secrets,
+		Secrets: secrets,
 	}}, nil
 }
 

@@ -41,7 +41,7 @@ func (c *Context) hypervisorOf(ctx context.Context, m *resources.Machine, id res
 	if err != nil {
 		return nil, driver{}, nil, err
 	}
-	d, err = c.driver(ctx, h, m.Ref(), m.Spec.Properties)
+	d, err = c.driver(ctx, h, m.Ref(), m)
 	if err != nil {
 		return nil, driver{}, nil, err
 	}

@@ -89,8 +89,13 @@ func handBack(_ context.Context, c *Context) error {
 		return err
 	}
 	if len(move.Handle) > 0 {
+		version, err := c.version(h.Spec.Driver, h.Ref())
+		if err != nil {
+			return err
+		}
 		c.Outcome.Binding = &persistence.Binding{
-			Ref: c.Operation.Target, Product: h.Spec.Driver, Handle: move.Handle, HandleVersion: move.HandleVersion,
+			Ref: c.Operation.Target, Product: h.Spec.Driver, Version: version,
+			Handle: move.Handle, HandleVersion: move.HandleVersion,
 		}
 	}
 	now := c.Engine.Now()

@@ -196,7 +196,7 @@ func (c *Context) nicCall(ctx context.Context) (driver, *driverpb.NicCallRequest
 	if err != nil {
 		return driver{}, nil, err
 	}
-	d, err := c.driverAt(ctx, place, nic.Ref())
+	d, err := c.driverAt(ctx, place, n.Ref(), nic.Ref())
 	return d, &driverpb.NicCallRequest{
 		Call: d.call, Network: &driverpb.NetworkRef{Resource: protoRef(n.Ref()), Handle: handle}, Spec: networkSpec(n),
 		Nic: &driverpb.NicSpec{

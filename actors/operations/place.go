@@ -12,6 +12,8 @@ import (
 // Place is where a driver acts, and what it was told to act by.
 type Place struct {
 	Product string
+	// Version of the product that acts; "" = the current one.
+	Version string
 	// Node whose process of the driver it is; "" if a zone of an older version says none.
 	Node       string
 	Properties map[string]any
@@ -24,13 +26,13 @@ type Place struct {
 func PlaceOf(r resources.Resource) Place {
 	switch x := r.(type) {
 	case *resources.Host:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
+		return Place{Product: x.Spec.Driver, Node: x.Spec.Node, Properties: x.Spec.Properties, Scope: x.Kind}
 	case *resources.Pool:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
+		return Place{Product: x.Spec.Driver, Node: x.Spec.Node, Properties: x.Spec.Properties, Scope: x.Kind}
 	case *resources.ImageStore:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
+		return Place{Product: x.Spec.Driver, Node: x.Spec.Node, Properties: x.Spec.Properties, Scope: x.Kind}
 	case *resources.Network:
-		return Place{x.Spec.Driver, x.Spec.Node, x.Spec.Properties, x.Kind}
+		return Place{Product: x.Spec.Driver, Node: x.Spec.Node, Properties: x.Spec.Properties, Scope: x.Kind}
 	}
 	return Place{}
 }

@@ -120,7 +120,7 @@ func checkQuiet(v *persistence.View, vol *resources.Volume, remedy string) error
 func (c *Context) snapshotRequest(
 	ctx context.Context, s *resources.Snapshot, vol *resources.Volume,
 ) (driver, *driverpb.SnapshotRequest, error) {
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, s.Ref(), vol.Spec.Properties)
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, s.Ref(), vol)
 	if err != nil {
 		return driver{}, nil, err
 	}

@@ -35,6 +35,9 @@ type Step struct {
 	// Local says that Do has no effect but its Outcome, and asks nobody but the
 	// state: where it comes first it is done and written as the operation begins.
 	Local bool
+	// Ahead says that Do may be done before anybody noted that it has begun, if it is the only step: it takes nothing
+	// for granted that an attempt before it did. What is cancelled meanwhile is undone.
+	Ahead bool
 	// Timeout bounds one attempt; 0 = the default.
 	Timeout time.Duration
 }
@@ -48,6 +51,7 @@ func Definitions() []Definition {
 	for _, kind := range [][]Definition{
 		hostOperations(), poolOperations(), imageStoreOperations(), templateOperations(), networkOperations(),
 		ruleOperations(), nicOperations(), volumeOperations(), snapshotOperations(), machineOperations(),
+		rebindOperations(), swapOperations(),
 	} {
 		all = append(all, kind...)
 	}

@@ -86,6 +86,7 @@ func (c *Context) noteUnserved(err error) error {
 	switch {
 	case silent(why):
 		reason = resources.CodeAgentUnreachable + ": " + reason
+	case resources.AsError(why).Code == resources.CodeSecretLost:
 	case unreached(why) != nil:
 		return err
 	}

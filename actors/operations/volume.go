@@ -85,7 +85,7 @@ func volumeOf(r resources.Resource) string {
 
 // inPool connects to the driver of the pool a volume or snapshot is in.
 func (c *Context) inPool(
-	ctx context.Context, pool resources.PoolID, ref resources.Ref, own map[string]any,
+	ctx context.Context, pool resources.PoolID, ref resources.Ref, own *resources.Volume,
 ) (driver, *driverpb.PoolRef, error) {
 	p, err := Find[*resources.Pool](c, resources.KindPool, string(pool))
 	if err != nil {
@@ -104,7 +104,7 @@ func createVolume(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func removeVolume(ctx context.Context, c *Context) error {
 	if vol.Status.MachineID != "" && !c.Undoing {
 		return inUseBy(vol, vol.Status.MachineID)
 	}
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func growVolume(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol.Spec.Properties)
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol)
 	if err != nil {
 		return err
 	}
@@ -335,7 +335,7 @@ func toRevertTo(v *persistence.View, vol *resources.Volume, id resources.Snapsho
 }
 
 func (c *Context) revert(ctx context.Context, vol *resources.Volume, snapshot *resources.Snapshot) error {
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, snapshot.Ref(), vol.Spec.Properties)
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, snapshot.Ref(), vol)
 	if err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func (c *Context) attachRequest(
 		}
 		place.Node = h.Spec.Node
 	}
-	d, err := c.driverAt(ctx, place, vol.Ref(), vol.Spec.Properties)
+	d, err := c.driverAt(ctx, place, p.Ref(), vol.Ref(), vol)
 	return d, &driverpb.AttachVolumeRequest{
 		Call: d.call, Pool: &driverpb.PoolRef{Resource: protoRef(p.Ref()), Handle: handle},
 		Host: &driverpb.Ref{Kind: string(resources.KindHost), Id: string(host)},

@@ -1,6 +1,7 @@
 package operationstest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
@@ -47,7 +48,7 @@ const (
 
 // Scenarios lists them: at least one for every operation.
 func Scenarios() []Scenario {
-	return append(append(storageScenarios(), networkScenarios()...), machineScenarios()...)
+	return slices.Concat(storageScenarios(), networkScenarios(), machineScenarios(), swapScenarios())
 }
 
 func create(r resources.Resource) resources.Submission {

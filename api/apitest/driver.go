@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"maps"
@@ -27,7 +28,7 @@ func (z *Zone) AddDriver(product string, categories []string, properties ...reso
 // Validate implements api.Drivers: it checks what is required and that nothing
 // unknown is given.
 func (z *Zone) Validate(_ context.Context, check resources.PropertyCheck) error {
-	known, ok := z.propertiesOf(check.Product, check.Scope)
+	known, ok := z.propertiesOf(check.Product, check.Version, check.Scope)
 	properties := check.Given
 	if !ok {
 		return &resources.Error{Class: resources.ClassNotFound, Code: "not-found", Message: "no such driver"}
@@ -47,8 +48,8 @@ func (z *Zone) Validate(_ context.Context, check resources.PropertyCheck) error 
 }
 
 // Schema implements api.Drivers: it has the keys alone.
-func (z *Zone) Schema(_ context.Context, product, scope, languages string) (map[string]any, error) {
-	known, ok := z.propertiesOf(product, scope)
+func (z *Zone) Schema(_ context.Context, d *resources.Driver, scope, languages string) (map[string]any, error) {
+	known, ok := z.propertiesOf(d.Spec.Product, d.Spec.Version, scope)
 	if !ok {
 		return nil, &resources.Error{Class: resources.ClassNotFound, Code: "not-found", Message: "no such driver"}
 	}
@@ -60,8 +61,8 @@ func (z *Zone) Schema(_ context.Context, product, scope, languages string) (map[
 }
 
 // Translate implements api.Drivers: a text is followed by the languages asked for.
-func (z *Zone) Translate(_ string, all []resources.Property, languages string) []resources.Property {
-	all = slices.Clone(all)
+func (z *Zone) Translate(d *resources.Driver, languages string) []resources.Property {
+	all := slices.Clone(d.Status.Properties)
 	for i := range all {
 		all[i].Label = translated(all[i].Label, languages)
 	}
@@ -75,12 +76,12 @@ func translated(text, languages string) string {
 	return text + " (" + languages + ")"
 }
 
-func (z *Zone) propertiesOf(product, scope string) (map[string]resources.Property, bool) {
+func (z *Zone) propertiesOf(product, version, scope string) (map[string]resources.Property, bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	for _, r := range z.state {
 		d, ok := r.(*resources.Driver)
-		if !ok || d.Spec.Product != product {
+		if !ok || d.Spec.Product != product || version != "" && d.Spec.Version != version {
 			continue
 		}
 		known := map[string]resources.Property{}
@@ -201,4 +202,37 @@ func (z *Zone) Backup(_ context.Context, w io.Writer, recipients []string) error
 	}
 	_, err := io.WriteString(w, content)
 	return err
+}
+
+// A content that is longer than longestVersion stands for a version by its digest, and for a name by the beginning of
+// that.
+const (
+	longestVersion = 64
+	shortVersion   = 8
+)
+
+// TakeArchive implements api.Archives: what is sent is the version, of the product a/taken; "bad" is none.
+func (z *Zone) TakeArchive(_ context.Context, from io.Reader) (*resources.Driver, error) {
+	data, err := io.ReadAll(from)
+	if err != nil {
+		return nil, err
+	}
+	if string(data) == "bad" {
+		return nil, &resources.Error{Class: resources.ClassInvalid, Code: "archive-invalid", Message: "it is no archive"}
+	}
+	version := string(data)
+	if len(data) > longestVersion {
+		version = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
+	z.mu.Lock()
+	first := len(z.versionsOf("a/taken")) == 0
+	z.mu.Unlock()
+	return &resources.Driver{
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: "a.taken-" + version[:min(len(version), shortVersion)]},
+		Spec: resources.DriverSpec{
+			Product: "a/taken", Version: version, Categories: []string{"storage"}, Enabled: true, Current: first,
+			Digest: "sha256:x",
+		},
+		Status: resources.DriverStatus{Current: first, HandleWrites: 1},
+	}, nil
 }

@@ -122,7 +122,7 @@ func (z *Zone) target(s resources.Submission) (resources.Resource, error) {
 			Remedy: "delete that first", Resource: user,
 		}
 	}
-	return clone(r), nil
+	return clone(r), refused(r, s.Action)
 }
 
 func (z *Zone) fresh(s resources.Submission) (resources.Resource, error) {
@@ -239,6 +239,9 @@ func (z *Zone) end(id string, why *resources.Error) {
 		r = clone(r)
 		if phase != "" {
 			r.Metadata().Phase = phase
+		}
+		if s, ok := r.(*resources.Swap); ok && why == nil {
+			z.swapped(s, o.Action)
 		}
 		what := resources.EventUpdated
 		if a.Deletes && why == nil {

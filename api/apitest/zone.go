@@ -21,6 +21,8 @@ type Zone struct {
 	Hold bool
 	// ReadyError is what Ready answers.
 	ReadyError error
+	// SwapPlan, if set before the zone is used, is what each swap comes to.
+	SwapPlan resources.SwapPlan
 
 	now        func() time.Time
 	vocabulary resources.Vocabulary

@@ -59,6 +59,8 @@ const (
 	SecretAuthority RotatedSecret = "authority"
 	// SecretGossipKey is what the gossip is encrypted with.
 	SecretGossipKey RotatedSecret = "gossip-key"
+	// SecretKeys is what secrets of resources are sealed with.
+	SecretKeys RotatedSecret = "secret-keys"
 )
 
 // RotationPhase is how far a rotation is.
@@ -69,7 +71,7 @@ const RotationNone RotationPhase = "none"
 
 // RotationView is a rotation, as the node knows it that was asked.
 type RotationView struct {
-	Secret  RotatedSecret `json:"secret,omitempty" enum:"authority,gossip-key" doc:"What is replaced; absent if nothing ever was."`
+	Secret  RotatedSecret `json:"secret,omitempty" enum:"authority,gossip-key,secret-keys" doc:"What is replaced; absent if nothing ever was."`
 	Phase   RotationPhase `json:"phase" enum:"none,adding,using,dropping,done" doc:"How far it is. adding: all nodes get to know the new one. using: all use it. dropping: all give the old one up. Each begins when all have reached the one before."`
 	BegunAt time.Time     `json:"begunAt,omitzero" doc:"When it began."`
 	Since   time.Time     `json:"since,omitzero" doc:"When its phase began."`

@@ -51,6 +51,7 @@ func policy() map[resources.Kind]needed {
 		resources.KindZone:       {reader, admin},
 		resources.KindToken:      {admin, admin},
 		resources.KindDriver:     {reader, admin},
+		resources.KindSwap:       {reader, admin},
 		resources.KindCluster:    {reader, operator},
 		resources.KindHost:       {reader, operator},
 		resources.KindPool:       {reader, operator},

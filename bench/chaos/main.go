@@ -33,7 +33,8 @@ type report struct {
 	Broken      int    `json:"inconsistent"`
 	Unexplained int    `json:"unexplained"`
 	*zoneReport
-	Findings []string `json:"findings,omitempty"`
+	Swaps    *swapReport `json:"swaps,omitempty"`
+	Findings []string    `json:"findings,omitempty"`
 }
 
 // zoneReport is what is said of a zone of several nodes besides.
@@ -94,6 +95,7 @@ func readFlags() (*flags, error) {
 	flag.BoolVar(&f.real, "real", false, "use real disks and guests instead of the simulator")
 	flag.IntVar(&f.kills, "kills", 0, "stop after so many kills; 0 = go by the duration")
 	flag.StringVar(&f.image, "image", "", "guest disk, for -real")
+	flag.BoolVar(&f.swaps, "swaps", true, "have one version of the simulator after the other act")
 	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
 	flag.IntVar(&f.nodes, "nodes", 1, "how many nodes the zone has: 1, or 3 and more")
 	flag.IntVar(&f.agents, "agents", 1, "how many agents of hosts a zone of several nodes has")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -23,6 +24,7 @@ type settings struct {
 	kills    int
 	image    string
 	keep     bool
+	swaps    bool
 	nodes    int
 	agents   int    // of hosts, in a zone of several nodes
 	plan     plan   // of a zone of several nodes
@@ -86,7 +88,11 @@ func nodeChaos(ctx context.Context, s settings, dir string, r *report) error {
 	if err := furnish(ctx, s, target.Dir, c, stock); err != nil {
 		return err
 	}
-	kills, err := disturb(ctx, s, target, c, stock, ledger)
+	swaps, err := swapperOf(ctx, s, c, ledger, stock)
+	if err != nil {
+		return err
+	}
+	kills, err := disturb(ctx, s, target, c, stock, ledger, swaps)
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func nodeChaos(ctx context.Context, s settings, dir string, r *report) error {
 	if err := check.run(ctx, settlePatience); err != nil {
 		return err
 	}
-	if err := check.clean(ctx); err != nil {
+	if err := errors.Join(swaps.tell(ctx, c, check), check.clean(ctx)); err != nil {
 		return err
 	}
 	if err := target.Stop(ctx, c); err != nil {
@@ -111,6 +117,7 @@ func nodeChaos(ctx context.Context, s settings, dir string, r *report) error {
 // disturb lets the workers work while the killer kills.
 func disturb(
 	ctx context.Context, s settings, target *server.Server, c *client.Client, stock *stock, ledger *ledger,
+	swaps *swapper,
 ) (int, error) {
 	working, stop := context.WithTimeout(ctx, s.duration)
 	defer stop()
@@ -119,6 +126,7 @@ func disturb(
 		w := &worker{client: c, random: rand.New(rand.NewPCG(s.seed, uint64(i+1))), ledger: ledger, stock: stock}
 		wg.Go(func() { w.run(working) })
 	}
+	wg.Go(func() { swaps.run(working) })
 	k := &killer{
 		server: target, client: c, random: rand.New(rand.NewPCG(s.seed, 0)), limit: s.kills,
 		shortest: simShortest, longest: simLongest,

@@ -34,6 +34,7 @@ type zone struct {
 	conductor *conductor
 	acting    *acting
 	lates     int // calls that arrived late
+	swapper   *swapper
 }
 
 // zoneChaos is chaos in a zone of several nodes.
@@ -120,6 +121,10 @@ func (z *zone) furnish(ctx context.Context) error {
 			return f.err
 		}
 	}
+	var err error
+	if z.swapper, err = swapperOf(ctx, z.settings, z.clients[0], z.check.ledger, z.stock); err != nil {
+		return err
+	}
 	return z.registers.make(ctx, z.clients[0])
 }
 
@@ -152,6 +157,7 @@ func (z *zone) disturb(ctx context.Context) error {
 		}
 		wg.Go(func() { w.run(working) })
 	}
+	wg.Go(func() { z.swapper.run(working) })
 	for i := range z.nodes * writersPerNode {
 		wg.Go(func() { z.registers.write(working, i, single, random(1000+i)) })
 	}
@@ -194,7 +200,7 @@ func (z *zone) verify(ctx context.Context) error {
 	if err := z.check.run(ctx, settlePatience); err != nil {
 		return err
 	}
-	if err := z.check.doubleActs(z.acting); err != nil {
+	if err := errors.Join(z.swapper.tell(ctx, z.clients[0], z.check), z.check.doubleActs(z.acting)); err != nil {
 		return err
 	}
 	if err := z.check.registers(z.registers); err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -99,23 +100,31 @@ func (c *Client) try(ctx context.Context, turn int, method, path, key string, bo
 	return asked.Do(ctx, method, path, key, body)
 }
 
+// Upload posts a file once.
+func (c *Client) Upload(ctx context.Context, path string, file []byte) (Answer, error) {
+	return c.send(ctx, http.MethodPost, path, NewKey(), "application/octet-stream", bytes.NewReader(file))
+}
+
 // Do sends a request once.
 func (c *Client) Do(ctx context.Context, method, path, key string, body any) (Answer, error) {
-	var reader io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return Answer{}, fmt.Errorf("encoding a request: %w", err)
-		}
-		reader = bytes.NewReader(data)
+	if body == nil {
+		return c.send(ctx, method, path, key, "", nil)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, reader)
+	data, err := json.Marshal(body)
+	if err != nil {
+		return Answer{}, fmt.Errorf("encoding a request: %w", err)
+	}
+	return c.send(ctx, method, path, key, contentType(method), bytes.NewReader(data))
+}
+
+func (c *Client) send(ctx context.Context, method, path, key, content string, body io.Reader) (Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, body)
 	if err != nil {
 		return Answer{}, fmt.Errorf("making a request: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+c.Token)
-	if body != nil {
-		request.Header.Set("Content-Type", contentType(method))
+	if content != "" {
+		request.Header.Set("Content-Type", content)
 	}
 	if key != "" && method != http.MethodGet {
 		request.Header.Set("Idempotency-Key", key)
@@ -140,11 +149,12 @@ func contentType(method string) string {
 }
 
 // All returns every item of a list, page by page.
-func (c *Client) All(ctx context.Context, path string) ([]map[string]any, error) {
+func (c *Client) All(ctx context.Context, path string, filters ...string) ([]map[string]any, error) {
 	var all []map[string]any
 	token := ""
+	path += "?" + strings.Join(append(filters, "pageSize=1000"), "&")
 	for {
-		answer, err := c.Insist(ctx, http.MethodGet, path+"?pageSize=1000"+token, nil)
+		answer, err := c.Insist(ctx, http.MethodGet, path+token, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -39,7 +39,9 @@ type settings struct {
 	load  time.Duration
 	// settle lets a server that was just started come to rest.
 	settle time.Duration
-	keep   bool
+	// swapped resources, and how often another version is to act for them; replaced is how often the process is instead.
+	swapped, swaps, replaced int
+	keep                     bool
 	// profiles is where profiles of the server go; "" = none are taken, which they
 	// must not be when figures count.
 	profiles string
@@ -57,7 +59,7 @@ func full() settings {
 		callers: []int{1, 16, 256}, duration: 5 * time.Second, slowDisk: 2 * time.Millisecond,
 		resources: []int{100_000, 1_000_000}, requests: 2000,
 		rounds: 80, round: 750 * time.Millisecond, kills: 20, load: 10 * time.Minute, settle: 5 * time.Second,
-		besideCallers: []int{1, 16, 64, 256}, besideRounds: 5,
+		besideCallers: []int{1, 16, 64, 256}, besideRounds: 5, swapped: 10_000, swaps: 20, replaced: 10,
 	}
 }
 
@@ -67,7 +69,7 @@ func brief() settings {
 		callers: []int{1, 16}, duration: 500 * time.Millisecond, slowDisk: 2 * time.Millisecond,
 		resources: []int{2_000}, requests: 50, rounds: 3, round: 500 * time.Millisecond,
 		kills: 2, load: 5 * time.Second, settle: 500 * time.Millisecond,
-		besideCallers: []int{1, 16}, besideRounds: 1,
+		besideCallers: []int{1, 16}, besideRounds: 1, swapped: 200, swaps: 2, replaced: 1,
 	}
 }
 
@@ -98,6 +100,7 @@ func measurements() []measurement {
 		{"slow-disk", onSlowDisk},
 		{"scale", scale},
 		{"isolation", isolation},
+		{"swap", swaps},
 		{"failover", failover},
 		{"elections", elections},
 		{"three-nodes", besideEtcd},

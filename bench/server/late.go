@@ -124,7 +124,7 @@ func makeCall(ctx context.Context, w *wire.Network, call Late) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, latePatience/4)
 	defer cancel()
-	conn, _, err := relay.NewRemote(far).Conn(ctx, call.Driver, nil)
+	conn, _, err := relay.NewRemote(far).Conn(ctx, relay.Place{Product: call.Driver})
 	if err == nil {
 		about := &driverpb.Call{
 			Resource: &driverpb.Ref{Kind: call.Kind, Id: call.ID}, Epoch: call.Epoch, Token: call.Token,

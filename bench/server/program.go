@@ -43,6 +43,9 @@ func Child(builtIns []node.BuiltIn) (exitCode int, isChild bool) {
 	if len(os.Args) == 7 && os.Args[1] == asJoiner {
 		return join(os.Args[2], os.Args[3], os.Args[4], node.Member{Name: os.Args[5], Advertise: os.Args[6]}), true
 	}
+	if isVersion(os.Args) {
+		return beVersion(builtIns, os.Args[2], os.Args[3], Flaw(os.Args[4])), true
+	}
 	if isAgent(os.Args) {
 		return beAgent(builtIns, os.Args[1:]), true
 	}

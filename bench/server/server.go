@@ -303,6 +303,11 @@ func (s *Server) Stop(ctx context.Context, c *client.Client) error {
 	return errors.Join(errs...)
 }
 
+// World is where the simulator of the node keeps what it simulates.
+func (s *Server) World(product string) string {
+	return filepath.Join(s.Dir, "host", "drivers", strings.ReplaceAll(product, "/", "."), "work", "world")
+}
+
 // DriverPIDs lists the driver processes in a list of drivers, or those of one
 // product.
 func DriverPIDs(answer client.Answer, product string) []int {
@@ -335,7 +340,7 @@ func KillDriver(pid int) error {
 	}
 	defer unix.Close(process) //nolint:errcheck // nothing was written
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(data), asDriver) {
+	if err != nil || !strings.Contains(string(data), asDriver) && !strings.Contains(string(data), asVersion) {
 		return syscall.ESRCH
 	}
 	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -143,11 +141,8 @@ func (z *zone) checkGuests() {
 // one, and what was done to a simulated one.
 func (g *guest) look() (string, error) {
 	if g.real {
-		pid, err := g.process()
-		if err != nil {
-			return "", err
-		}
-		return startOf(pid)
+		_, mark, err := server.GuestProcess(g.id)
+		return mark, err
 	}
 	worlds, err := filepath.Glob(filepath.Join(g.on.Dir, "host", "drivers", "*sim*", "work", "world"))
 	if err != nil || len(worlds) != 1 {
@@ -167,34 +162,6 @@ func (g *guest) look() (string, error) {
 		return "", fmt.Errorf("machine %s is not in the simulated world", g.id)
 	}
 	return strings.Join(done, " "), nil
-}
-
-// process finds the QEMU of a real guest.
-func (g *guest) process() (int, error) {
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return 0, fmt.Errorf("reading the processes: %w", err)
-	}
-	for _, path := range processes {
-		line, err := os.ReadFile(path)
-		if err != nil || !bytes.HasPrefix(line, []byte("/")) || !bytes.Contains(line, []byte("qemu-system")) ||
-			!bytes.Contains(line, []byte(g.id)) {
-			continue
-		}
-		return strconv.Atoi(filepath.Base(filepath.Dir(path)))
-	}
-	return 0, fmt.Errorf("no process of guest %s", g.id)
-}
-
-// startOf tells process and start time apart from all others.
-func startOf(pid int) (string, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", fmt.Errorf("reading when process %d was started: %w", pid, err)
-	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const startTime = 22 - 3 // proc(5), counted behind the name
-	return fmt.Sprintf("process %d, started at %s", pid, fields[startTime]), nil
 }
 
 // endGuests deletes the real guests, which shows that they are still driven; what that
@@ -217,7 +184,7 @@ func (z *zone) killGuests() {
 		if !g.real {
 			continue
 		}
-		if pid, err := g.process(); err == nil {
+		if pid, _, err := server.GuestProcess(g.id); err == nil {
 			syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it is gone
 		}
 	}

@@ -275,7 +275,9 @@ type JoinWelcome struct {
 	// The authority with its key, PEM: nodes only.
 	Authority []byte `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
 	// Keys of the gossip, the one to send with first.
-	GossipKeys    [][]byte `protobuf:"bytes,5,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`
+	GossipKeys [][]byte `protobuf:"bytes,5,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`
+	// Keys that the zone's secrets are sealed with, as they are kept in a file: nodes only, and none from an older program.
+	SecretKeys    []byte `protobuf:"bytes,6,opt,name=secret_keys,json=secretKeys,proto3" json:"secret_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +347,13 @@ func (x *JoinWelcome) GetGossipKeys() [][]byte {
 	return nil
 }
 
+func (x *JoinWelcome) GetSecretKeys() []byte {
+	if x != nil {
+		return x.SecretKeys
+	}
+	return nil
+}
+
 var File_bulkhead_cluster_v1_join_proto protoreflect.FileDescriptor
 
 const file_bulkhead_cluster_v1_join_proto_rawDesc = "" +
@@ -369,7 +378,7 @@ const file_bulkhead_cluster_v1_join_proto_rawDesc = "" +
 	"\vJoinRefusal\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
-	"\x06remedy\x18\x03 \x01(\tR\x06remedy\"\xa3\x01\n" +
+	"\x06remedy\x18\x03 \x01(\tR\x06remedy\"\xc4\x01\n" +
 	"\vJoinWelcome\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
@@ -377,7 +386,9 @@ const file_bulkhead_cluster_v1_join_proto_rawDesc = "" +
 	"\x05trust\x18\x03 \x01(\fR\x05trust\x12\x1c\n" +
 	"\tauthority\x18\x04 \x01(\fR\tauthority\x12\x1f\n" +
 	"\vgossip_keys\x18\x05 \x03(\fR\n" +
-	"gossipKeysB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
+	"gossipKeys\x12\x1f\n" +
+	"\vsecret_keys\x18\x06 \x01(\fR\n" +
+	"secretKeysB6Z4github.com/bulkhead-cloud/bulkhead/cluster/clusterpbb\x06proto3"
 
 var (
 	file_bulkhead_cluster_v1_join_proto_rawDescOnce sync.Once

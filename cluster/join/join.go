@@ -46,6 +46,8 @@ type Welcome struct {
 	// Authority with its key, PEM: for nodes only.
 	Authority  []byte
 	GossipKeys [][]byte
+	// SecretKeys are those that the zone's secrets are sealed with, as they are kept: for nodes only.
+	SecretKeys []byte
 }
 
 // Refusal says why somebody may not join.
@@ -121,7 +123,7 @@ func exchange(conn net.Conn, question *clusterpb.JoinRequest) (Welcome, error) {
 	}
 	return Welcome{
 		ClusterID: w.GetClusterId(), Certificate: w.GetCertificate(), Trust: w.GetTrust(), Authority: w.GetAuthority(),
-		GossipKeys: w.GetGossipKeys(),
+		GossipKeys: w.GetGossipKeys(), SecretKeys: w.GetSecretKeys(),
 	}, nil
 }
 
@@ -241,6 +243,7 @@ func reply(conn io.Writer, w Welcome, no error) error {
 	default:
 		message.Welcome = &clusterpb.JoinWelcome{
 			ClusterId: w.ClusterID, Certificate: w.Certificate, Trust: w.Trust, Authority: w.Authority, GossipKeys: w.GossipKeys,
+			SecretKeys: w.SecretKeys,
 		}
 	}
 	_, err := protodelim.MarshalTo(conn, message)

@@ -26,7 +26,7 @@ import (
 func welcome(context.Context, join.Request) (join.Welcome, error) {
 	return join.Welcome{
 		ClusterID: clusterID, Certificate: []byte("cert"), Trust: []byte("trust"), Authority: []byte("authority"),
-		GossipKeys: [][]byte{[]byte("new"), []byte("old")},
+		GossipKeys: [][]byte{[]byte("new"), []byte("old")}, SecretKeys: []byte("keys of secrets"),
 	}, nil
 }
 

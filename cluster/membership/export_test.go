@@ -14,6 +14,7 @@ const (
 	MemberFile    = memberFile
 	AuthorityFile = authorityFile
 	GossipFile    = gossipFile
+	SecretsFile   = secretsFile
 	AttemptFile   = attemptFile
 	IdentityDir   = identityDir
 )

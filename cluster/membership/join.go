@@ -67,7 +67,7 @@ func Join(
 
 // welcomed refuses a welcome that would make no member, or another one.
 func (m Membership) welcomed(key *ecdsa.PrivateKey, w join.Welcome) (secrets, error) {
-	s := secrets{authority: w.Authority, gossip: w.GossipKeys}
+	s := secrets{authority: w.Authority, gossip: w.GossipKeys, secrets: w.SecretKeys}
 	trust, err := pki.ParseTrust(w.Trust)
 	if err != nil {
 		return s, fmt.Errorf("whom to trust: %w", err)
@@ -80,6 +80,7 @@ func (m Membership) welcomed(key *ecdsa.PrivateKey, w join.Welcome) (secrets, er
 			pki.ErrOtherName, got, got.ClusterID, m.name(""), m.ClusterID)
 	}
 	if m.Role != pki.RoleNode {
+		s.secrets = nil
 		return s, nil
 	}
 	authority, err := pki.ParseAuthority(w.Authority)

@@ -45,6 +45,7 @@ const (
 	memberFile    = "member.json"
 	authorityFile = "authority.pem"
 	gossipFile    = "gossip.keys"
+	secretsFile   = "secrets.keys"
 	attemptFile   = "joining.pem"
 	identityDir   = "identity"
 )
@@ -137,6 +138,29 @@ func SaveGossipKeys(dir string, keys [][]byte) error {
 	return nil
 }
 
+// SecretKeys reads the keys that the zone's secrets are sealed with, as they were saved; nil = there are none.
+func SecretKeys(dir string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(dir, secretsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys of secrets: %w", err)
+	}
+	return text, nil
+}
+
+// SaveSecretKeys replaces them. The directory need not be that of a member: a node that is alone has secrets, too.
+func SaveSecretKeys(dir string, text []byte) error {
+	if err := makeDir(dir); err != nil {
+		return fmt.Errorf("making %s: %w", dir, err)
+	}
+	if err := durable.ReplaceFile(filepath.Join(dir, secretsFile), text); err != nil {
+		return fmt.Errorf("writing the keys of secrets: %w", err)
+	}
+	return nil
+}
+
 // Found makes dir that of the first node of a cluster: with an authority of its own. An empty ClusterID is a new one.
 // When it failed, or was interrupted, it may be repeated.
 func Found(dir string, m Membership) (Membership, error) {
@@ -183,6 +207,7 @@ type secrets struct {
 	identity  *pki.Identity
 	authority []byte // PEM, of a node
 	gossip    [][]byte
+	secrets   []byte // of a node that joins; empty = what is there stays
 }
 
 // foundersAdmission is the admission of who began a cluster: nobody let it in.
@@ -259,6 +284,11 @@ func (m Membership) write(dir string, s secrets) error {
 	}
 	if err := SaveGossipKeys(dir, s.gossip); err != nil {
 		return err
+	}
+	if len(s.secrets) > 0 {
+		if err := SaveSecretKeys(dir, s.secrets); err != nil {
+			return err
+		}
 	}
 	if err := durable.ReplaceFile(filepath.Join(dir, memberFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the membership: %w", err)

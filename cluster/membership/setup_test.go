@@ -99,13 +99,16 @@ func (h *house) Admit(_ context.Context, r join.Request) (join.Welcome, error) {
 		GossipKeys: [][]byte{[]byte("a new key of 32 bytes, as it has"), []byte("an old key of 32 bytes, as it was")[:32]},
 	}
 	if r.Token.Role == pki.RoleNode {
-		w.Authority = h.authority.MarshalPEM()
+		w.Authority, w.SecretKeys = h.authority.MarshalPEM(), []byte(secretKeys)
 	}
 	if h.change != nil {
 		h.change(&w)
 	}
 	return w, nil
 }
+
+// secretKeys are told to nodes.
+const secretKeys = "keys of secrets"
 
 func (h *house) token(role pki.Role, id string) pki.JoinToken {
 	h.t.Helper()
@@ -144,6 +147,10 @@ func mustBeMember(t *testing.T, dir, name string, role pki.Role, left ...string)
 	}
 	if role == pki.RoleNode {
 		files[membership.AuthorityFile] = true
+		if keys, err := membership.SecretKeys(dir); err != nil || string(keys) != secretKeys && !m.Founded {
+			t.Errorf("the keys of secrets are %q, %v", keys, err)
+		}
+		files[membership.SecretsFile] = !m.Founded
 		authority, err := membership.Authority(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -53,7 +53,7 @@ func newDriverCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.Category, "category", "storage", strings.Join(scaffold.Categories(), ", "))
-	cmd.Flags().StringVar(&o.Language, "language", scaffold.Go, "go or python")
+	cmd.Flags().StringVar(&o.Language, "language", scaffold.Go, "go, python or script")
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "directory to make (default: the name)")
 	cmd.Flags().StringVar(&o.Module, "module", "", "path of the Go module (default: example.com/VENDOR/NAME)")
 	cmd.Flags().StringVar(&o.Checkout, "replace", "", "directory with the source of Bulkhead, to build against (Go)")
@@ -290,6 +290,7 @@ func overview(a *archive.Archive) (map[string]any, error) {
 		"categories": strings.Join(d.Categories, " "), "platforms": strings.Join(platforms, " "),
 		"digest": a.Digest, "bytes": a.Bytes, "files": len(a.Files), "properties": strings.Join(keys, " "),
 		"permissions": strings.Join(d.Permissions.Words(), ", "), "isolation": d.Isolation.Minimum,
+		"script":    strings.TrimSpace(d.Script.Protocol + " " + strings.Join(d.Script.Actions, " ")),
 		"languages": languages(a), "contract": fmt.Sprintf("%d to %d", d.Contract.Min, d.Contract.Max),
 	}, nil
 }

@@ -11,7 +11,9 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
 	"github.com/bulkhead-cloud/bulkhead/internal/node/sealing"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 )
 
 // verifyCommand says what is in a backup, which needs neither a server nor a data
@@ -36,8 +38,8 @@ func verifyCommand() *cobra.Command {
 			return err
 		}
 		return cli.Show(cmd, map[string]any{
-			"encrypted": b.sealed, "clusterId": m.ClusterID, "node": m.NodeID, "createdAt": moment(m.Created),
-			"revision": m.Index, "changedAt": moment(m.LastTime),
+			"encrypted": b.sealed, "secretKeys": b.keys, "clusterId": m.ClusterID, "node": m.NodeID,
+			"createdAt": moment(m.Created), "revision": m.Index, "changedAt": moment(m.LastTime),
 		})
 	}
 	return cmd
@@ -59,6 +61,7 @@ type backup struct {
 	file       *os.File
 	identities sealing.Identities
 	sealed     bool // known once content was called
+	keys       int  // of secrets, that are in it; known once it was verified
 }
 
 // openBackup opens a backup and reads the identities that it may need. The caller
@@ -121,10 +124,15 @@ func (b *backup) verify() (cluster.Manifest, error) {
 	if err != nil {
 		return cluster.Manifest{}, err
 	}
-	m, err := cluster.ReadBackup(content)
+	keys, state, err := node.SplitBackup(content)
+	if err != nil {
+		return cluster.Manifest{}, b.unusable(err)
+	}
+	m, err := cluster.ReadBackup(state)
 	if err != nil {
 		return m, b.unusable(err)
 	}
+	b.keys = len(keys.IDs())
 	return m, nil
 }
 
@@ -142,9 +150,9 @@ func (b *backup) unusable(err error) error {
 		return cli.Usage(b.path+" is encrypted, and damaged or cut off", another)
 	case errors.Is(err, cluster.ErrVersion):
 		return cli.Usage(b.path+" was written by a newer version of this program", "restore it with that version")
-	case errors.Is(err, cluster.ErrCorrupt) && b.sealed:
+	case (errors.Is(err, cluster.ErrCorrupt) || errors.Is(err, secrets.ErrCorrupt)) && b.sealed:
 		return cli.Usage("what is encrypted in "+b.path+" is no backup of a zone, or is damaged or cut off", another)
-	case errors.Is(err, cluster.ErrCorrupt):
+	case errors.Is(err, cluster.ErrCorrupt), errors.Is(err, secrets.ErrCorrupt):
 		return cli.Usage(b.path+" is no backup of a zone, or is damaged or cut off", another)
 	}
 	return cli.Failed("reading "+b.path+" failed", "see that it is a file you may read")

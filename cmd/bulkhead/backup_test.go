@@ -48,6 +48,7 @@ func backingUp(t *testing.T, path, restored string) {
 		return r
 	}
 	must("cluster", "create", canary)
+	must("driver", "update", "sim", "--property", "accessKey=planted-secret")
 	secret, public := identity(t)
 	_, other := identity(t)
 	dir := t.TempDir()
@@ -61,18 +62,40 @@ func backingUp(t *testing.T, path, restored string) {
 	if bytes.Contains(closed, []byte(canary)) || !bytes.HasPrefix(closed, []byte("age-encryption.org/v1\n")) {
 		t.Error("the backup is not encrypted")
 	}
-	if opened := tool(t, "age", "--decrypt", "--identity", secret, sealed); !bytes.HasPrefix(opened, open[:9]) ||
-		!bytes.Contains(opened, []byte(canary)) {
+	opened := tool(t, "age", "--decrypt", "--identity", secret, sealed)
+	keys, state, found := bytes.Cut(opened, []byte("\n\n"))
+	if !found || !bytes.HasPrefix(state, open[:9]) || !bytes.Contains(state, []byte(canary)) {
 		t.Errorf("age reads %d bytes, which are no backup", len(opened))
+	}
+	if !bytes.HasPrefix(keys, []byte("bulkhead secret keys 1\n")) || bytes.Contains(open, keys) {
+		t.Error("the keys of secrets are not in the backup that is encrypted, or also in the other one")
 	}
 	refusedBackups(t, path, sealed, secret)
 	verified(t, must("backup", "verify", plain, "-o", "json"), false)
 	verified(t, must("backup", "verify", sealed, "--identity", secret, "-o", "json"), true)
+	verified(t, must("backup", "verify", file(t, opened), "-o", "json"), false)
 	if r := must("backup", "verify", plain, "--identity", secret); !strings.Contains(r.out, "encrypted: false\n") {
 		t.Errorf("of one in the clear it says %s%s", r.out, r.err)
 	}
-	must("backup", "restore", plain, "--data-dir", filepath.Join(dir, "plainly"), "--identity", secret)
-	must("backup", "restore", sealed, "--data-dir", restored, "--identity", secret)
+	bare := must("backup", "restore", plain, "--data-dir", filepath.Join(dir, "plainly"), "--identity", secret)
+	whole := must("backup", "restore", sealed, "--data-dir", restored, "--identity", secret)
+	const lost = "/spec/properties/accessKey"
+	if !strings.Contains(bare.out, "  driver sim (drv-") || !strings.Contains(bare.out, lost) {
+		t.Errorf("it does not say what can't be opened any more: %s", bare.out)
+	}
+	if strings.Contains(whole.out, lost) {
+		t.Errorf("with the keys it says %s", whole.out)
+	}
+}
+
+// file has some content.
+func file(t *testing.T, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func contents(t *testing.T, path string) []byte {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/script"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
@@ -20,6 +21,9 @@ func main() {
 	sandbox.RunStageIfAsked() // before anything else: a stage confines itself and becomes another program
 	if len(os.Args) == 3 && os.Args[1] == "driver-process" {
 		os.Exit(driverProcess(os.Args[2]))
+	}
+	if dir, ok := script.Asked(); ok {
+		os.Exit(script.Main(dir))
 	}
 	root := cli.New(version)
 	root.AddCommand(devCommand(), agentCommand())

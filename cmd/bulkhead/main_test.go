@@ -57,6 +57,7 @@ func TestTheProgram(t *testing.T) {
 		}
 	})
 	t.Run("testing drivers", func(t *testing.T) { testingDrivers(t, path) })
+	t.Run("scripting", func(t *testing.T) { scripting(t, path) })
 	t.Run("restoring", func(t *testing.T) { restoring(t, path) })
 	t.Run("vendors", func(t *testing.T) { vendors(t, path) })
 	t.Run("a server beyond this machine", func(t *testing.T) { serving(t, path) })

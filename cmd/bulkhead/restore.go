@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,11 +33,13 @@ func restoreCommand() *cobra.Command {
 			return err
 		}
 		defer b.file.Close()
-		if err := restore(cmd.Context(), b, dataDir, name); err != nil {
+		lost, err := restore(cmd.Context(), b, dataDir, name)
+		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "Restored %s into %s\nNext: bulkhead server --data-dir %s\n",
-			filepath.Base(args[0]), dataDir, dataDir)
+		fmt.Fprintf(cmd.OutOrStdout(), "Restored %s into %s\n", filepath.Base(args[0]), dataDir)
+		tellLost(cmd.OutOrStdout(), lost)
+		fmt.Fprintf(cmd.OutOrStdout(), "Next: bulkhead server --data-dir %s\n", dataDir)
 		return nil
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "directory to make")
@@ -45,28 +48,38 @@ func restoreCommand() *cobra.Command {
 }
 
 // restore reads the whole backup before it makes anything.
-func restore(ctx context.Context, b *backup, dataDir, name string) error {
+func restore(ctx context.Context, b *backup, dataDir, name string) ([]node.LostSecrets, error) {
 	if _, err := b.verify(); err != nil {
-		return err
+		return nil, err
 	}
 	entries, err := os.ReadDir(dataDir)
 	made := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !made:
-		return cli.Usage("looking at the data directory: "+err.Error(), "choose another --data-dir")
+		return nil, cli.Usage("looking at the data directory: "+err.Error(), "choose another --data-dir")
 	case len(entries) > 0:
-		return cli.Conflict(dataDir+" is not empty", "restore into a new directory: choose another --data-dir")
+		return nil, cli.Conflict(dataDir+" is not empty", "restore into a new directory: choose another --data-dir")
 	}
-	content, err := b.content()
-	if err != nil {
-		return err
-	}
-	err = node.Restore(ctx, dataDir, name, content)
+	lost, err := node.Restore(ctx, dataDir, name, b.content)
 	if err != nil && made {
 		os.Remove(dataDir) //nolint:errcheck // it was not there before; what is in it by now stays
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return cli.Failed(err.Error(), "run this as the user of the server, or choose another --data-dir")
+		return nil, cli.Failed(err.Error(), "run this as the user of the server, or choose another --data-dir")
 	}
-	return err
+	return lost, err
+}
+
+// tellLost says which secrets are not in a backup that was not encrypted, and how they are given again.
+func tellLost(w io.Writer, lost []node.LostSecrets) {
+	if len(lost) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "The backup was not encrypted, so these secrets can't be opened any more. Give them again once the "+
+		"server runs:")
+	for _, one := range lost {
+		for _, pointer := range one.Pointers {
+			fmt.Fprintf(w, "  %s %s (%s): %s\n", one.Ref.Kind, one.Name, one.Ref.ID, pointer)
+		}
+	}
 }

@@ -46,6 +46,7 @@ func (d *Declaration) check(doc *document) {
 	}
 	c.timeouts(&d.Timeouts)
 	c.properties(d)
+	c.script(d)
 }
 
 // checker collects problems with their lines.

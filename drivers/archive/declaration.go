@@ -30,12 +30,14 @@ type Declaration struct {
 	// Contract is the range of versions of the driver contract that the driver speaks.
 	Contract Contract `yaml:"contract"`
 	// Entry says how it is started, by platform: "linux/amd64", or "any".
-	Entry       map[string]Entry `yaml:"entry"`
-	Requires    Requires         `yaml:"requires,omitempty"`
-	Permissions Permissions      `yaml:"permissions,omitempty"`
-	DataGroup   bool             `yaml:"dataGroup,omitempty"`
-	Isolation   Isolation        `yaml:"isolation,omitempty"`
-	Limits      ProcessLimits    `yaml:"limits,omitempty"`
+	Entry map[string]Entry `yaml:"entry"`
+	// Script says that the entry is run once per call.
+	Script      Script        `yaml:"script,omitempty"`
+	Requires    Requires      `yaml:"requires,omitempty"`
+	Permissions Permissions   `yaml:"permissions,omitempty"`
+	DataGroup   bool          `yaml:"dataGroup,omitempty"`
+	Isolation   Isolation     `yaml:"isolation,omitempty"`
+	Limits      ProcessLimits `yaml:"limits,omitempty"`
 	// Concurrency is calls in flight; 0 = the host's default.
 	Concurrency  uint32       `yaml:"concurrency,omitempty"`
 	Handles      Handles      `yaml:"handles"`

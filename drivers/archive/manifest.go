@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -46,12 +47,15 @@ func (d *Declaration) Manifest(platform, dir string) (host.Manifest, error) {
 	if err != nil {
 		return host.Manifest{}, err
 	}
+	command, permissions, err := d.started(entry, dir)
+	if err != nil {
+		return host.Manifest{}, err
+	}
 	manifest := host.Manifest{
 		Name: d.Name, Version: d.Version, Categories: d.categories(), Code: dir,
-		Command:     slices.Concat(entry.Interpreter, []string{inside(dir, entry.Command)}, entry.Arguments),
-		Permissions: d.Permissions.convert(dir),
-		DataGroup:   d.DataGroup,
-		Isolation:   sandbox.Level(d.Isolation.Minimum), Require: slices.Clone(d.Isolation.Require),
+		Command: command, Permissions: permissions,
+		DataGroup: d.DataGroup,
+		Isolation: sandbox.Level(d.Isolation.Minimum), Require: slices.Clone(d.Isolation.Require),
 		Limits: host.Limits{
 			MemoryBytes: uint64(d.Limits.Memory), OpenFiles: d.Limits.OpenFiles, Processes: d.Limits.Processes,
 			FileBytes: uint64(d.Limits.File), Concurrency: d.Concurrency,
@@ -66,6 +70,24 @@ func (d *Declaration) Manifest(platform, dir string) (host.Manifest, error) {
 		return host.Manifest{}, fmt.Errorf("making the manifest of %s %s: %w", d.Name, d.Version, err)
 	}
 	return manifest, nil
+}
+
+// started is the command line of the driver's process, and what it may do. A script is run by this program, whichever
+// that is: a server, an agent, a tool of vendors.
+func (d *Declaration) started(entry Entry, dir string) ([]string, host.Permissions, error) {
+	command := slices.Concat(entry.Interpreter, []string{inside(dir, entry.Command)}, entry.Arguments)
+	permissions := d.Permissions.convert(dir)
+	if d.Script.Protocol == "" {
+		return command, permissions, nil
+	}
+	runner, err := os.Executable()
+	if err != nil {
+		return nil, permissions, fmt.Errorf("finding the program that runs %s: %w", d.Name, err)
+	}
+	permissions.Exec = append(permissions.Exec, command[0])
+	// The last process id of the machine is in it: what a script left behind has one above its own.
+	permissions.Read = append(permissions.Read, "/proc/loadavg")
+	return slices.Concat([]string{runner}, ScriptRunner(), []string{dir}), permissions, nil
 }
 
 // inside makes a path in the archive one on the host; an absolute one stays.

@@ -8,7 +8,8 @@ import (
 
 // Space is what the file system of a directory has.
 type Space struct {
-	// Total and Available are bytes; what is reserved for root counts as not available.
+	// Total and Available are bytes. What is reserved for root, or beyond a quota, is in neither: nobody gets it, as df
+	// counts.
 	Total, Available uint64
 	// FileSystem is its name: "ext4", "xfs", "btrfs" ..., or its number in hexadecimal.
 	FileSystem string
@@ -27,7 +28,8 @@ func (d *Dir) Space() (Space, error) {
 	}
 	block := uint64(stat.Bsize)
 	return Space{
-		Total: stat.Blocks * block, Available: stat.Bavail * block, FileSystem: fileSystem(stat.Type),
+		Total: (stat.Blocks - (stat.Bfree - min(stat.Bavail, stat.Bfree))) * block, Available: stat.Bavail * block,
+		FileSystem: fileSystem(stat.Type),
 	}, nil
 }
 

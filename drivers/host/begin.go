@@ -82,6 +82,11 @@ func (i *Instance) takeOver(ctx context.Context, found *foundProcess, setup Setu
 func (i *Instance) begin(ctx context.Context, setup Setup) (*run, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.manifest.Timeouts.Start)
 	defer cancel()
+	if check := i.host.config.Check; check != nil {
+		if err := check(ctx, i.manifest); err != nil {
+			return nil, err
+		}
+	}
 	user, err := i.host.userOf(&i.manifest)
 	if err != nil {
 		return nil, err

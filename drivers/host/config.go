@@ -39,6 +39,8 @@ type Config struct {
 	// Hello and Configure, so that the engine opens or adopts its resources. Its context ends with that run, and so
 	// must it; it must not stop the instance.
 	OnStart func(ctx context.Context, instance *Instance)
+	// Check is asked before a process of a version is started, and refuses it by an error.
+	Check func(ctx context.Context, m Manifest) error
 	// Epochs fences calls by the epoch they come with, over restarts of drivers and server; nil = only the drivers do.
 	Epochs *Epochs
 	// Stage is the program executed as sandbox stage, default this one.

@@ -202,6 +202,7 @@ func (i *Instance) environment(work, token string) []string {
 func (h *Host) launcher(m *Manifest, current *run) sdk.Host {
 	policy := units.Policy{
 		Programs:   m.Permissions.Launch,
+		MostUnits:  int(m.Limits.Units),
 		ReadRoots:  slices.Clone(m.Permissions.Read),
 		WriteRoots: append(slices.Clone(m.Permissions.Write), h.layout.workDir(m.Name)),
 	}

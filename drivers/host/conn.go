@@ -43,6 +43,9 @@ func (c *conn) Invoke(ctx context.Context, method string, request, reply any, op
 	}
 	call := &callSent{}
 	err = current.conn.Invoke(call.in(ctx), method, request, reply, options...)
+	if err == nil {
+		err = bearable(reply)
+	}
 	return c.translate(ctx, method, call, err)
 }
 
@@ -81,6 +84,7 @@ type stream struct {
 	method string
 	call   *callSent
 	end    func()
+	heard  heard
 }
 
 // admit fences a call about a resource. It is asked last, with the call's place taken: what passes after a newer call
@@ -110,6 +114,9 @@ func (s *stream) SendMsg(message any) error {
 // RecvMsg implements grpc.ClientStream.
 func (s *stream) RecvMsg(message any) error {
 	err := s.ClientStream.RecvMsg(message)
+	if err == nil && path.Base(s.method) == "Observe" {
+		err = s.heard.add(message)
+	}
 	if err == nil {
 		return nil
 	}
@@ -125,15 +132,12 @@ func (s *stream) RecvMsg(message any) error {
 // going on always have a place.
 func (i *Instance) enter(ctx context.Context, method string) (current *run, release func(), err error) {
 	i.mutex.Lock()
-	current, state := i.run, i.state
-	reason := ""
-	if len(i.failures) > 0 {
-		reason = ": " + i.failures[len(i.failures)-1].Text
+	current = i.run
+	if current == nil || i.state != StateRunning {
+		defer i.mutex.Unlock()
+		return nil, nil, i.unavailable()
 	}
 	i.mutex.Unlock()
-	if current == nil || state != StateRunning {
-		return nil, nil, sdk.Transient("driver-unavailable", fmt.Sprintf("driver %s is %s%s", i.name, state, reason))
-	}
 	if isControl(method) {
 		return current, func() {}, nil
 	}

@@ -105,11 +105,38 @@ func (h *Host) checkForbidden(asked, real string) error {
 		if forbidden(path) {
 			return sdk.Invalid("path-forbidden", "", asked+" belongs to the system", "use a directory of its own")
 		}
-		for _, protected := range h.protected {
-			if within(path, protected) || within(protected, path) {
-				return sdk.Invalid("path-forbidden", "", asked+" holds the server's own state", "use another directory")
-			}
+		if h.isProtected(path) {
+			return sdk.Invalid("path-forbidden", "", asked+" holds the server's own state", "use another directory")
 		}
+	}
+	return nil
+}
+
+// isProtected tells whether a path belongs to the server's own state, or holds it.
+func (h *Host) isProtected(path string) bool {
+	return slices.ContainsFunc(h.protected, func(protected string) bool {
+		return within(path, protected) || within(protected, path)
+	})
+}
+
+// checkDeclared refuses a manifest that asks for the server's own state. Its own code may be in there.
+func (h *Host) checkDeclared(m *Manifest) error {
+	fields := map[string][]string{"permissions.read": m.Permissions.Read, "permissions.write": m.Permissions.Write}
+	for i, program := range m.Permissions.Launch {
+		fields[fmt.Sprintf("permissions.launch[%d].read", i)] = program.Read
+	}
+	var problems problems
+	for field, paths := range fields {
+		for i, path := range paths {
+			own := m.Code != "" && within(path, m.Code)
+			real, err := filepath.EvalSymlinks(path)
+			held := h.isProtected(path) || err == nil && h.isProtected(real)
+			problems.check(own || !held, fmt.Sprintf("%s[%d]", field, i),
+				path+" holds the server's own state, which no driver is given")
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("manifest of %q: %w", m.Name, errors.Join(problems...))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
@@ -102,6 +103,37 @@ func TestGrantsSurviveAServerRestart(t *testing.T) {
 		t.Error("the process with the grant was replaced")
 	}
 	must(t, again, "t1", "write", filepath.Join(pool, "a"))
+}
+
+// TestGrantsDoNotWaitForADriverThatFails asks for a path while the process fails again and again: the caller is told at
+// once, and the process that works at last has the path.
+func TestGrantsDoNotWaitForADriverThatFails(t *testing.T) {
+	config := quick(stateDir(t))
+	config.Backoff.CrashLoopEvery = time.Second
+	h := open(t, config)
+	pool, flag := poolDir(t), filepath.Join(poolDir(t), "flag")
+	m := manifest(t, "test/one", "crash-unless="+flag)
+	m.DataGroup = true
+	m.Permissions.Read = []string{filepath.Dir(flag)}
+	instance, err := h.Start(bounded(t), m, host.Setup{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := instance.Await(bounded(t), host.StateCrashLoop); err != nil {
+		t.Fatal(err)
+	}
+	grants := []host.Grant{{Path: pool, ReadWrite: true}}
+	wantFault(t, h.EnsureGrants(bounded(t), instance.Name(), grants), driverpb.Class_CLASS_TRANSIENT, "driver-unavailable")
+	if _, err := h.Start(bounded(t), m, host.Setup{Grants: grants}); err != nil {
+		t.Errorf("bringing the setup up to date waits for the process: %v", err)
+	}
+	if err := os.WriteFile(flag, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := instance.Await(bounded(t), host.StateRunning); err != nil {
+		t.Fatal(err)
+	}
+	must(t, instance, "t1", "write", filepath.Join(pool, "a"))
 }
 
 // TestMissingPathHarmsNoOther starts a driver when one of its two pools is not mounted.

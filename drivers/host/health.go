@@ -51,7 +51,7 @@ func (i *Instance) check(ctx context.Context, current *run) (live bool) {
 	asking, cancel := context.WithTimeout(ctx, i.host.config.Health.Timeout)
 	defer cancel()
 	_, err := grpc_health_v1.NewHealthClient(current.conn).Check(asking, &grpc_health_v1.HealthCheckRequest{})
-	if err != nil && status.Code(err) != codes.Unimplemented { // a driver need not serve the health service
+	if !answered(err) {
 		found.Reason = "the process does not answer: " + status.Convert(err).Message()
 		return false
 	}
@@ -63,4 +63,15 @@ func (i *Instance) check(ctx context.Context, current *run) (live bool) {
 	}
 	found.Readiness, found.Reason = reply.GetHealth(), reply.GetReason()
 	return true
+}
+
+// answered reports whether a process answered at all: a driver need not serve the health service, and libraries differ
+// in how they say so. Python's grpclib says it without a content type, which is no status that gRPC knows.
+func answered(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return false
+	default:
+		return true
+	}
 }

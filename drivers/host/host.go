@@ -174,9 +174,10 @@ func treeName(root string) string {
 // that a server before left running is taken over when program, manifest and grants are the same, else it is ended
 // and a new one started. When the instance is there already its setup is brought up to date. A grant that can't be
 // had, because a path is missing now, is left out with a warning, so that it takes nothing from the others;
-// EnsureGrants says what is wrong with it. Errors: an invalid manifest, another manifest of the same name and version.
+// EnsureGrants says what is wrong with it. Errors: an invalid manifest, one that declares the server's own state,
+// another manifest of the same name and version.
 func (h *Host) Start(ctx context.Context, manifest Manifest, setup Setup) (*Instance, error) {
-	if err := manifest.Validate(); err != nil {
+	if err := errors.Join(manifest.Validate(), h.checkDeclared(&manifest)); err != nil {
 		return nil, err
 	}
 	manifest = manifest.withDefaults()
@@ -230,7 +231,9 @@ func (h *Host) checkGrants(m *Manifest, grants []Grant) error {
 
 // EnsureGrants makes sure that an instance may reach the paths. When one is new, or what was there was replaced (a
 // file system was mounted), its calls are drained and its process is started again with all of them; it returns once
-// that runs. It costs next to nothing when there is nothing to do. Errors carry a fault when a path is refused.
+// that runs. It costs next to nothing when there is nothing to do. Errors carry a fault when a path is refused, and
+// TRANSIENT "driver-unavailable" when the last process failed and the next one, which gets the paths, is still to be
+// started.
 func (h *Host) EnsureGrants(ctx context.Context, name string, grants []Grant) error {
 	instance, ok := h.Instance(name)
 	if !ok {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/logs"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
 // State is where an instance stands.
@@ -122,6 +124,17 @@ func (i *Instance) Report() sandbox.Report {
 	return i.report
 }
 
+// Handles are the formats of handles that the running process reads, besides the one that it writes; zero when none
+// runs.
+func (i *Instance) Handles() (reads []uint32, writes uint32) {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	if i.run == nil {
+		return nil, 0
+	}
+	return i.run.reads, i.run.writes
+}
+
 // Health is what the last check found; zero before the first.
 func (i *Instance) Health() Health {
 	i.mutex.Lock()
@@ -226,7 +239,11 @@ func (i *Instance) reaches(grants []Grant, keys map[string]fileKey) bool {
 // restartsForGrants bounds the restarts of one ensureGrants: a path that vanishes meanwhile must not cause more.
 const restartsForGrants = 3
 
-// ensureGrants adds grants, which are prepared, and waits until a process runs that has them.
+// errDown is why nobody waits for a process: it failed, and it may be long until it is started again.
+var errDown = errors.New("nobody waits for it")
+
+// ensureGrants adds grants, which are prepared, and waits until a process runs that has them, unless the last one has
+// failed: the next one gets them.
 func (i *Instance) ensureGrants(ctx context.Context, grants []Grant, keys map[string]fileKey) error {
 	i.change(func() {
 		if !covers(i.setup.Grants, grants) {
@@ -235,8 +252,12 @@ func (i *Instance) ensureGrants(ctx context.Context, grants []Grant, keys map[st
 	})
 	var replaced *run
 	restarts := 0
+	var down error
 	err := i.await(ctx, func() bool {
 		switch {
+		case i.state == StateBackingOff || i.state == StateCrashLoop:
+			down = fmt.Errorf("%w: %w", i.unavailable(), errDown)
+			return true
 		case i.state != StateRunning || i.run == nil:
 			return false
 		case covers(i.run.record.Grants, grants) && i.run.fresh(keys):
@@ -249,10 +270,19 @@ func (i *Instance) ensureGrants(ctx context.Context, grants []Grant, keys map[st
 		}
 		return false
 	})
-	if err != nil {
+	if err = errors.Join(err, down); err != nil {
 		return fmt.Errorf("granting paths: %w", err)
 	}
 	return nil
+}
+
+// unavailable says why no process can be called, with the mutex held.
+func (i *Instance) unavailable() error {
+	reason := ""
+	if len(i.failures) > 0 {
+		reason = ": " + i.failures[len(i.failures)-1].Text
+	}
+	return sdk.Transient("driver-unavailable", fmt.Sprintf("driver %s is %s%s", i.name, i.state, reason))
 }
 
 // askRestart asks for a process with the present setup.
@@ -273,7 +303,8 @@ func (i *Instance) update(ctx context.Context, setup Setup) error {
 		}
 	})
 	if len(setup.Grants) > 0 {
-		if err := i.ensureGrants(ctx, setup.Grants, keysOf(setup.Grants)); err != nil {
+		err := i.ensureGrants(ctx, setup.Grants, keysOf(setup.Grants))
+		if err != nil && !errors.Is(err, errDown) {
 			return err
 		}
 	}

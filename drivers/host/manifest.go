@@ -78,6 +78,8 @@ type Limits struct {
 	Processes uint64 `json:"processes,omitempty"`
 	// FileBytes limits any one file; default none.
 	FileBytes uint64 `json:"file_bytes,omitempty"`
+	// Units that run at a time, default 4096.
+	Units uint32 `json:"units,omitempty"`
 	// Concurrency is calls in flight, default 64.
 	Concurrency uint32 `json:"concurrency,omitempty"`
 }
@@ -99,6 +101,7 @@ func (m Manifest) withDefaults() Manifest {
 	m.Limits.MemoryBytes = cmp.Or(m.Limits.MemoryBytes, 512<<20)
 	m.Limits.OpenFiles = cmp.Or(m.Limits.OpenFiles, 1024)
 	m.Limits.Processes = cmp.Or(m.Limits.Processes, 256)
+	m.Limits.Units = cmp.Or(m.Limits.Units, 4096)
 	m.Limits.Concurrency = cmp.Or(m.Limits.Concurrency, 64)
 	m.Timeouts.Start = cmp.Or(m.Timeouts.Start, 30*time.Second)
 	m.Timeouts.Call = cmp.Or(m.Timeouts.Call, 2*time.Minute)

@@ -38,7 +38,10 @@ type run struct {
 	record  driverRecord
 	slots   chan struct{} // as many as calls may be in flight
 	refusal chan struct{} // closed when no more calls are taken
-	once    sync.Once
+	// reads and writes are the formats of handles, as the driver said.
+	reads  []uint32
+	writes uint32
+	once   sync.Once
 	// prepared says what was at granted paths when they were prepared; guarded by the instance's mutex.
 	prepared map[string]fileKey
 	// background is what runs beside the process and ends with its context: health, attend, OnStart.
@@ -99,6 +102,7 @@ func (r *run) greet(ctx context.Context, m *Manifest, instance, workDir string) 
 		}
 	}
 	r.record.API = hello.GetApi()
+	r.reads, r.writes = hello.GetHandleReads(), hello.GetHandleWrites()
 	limit := m.Limits.Concurrency
 	if own := hello.GetConcurrency(); own > 0 {
 		limit = min(limit, own)

@@ -99,7 +99,7 @@ type action func(ctx context.Context, arguments []string) (string, error)
 
 func (d *testDriver) actions() map[string]action {
 	return map[string]action{
-		"attack": attack, "configured": d.sayConfigured, "dial": dial, "dial-myself": dialMyself,
+		"configured": d.sayConfigured, "dial": dial, "dial-myself": dialMyself,
 		"eat-memory": d.eatMemory, "echo": echo,
 		"environment": environment, "escape": escape, "exchange": exchange, "fail": fail, "flood": flood, "hang": hang,
 		"inspect": d.inspect, "launch": d.launch, "make-namespace": makeNamespace, "open-files": openFiles,

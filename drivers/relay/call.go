@@ -38,7 +38,7 @@ func (s *service) Call(wire grpc.BidiStreamingServer[relaypb.Part, relaypb.Part]
 	defer cancel(nil)
 	c := &call{wire: wire, kind: kind, method: head.GetMethod(), cancel: cancel, messages: make(chan []byte)}
 	go c.listen(ctx) // ends with the stream, which ends when this returns
-	conn, _, err := s.drivers.Conn(ctx, head.GetProduct(), head.GetProperties().AsMap())
+	conn, _, err := s.drivers.Conn(ctx, placeOf(head))
 	if err == nil {
 		ctx = metadata.NewOutgoingContext(ctx, driverMetadata(head))
 		err = c.forward(ctx, conn)

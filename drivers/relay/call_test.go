@@ -57,7 +57,7 @@ func TestACallArrivesAsItWasMade(t *testing.T) {
 		!reflect.DeepEqual(trailer.Get("trail-bin"), []string{"\x00t"}) {
 		t.Errorf("got header %v, trailer %v", header, trailer)
 	}
-	want := relay.Place{Product: product, Properties: map[string]any{"path": "/pool"}}
+	want := relay.Place{Product: product, Version: "1.2.0", Properties: map[string]any{"path": "/pool"}}
 	if !reflect.DeepEqual(n.asked, []relay.Place{want, want}) {
 		t.Errorf("the node was asked for %v, want the paths granted at the opening and at the call", n.asked)
 	}
@@ -108,7 +108,7 @@ func TestAnErrorOfTheNodeKeepsAllItSays(t *testing.T) {
 	n.console = func(context.Context, string, string) (io.ReadWriteCloser, error) { return nil, n.refusal }
 	ask := map[string]func() error{
 		"Conn": func() error {
-			_, _, err := remote.Conn(bounded(t), "x", nil)
+			_, _, err := remote.Conn(bounded(t), relay.Place{Product: "x"})
 			return err
 		},
 		"a call": func() error {
@@ -123,7 +123,7 @@ func TestAnErrorOfTheNodeKeepsAllItSays(t *testing.T) {
 			return err
 		},
 		"Console": func() error {
-			_, err := remote.Console(bounded(t), "x", "/s")
+			_, err := remote.Console(bounded(t), relay.Place{Product: "x"}, "/s")
 			return err
 		},
 		"Overlap": func() error {

@@ -33,7 +33,7 @@ func (s *service) Console(wire grpc.BidiStreamingServer[relaypb.Part, relaypb.Pa
 	if err != nil {
 		return toStatus(err)
 	}
-	socket, err := s.drivers.Console(ctx, head.GetProduct(), head.GetSocket())
+	socket, err := s.drivers.Console(ctx, placeOf(head), head.GetSocket())
 	if err != nil {
 		return toStatus(err)
 	}

@@ -38,7 +38,7 @@ func look(t *testing.T, guest func(*net.UnixConn)) (*link, io.ReadWriteCloser) {
 		return dialer(listener)(ctx, "")
 	}
 	ctx, cancel := context.WithCancel(bounded(t))
-	console, err := relay.NewRemote(l).Console(ctx, product, listener.Addr().String())
+	console, err := relay.NewRemote(l).Console(ctx, relay.Place{Product: product}, listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestConsoleIsClosedThoughItTakesNothing(t *testing.T) {
 			n, l := pair(t, &backend{})
 			s := &stuck{writes: make(chan struct{}), closed: make(chan struct{})}
 			n.console = func(context.Context, string, string) (io.ReadWriteCloser, error) { return s, nil }
-			console, err := relay.NewRemote(l).Console(bounded(t), product, "/s")
+			console, err := relay.NewRemote(l).Console(bounded(t), relay.Place{Product: product}, "/s")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -220,7 +220,7 @@ func TestConsoleRefusalsSayWhy(t *testing.T) {
 	n.console = func(context.Context, string, string) (io.ReadWriteCloser, error) {
 		return nil, sdk.Denied("socket-foreign", "that is not the driver's", "see who made it")
 	}
-	_, err := relay.NewRemote(l).Console(bounded(t), product, "/s")
+	_, err := relay.NewRemote(l).Console(bounded(t), relay.Place{Product: product}, "/s")
 	if fault := wantFault(t, err, driverpb.Class_CLASS_DENIED, "socket-foreign"); fault.GetRemedy() != "see who made it" {
 		t.Errorf("got %v", fault)
 	}
@@ -230,7 +230,7 @@ func TestConsoleRefusalsSayWhy(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	if _, err := relay.NewRemote(l).Console(ctx, product, "/s"); !errors.Is(err, context.Canceled) {
+	if _, err := relay.NewRemote(l).Console(ctx, relay.Place{Product: product}, "/s"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want canceled", err)
 	}
 }

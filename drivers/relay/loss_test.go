@@ -252,8 +252,8 @@ func TestAnUnreachableNodeWasNotAsked(t *testing.T) {
 	}
 	_, err := driverpb.NewStorageClient(conn).StatVolume(bounded(t), &driverpb.VolumeRequest{Call: call("", "v")})
 	wantFault(t, err, driverpb.Class_CLASS_TRANSIENT, "node-unreachable")
-	_, _, err = relay.NewRemote(l).Conn(bounded(t), product, nil)
+	_, _, err = relay.NewRemote(l).Conn(bounded(t), relay.Place{Product: product})
 	wantFault(t, err, driverpb.Class_CLASS_TRANSIENT, "node-unreachable")
-	_, err = relay.NewRemote(l).Console(bounded(t), product, "/s")
+	_, err = relay.NewRemote(l).Console(bounded(t), relay.Place{Product: product}, "/s")
 	wantFault(t, err, driverpb.Class_CLASS_TRANSIENT, "node-unreachable")
 }

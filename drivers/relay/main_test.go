@@ -71,12 +71,10 @@ type node struct {
 	asked []relay.Place
 }
 
-func (n *node) Conn(
-	_ context.Context, product string, properties map[string]any,
-) (grpc.ClientConnInterface, string, error) {
+func (n *node) Conn(_ context.Context, p relay.Place) (grpc.ClientConnInterface, string, error) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
-	n.asked = append(n.asked, relay.Place{Product: product, Properties: properties})
+	n.asked = append(n.asked, p)
 	if n.refusal != nil {
 		return nil, "", n.refusal
 	}
@@ -89,8 +87,8 @@ func (n *node) refuse(err error) {
 	n.refusal = err
 }
 
-func (n *node) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
-	return n.console(ctx, product, socket)
+func (n *node) Console(ctx context.Context, p relay.Place, socket string) (io.ReadWriteCloser, error) {
+	return n.console(ctx, p.Product, socket)
 }
 
 func (n *node) Overlap(_ context.Context, a, b relay.Place) (string, error) {
@@ -222,7 +220,9 @@ func pair(tb testing.TB, b *backend) (*node, *link) {
 // open returns the connection to the driver at the other end of a link.
 func open(tb testing.TB, l *link) grpc.ClientConnInterface {
 	tb.Helper()
-	conn, got, err := relay.NewRemote(l).Conn(bounded(tb), product, map[string]any{"path": "/pool"})
+	conn, got, err := relay.NewRemote(l).Conn(bounded(tb), relay.Place{
+		Product: product, Version: "1.2.0", Properties: map[string]any{"path": "/pool"},
+	})
 	if err != nil || got != version {
 		tb.Fatalf("opening: got version %q, %v", got, err)
 	}

@@ -145,13 +145,14 @@ func TestCheckIsAskedEachTime(t *testing.T) {
 		})
 	}))
 	remote := relay.NewRemote(l)
-	conn, _, err := remote.Conn(metadata.AppendToOutgoingContext(bounded(t), "member", "me"), product, nil)
+	as := metadata.AppendToOutgoingContext(bounded(t), "member", "me")
+	conn, _, err := remote.Conn(as, relay.Place{Product: product})
 	if err != nil || asked != 1 {
 		t.Fatalf("a member got %v after %d checks", err, asked)
 	}
 	refusals := map[string]error{}
-	_, _, refusals["Conn"] = remote.Conn(bounded(t), product, nil)
-	_, refusals["Console"] = remote.Console(bounded(t), product, "/s")
+	_, _, refusals["Conn"] = remote.Conn(bounded(t), relay.Place{Product: product})
+	_, refusals["Console"] = remote.Console(bounded(t), relay.Place{Product: product}, "/s")
 	_, refusals["Overlap"] = remote.Overlap(bounded(t), relay.Place{}, relay.Place{})
 	_, refusals["GuestUID"] = remote.GuestUID(bounded(t))
 	_, refusals["call"] = driverpb.NewBaseClient(conn).Describe(bounded(t), &driverpb.DescribeRequest{})

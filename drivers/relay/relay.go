@@ -17,22 +17,24 @@ import (
 //
 // An error carries a driverpb.Fault or is a *resources.Error; of a Remote's errors this is so in any case.
 type Drivers interface {
-	// Conn returns the connection to the instance of a product, and the version it runs. Where a property names a path,
-	// the instance is given access to it first.
-	Conn(ctx context.Context, product string, properties map[string]any) (
-		conn grpc.ClientConnInterface, version string, err error)
+	// Conn returns the connection to the instance of a version, and which version that is: the one that ships with the
+	// program stands for those that shipped with it before. Where a property names a path, the instance is given access
+	// to it first.
+	Conn(ctx context.Context, p Place) (conn grpc.ClientConnInterface, version string, err error)
 	// Console connects to the unix socket that a driver named as the one a console is reached by. Ctx bounds the
 	// connecting only. What can close its writing side alone has a method CloseWrite() error.
-	Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error)
+	Console(ctx context.Context, p Place, socket string) (io.ReadWriteCloser, error)
 	// Overlap names the property of a that leads to a directory which b may write to, into one or around one; "" = none.
 	Overlap(ctx context.Context, a, b Place) (property string, err error)
 	// GuestUID is the user guests run as.
 	GuestUID(ctx context.Context) (uint32, error)
 }
 
-// Place is where a driver was told to keep things.
+// Place is which version of a driver is meant, and where it was told to keep things.
 type Place struct {
-	Product    string
+	Product string
+	// Version "" is the product's current one.
+	Version    string
 	Properties map[string]any
 }
 
@@ -66,7 +68,9 @@ func (s *service) Open(ctx context.Context, request *relaypb.OpenRequest) (*rela
 	if err := s.check(ctx); err != nil {
 		return nil, toStatus(err)
 	}
-	_, version, err := s.drivers.Conn(ctx, request.GetProduct(), request.GetProperties().AsMap())
+	_, version, err := s.drivers.Conn(ctx, Place{
+		Product: request.GetProduct(), Version: request.GetVersion(), Properties: request.GetProperties().AsMap(),
+	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -106,12 +110,17 @@ func (s *service) admit(ctx context.Context) (*relaypb.Head, error) {
 }
 
 func fromWire(p *relaypb.Place) Place {
-	return Place{Product: p.GetProduct(), Properties: p.GetProperties().AsMap()}
+	return Place{Product: p.GetProduct(), Version: p.GetVersion(), Properties: p.GetProperties().AsMap()}
+}
+
+// placeOf is what a stream is about.
+func placeOf(head *relaypb.Head) Place {
+	return Place{Product: head.GetProduct(), Version: head.GetVersion(), Properties: head.GetProperties().AsMap()}
 }
 
 func toWire(p Place) (*relaypb.Place, error) {
 	properties, err := structOf(p.Properties)
-	return &relaypb.Place{Product: p.Product, Properties: properties}, err
+	return &relaypb.Place{Product: p.Product, Version: p.Version, Properties: properties}, err
 }
 
 // structOf writes properties down for the wire.

@@ -29,24 +29,22 @@ func NewRemote(conn grpc.ClientConnInterface) *Remote {
 // Conn implements Drivers. The connection is valid as long as that to the other node. Calls on it that fail carry a
 // fault as local ones do: TRANSIENT "node-unreachable" when nothing was asked of the driver, UNKNOWN "outcome-unknown"
 // when something was and no answer came.
-func (r *Remote) Conn(
-	ctx context.Context, product string, properties map[string]any,
-) (grpc.ClientConnInterface, string, error) {
-	encoded, err := structOf(properties)
+func (r *Remote) Conn(ctx context.Context, p Place) (grpc.ClientConnInterface, string, error) {
+	encoded, err := structOf(p.Properties)
 	if err != nil {
 		return nil, "", err
 	}
-	reply, err := r.client.Open(ctx, &relaypb.OpenRequest{Product: product, Properties: encoded})
+	reply, err := r.client.Open(ctx, &relaypb.OpenRequest{Product: p.Product, Version: p.Version, Properties: encoded})
 	if err != nil {
-		return nil, "", fromStatus(err, "reaching driver "+product, false, ctx.Err())
+		return nil, "", fromStatus(err, "reaching driver "+p.Product, false, ctx.Err())
 	}
-	return &conn{client: r.client, product: product, properties: encoded}, reply.GetVersion(), nil
+	return &conn{client: r.client, product: p.Product, version: p.Version, properties: encoded}, reply.GetVersion(), nil
 }
 
 // Console implements Drivers. The result has CloseWrite. Close waits, for a short time, until the other node has got
 // all that was written.
-func (r *Remote) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
-	t, err := openTerminal(ctx, r.client, &relaypb.Head{Product: product, Socket: socket})
+func (r *Remote) Console(ctx context.Context, p Place, socket string) (io.ReadWriteCloser, error) {
+	t, err := openTerminal(ctx, r.client, &relaypb.Head{Product: p.Product, Version: p.Version, Socket: socket})
 	if err != nil {
 		return nil, err
 	}

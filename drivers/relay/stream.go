@@ -25,6 +25,7 @@ import (
 type conn struct {
 	client     relaypb.RelayClient
 	product    string
+	version    string
 	properties *structpb.Struct
 }
 
@@ -58,7 +59,9 @@ func (c *conn) open(
 	ctx context.Context, kind *grpc.StreamDesc, method string, options []grpc.CallOption,
 ) (*stream, error) {
 	inner, cancel := detach(ctx)
-	inner, err := withHead(inner, &relaypb.Head{Product: c.product, Properties: c.properties, Method: method})
+	inner, err := withHead(inner, &relaypb.Head{
+		Product: c.product, Version: c.version, Properties: c.properties, Method: method,
+	})
 	if err != nil {
 		cancel(nil)
 		return nil, err

@@ -35,12 +35,12 @@ type Member struct {
 // Tunneler makes the ends of tunnels: those of this member, which is a Tunnels, or those of another, which is a
 // RemoteTunnels. Errors are like those of Drivers.
 type Tunneler interface {
-	// Expect has from connected, once, when it shows the ticket, to the socket that the driver of a product named.
+	// Expect has from connected, once, when it shows the ticket, to the socket that the driver of a place named.
 	// Forget it when it is not needed any more; what is connected goes on.
-	Expect(ctx context.Context, product, socket string, from Member, ticket []byte) (forget func(), err error)
-	// Dig connects to the member that expects the ticket, and makes a socket for the driver of a product: what is said
+	Expect(ctx context.Context, p Place, socket string, from Member, ticket []byte) (forget func(), err error)
+	// Dig connects to the member that expects the ticket, and makes a socket for the driver of a place: what is said
 	// there comes out at the other end. Closed takes it away, with what is connected. Ctx bounds the digging only.
-	Dig(ctx context.Context, product string, to Member, ticket []byte) (path string, closed func(), err error)
+	Dig(ctx context.Context, p Place, to Member, ticket []byte) (path string, closed func(), err error)
 }
 
 // Entry is the socket at which a driver enters a tunnel.
@@ -54,9 +54,9 @@ type Entry interface {
 // Tunnels are the ends of tunnels at this member.
 type Tunnels struct {
 	// Console connects to a socket that a driver named: see Drivers.
-	Console func(ctx context.Context, product, socket string) (io.ReadWriteCloser, error)
-	// Enter makes a socket for one connection of a product's driver, joined to far, which it owns.
-	Enter func(product string, far io.ReadWriteCloser) (Entry, error)
+	Console func(ctx context.Context, p Place, socket string) (io.ReadWriteCloser, error)
+	// Enter makes a socket for one connection of a driver, joined to far, which it owns.
+	Enter func(p Place, far io.ReadWriteCloser) (Entry, error)
 	// Reach connects to another member, which gives the connection to its Meet.
 	Reach func(ctx context.Context, to Member) (net.Conn, error)
 
@@ -66,21 +66,22 @@ type Tunnels struct {
 
 // visitor is who is expected, and where it is to be led.
 type visitor struct {
-	product, socket string
-	from            Member
+	place  Place
+	socket string
+	from   Member
 }
 
 var _ Tunneler = (*Tunnels)(nil)
 
 // Expect implements Tunneler.
 func (t *Tunnels) Expect(
-	_ context.Context, product, socket string, from Member, ticket []byte,
+	_ context.Context, p Place, socket string, from Member, ticket []byte,
 ) (forget func(), err error) {
 	if len(ticket) != TicketBytes {
 		return nil, badTicket()
 	}
 	key := [TicketBytes]byte(ticket)
-	v := &visitor{product: product, socket: socket, from: from}
+	v := &visitor{place: p, socket: socket, from: from}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if t.expected == nil {
@@ -145,7 +146,7 @@ func (t *Tunnels) admitVisitor(
 	}
 	ctx, cancel := context.WithTimeout(ctx, ticketTime)
 	defer cancel()
-	return t.Console(ctx, v.product, v.socket)
+	return t.Console(ctx, v.place, v.socket)
 }
 
 // tell answers a visitor: nil = it may speak. Nothing else is written by the one who is visited before.
@@ -201,16 +202,16 @@ func hear(conn io.Reader) error {
 
 // Dig implements Tunneler.
 func (t *Tunnels) Dig(
-	ctx context.Context, product string, to Member, ticket []byte,
+	ctx context.Context, p Place, to Member, ticket []byte,
 ) (path string, closed func(), err error) {
-	entry, err := t.dig(ctx, product, to, ticket)
+	entry, err := t.dig(ctx, p, to, ticket)
 	if err != nil {
 		return "", nil, err
 	}
 	return entry.Path(), entry.Close, nil
 }
 
-func (t *Tunnels) dig(ctx context.Context, product string, to Member, ticket []byte) (Entry, error) {
+func (t *Tunnels) dig(ctx context.Context, p Place, to Member, ticket []byte) (Entry, error) {
 	if len(ticket) != TicketBytes {
 		return nil, badTicket()
 	}
@@ -234,7 +235,7 @@ func (t *Tunnels) dig(ctx context.Context, product string, to Member, ticket []b
 		return nil, unreached(to, err)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return t.Enter(product, conn)
+	return t.Enter(p, conn)
 }
 
 func unreached(to Member, err error) error {

@@ -28,7 +28,7 @@ func (d *digger) Expect(wire grpc.BidiStreamingServer[relaypb.Part, relaypb.Part
 	}
 	far := head.GetTunnel()
 	forget, err := d.tunnels.Expect(
-		wire.Context(), head.GetProduct(), head.GetSocket(), memberOf(far), far.GetTicket())
+		wire.Context(), placeOf(head), head.GetSocket(), memberOf(far), far.GetTicket())
 	if err != nil {
 		return toStatus(err)
 	}
@@ -47,7 +47,7 @@ func (d *digger) Dig(wire grpc.BidiStreamingServer[relaypb.Part, relaypb.Part]) 
 		return toStatus(err)
 	}
 	far := head.GetTunnel()
-	entry, err := d.tunnels.dig(wire.Context(), head.GetProduct(), memberOf(far), far.GetTicket())
+	entry, err := d.tunnels.dig(wire.Context(), placeOf(head), memberOf(far), far.GetTicket())
 	if err != nil {
 		return toStatus(err)
 	}
@@ -103,9 +103,9 @@ func NewRemoteTunnels(conn grpc.ClientConnInterface) *RemoteTunnels {
 
 // Expect implements Tunneler.
 func (r *RemoteTunnels) Expect(
-	ctx context.Context, product, socket string, from Member, ticket []byte,
+	ctx context.Context, p Place, socket string, from Member, ticket []byte,
 ) (forget func(), err error) {
-	head := &relaypb.Head{Product: product, Socket: socket, Tunnel: tunnelOf(from, ticket)}
+	head := &relaypb.Head{Product: p.Product, Version: p.Version, Socket: socket, Tunnel: tunnelOf(from, ticket)}
 	held, _, err := openHeld(ctx, r.client.Expect, head, "having a member expected")
 	if err != nil {
 		return nil, err
@@ -115,9 +115,9 @@ func (r *RemoteTunnels) Expect(
 
 // Dig implements Tunneler.
 func (r *RemoteTunnels) Dig(
-	ctx context.Context, product string, to Member, ticket []byte,
+	ctx context.Context, p Place, to Member, ticket []byte,
 ) (path string, closed func(), err error) {
-	head := &relaypb.Head{Product: product, Tunnel: tunnelOf(to, ticket)}
+	head := &relaypb.Head{Product: p.Product, Version: p.Version, Tunnel: tunnelOf(to, ticket)}
 	held, first, err := openHeld(ctx, r.client.Dig, head, "making a tunnel")
 	if err != nil {
 		return "", nil, err

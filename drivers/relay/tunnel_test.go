@@ -71,8 +71,8 @@ func newWorld(tb testing.TB, names ...string) *world {
 			sockets: make(chan io.ReadWriteCloser, 9), entries: make(chan *entry, 9), asked: make(chan string, 9),
 		}
 		m.tunnels = &relay.Tunnels{
-			Console: func(_ context.Context, product, socket string) (io.ReadWriteCloser, error) {
-				m.asked <- product + socket
+			Console: func(_ context.Context, p relay.Place, socket string) (io.ReadWriteCloser, error) {
+				m.asked <- p.Product + socket
 				if socket == "/foreign" {
 					return nil, sdk.Denied("socket-foreign", "that is not the driver's", "see who made it")
 				}
@@ -80,7 +80,7 @@ func newWorld(tb testing.TB, names ...string) *world {
 				m.sockets <- here
 				return there, nil
 			},
-			Enter: func(_ string, far io.ReadWriteCloser) (relay.Entry, error) {
+			Enter: func(_ relay.Place, far io.ReadWriteCloser) (relay.Entry, error) {
 				e := &entry{far: far, used: m.used, closed: make(chan struct{})}
 				m.entries <- e
 				return e, nil
@@ -119,6 +119,8 @@ func (w *world) reach(ctx context.Context, from, to relay.Member) (net.Conn, err
 	return dialled, nil
 }
 
+func place() relay.Place { return relay.Place{Product: product} }
+
 func ticket() []byte {
 	made := make([]byte, relay.TicketBytes)
 	_, _ = rand.Read(made)
@@ -129,11 +131,11 @@ func ticket() []byte {
 func (w *world) dig(with []byte) func() {
 	w.tb.Helper()
 	a, b := w.members["a"], w.members["b"]
-	forget, err := b.remote.Expect(bounded(w.tb), product, "/s", a.Member, with)
+	forget, err := b.remote.Expect(bounded(w.tb), place(), "/s", a.Member, with)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	path, end, err := a.remote.Dig(bounded(w.tb), product, b.Member, with)
+	path, end, err := a.remote.Dig(bounded(w.tb), place(), b.Member, with)
 	if err != nil || path != "/entry" {
 		w.tb.Fatalf("got %q, %v", path, err)
 	}
@@ -175,57 +177,57 @@ func TestTicketsAreHeldTo(t *testing.T) {
 		do   func(w *world, good []byte) error
 	}{
 		"unknown": {"ticket-unknown", func(w *world, _ []byte) error {
-			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), product, w.members["b"].Member, ticket())
+			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), place(), w.members["b"].Member, ticket())
 			return err
 		}},
 		"used": {"ticket-unknown", func(w *world, good []byte) error {
 			w.tb.Cleanup(w.dig(good))
-			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), product, w.members["b"].Member, good)
+			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), place(), w.members["b"].Member, good)
 			return err
 		}},
 		"forgotten": {"ticket-unknown", func(w *world, good []byte) error {
-			forget, err := w.members["b"].tunnels.Expect(bounded(w.tb), product, "/s", w.members["a"].Member, good)
+			forget, err := w.members["b"].tunnels.Expect(bounded(w.tb), place(), "/s", w.members["a"].Member, good)
 			if err != nil {
 				w.tb.Fatal(err)
 			}
 			forget()
-			_, _, err = w.members["a"].remote.Dig(bounded(w.tb), product, w.members["b"].Member, good)
+			_, _, err = w.members["a"].remote.Dig(bounded(w.tb), place(), w.members["b"].Member, good)
 			return err
 		}},
 		"of another": {"ticket-unknown", func(w *world, good []byte) error {
-			if _, err := w.members["b"].remote.Expect(bounded(w.tb), product, "/s", w.members["a"].Member, good); err != nil {
+			if _, err := w.members["b"].remote.Expect(bounded(w.tb), place(), "/s", w.members["a"].Member, good); err != nil {
 				w.tb.Fatal(err)
 			}
 			w.liar = "c"
-			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), product, w.members["b"].Member, good)
+			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), place(), w.members["b"].Member, good)
 			return err
 		}},
 		"short": {"ticket-invalid", func(w *world, good []byte) error {
-			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), product, w.members["b"].Member, good[1:])
+			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), place(), w.members["b"].Member, good[1:])
 			return err
 		}},
 		"expected twice": {"ticket-invalid", func(w *world, good []byte) error {
 			a, b := w.members["a"], w.members["b"]
-			forget, err := b.remote.Expect(bounded(w.tb), product, "/s", a.Member, good)
+			forget, err := b.remote.Expect(bounded(w.tb), place(), "/s", a.Member, good)
 			if err != nil {
 				w.tb.Fatal(err)
 			}
 			defer forget()
-			_, err = b.remote.Expect(bounded(w.tb), product, "/s", a.Member, good)
+			_, err = b.remote.Expect(bounded(w.tb), place(), "/s", a.Member, good)
 			return err
 		}},
 		"foreign socket": {"socket-foreign", func(w *world, good []byte) error {
 			a, b := w.members["a"], w.members["b"]
-			forget, err := b.remote.Expect(bounded(w.tb), product, "/foreign", a.Member, good)
+			forget, err := b.remote.Expect(bounded(w.tb), place(), "/foreign", a.Member, good)
 			if err != nil {
 				w.tb.Fatal(err)
 			}
 			defer forget()
-			_, _, err = a.remote.Dig(bounded(w.tb), product, b.Member, good)
+			_, _, err = a.remote.Dig(bounded(w.tb), place(), b.Member, good)
 			return err
 		}},
 		"nobody there": {"node-unreachable", func(w *world, good []byte) error {
-			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), product, relay.Member{Role: "node", Name: "x"}, good)
+			_, _, err := w.members["a"].remote.Dig(bounded(w.tb), place(), relay.Member{Role: "node", Name: "x"}, good)
 			return err
 		}},
 	} {
@@ -268,8 +270,8 @@ func TestTunnelsAreForNodes(t *testing.T) {
 		relay.RegisterTunnels(s, tunnels, func(context.Context) error { return sdk.Denied("not-a-node", "no", "") })
 	}))
 	remote := relay.NewRemoteTunnels(l)
-	_, err := remote.Expect(bounded(t), product, "/s", relay.Member{}, ticket())
+	_, err := remote.Expect(bounded(t), place(), "/s", relay.Member{}, ticket())
 	wantFault(t, err, driverpb.Class_CLASS_DENIED, "not-a-node")
-	_, _, err = remote.Dig(bounded(t), product, relay.Member{}, ticket())
+	_, _, err = remote.Dig(bounded(t), place(), relay.Member{}, ticket())
 	wantFault(t, err, driverpb.Class_CLASS_DENIED, "not-a-node")
 }

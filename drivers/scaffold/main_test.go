@@ -13,11 +13,15 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/scaffold"
+	"github.com/bulkhead-cloud/bulkhead/drivers/script"
 )
 
-// TestMain is also the stage that drivers are confined in.
+// TestMain is also the stage that drivers are confined in, and what runs scripts.
 func TestMain(m *testing.M) {
 	sandbox.RunStageIfAsked()
+	if dir, ok := script.Asked(); ok {
+		os.Exit(script.Main(dir))
+	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "these tests start drivers as users of their own: run them as root")
 		os.Exit(1)
@@ -45,6 +49,9 @@ func begin(t *testing.T, category, language string) string {
 			t.Fatal(err)
 		}
 		return dir
+	}
+	if language == scaffold.Script {
+		return dir // it needs nothing
 	}
 	sums, err := os.ReadFile(filepath.Join(checkout, "go.sum"))
 	if err != nil {

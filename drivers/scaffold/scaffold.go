@@ -21,6 +21,8 @@ var templates embed.FS
 const (
 	Go     = "go"
 	Python = "python"
+	// Script is a program that is run once per call; the beginning is in Python without libraries.
+	Script = "script"
 )
 
 // Options of a new driver.
@@ -29,7 +31,7 @@ type Options struct {
 	Name string
 	// Category is storage, network, image, hypervisor or out-of-band.
 	Category string
-	// Language is Go or Python.
+	// Language is Go, Python or Script.
 	Language string
 	// Dir to make; it must not be there, or be empty.
 	Dir string
@@ -60,13 +62,13 @@ func (o *Options) check() error {
 		return &OptionError{"name", "want vendor/name in lower case, digits and dashes"}
 	case !slices.Contains(Categories(), o.Category):
 		return &OptionError{"category", "want one of " + strings.Join(Categories(), ", ")}
-	case o.Language != Go && o.Language != Python:
-		return &OptionError{"language", "want go or python"}
+	case o.Language != Go && o.Language != Python && o.Language != Script:
+		return &OptionError{"language", "want go, python or script"}
 	case o.Module != "" && !moduleSyntax.MatchString(o.Module):
 		return &OptionError{"module", "want the path of a Go module, such as example.com/my/driver"}
 	case o.Language == Go && o.Checkout == "" && strings.HasSuffix(o.Version, "-dev"):
 		return &OptionError{"replace", "this program is no release that a module could name; " +
-			"give the directory of its source"}
+			"give the directory of its source with --replace"}
 	}
 	return nil
 }
@@ -184,15 +186,36 @@ func (o *Options) words() []string {
 	if s.dataGroup {
 		group = "# It is in the group that owns pools, images and guests' files.\ndataGroup: true\n"
 	}
-	entry := "# How it is started, per platform.\nentry:\n" +
-		"  linux/amd64: {command: code/linux-amd64/driver}\n  linux/arm64: {command: code/linux-arm64/driver}\n"
-	if o.Language == Python {
-		entry = "# How it is started: on any platform, by the Python of the host.\nentry:\n" +
-			"  any: {interpreter: [/usr/bin/python3, -I, -S, -B], command: code/driver.py}\n"
-	}
 	return []string{
 		"@NAME@", o.Name, "@VENDOR@", vendor, "@PRODUCT@", product, "@CATEGORY@", o.Category, "@MODULE@", module,
-		"@SDK@", sdk, "@TOOL@", tool, "@REPLACE@", replace, "@SUMMARY@", s.summary, "@ENTRY@", entry, "@GROUP@", group,
+		"@SDK@", sdk, "@TOOL@", tool, "@REPLACE@", replace, "@SUMMARY@", s.summary, "@ENTRY@", o.entry(), "@GROUP@", group,
 		"@PROPERTIES@", s.properties, "@CAPABILITIES@", s.capabilities, "@FIELD@", s.field, "@METHODS@", methods(s.field),
 	}
+}
+
+// entry says in driver.yaml how the driver is started.
+func (o *Options) entry() string {
+	const python = "# How it is started: on any platform, by the Python of the host.\nentry:\n" +
+		"  any: {interpreter: [/usr/bin/python3, -I, -S, -B], command: code/driver.py}\n"
+	switch o.Language {
+	case Python:
+		return python
+	case Script:
+		return python + o.script()
+	default:
+		return "# How it is started, per platform.\nentry:\n" +
+			"  linux/amd64: {command: code/linux-amd64/driver}\n  linux/arm64: {command: code/linux-arm64/driver}\n"
+	}
+}
+
+// script says in driver.yaml that the entry is run once per call, and for what.
+func (o *Options) script() string {
+	actions, exits := "probe", ""
+	if o.Category == storage {
+		actions = "probe, adopt, observe, open-pool, stat-pool, close-pool, create-volume, stat-volume,\n    grow-volume, " +
+			"delete-volume, attach-volume, detach-volume"
+		exits = "  exits: [{code: 10, class: unsupported}, {code: 11, class: denied}, {code: 12, class: exhausted}]\n"
+	}
+	return "\n# It is run once per call, for these actions; docs/vendors/scripts.md has them all.\nscript:\n" +
+		"  protocol: json\n  actions: [" + actions + "]\n" + exits
 }

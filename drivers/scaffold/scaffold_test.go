@@ -35,10 +35,15 @@ func TestGoDriversBuildAndPassTheirTests(t *testing.T) {
 	}
 }
 
-func TestPythonDriversPassTheirTests(t *testing.T) {
+func TestPythonDriversPassTheirTests(t *testing.T) { passTheirTests(t, scaffold.Python) }
+
+func TestScriptDriversPassTheirTests(t *testing.T) { passTheirTests(t, scaffold.Script) }
+
+func passTheirTests(t *testing.T, language string) {
+	t.Helper()
 	for _, category := range scaffold.Categories() {
 		t.Run(category, func(t *testing.T) {
-			dir := begin(t, category, scaffold.Python)
+			dir := begin(t, category, language)
 			do(t, dir, nil, "python3", "-B", "-m", "unittest", "discover", "-s", "tests")
 			packing, err := archive.Pack(t.Context(), dir, &bytes.Buffer{}, archive.DefaultLimits())
 			if err != nil {
@@ -88,7 +93,7 @@ func TestPythonStorageDriverConforms(t *testing.T) {
 // TestDriversRunFromTheirArchives packs a driver in each language, unpacks it, and has the host start it, confined as
 // strongly as can be, and make a volume.
 func TestDriversRunFromTheirArchives(t *testing.T) {
-	for _, language := range []string{scaffold.Go, scaffold.Python} {
+	for _, language := range []string{scaffold.Go, scaffold.Python, scaffold.Script} {
 		t.Run(language, func(t *testing.T) {
 			dir := begin(t, "storage", language)
 			if language == scaffold.Go {
@@ -267,7 +272,7 @@ func TestOptionsThatCanNotBe(t *testing.T) {
 var blank = regexp.MustCompile(`@[A-Z]+@`)
 
 func TestNoBlankIsLeft(t *testing.T) {
-	for _, language := range []string{scaffold.Go, scaffold.Python} {
+	for _, language := range []string{scaffold.Go, scaffold.Python, scaffold.Script} {
 		for _, category := range scaffold.Categories() {
 			dir := filepath.Join(t.TempDir(), "new")
 			names, err := scaffold.Write(scaffold.Options{
@@ -298,7 +303,7 @@ func TestDocumentSaysTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, language := range []string{scaffold.Go, scaffold.Python} {
+	for _, language := range []string{scaffold.Go, scaffold.Python, scaffold.Script} {
 		dir := filepath.Join(t.TempDir(), "new")
 		if _, err := scaffold.Write(scaffold.Options{
 			Name: "acme/shelf", Category: "storage", Language: language, Dir: dir, Version: "1.2.3",

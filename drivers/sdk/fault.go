@@ -184,7 +184,9 @@ func toFault(err error) *driverpb.Fault {
 // secretMin is the length under which hiding a secret would garble text more than it protects.
 const secretMin = 6
 
-// redact replaces the call's secrets in text for people.
+// Redact replaces secrets in text for people, such as log lines. In faults and progress the SDK does it itself.
+func Redact(text string, secrets map[string]string) string { return redact(text, secrets) }
+
 func redact(text string, secrets map[string]string) string {
 	for _, secret := range secrets {
 		if len(secret) >= secretMin {

@@ -91,6 +91,9 @@ func (g *guard) once(ctx context.Context, request Request, method string, handle
 	call := request.GetCall()
 	key := callKey{token: call.GetToken(), method: method, resource: keyOf(call.GetResource())}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if until, ok := ctx.Deadline(); ok {
+		inner = context.WithValue(inner, deadlineKey{}, until)
+	}
 	work, first, again, err := g.memory.begin(key, shape, cancel)
 	for errors.Is(err, errAbandoned) {
 		select {

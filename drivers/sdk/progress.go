@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"time"
 )
 
 type progressKey struct{}
@@ -15,4 +16,15 @@ func Progress(ctx context.Context, percent int, message string) {
 	if record, ok := ctx.Value(progressKey{}).(progressFunc); ok {
 		record(uint32(min(max(percent, 0), 100)), message)
 	}
+}
+
+type deadlineKey struct{}
+
+// Deadline is until when somebody waits for the call running in ctx, if that is known. The context itself ends when
+// nobody waits any more: more callers may have joined.
+func Deadline(ctx context.Context) (time.Time, bool) {
+	if until, ok := ctx.Value(deadlineKey{}).(time.Time); ok {
+		return until, true
+	}
+	return ctx.Deadline()
 }

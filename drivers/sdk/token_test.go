@@ -388,3 +388,27 @@ func TestCanceledCallIsCanceledButALostConnectionIsNot(t *testing.T) {
 		t.Errorf("after losing the connection the driver saw %v, want nothing", err)
 	}
 }
+
+// TestDeadlineIsTold to the driver, whose context ends only when nobody waits any more.
+func TestDeadlineIsTold(t *testing.T) {
+	told := make(chan time.Time, 1)
+	b := &backend{}
+	b.create = func(ctx context.Context, _ *driverpb.CreateVolumeRequest) (*driverpb.VolumeReply, error) {
+		until, _ := sdk.Deadline(ctx)
+		told <- until
+		return &driverpb.VolumeReply{}, nil
+	}
+	s := serve(t, b.driver(), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := s.storage.CreateVolume(ctx, &driverpb.CreateVolumeRequest{Call: call("op/1", "v", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := ctx.Deadline()
+	if got := <-told; got.Sub(want).Abs() > time.Second {
+		t.Errorf("told %v, want %v", got, want)
+	}
+	if until, ok := sdk.Deadline(t.Context()); ok {
+		t.Errorf("outside of a call it is %v", until)
+	}
+}

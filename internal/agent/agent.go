@@ -17,9 +17,11 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/drivers/shelf"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/internal/tunnels"
@@ -78,6 +80,7 @@ type Agent struct {
 	identity   *identity
 	wire       *wire.Network
 	drivers    *driving.Drivers
+	shelf      *shelf.Shelf
 	tunnels    *relay.Tunnels
 	attendance *attendance
 	server     *grpc.Server
@@ -85,7 +88,7 @@ type Agent struct {
 	chores     sync.WaitGroup
 
 	mu   sync.Mutex
-	runs map[string]string // that are ready for their resources, by product
+	runs map[driving.Version]string // that are ready for their resources
 }
 
 // Start starts an agent and returns once nodes can reach it. Drivers that run are taken over; they are started once a
@@ -95,7 +98,7 @@ func Start(ctx context.Context, c Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{config: c, runs: map[string]string{}}
+	a := &Agent{config: c, runs: map[driving.Version]string{}}
 	if err := a.start(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -121,8 +124,12 @@ func (a *Agent) openDrivers(context.Context) (err error) {
 	if a.briefing, err = openBriefing(a.member.Name, filepath.Join(dir, "brief")); err != nil {
 		return err
 	}
+	if a.shelf, err = shelf.Open(filepath.Join(a.config.DataDir, "archives"), archive.DefaultLimits()); err != nil {
+		return err
+	}
 	a.drivers, err = driving.Open(driving.Config{
-		Node: a.member.Name, Here: func(node string) bool { return node == a.member.Name },
+		Shelf: a.shelf,
+		Node:  a.member.Name, Here: func(node string) bool { return node == a.member.Name },
 		BuiltIns: a.config.BuiltIns, Executable: a.config.Executable, State: a.briefing, Started: a.driverStarted,
 		Log: a.config.Log,
 		Host: host.Config{
@@ -194,6 +201,7 @@ func (a *Agent) serve() error {
 	}
 	relay.Register(a.server, a.drivers, nodes)
 	relay.RegisterTunnels(a.server, a.tunnels, nodes)
+	relay.RegisterArchives(a.server, a.shelf, nodes)
 	var ctx context.Context
 	ctx, a.stop = context.WithCancel(context.Background())
 	a.chores.Go(func() {
@@ -255,10 +263,10 @@ func (a *Agent) recheck(ctx context.Context) {
 }
 
 // driverStarted has nodes give a driver its resources.
-func (a *Agent) driverStarted(_ context.Context, product string) {
-	run := runOf(a.drivers.Instances()[product])
+func (a *Agent) driverStarted(_ context.Context, v driving.Version) {
+	run := runOf(a.drivers.Instances()[v])
 	a.mu.Lock()
-	a.runs[product] = run
+	a.runs[v] = run
 	a.mu.Unlock()
 	a.attendance.tell()
 }
@@ -272,10 +280,10 @@ func runOf(i resources.Instance) string {
 }
 
 // ready names the run of a driver if it is ready for its resources.
-func (a *Agent) ready(product string, i resources.Instance) string {
+func (a *Agent) ready(v driving.Version, i resources.Instance) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if run := runOf(i); run == a.runs[product] {
+	if run := runOf(i); run == a.runs[v] {
 		return run
 	}
 	return ""
@@ -308,6 +316,9 @@ func (a *Agent) Close() error {
 	a.chores.Wait()
 	if a.drivers != nil {
 		a.drivers.Close()
+	}
+	if a.shelf != nil {
+		err = errors.Join(err, a.shelf.Close())
 	}
 	return err
 }

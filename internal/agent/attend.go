@@ -15,6 +15,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/calls"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 )
 
 // reportEvery is how often a node hears of the agent when there is nothing new.
@@ -157,9 +158,9 @@ func (a *Agent) report() *agentpb.Report {
 		Trusted:            own.Trust().Pins(), Issuer: own.Trust().IssuerPin(own.Certificate()),
 	}
 	instances := a.drivers.Instances()
-	for _, product := range slices.Sorted(maps.Keys(instances)) {
-		i := &agentpb.Instance{Product: product, Run: a.ready(product, instances[product])}
-		shown, err := json.Marshal(instances[product])
+	for _, v := range slices.SortedFunc(maps.Keys(instances), driving.Version.Compare) {
+		i := &agentpb.Instance{Product: v.Product, Version: v.Number, Run: a.ready(v, instances[v])}
+		shown, err := json.Marshal(instances[v])
 		if err == nil { // else less is shown
 			i.Shown = shown
 		}

@@ -120,14 +120,19 @@ func sameBrief(a, b *agentpb.Brief) bool {
 // expelled reports whether a node was removed from the cluster.
 func (b *briefing) expelled(node string) bool { return slices.Contains(b.get().GetExpelled(), node) }
 
-// Driver implements driving.State.
-func (b *briefing) Driver(product string) (*resources.Driver, error) {
+// Versions implements driving.State.
+func (b *briefing) Versions(product string) (list []*resources.Driver, err error) {
 	for _, d := range b.get().GetDrivers() {
-		if d.GetProduct() == product {
-			return record(d)
+		if product != "" && d.GetProduct() != product {
+			continue
 		}
+		r, err := record(d)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
 	}
-	return nil, driving.NoDriver(product)
+	return list, nil
 }
 
 // record is a driver's record, as far as it was said.
@@ -135,7 +140,9 @@ func record(d *agentpb.Driver) (*resources.Driver, error) {
 	r := &resources.Driver{
 		Meta: resources.Meta{Kind: resources.KindDriver, Name: d.GetProduct()},
 		Spec: resources.DriverSpec{
-			Product: d.GetProduct(), Enabled: d.GetEnabled(), Properties: d.GetProperties().AsMap(), Secrets: d.GetSecrets(),
+			Product: d.GetProduct(), Version: d.GetVersion(), BuiltIn: d.GetVersion() == "", Current: d.GetCurrent(),
+			Digest: d.GetDigest(), Tree: d.GetTree(), Installs: d.GetInstalls(),
+			Enabled: d.GetEnabled(), Properties: d.GetProperties().AsMap(), Secrets: d.GetSecrets(),
 		},
 		Status: resources.DriverStatus{Capabilities: d.GetCapabilities().AsMap()},
 	}
@@ -145,7 +152,7 @@ func record(d *agentpb.Driver) (*resources.Driver, error) {
 	if err := json.Unmarshal(d.GetDescribed(), &r.Status.Properties); err != nil {
 		return nil, fmt.Errorf("reading what driver %s says of itself: %w", d.GetProduct(), err)
 	}
-	return r, nil
+	return (*secrets.Keeper)(nil).Apart(r) // a node of an older version does not tell secrets apart
 }
 
 // Bound implements driving.State.

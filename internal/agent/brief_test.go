@@ -60,8 +60,8 @@ func open(t *testing.T, file string) *agent.Briefing {
 func TestTheNewestBriefIsKept(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "brief")
 	b := open(t, file)
-	if _, err := b.Driver("bulkhead/filestorage"); resources.ClassOf(err) != resources.ClassNotFound {
-		t.Errorf("without a brief there is a driver: %v", err)
+	if list, err := b.Versions("bulkhead/filestorage"); len(list) > 0 || err != nil {
+		t.Errorf("without a brief there is a driver: %v, %v", list, err)
 	}
 	for _, one := range []struct {
 		revision uint64
@@ -88,8 +88,12 @@ func TestTheNewestBriefIsKept(t *testing.T) {
 		t.Errorf("what has secrets in it is kept with %v, %v", info.Mode(), err)
 	}
 	again := open(t, file)
-	d, err := again.Driver("bulkhead/filestorage")
-	if err != nil || !d.Spec.Enabled || d.Spec.Secrets["password"] != "secret" || len(d.Status.Properties) != 1 {
+	list, err := again.Versions("bulkhead/filestorage")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("got %v, %v", list, err)
+	}
+	d := list[0]
+	if !d.Spec.BuiltIn || !d.Spec.Enabled || d.Spec.Secrets["password"] != "secret" || len(d.Status.Properties) != 1 {
 		t.Errorf("the driver is %+v, %v", d, err)
 	}
 	if pathOf(t, again) != "/b" || !again.Expelled("n3") || again.Expelled("n1") {
@@ -135,11 +139,11 @@ func TestKeptSecretsAreSealed(t *testing.T) {
 	}
 	b := open(t, file)
 	for product, want := range map[string]string{"bulkhead/filestorage": canary, "bulkhead/old": other} {
-		d, err := b.Driver(product)
-		if err != nil {
-			t.Fatal(err)
+		versions, err := b.Versions(product)
+		if err != nil || len(versions) != 1 {
+			t.Fatal(versions, err)
 		}
-		_, secrets := driving.Parted(d)
+		secrets := versions[0].Spec.Secrets
 		if got := secrets["password"] + secrets["token"]; got != want {
 			t.Errorf("%s has the secret %q", product, got)
 		}

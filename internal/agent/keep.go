@@ -11,7 +11,6 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
-	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -51,15 +50,14 @@ func (b *briefing) sealSecrets(brief *agentpb.Brief) (*agentpb.Brief, error) {
 		if err != nil {
 			return nil, err
 		}
-		open, secret := driving.Parted(r) // a node of an older version does not tell them apart
-		if len(secret) == 0 {
+		if len(r.Spec.Secrets) == 0 {
 			continue
 		}
-		if d.Sealed, err = b.keys.Seal(ownerOf(d), secret, ""); err != nil {
+		if d.Sealed, err = b.keys.Seal(ownerOf(d), r.Spec.Secrets, ""); err != nil {
 			return nil, err
 		}
 		d.Secrets = nil // an older agent has none then, until a node says them
-		if d.Properties, err = structpb.NewStruct(open); err != nil {
+		if d.Properties, err = structpb.NewStruct(r.Spec.Properties); err != nil {
 			return nil, fmt.Errorf("writing properties of driver %s down: %w", d.GetProduct(), err)
 		}
 	}

@@ -37,14 +37,16 @@ func Bulkhead() Rules {
 	return Rules{
 		Module: "github.com/bulkhead-cloud/bulkhead",
 		MayImport: map[string][]string{
-			"resources/...":         {},
-			"drivers/...":           {"resources/..."},
-			"drivers/driverpb":      {},
-			"drivers/sdk/...":       {"resources/...", "drivers/driverpb"},
-			"persistence/...":       {"resources/..."},
-			"cluster/...":           {},
-			"cluster/clusterpb":     {},
-			"actors/...":            {"resources/...", "persistence", "drivers/driverpb", "drivers/sdk"},
+			"resources/...":     {},
+			"drivers/...":       {"resources/..."},
+			"drivers/driverpb":  {},
+			"drivers/sdk/...":   {"resources/...", "drivers/driverpb"},
+			"persistence/...":   {"resources/..."},
+			"cluster/...":       {},
+			"cluster/clusterpb": {},
+			"actors/...": {
+				"resources/...", "persistence", "drivers/driverpb", "drivers/property", "drivers/sdk", "internal/secrets",
+			},
 			"actors/mailbox":        {},
 			"actors/shard":          {"actors/mailbox"},
 			"actors/hazards":        {},
@@ -57,7 +59,7 @@ func Bulkhead() Rules {
 				"internal/metrics/...", "internal/driving", "internal/agent/...", "internal/tunnels", "services/...",
 				"internal/secrets",
 			},
-			"internal/driving": {"resources/...", "drivers/...", "actors/operations"},
+			"internal/driving": {"resources/...", "drivers/...", "actors/operations", "internal/secrets"},
 			"internal/agent/...": {
 				"resources/...", "drivers/...", "cluster/...", "internal/driving", "internal/tunnels", "internal/secrets",
 			},

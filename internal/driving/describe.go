@@ -22,14 +22,17 @@ type description struct {
 	raw          *driverpb.Capabilities
 }
 
-const describeTimeout = 10 * time.Second
+const (
+	describeTimeout = 10 * time.Second
+	rememberRetry   = 200 * time.Millisecond
+)
 
 // learn asks a running instance what it is, and has the zone remember it: at the
 // next start it is known before the driver runs.
 func (d *Drivers) learn(ctx context.Context, i *host.Instance) error {
-	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	asking, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	reply, err := driverpb.NewBaseClient(i.Conn()).Describe(ctx, &driverpb.DescribeRequest{})
+	reply, err := driverpb.NewBaseClient(i.Conn()).Describe(asking, &driverpb.DescribeRequest{})
 	if err != nil {
 		return fmt.Errorf("asking driver %s for its description: %w", i.Name(), err)
 	}
@@ -38,20 +41,68 @@ func (d *Drivers) learn(ctx context.Context, i *host.Instance) error {
 		return fmt.Errorf("driver %s: %w", i.Name(), err)
 	}
 	properties := about.sheet.All()
-	record, err := d.state.Driver(i.Manifest().Name)
+	v := d.versionOf(i)
+	record, err := d.record(v)
 	if err != nil {
 		return err
 	}
 	if len(properties) == 0 && len(record.Status.Properties) > 0 {
 		return fmt.Errorf("driver %s describes none of its properties any more: what it said before stays", i.Name())
 	}
-	d.set(i.Manifest().Name, about)
-	if d.remember == nil || reflect.DeepEqual(lasting(record.Status.Properties), lasting(properties)) &&
-		reflect.DeepEqual(record.Status.Capabilities, about.capabilities) {
-		return nil
-	}
+	was := record.Status
 	record.Status.Properties, record.Status.Capabilities = properties, about.capabilities
-	return d.remember(ctx, record)
+	record.Status.HandleReads, record.Status.HandleWrites = i.Handles()
+	record.Status.Permissions = i.Manifest().Permissions.Words()
+	if d.remember != nil && !saysTheSame(was, record.Status) {
+		// Before anybody can go by it: what is secret is known by the record.
+		err = d.insist(ctx, record)
+	}
+	d.set(v, about)
+	return err
+}
+
+// insist has the zone remember a record, for as long as it can't be asked to.
+func (d *Drivers) insist(ctx context.Context, record *resources.Driver) error {
+	for {
+		trying, cancel := context.WithTimeout(ctx, describeTimeout)
+		err := d.remember(trying, record)
+		cancel()
+		if err == nil || !resources.AsError(err).Retryable() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rememberRetry):
+		}
+	}
+}
+
+// saysTheSame reports whether a driver says of itself what it said before.
+func saysTheSame(was, is resources.DriverStatus) bool {
+	return reflect.DeepEqual(lasting(was.Properties), lasting(is.Properties)) &&
+		reflect.DeepEqual(was.Capabilities, is.Capabilities) && slices.Equal(was.Permissions, is.Permissions) &&
+		slices.Equal(was.HandleReads, is.HandleReads) && was.HandleWrites == is.HandleWrites
+}
+
+// isCurrent reports whether new resources are bound to a version.
+func (d *Drivers) isCurrent(v Version) bool {
+	current, err := d.resolve(v.Product, "")
+	return err == nil && current == v
+}
+
+// record returns the record of a version.
+func (d *Drivers) record(v Version) (*resources.Driver, error) {
+	records, err := d.state.Versions(v.Product)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		if VersionOf(r) == v {
+			return r, nil
+		}
+	}
+	return nil, NoDriver(v.Product)
 }
 
 // lasting is what the zone keeps of properties.
@@ -74,15 +125,15 @@ func (d *Drivers) recall(record *resources.Driver) {
 			slog.String("driver", record.Spec.Product), slog.Any("error", err))
 		return
 	}
-	d.set(record.Spec.Product, description{
+	d.set(VersionOf(record), description{
 		sheet: sheet, capabilities: record.Status.Capabilities, raw: capabilities(record.Status.Capabilities),
 	})
 }
 
-func (d *Drivers) set(product string, about description) {
+func (d *Drivers) set(v Version, about description) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.described[product] = about
+	d.described[v] = about
 	clear(d.paths)
 	close(d.learned)
 	d.learned = make(chan struct{})
@@ -95,23 +146,25 @@ func (d *Drivers) Describe(r resources.Resource) resources.Resource {
 		return r
 	}
 	d.mu.Lock()
-	about, known := d.described[record.Spec.Product]
+	v := VersionOf(record)
+	about, known := d.described[v]
 	d.mu.Unlock()
 	if known { // else the zone still knows what it said of itself before
 		record.Status.Properties, record.Status.Capabilities = about.sheet.All(), about.capabilities
 	}
+	record.Status.Current = d.isCurrent(v)
 	record.Status.Instances = nil // a change of the record may have written down what ran then
-	if i, err := d.instance(record.Spec.Product); err == nil {
-		record.Status.Instances = []resources.Instance{d.show(i)}
+	if shown, some := d.Instances()[v]; some {
+		record.Status.Instances = []resources.Instance{shown}
 	}
 	return record
 }
 
-// Instances lists the processes here, by product.
-func (d *Drivers) Instances() map[string]resources.Instance {
-	shown := map[string]resources.Instance{}
+// Instances lists the processes here, by version, and the versions that should have one and can't.
+func (d *Drivers) Instances() map[Version]resources.Instance {
+	shown := d.shownTroubles()
 	for _, i := range d.host.Instances() {
-		shown[i.Manifest().Name] = d.show(i)
+		shown[d.versionOf(i)] = d.show(i)
 	}
 	return shown
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -18,13 +17,15 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
+	"github.com/bulkhead-cloud/bulkhead/drivers/shelf"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // State is what the zone says of drivers and of the resources that name one.
 type State interface {
-	// Driver returns the record of a product. The error is of class not-found if there is none.
-	Driver(product string) (*resources.Driver, error)
+	// Versions returns the records of a product's versions, of all products if it is "": each with its secrets apart from
+	// its other properties, in clear.
+	Versions(product string) ([]*resources.Driver, error)
 	// Bound calls yield for each resource of a kind that names a driver, until it answers false.
 	Bound(kind resources.Kind, yield func(b Bound) bool) error
 	// Changes grows whenever a resource of the kind changes.
@@ -65,13 +66,15 @@ type Config struct {
 	Executable string
 	// Spool is the directory of uploads; "" = there are none here.
 	Spool string
+	// Shelf has the archives of versions that are installed; nil = none are run here.
+	Shelf *shelf.Shelf
 	State State
 	// Remember is given the record of a driver that says something else of itself than the record does; nil = nobody
 	// is to know.
 	Remember func(ctx context.Context, record *resources.Driver) error
-	// Started is called, with the context of that run, whenever a process of a driver has begun to run, or was found
+	// Started is called, with the context of that run, whenever a process of a version has begun to run, or was found
 	// running, and has its paths.
-	Started func(ctx context.Context, product string)
+	Started func(ctx context.Context, v Version)
 	Log     *slog.Logger
 }
 
@@ -83,21 +86,30 @@ type Drivers struct {
 	state    State
 	guestUID uint32
 	spool    string
+	shelf    *shelf.Shelf
 	log      *slog.Logger
 	isHere   func(node string) bool
 	remember func(ctx context.Context, record *resources.Driver) error
-	started  func(ctx context.Context, product string)
+	started  func(ctx context.Context, v Version)
+	// recheck receives when a version was found to be not what it was.
+	recheck chan struct{}
 
-	manifests map[string]host.Manifest     // by product
-	messages  map[string]property.Messages // by product
-	// inForce is what the processes were made of, by product. It belongs to Start,
-	// and then to Follow.
-	inForce map[string]resources.DriverSpec
+	// inForce is what the processes were made of. It belongs to Start, and then to
+	// Follow.
+	inForce map[Version]resources.DriverSpec
+	// archives are those that the zone knew when it was last looked at. It belongs to whom
+	// inForce does.
+	archives map[string]bool
 
-	mu        sync.Mutex
-	described map[string]description
-	learned   chan struct{} // closed when another driver was described
-	paths     map[pathsAsked]pathsFound
+	mu       sync.Mutex
+	versions map[Version]*version // that are here
+	troubles map[Version]trouble  // of those that are installed and can\'t be run here
+	// resolved remembers which version acts where one is asked for, at a count of changes.
+	resolved   map[Version]Version
+	resolvedAt uint64
+	described  map[Version]description
+	learned    chan struct{} // closed when another driver was described
+	paths      map[pathsAsked]pathsFound
 }
 
 var _ relay.Drivers = (*Drivers)(nil)
@@ -106,26 +118,26 @@ var _ relay.Drivers = (*Drivers)(nil)
 func Open(c Config) (*Drivers, error) {
 	d := &Drivers{
 		node: c.Node, state: c.State, guestUID: c.Host.GuestUID, spool: c.Spool, log: c.Log, isHere: c.Here,
-		remember: c.Remember, started: c.Started, manifests: map[string]host.Manifest{},
-		messages: map[string]property.Messages{},
-		inForce:  map[string]resources.DriverSpec{}, described: map[string]description{},
+		remember: c.Remember, started: c.Started, versions: map[Version]*version{}, troubles: map[Version]trouble{},
+		shelf: c.Shelf, recheck: make(chan struct{}, 1), resolved: map[Version]Version{},
+		inForce: map[Version]resources.DriverSpec{}, described: map[Version]description{},
 		learned: make(chan struct{}), paths: map[pathsAsked]pathsFound{},
 	}
 	if os.Geteuid() != 0 {
 		d.guestUID = uint32(os.Geteuid())
 	}
 	for _, b := range c.BuiltIns {
-		m := b.Manifest(c.Executable)
-		d.manifests[m.Name] = m
+		one := &version{Version: Version{Product: b.Manifest(c.Executable).Name}, manifest: b.Manifest(c.Executable)}
+		d.versions[one.Version] = one
 		if b.Messages == nil {
 			continue
 		}
 		var err error
-		if d.messages[m.Name], err = property.ReadMessages(b.Messages, "messages"); err != nil {
-			return nil, fmt.Errorf("driver %s: %w", m.Name, err)
+		if one.messages, err = property.ReadMessages(b.Messages, "messages"); err != nil {
+			return nil, fmt.Errorf("driver %s: %w", one.Product, err)
 		}
 	}
-	c.Host.OnStart = d.hasStarted
+	c.Host.OnStart, c.Host.Check = d.hasStarted, d.check
 	var err error
 	if d.host, err = host.Open(c.Host); err != nil {
 		return nil, err
@@ -158,76 +170,64 @@ func (d *Drivers) hasStarted(ctx context.Context, i *host.Instance) {
 		}
 		log.Warn("a driver can't be given its paths", slog.Any("error", err))
 	}
-	d.started(ctx, i.Manifest().Name)
+	d.started(ctx, d.versionOf(i))
 }
 
 // Start starts the processes of all drivers that are enabled, with access to what
 // the resources bound to them name. Those left by a server before are taken over.
 func (d *Drivers) Start(ctx context.Context) error {
-	for product, m := range d.manifests {
-		record, err := d.state.Driver(product)
-		if resources.ClassOf(err) == resources.ClassNotFound {
-			continue // the zone does not know it yet
-		}
-		if err != nil {
-			return err
-		}
+	records, err := d.state.Versions("")
+	if err != nil {
+		return err
+	}
+	if err := d.keepOnly(records); err != nil {
+		return err
+	}
+	for _, record := range records {
 		d.recall(record)
-		d.inForce[product] = record.Spec
+		one, here := d.bring(ctx, record)
+		if !here {
+			continue
+		}
+		d.inForce[one.Version] = record.Spec
 		if !record.Spec.Enabled {
 			continue
 		}
-		if err := d.run(ctx, m, record); err != nil {
-			return err
+		if err := d.run(ctx, one, record); err != nil {
+			if record.Spec.BuiltIn {
+				return err
+			}
+			d.fail(one.Version, err)
 		}
 	}
 	return d.host.StopUnclaimed(ctx)
 }
 
 // run makes a driver run as its record says.
-func (d *Drivers) run(ctx context.Context, m host.Manifest, record *resources.Driver) error {
+func (d *Drivers) run(ctx context.Context, one *version, record *resources.Driver) error {
 	setup := setupOf(record)
-	setup.Grants = append(d.knownGrants(m.Name), d.grantsOf(m.Name, record.Spec.Properties)...)
-	if _, err := d.host.Start(ctx, m, setup); err != nil {
-		return fmt.Errorf("starting driver %s: %w", m.Name, err)
+	setup.Grants = append(d.knownGrants(one.Version), d.grantsOf(one.Product, record.Spec.Properties)...)
+	if _, err := d.host.Start(ctx, one.manifest, setup); err != nil {
+		return fmt.Errorf("starting driver %s: %w", one.String(), err)
 	}
 	return nil
 }
 
-// Parted tells the secrets among a driver's own properties from the others: the driver has said which they are.
-func Parted(record *resources.Driver) (open map[string]any, secrets map[string]string) {
-	secret := map[string]bool{}
-	for _, p := range record.Status.Properties {
-		secret[p.Key] = secret[p.Key] || p.Secret && p.Scope == property.ScopeDriver
-	}
-	open, secrets = map[string]any{}, map[string]string{}
-	maps.Copy(secrets, record.Spec.Secrets)
-	for key, value := range record.Spec.Properties {
-		if text, ok := value.(string); ok && secret[key] {
-			secrets[key] = text
-			continue
-		}
-		open[key] = value
-	}
-	return open, secrets
-}
-
 func setupOf(record *resources.Driver) host.Setup {
-	open, secrets := Parted(record)
-	return host.Setup{Properties: open, Secrets: secrets}
+	return host.Setup{Properties: record.Spec.Properties, Secrets: record.Spec.Secrets}
 }
 
 // unavailable says why a driver does not answer.
-func (d *Drivers) unavailable(product string) error {
+func (d *Drivers) unavailable(v Version) error {
 	e := &resources.Error{
-		Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
+		Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + v.String() + " is not running",
 		Remedy: "see \"bulkhead driver show\" for what it says, and the server's log",
 	}
-	i, err := d.instance(product)
+	i, err := d.instance(v)
 	if err != nil {
 		return e
 	}
-	e.Message = fmt.Sprintf("driver %s is %s", product, i.State())
+	e.Message = fmt.Sprintf("driver %s is %s", v, i.State())
 	if failures := i.LastErrors(); len(failures) > 0 {
 		e.Message += ": " + failures[len(failures)-1].Text
 	}
@@ -245,54 +245,50 @@ func NoDriver(product string) error {
 	}
 }
 
-// instance returns the running version of a product.
-func (d *Drivers) instance(product string) (*host.Instance, error) {
-	m, ok := d.manifests[product]
-	if !ok {
-		return nil, NoDriver(product)
+// instance returns the process of a version.
+func (d *Drivers) instance(v Version) (*host.Instance, error) {
+	one, here := d.here(v)
+	if !here {
+		return nil, absent(v)
 	}
-	i, ok := d.host.Instance(host.InstanceName(m.Name, m.Version))
+	i, ok := d.host.Instance(host.InstanceName(one.Product, one.manifest.Version))
 	if !ok {
 		return nil, &resources.Error{
-			Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + product + " is not running",
-			Remedy: "enable it: bulkhead driver update " + product + " --enabled",
+			Class: resources.ClassUnavailable, Code: "driver-unavailable",
+			Message: "driver " + one.String() + " is not running",
+			Remedy:  "enable it: bulkhead driver update " + one.Product + " --enabled",
 		}
 	}
 	return i, nil
 }
 
-// here reports whether what a resource names as its node is this one.
-func (d *Drivers) here(node string) bool { return d.isHere(node) }
-
 // Conn implements relay.Drivers.
-func (d *Drivers) Conn(
-	ctx context.Context, product string, properties map[string]any,
-) (grpc.ClientConnInterface, string, error) {
-	i, err := d.instance(product)
+func (d *Drivers) Conn(ctx context.Context, p relay.Place) (grpc.ClientConnInterface, string, error) {
+	v, i, err := d.acting(p)
 	if err != nil {
 		return nil, "", err
 	}
-	grants := append(d.grantsOf(product, properties), present(d.sharedGrants(i.Manifest()))...)
+	grants := append(d.grantsOf(p.Product, p.Properties), present(d.sharedGrants(v))...)
 	if len(grants) > 0 {
 		if err := d.host.EnsureGrants(ctx, i.Name(), grants); err != nil {
-			return nil, "", d.blame(product, properties, err)
+			return nil, "", d.blame(p.Product, p.Properties, err)
 		}
 	}
 	return i.Conn(), i.Manifest().Version, nil
 }
 
 // Console implements relay.Drivers.
-func (d *Drivers) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
-	i, err := d.instance(product)
+func (d *Drivers) Console(ctx context.Context, p relay.Place, socket string) (io.ReadWriteCloser, error) {
+	_, i, err := d.acting(p)
 	if err != nil {
 		return nil, err
 	}
 	return d.host.Dial(ctx, i.Name(), socket)
 }
 
-// Enter makes a socket for one connection of a product's driver, joined to far, which is closed when that fails.
-func (d *Drivers) Enter(product string, far io.ReadWriteCloser) (relay.Entry, error) {
-	i, err := d.instance(product)
+// Enter makes a socket for one connection of a driver, joined to far, which is closed when that fails.
+func (d *Drivers) Enter(p relay.Place, far io.ReadWriteCloser) (relay.Entry, error) {
+	_, i, err := d.acting(p)
 	if err != nil {
 		return nil, errors.Join(err, far.Close())
 	}

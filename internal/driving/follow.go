@@ -2,6 +2,7 @@ package driving
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -25,6 +26,7 @@ const (
 func (d *Drivers) Follow(ctx context.Context, changed <-chan struct{}) {
 	for ctx.Err() == nil {
 		var again <-chan time.Time
+		shelved := d.shelved()
 		if err := d.applyAll(ctx); err != nil && ctx.Err() == nil {
 			d.log.Warn("a driver can't be made what its record says; it is tried again", slog.Any("error", err))
 			again = time.After(changeRetry)
@@ -32,6 +34,8 @@ func (d *Drivers) Follow(ctx context.Context, changed <-chan struct{}) {
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-d.recheck:
+		case <-shelved:
 		case <-again:
 		}
 	}
@@ -39,51 +43,56 @@ func (d *Drivers) Follow(ctx context.Context, changed <-chan struct{}) {
 
 // applyAll puts in force what is not yet.
 func (d *Drivers) applyAll(ctx context.Context) error {
-	for product, m := range d.manifests {
-		record, err := d.state.Driver(product)
-		if resources.ClassOf(err) == resources.ClassNotFound {
+	records, err := d.state.Versions("")
+	if err != nil {
+		return err
+	}
+	failed := d.retire(ctx, records)
+	for _, record := range records {
+		one, here := d.bring(ctx, record)
+		if !here {
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		was, known := d.inForce[product]
+		was, known := d.inForce[one.Version]
 		if known && was.Enabled == record.Spec.Enabled &&
 			reflect.DeepEqual(was.Properties, record.Spec.Properties) &&
 			reflect.DeepEqual(was.Secrets, record.Spec.Secrets) {
 			continue
 		}
-		if err := d.apply(ctx, m, record); err != nil {
-			return err
+		if err := d.apply(ctx, one, record); err != nil { // which is no reason to keep the others waiting
+			d.fail(one.Version, err)
+			failed = errors.Join(failed, err)
+			continue
 		}
-		d.inForce[product] = record.Spec
+		d.inForce[one.Version] = record.Spec
 	}
-	return nil
+	return failed
 }
 
 // apply puts a record in force: a driver that is disabled has no process, and one
 // that is enabled has one that was told its properties. A process that runs is told
 // new ones; when it can't take them while it runs, or needs access to other paths
 // for them, it is started again.
-func (d *Drivers) apply(ctx context.Context, m host.Manifest, record *resources.Driver) error {
+func (d *Drivers) apply(ctx context.Context, one *version, record *resources.Driver) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
+	m := one.manifest
 	name := host.InstanceName(m.Name, m.Version)
 	_, runs := d.host.Instance(name)
-	had, needs := d.grantsOf(m.Name, d.inForce[m.Name].Properties), d.grantsOf(m.Name, record.Spec.Properties)
+	had, needs := d.grantsOf(m.Name, d.inForce[one.Version].Properties), d.grantsOf(m.Name, record.Spec.Properties)
 	if runs && record.Spec.Enabled && reflect.DeepEqual(had, needs) {
 		_, err := d.host.Start(ctx, m, setupOf(record))
 		if err == nil {
 			return nil
 		}
 		d.log.Info("a driver is started again, since it does not take its new properties as it runs",
-			slog.String("driver", m.Name), slog.Any("error", err))
+			slog.String("driver", one.String()), slog.Any("error", err))
 	}
 	if err := d.host.Stop(ctx, name); err != nil {
-		return fmt.Errorf("stopping driver %s: %w", m.Name, err)
+		return fmt.Errorf("stopping driver %s: %w", one.String(), err)
 	}
 	if !record.Spec.Enabled {
 		return nil
 	}
-	return d.run(ctx, m, record)
+	return d.run(ctx, one, record)
 }

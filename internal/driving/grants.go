@@ -41,10 +41,7 @@ func (d *Drivers) blame(product string, properties map[string]any, err error) er
 	if !ok || len(e.Fields) > 0 {
 		return err
 	}
-	d.mu.Lock()
-	about := d.described[product].sheet.All()
-	d.mu.Unlock()
-	for _, p := range about {
+	for _, p := range d.union(product) {
 		path, given := properties[p.Key].(string)
 		if given && p.PathAccess != "" && strings.Contains(e.Message, path) {
 			e.Fields = []resources.FieldError{{Pointer: "/spec/properties/" + p.Key, Code: e.Code, Message: e.Message}}
@@ -55,11 +52,8 @@ func (d *Drivers) blame(product string, properties map[string]any, err error) er
 
 // grantsOf lists the paths that properties name.
 func (d *Drivers) grantsOf(product string, properties map[string]any) []host.Grant {
-	d.mu.Lock()
-	about := d.described[product].sheet.All()
-	d.mu.Unlock()
 	var grants []host.Grant
-	for _, p := range about {
+	for _, p := range d.union(product) {
 		path, ok := properties[p.Key].(string)
 		if !ok || p.PathAccess == "" || path == "" {
 			continue
@@ -71,15 +65,17 @@ func (d *Drivers) grantsOf(product string, properties map[string]any) []host.Gra
 	return grants
 }
 
-// knownGrants lists the paths that the resources bound to a product name.
-func (d *Drivers) knownGrants(product string) []host.Grant {
+// knownGrants lists the paths that the resources name which a product acts for: any of its versions can be the one that
+// acts for one, and each can be given one of another's.
+func (d *Drivers) knownGrants(v Version) []host.Grant {
+	product := v.Product
 	var grants []host.Grant
 	for _, kind := range []resources.Kind{
 		resources.KindPool, resources.KindImageStore, resources.KindHost, resources.KindNetwork,
 	} {
 		err := d.state.Bound(kind, func(b Bound) bool {
 			// The paths of one that failed may never have been given.
-			if b.Product == product && d.here(b.Node) && b.Phase != resources.PhaseFailed {
+			if b.Product == product && d.isHere(b.Node) && b.Phase != resources.PhaseFailed {
 				grants = append(grants, d.grantsOf(product, b.Properties)...)
 			}
 			return true
@@ -88,15 +84,15 @@ func (d *Drivers) knownGrants(product string) []host.Grant {
 			d.log.Warn("reading the paths a driver needs failed", slog.String("driver", product), slog.Any("error", err))
 		}
 	}
-	return append(grants, d.sharedGrants(d.manifests[product])...)
+	return append(grants, d.sharedGrants(v)...)
 }
 
 // sharedGrants lists the paths that drivers need of others, by what they can do:
 // image drivers the spool of uploads, storage of files the templates it copies,
 // hypervisors that open files the pools and templates guests' disks are in.
-func (d *Drivers) sharedGrants(m host.Manifest) []host.Grant {
+func (d *Drivers) sharedGrants(v Version) []host.Grant {
 	d.mu.Lock()
-	can := d.described[m.Name].raw
+	can := d.described[v].raw
 	d.mu.Unlock()
 	var grants []host.Grant
 	if d.spool != "" && slices.Contains(can.GetImageSources(), "upload") {
@@ -140,7 +136,7 @@ func (d *Drivers) pathsOf(kind resources.Kind, readWrite bool) []host.Grant {
 
 func (d *Drivers) readPaths(kind resources.Kind, readWrite bool) (grants []host.Grant, err error) {
 	err = d.state.Bound(kind, func(b Bound) bool {
-		if b.Phase != resources.PhaseReady || !b.Shared && !d.here(b.Node) {
+		if b.Phase != resources.PhaseReady || !b.Shared && !d.isHere(b.Node) {
 			return true
 		}
 		for _, g := range d.grantsOf(b.Product, b.Properties) {
@@ -156,7 +152,7 @@ func (d *Drivers) readPaths(kind resources.Kind, readWrite bool) (grants []host.
 // regrant gives an instance the paths of the resources bound to it, now that it
 // has said which of its properties name paths.
 func (d *Drivers) regrant(ctx context.Context, i *host.Instance) error {
-	grants := present(d.knownGrants(i.Manifest().Name))
+	grants := present(d.knownGrants(d.versionOf(i)))
 	if len(grants) == 0 {
 		return nil
 	}

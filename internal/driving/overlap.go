@@ -31,11 +31,8 @@ func (d *Drivers) Overlap(_ context.Context, a, b relay.Place) (found string, er
 
 // placesOf finds the directories that properties give a driver to write to.
 func (d *Drivers) placesOf(p relay.Place) map[string][]place {
-	d.mu.Lock()
-	about := d.described[p.Product].sheet.All()
-	d.mu.Unlock()
 	places := map[string][]place{}
-	for _, one := range about {
+	for _, one := range d.union(p.Product) {
 		paths, ok := p.Properties[one.Key].(string)
 		if !ok || paths == "" || one.PathAccess != property.AccessReadWrite {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -37,52 +38,83 @@ func capabilities(shown map[string]any) *driverpb.Capabilities {
 
 // Validate implements api.Drivers.
 func (d *Drivers) Validate(ctx context.Context, check resources.PropertyCheck) error {
-	about, err := d.known(ctx, check.Product)
+	v, err := d.resolve(check.Product, check.Version)
+	if err != nil {
+		return err
+	}
+	about, err := d.known(ctx, v)
 	if err != nil {
 		return err
 	}
 	return about.sheet.Validate(property.Values{
-		Driver: check.Product, Scope: check.Scope, Given: check.Given, Before: check.Before,
-		Speech: d.messages[check.Product].Speak(check.Languages),
+		Driver: check.Product, Scope: check.Scope, Given: unseen(check.Given), Before: unseen(check.Before),
+		Speech: d.speech(v, check.Languages),
 	})
 }
 
+// unseen has secrets that are sealed be what can't be looked at.
+func unseen(values map[string]any) map[string]any {
+	seen := maps.Clone(values)
+	for key, value := range values {
+		if _, sealed := resources.SealedText(value); sealed {
+			seen[key] = property.Unseen{}
+		}
+	}
+	return seen
+}
+
 // Schema implements api.Drivers.
-func (d *Drivers) Schema(ctx context.Context, product, scope, languages string) (map[string]any, error) {
-	about, err := d.known(ctx, product)
+func (d *Drivers) Schema(
+	ctx context.Context, record *resources.Driver, scope, languages string,
+) (map[string]any, error) {
+	v := VersionOf(record)
+	about, err := d.known(ctx, v)
 	if err != nil {
 		return nil, err
 	}
-	schema := about.sheet.Schema(scope, d.messages[product].Speak(languages))
-	schema["$id"] = "urn:bulkhead:driver:" + product + ":" + d.manifests[product].Version + ":" + scope
+	schema := about.sheet.Schema(scope, d.speech(v, languages))
+	number := record.Spec.Version
+	if one, here := d.here(v); here {
+		number = one.manifest.Version
+	}
+	schema["$id"] = "urn:bulkhead:driver:" + v.Product + ":" + number + ":" + scope
 	return schema, nil
 }
 
 // Translate implements api.Drivers.
-func (d *Drivers) Translate(product string, all []resources.Property, languages string) []resources.Property {
-	return d.messages[product].Speak(languages).Translate(all)
+func (d *Drivers) Translate(record *resources.Driver, languages string) []resources.Property {
+	return d.speech(VersionOf(record), languages).Translate(record.Status.Properties)
+}
+
+// speech is how a version speaks to somebody.
+func (d *Drivers) speech(v Version, languages string) property.Speech {
+	var messages property.Messages
+	if one, here := d.here(v); here {
+		messages = one.messages
+	}
+	return messages.Speak(languages)
 }
 
 // known returns what a driver says of itself, or why nobody knows.
-func (d *Drivers) known(ctx context.Context, product string) (description, error) {
-	if _, installed := d.manifests[product]; !installed {
-		return description{}, NoDriver(product)
+func (d *Drivers) known(ctx context.Context, v Version) (description, error) {
+	if _, here := d.here(v); !here && v.Number == "" {
+		return description{}, NoDriver(v.Product)
 	}
-	about, known := d.about(ctx, product)
+	about, known := d.about(ctx, v)
 	if !known {
-		return description{}, d.unavailable(product)
+		return description{}, d.unavailable(v)
 	}
 	return about, nil
 }
 
 // about returns what a driver says of itself. Right after a start that takes a
 // moment.
-func (d *Drivers) about(ctx context.Context, product string) (description, bool) {
+func (d *Drivers) about(ctx context.Context, v Version) (description, bool) {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
 	for {
 		d.mu.Lock()
-		about, known := d.described[product]
+		about, known := d.described[v]
 		learned := d.learned
 		d.mu.Unlock()
 		if known {

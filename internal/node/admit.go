@@ -9,6 +9,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/join"
+	"github.com/bulkhead-cloud/bulkhead/cluster/membership"
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -50,6 +51,10 @@ func (a *admitter) Admit(ctx context.Context, r join.Request) (join.Welcome, err
 		slog.String("address", r.Address))
 	if name.Role != pki.RoleNode {
 		return welcome, nil
+	}
+	// From here on no key is replaced without it; one that was before is in the file, or it hears of that like all others.
+	if welcome.SecretKeys, err = membership.SecretKeys(w.dir); err != nil {
+		return join.Welcome{}, err
 	}
 	if err := n.cluster.Add(ctx, r.Name, r.Address); err != nil {
 		return join.Welcome{}, err

@@ -19,6 +19,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -154,7 +155,7 @@ func (a *agents) follow(ctx context.Context, members map[string]persistence.Memb
 			attending, end := context.WithCancel(ctx)
 			one = &attended{
 				agents: a, name: name, address: m.Address, admitted: m.Since, end: end, since: time.Now(),
-				runs: map[string]string{}, progress: make(chan struct{}),
+				runs: map[driving.Version]string{}, progress: make(chan struct{}),
 			}
 			a.by[name] = one
 			wg.Go(func() { one.attend(attending) })
@@ -221,9 +222,10 @@ func (a *agents) names() (names []string) {
 }
 
 // hasReached reports whether an agent goes by what a phase of a rotation asks, as it last
-// said itself. Agents have no part in the gossip, and none of its keys.
+// said itself. Agents have no part in the
+// gossip, and none of its keys, nor of those that secrets are sealed with.
 func (a *agents) hasReached(name string, r persistence.Rotation) bool {
-	if door.RotatedSecret(r.Secret) == door.SecretGossipKey {
+	if r.Secret == string(door.SecretGossipKey) || r.Secret == persistence.RotationSecretKeys {
 		return true
 	}
 	a.mu.Lock()
@@ -265,7 +267,7 @@ func (a *agents) describe(r resources.Resource) resources.Resource {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, one := range a.by {
-		if i, runs := one.instance(d.Spec.Product); runs {
+		if i, runs := one.instance(driving.VersionOf(d)); runs {
 			d.Status.Instances = append(d.Status.Instances, i)
 		}
 	}

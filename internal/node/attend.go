@@ -16,6 +16,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -36,9 +37,9 @@ type attended struct {
 	version      string
 	trusted      []string // pins of the authorities that it trusts
 	issuer       string   // and of the one that signed its certificate
-	instances    map[string]resources.Instance
-	runs         map[string]string // of its drivers that have their resources, by product
-	why          string            // it can't be reached
+	instances    map[driving.Version]resources.Instance
+	runs         map[driving.Version]string // of its drivers that have their resources
+	why          string                     // it can't be reached
 	// told is how many changes it was told of, or did not have to be; sent is the
 	// revision of the last brief it was sent, and known that of the one it has.
 	told, sent, known uint64
@@ -188,13 +189,11 @@ type distant struct {
 }
 
 // Conn implements relay.Drivers.
-func (d distant) Conn(
-	ctx context.Context, product string, properties map[string]any,
-) (grpc.ClientConnInterface, string, error) {
+func (d distant) Conn(ctx context.Context, p relay.Place) (grpc.ClientConnInterface, string, error) {
 	if err := d.agent.informed(ctx); err != nil {
 		return nil, "", err
 	}
-	return d.Remote.Conn(ctx, product, properties)
+	return d.Remote.Conn(ctx, p)
 }
 
 // word is what the agent is to be told, if that differs from what was said, which is
@@ -246,18 +245,19 @@ func (a *attended) sign(stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Re
 // take notes what the agent reports, and has drivers that were started there adopt
 // what they serve.
 func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
-	instances := map[string]resources.Instance{}
+	instances := map[driving.Version]resources.Instance{}
 	var started []string
 	back := false
 	a.mu.Lock()
 	for _, i := range r.GetInstances() {
 		var shown resources.Instance
+		v := driving.Version{Product: i.GetProduct(), Number: i.GetVersion()}
 		if json.Unmarshal(i.GetShown(), &shown) == nil {
 			shown.Node = a.name
-			instances[i.GetProduct()] = shown
+			instances[v] = shown
 		}
-		if run := i.GetRun(); run != "" && run != a.runs[i.GetProduct()] {
-			a.runs[i.GetProduct()] = run
+		if run := i.GetRun(); run != "" && run != a.runs[v] {
+			a.runs[v] = run
 			started = append(started, i.GetProduct())
 		}
 	}
@@ -331,9 +331,9 @@ func (a *attended) view() door.NodeView {
 	}
 }
 
-func (a *attended) instance(product string) (resources.Instance, bool) {
+func (a *attended) instance(v driving.Version) (resources.Instance, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, known := a.instances[product]
+	i, known := a.instances[v]
 	return i, known && a.conn != nil
 }

@@ -36,6 +36,9 @@ func (n *Node) bootstrap(ctx context.Context) error {
 		list = append(list, token)
 	}
 	cmd := &persistence.Bootstrap{Level: n.config.Levels.Newest}
+	if cmd.SecretKey, err = n.firstKey(); err != nil {
+		return err
+	}
 	for _, r := range list {
 		doc, err := n.machine.Codec().Seal(r)
 		if err != nil {

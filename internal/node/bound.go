@@ -2,32 +2,44 @@ package node
 
 import (
 	"context"
+	"log/slog"
+	"sync"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 // records is what this node's state says of drivers, and of what names one.
-type records struct{ machine *persistence.Machine }
+type records struct {
+	machine *persistence.Machine
+	secrets *secrets.Keeper
+	log     *slog.Logger
+	said    sync.Map // drivers of which it was said that their secrets can't be opened
+}
 
-// Driver implements driving.State.
-func (r records) Driver(product string) (found *resources.Driver, err error) {
+// Versions implements driving.State.
+func (r *records) Versions(product string) (list []*resources.Driver, err error) {
 	err = r.machine.View(func(v *persistence.View) error {
-		return v.Each(resources.KindDriver, map[string]string{"product": product}, func(r resources.Resource) bool {
-			found, _ = r.(*resources.Driver)
-			return false
-		})
+		list, err = v.Versions(product)
+		return err
 	})
-	if err == nil && found == nil {
-		err = driving.NoDriver(product)
+	for i, record := range list {
+		opened, shut := r.secrets.Apart(record)
+		list[i] = opened
+		if shut == nil {
+			r.said.Delete(record.ID)
+		} else if _, said := r.said.LoadOrStore(record.ID, true); !said {
+			r.log.Error("a driver goes without its secrets", slog.String("driver", record.Spec.Product), slog.Any("error", shut))
+		}
 	}
-	return found, err
+	return list, err
 }
 
 // Bound implements driving.State.
-func (r records) Bound(kind resources.Kind, yield func(b driving.Bound) bool) error {
+func (r *records) Bound(kind resources.Kind, yield func(b driving.Bound) bool) error {
 	return r.machine.View(func(v *persistence.View) error {
 		return v.Each(kind, nil, func(r resources.Resource) bool {
 			p := operations.PlaceOf(r)
@@ -40,12 +52,14 @@ func (r records) Bound(kind resources.Kind, yield func(b driving.Bound) bool) er
 }
 
 // Changes implements driving.State.
-func (r records) Changes(kind resources.Kind) uint64 { return r.machine.Changes(kind) }
+func (r *records) Changes(kind resources.Kind) uint64 { return r.machine.Changes(kind) }
 
 // remember has the zone remember what a driver says of itself: at the next start it is
 // known before the driver runs.
 func (n *Node) remember(ctx context.Context, record *resources.Driver) error {
-	doc, err := n.machine.Codec().Seal(record)
+	told := *record
+	told.Spec.Properties, told.Spec.Secrets = nil, nil // only what it says of itself is taken from it
+	doc, err := n.machine.Codec().Seal(&told)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package node
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -11,6 +13,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/internal/agent/agentpb"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -25,20 +28,14 @@ type briefs struct {
 	// changes is of what the state was read at, or before; all is their sum.
 	changes map[resources.Kind]uint64
 	all     uint64
+	secrets *secrets.Keeper
 	// paths are the properties that name paths, by product and key.
 	paths map[string]map[string]bool
 }
 
-// bindable are the kinds whose resources name a driver.
-func bindable() []resources.Kind {
-	return []resources.Kind{
-		resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork,
-	}
-}
-
 // changes grows whenever what briefs are made of may have changed, but for members.
 func (n *Node) changes() (all uint64) {
-	for _, kind := range append(bindable(), resources.KindDriver) {
+	for _, kind := range append(resources.Bindable(), resources.KindDriver) {
 		all += n.machine.Changes(kind)
 	}
 	return all
@@ -55,10 +52,10 @@ func (n *Node) authorities() *agentpb.Authorities {
 // were, if any.
 func (n *Node) makeBriefs(had *briefs) (b *briefs, err error) {
 	b = &briefs{
-		authorities: n.authorities(), bound: map[resources.Kind]map[string][]*agentpb.Bound{},
+		authorities: n.authorities(), secrets: &n.secrets.Keeper, bound: map[resources.Kind]map[string][]*agentpb.Bound{},
 		paths: map[string]map[string]bool{}, changes: map[resources.Kind]uint64{},
 	}
-	for _, kind := range append(bindable(), resources.KindDriver) {
+	for _, kind := range append(resources.Bindable(), resources.KindDriver) {
 		b.changes[kind] = n.machine.Changes(kind) // before the state is looked at
 		b.all += b.changes[kind]
 	}
@@ -92,8 +89,12 @@ func (b *briefs) read(v *persistence.View, had *briefs) error {
 		b.drivers, b.paths = had.drivers, had.paths
 	} else if err := eachOf(v, resources.KindDriver, b.driver); err != nil {
 		return err
+	} else { // an agent that knows of one version only takes the first
+		slices.SortStableFunc(b.drivers, func(x, y *agentpb.Driver) int {
+			return strings.Compare(x.GetVersion(), y.GetVersion())
+		})
 	}
-	for _, kind := range bindable() {
+	for _, kind := range resources.Bindable() {
 		if known && same(kind) {
 			b.bound[kind] = had.bound[kind]
 			continue
@@ -123,9 +124,13 @@ func (b *briefs) driver(r resources.Resource) (err error) {
 	if !ok {
 		return nil
 	}
-	open, secrets := driving.Parted(record)
-	d := &agentpb.Driver{Product: record.Spec.Product, Enabled: record.Spec.Enabled, Secrets: secrets}
-	if d.Properties, err = structOf(open); err != nil {
+	record, _ = b.secrets.Apart(record) // without what can't be opened: the node's log says that
+	d := &agentpb.Driver{
+		Product: record.Spec.Product, Enabled: record.Spec.Enabled, Secrets: record.Spec.Secrets,
+		Version: driving.VersionOf(record).Number, Current: record.Spec.Current, Digest: record.Spec.Digest,
+		Tree: record.Spec.Tree, Installs: record.Spec.Installs,
+	}
+	if d.Properties, err = structOf(record.Spec.Properties); err != nil {
 		return fmt.Errorf("telling agents of driver %s: %w", record.Spec.Product, err)
 	}
 	if d.Capabilities, err = structOf(record.Status.Capabilities); err != nil {
@@ -135,11 +140,14 @@ func (b *briefs) driver(r resources.Resource) (err error) {
 		return fmt.Errorf("telling agents of the properties of driver %s: %w", record.Spec.Product, err)
 	}
 	b.drivers = append(b.drivers, d)
-	paths := map[string]bool{}
+	paths := b.paths[record.Spec.Product] // of all its versions
+	if paths == nil {
+		paths = map[string]bool{}
+		b.paths[record.Spec.Product] = paths
+	}
 	for _, p := range record.Status.Properties {
 		paths[p.Key] = paths[p.Key] || p.PathAccess != ""
 	}
-	b.paths[record.Spec.Product] = paths
 	return nil
 }
 
@@ -175,7 +183,7 @@ const everyone = ""
 // of is the brief of an agent.
 func (b *briefs) of(agent string) *agentpb.Brief {
 	brief := &agentpb.Brief{Revision: b.revision, Drivers: b.drivers, Expelled: b.expelled}
-	for _, kind := range bindable() {
+	for _, kind := range resources.Bindable() {
 		brief.Bound = append(append(brief.Bound, b.bound[kind][agent]...), b.bound[kind][everyone]...)
 	}
 	return brief

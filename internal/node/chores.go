@@ -34,14 +34,15 @@ func (n *Node) startChores() error {
 		n.chores.done.Go(func() { n.renewRegularly(ctx) })
 		n.chores.done.Go(func() { n.meetRegularly(ctx) })
 		n.chores.done.Go(func() { n.recheckRegularly(ctx) })
-		n.chores.done.Go(func() { n.rotateRegularly(ctx) })
 		n.chores.done.Go(func() { n.endWhenRemoved(ctx) })
 		n.chores.done.Go(func() { n.agents.run(ctx) })
 		n.chores.done.Go(func() { n.meetTunnels(ctx) })
+		n.chores.done.Go(func() { n.shareArchives(ctx) })
 		if err := n.admitOthers(ctx); err != nil {
 			return err
 		}
 	}
+	n.chores.done.Go(func() { n.rotateRegularly(ctx) })
 	n.chores.done.Go(func() { n.declareRegularly(ctx) })
 	n.chores.done.Go(func() { n.verifyRegularly(ctx) })
 	n.chores.done.Go(func() { n.recoverRegularly(ctx) })

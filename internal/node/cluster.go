@@ -199,7 +199,7 @@ func (c *nodes) changeAgent(
 // on lists what names a node or agent as its own.
 func (n *Node) on(name string) (users []string, err error) {
 	err = n.machine.View(func(v *persistence.View) error {
-		for _, kind := range bindable() {
+		for _, kind := range resources.Bindable() {
 			err := eachOf(v, kind, func(r resources.Resource) error {
 				if m := r.Metadata(); operations.PlaceOf(r).Node == name && m.Phase != resources.PhaseDeleted {
 					users = append(users, fmt.Sprintf("%s %s", kind, m.Name))

@@ -58,3 +58,40 @@ func (t *Tokens) Find(id string) (*resources.Token, uint64) { return t.find(id) 
 
 // Keep remembers a token that was read after so many changes.
 func (t *Tokens) Keep(token *resources.Token, changes uint64) { t.keep(token, changes) }
+
+// settings are those of a pool.
+func (n *Node) settings(pool string) (found resources.Settings, err error) {
+	err = n.machine.View(func(v *persistence.View) error {
+		r, err := v.Get(resources.Ref{Kind: resources.KindPool, ID: pool})
+		if err == nil {
+			for _, found = range resources.SettingsOf(r) {
+				return nil
+			}
+		}
+		return err
+	})
+	return found, err
+}
+
+// SealedText is the text of the sealed access key of a pool; "" = it is not sealed.
+func (n *Node) SealedText(pool string) string {
+	s, err := n.settings(pool)
+	text, sealed := resources.SealedText(s.Values["accessKey"])
+	if err != nil || !sealed {
+		return ""
+	}
+	return text
+}
+
+// Secret is the access key of a pool as calls carry it.
+func (n *Node) Secret(pool string) (string, error) {
+	s, err := n.settings(pool)
+	if err != nil {
+		return "", err
+	}
+	_, closed, err := n.system.Engine().Part(s)
+	return closed["accessKey"], err
+}
+
+// Snapshot has the node take one of the state.
+func (n *Node) Snapshot() error { return n.cluster.Snapshot() }

@@ -90,7 +90,7 @@ func (f *fleet) Conn(ctx context.Context, p operations.Place) (grpc.ClientConnIn
 	if err != nil {
 		return nil, "", err
 	}
-	return d.Conn(ctx, p.Product, p.Properties)
+	return d.Conn(ctx, relayed(p))
 }
 
 // Console implements actors.Drivers.
@@ -99,7 +99,7 @@ func (f *fleet) Console(ctx context.Context, p operations.Place, socket string) 
 	if err != nil {
 		return nil, err
 	}
-	return d.Console(ctx, p.Product, socket)
+	return d.Console(ctx, relayed(p), socket)
 }
 
 // GuestUID implements actors.Drivers.
@@ -124,7 +124,7 @@ func (f *fleet) Overlap(ctx context.Context, a, b operations.Place) (string, err
 }
 
 func relayed(p operations.Place) relay.Place {
-	return relay.Place{Product: p.Product, Properties: p.Properties}
+	return relay.Place{Product: p.Product, Version: p.Version, Properties: p.Properties}
 }
 
 // offered is the drivers of this node as others reach them: none until they are
@@ -144,32 +144,30 @@ func (o *offered) get() (*driving.Drivers, error) {
 }
 
 // Conn implements relay.Drivers.
-func (o *offered) Conn(
-	ctx context.Context, product string, properties map[string]any,
-) (grpc.ClientConnInterface, string, error) {
+func (o *offered) Conn(ctx context.Context, p relay.Place) (grpc.ClientConnInterface, string, error) {
 	d, err := o.get()
 	if err != nil {
 		return nil, "", err
 	}
-	return d.Conn(ctx, product, properties)
+	return d.Conn(ctx, p)
 }
 
 // Console implements relay.Drivers.
-func (o *offered) Console(ctx context.Context, product, socket string) (io.ReadWriteCloser, error) {
+func (o *offered) Console(ctx context.Context, p relay.Place, socket string) (io.ReadWriteCloser, error) {
 	d, err := o.get()
 	if err != nil {
 		return nil, err
 	}
-	return d.Console(ctx, product, socket)
+	return d.Console(ctx, p, socket)
 }
 
-// Enter makes a socket for one connection of a product's driver, joined to far, which is closed when that fails.
-func (o *offered) Enter(product string, far io.ReadWriteCloser) (relay.Entry, error) {
+// Enter makes a socket for one connection of a driver, joined to far, which is closed when that fails.
+func (o *offered) Enter(p relay.Place, far io.ReadWriteCloser) (relay.Entry, error) {
 	d, err := o.get()
 	if err != nil {
 		return nil, errors.Join(err, far.Close())
 	}
-	return d.Enter(product, far)
+	return d.Enter(p, far)
 }
 
 // GuestUID implements relay.Drivers.

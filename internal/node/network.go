@@ -226,6 +226,10 @@ func (n *Node) register(s grpc.ServiceRegistrar) {
 	})
 	relay.RegisterNews(s, n.heardOfStart)
 	n.registerTunnels(s)
+	relay.RegisterArchives(s, n.shelf, func(ctx context.Context) error {
+		_, err := cluster.PeerOf(ctx)
+		return err
+	})
 }
 
 // heardOfStart has those of this node's resources adopted that a driver serves which

@@ -20,6 +20,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/drivers/shelf"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/internal/metrics"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -127,7 +128,8 @@ type Node struct {
 	cluster *cluster.Node
 	log     *proposer
 	network *network // nil while the node is alone
-	agents  *agents  // likewise
+	secrets *secretKeys
+	agents  *agents // likewise
 	offered offered
 	tunnels *relay.Tunnels
 	// joined is cluster, for what connections of others ask while the node starts.
@@ -136,6 +138,7 @@ type Node struct {
 	system           *actors.System
 	drivers          *driving.Drivers
 	spool            *spool
+	shelf            *shelf.Shelf
 	server           *http.Server
 	address          net.Addr
 	served           chan error
@@ -167,7 +170,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.address = listener.Addr()
 	for _, step := range []func(context.Context) error{
-		n.openState, n.openNetwork, n.openLog, n.bootstrap, n.openHost, n.openActors,
+		n.openState, n.openShelf, n.openNetwork, n.openSecrets, n.openLog, n.bootstrap, n.openHost, n.openActors,
 	} {
 		if err := step(ctx); err != nil {
 			listener.Close()
@@ -268,7 +271,9 @@ func (n *Node) openHost(ctx context.Context) error {
 	}
 	n.drivers, err = driving.Open(driving.Config{
 		Node: n.config.Name, Here: n.here, BuiltIns: n.config.BuiltIns, Executable: n.config.Executable,
-		Spool: n.spool.dir, State: records{n.machine}, Remember: n.remember, Started: n.driverStarted, Log: n.config.Log,
+		Spool: n.spool.dir, Shelf: n.shelf, Remember: n.remember,
+		State:   &records{machine: n.machine, secrets: &n.secrets.Keeper, log: n.config.Log},
+		Started: n.driverStarted, Log: n.config.Log,
 		Host: host.Config{
 			StateDir:  filepath.Join(n.config.DataDir, "host"),
 			Protected: n.protected(),
@@ -326,7 +331,8 @@ func AgentEpochs() *host.Epochs {
 }
 
 // driverStarted gives a driver its resources back.
-func (n *Node) driverStarted(ctx context.Context, product string) {
+func (n *Node) driverStarted(ctx context.Context, v driving.Version) {
+	product := v.Product
 	if err := n.system.Adopt(product, n.config.Name); err != nil {
 		n.config.Log.Warn("giving a driver its resources back failed",
 			slog.String("driver", product), slog.Any("error", err))
@@ -351,9 +357,9 @@ func (n *Node) openActors(ctx context.Context) error {
 		Node: n.config.Name, Log: n.log, State: n.machine, Codec: n.machine.Codec(),
 		Vocabulary: resources.NewVocabulary(), Drivers: drivers, IdleAfter: idleAfter,
 		Logger: n.config.Log.With(slog.String("component", "actors")), Ended: n.operationEnded,
-		CareEvery: n.config.CareEvery,
-		Crashed:   func(kind resources.Kind) { n.metrics.Crashed(string(kind)) },
-		Cared:     func(kind resources.Kind, what actors.Care) { n.metrics.Cared(string(kind), string(what)) },
+		CareEvery: n.config.CareEvery, Secrets: &n.secrets.Keeper,
+		Crashed: func(kind resources.Kind) { n.metrics.Crashed(string(kind)) },
+		Cared:   func(kind resources.Kind, what actors.Care) { n.metrics.Cared(string(kind), string(what)) },
 	})
 	n.cluster.OnApplied(func(uint64) { n.system.Applied() })
 	n.started.Store(true)

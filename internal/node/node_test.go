@@ -16,6 +16,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/netspace/enclosure"
+	"github.com/bulkhead-cloud/bulkhead/drivers/script"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
@@ -35,6 +36,9 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		}
+	}
+	if dir, ok := script.Asked(); ok {
+		os.Exit(script.Main(dir))
 	}
 	if len(os.Args) == 3 && os.Args[1] == "driver-process" {
 		for _, b := range node.BuiltIns() {

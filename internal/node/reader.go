@@ -35,7 +35,7 @@ func (r *reader) Consistent(ctx context.Context, c door.Consistency) (uint64, er
 	return r.machine.AppliedIndex(), clusterError(err)
 }
 
-// Get implements door.Reader.
+// Get implements door.Reader. Of a driver it says how many resources it acts for.
 func (r *reader) Get(_ context.Context, ref resources.Ref) (resources.Resource, uint64, error) {
 	if ref.Kind != resources.KindToken {
 		return r.read(ref)
@@ -52,17 +52,30 @@ func (r *reader) Get(_ context.Context, ref resources.Ref) (resources.Resource, 
 }
 
 func (r *reader) read(ref resources.Ref) (found resources.Resource, revision uint64, err error) {
+	bound := 0
 	err = r.machine.View(func(v *persistence.View) error {
 		if revision, err = v.Applied(); err != nil {
 			return err
 		}
-		found, err = v.Get(ref)
+		if found, err = v.Get(ref); err != nil {
+			return err
+		}
+		d, ok := found.(*resources.Driver)
+		if !ok {
+			return nil
+		}
+		list, err := v.BoundTo(d)
+		bound = len(list)
 		return err
 	})
 	if err != nil {
 		return nil, revision, err
 	}
-	return r.agents.describe(r.drivers.Describe(found)), revision, nil
+	found = r.agents.describe(r.drivers.Describe(found))
+	if d, ok := found.(*resources.Driver); ok {
+		d.Status.Bound = bound // lists go without: each would read all bindings
+	}
+	return found, revision, nil
 }
 
 // List implements door.Reader.

@@ -182,6 +182,15 @@ func (r *recovery) refound(dir, clusterID string) error {
 	if err != nil {
 		return err
 	}
+	keys, err := membership.SecretKeys(filepath.Join(r.dataDir, memberDir))
+	if err != nil {
+		return err
+	}
+	if keys != nil { // secrets in the state stay sealed as they are
+		if err := membership.SaveSecretKeys(dir, keys); err != nil {
+			return err
+		}
+	}
 	_, err = membership.Refound(dir, r.member, clusterID, was.Admission)
 	return err
 }

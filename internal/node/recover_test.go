@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,9 @@ func lostZone(t *testing.T) (z *zone, dirs map[string]string, volumes map[string
 	for name, s := range z.servers {
 		dirs[name] = s.dir
 		pool := s.create("pools", map[string]any{
-			"name": "pool-" + name, "spec": map[string]any{"driver": "bulkhead/sim", "node": name},
+			"name": "pool-" + name, "spec": map[string]any{
+				"driver": "bulkhead/sim", "node": name, "properties": map[string]any{"accessKey": planted()[0]},
+			},
 		})
 		volumes[name] = s.create("volumes", map[string]any{
 			"name": "v-" + name, "spec": map[string]any{"poolId": pool, "sizeBytes": 1 << 30},
@@ -78,6 +81,9 @@ func TestOneOfThreeIsRecovered(t *testing.T) {
 	status, zones := s.call(http.MethodGet, "/v1/zone", nil)
 	if got := zones["status"].(map[string]any)["clusterId"]; status != http.StatusOK || got != made.ClusterID {
 		t.Errorf("the zone is managed by %v, want %s", got, made.ClusterID)
+	}
+	if secrets, err := s.poolSecrets(); err != nil || fmt.Sprint(secrets) != fmt.Sprint(slices.Repeat(planted()[:1], 3)) {
+		t.Errorf("the secrets of the pools open as %v, %v", secrets, err)
 	}
 	if status, v := s.call(http.MethodGet, "/v1/volumes/"+volumes["n1"], nil); status != http.StatusOK {
 		t.Errorf("a volume of a lost node: %d %v", status, v)

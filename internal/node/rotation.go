@@ -24,14 +24,13 @@ const rotateEvery = 500 * time.Millisecond
 
 // Rotation implements door.Cluster.
 func (c *nodes) Rotation(context.Context) (door.RotationView, error) {
-	var r persistence.Rotation
-	var lagging []string
-	err := c.node.machine.View(func(v *persistence.View) (err error) {
-		if r, err = v.Rotation(); err == nil {
-			lagging, err = v.Lagging(r, c.node.names())
+	r, lagging, err := c.node.rotation()
+	if err == nil && len(lagging) == 0 && r.Secret == persistence.RotationSecretKeys &&
+		r.Phase == persistence.RotationUsing {
+		if waits := c.node.sealedOtherwise(r.New); waits != nil {
+			lagging = []string{waits.Error()}
 		}
-		return err
-	})
+	}
 	v := door.RotationView{
 		Secret: door.RotatedSecret(r.Secret), Phase: door.RotationNone, BegunAt: r.BegunAt, Since: r.Since, Lagging: lagging,
 	}
@@ -44,7 +43,7 @@ func (c *nodes) Rotation(context.Context) (door.RotationView, error) {
 // Rotate implements door.Cluster.
 func (c *nodes) Rotate(ctx context.Context, secret door.RotatedSecret, o resources.Origin) (door.RotationView, error) {
 	n := c.node
-	if n.network == nil {
+	if n.network == nil && secret != door.SecretKeys {
 		return door.RotationView{}, door.NoCluster()
 	}
 	for _, m := range n.cluster.Members() {
@@ -52,7 +51,7 @@ func (c *nodes) Rotate(ctx context.Context, secret door.RotatedSecret, o resourc
 			return door.RotationView{}, door.VersionsDiffer(n.config.Version, m.ID, m.Version)
 		}
 	}
-	r, err := n.network.newSecret(secret, time.Now())
+	r, err := n.newSecret(secret, time.Now())
 	if err != nil {
 		return door.RotationView{}, err
 	}
@@ -60,6 +59,18 @@ func (c *nodes) Rotate(ctx context.Context, secret door.RotatedSecret, o resourc
 		return door.RotationView{}, err
 	}
 	return c.Rotation(ctx)
+}
+
+// newSecret makes the secret that replaces one.
+func (n *Node) newSecret(secret door.RotatedSecret, now time.Time) (persistence.Rotation, error) {
+	if secret == door.SecretKeys {
+		under, _, err := n.rotation()
+		if err != nil || !under.Under() || !n.stuck(under) {
+			return n.newSecretKey("")
+		}
+		return n.newSecretKey(under.ID)
+	}
+	return n.network.newSecret(secret, now)
 }
 
 // newSecret makes the secret that replaces one.
@@ -118,22 +129,29 @@ func (n *Node) rotateRegularly(ctx context.Context) {
 	}
 }
 
-func (n *Node) rotate(ctx context.Context, log *slog.Logger) error {
-	var r persistence.Rotation
-	var lagging []string
-	err := n.machine.View(func(v *persistence.View) (err error) {
+// rotation is the one that goes on, or else the last one, and who lags in it.
+func (n *Node) rotation() (r persistence.Rotation, lagging []string, err error) {
+	err = n.machine.View(func(v *persistence.View) (err error) {
 		if r, err = v.Rotation(); err == nil {
 			lagging, err = v.Lagging(r, n.names())
 		}
 		return err
 	})
-	if err != nil || !r.Under() {
+	return r, lagging, err
+}
+
+func (n *Node) rotate(ctx context.Context, log *slog.Logger) error {
+	r, lagging, err := n.rotation()
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, proposeTime)
 	defer cancel()
+	if !r.Under() || n.stuck(r) {
+		return n.keepSealed(ctx, r)
+	}
 	if !r.Has(string(pki.RoleNode), n.config.Name) {
-		if err := n.network.reach(r); err != nil {
+		if err := n.reach(r); err != nil {
 			return fmt.Errorf("%s the %s: %w", r.Phase, r.Secret, err)
 		}
 		log.Info("a phase of a rotation is reached", slog.String("secret", r.Secret), slog.String("phase", string(r.Phase)))
@@ -146,6 +164,9 @@ func (n *Node) rotate(ctx context.Context, log *slog.Logger) error {
 	}
 	if len(lagging) > 0 {
 		return n.reachWithAgents(ctx, r, lagging)
+	}
+	if err := n.giveUpOldKey(ctx, r); err != nil {
+		return err
 	}
 	return n.proposeRotate(ctx, &persistence.Rotate{Advance: &persistence.RotationAdvance{
 		ID: r.ID, Phase: r.Phase, Nodes: n.names(),
@@ -190,6 +211,27 @@ func (n *Node) proposeRotate(ctx context.Context, c *persistence.Rotate) error {
 	return err
 }
 
+// stuck reports whether nobody can go on with a rotation: the zone was restored, or recovered, from what it was in the
+// middle of it.
+func (n *Node) stuck(r persistence.Rotation) bool {
+	if n.network == nil && !r.Alone || r.Secret != persistence.RotationSecretKeys {
+		return n.network == nil
+	}
+	if !n.alone() || n.secrets.Ring().Has(r.New) {
+		return false
+	}
+	_, err := n.openSecretKey(r)
+	return err != nil
+}
+
+// reach does what a phase of a rotation asks of this node, and what those before it did.
+func (n *Node) reach(r persistence.Rotation) error {
+	if r.Secret == persistence.RotationSecretKeys {
+		return n.reachSecretKeys(r)
+	}
+	return n.network.reach(r)
+}
+
 // reach does what a phase of a rotation asks of a node, and what those before it did.
 // It may be interrupted and repeated.
 func (w *network) reach(r persistence.Rotation) error {
@@ -200,6 +242,7 @@ func (w *network) reach(r persistence.Rotation) error {
 		return w.reachAuthority(r)
 	case door.SecretGossipKey:
 		return w.reachGossipKey(r)
+	case door.SecretKeys: // they are the node's, which may have no network
 	}
 	return errors.New("this program knows no such secret; install the version that the other nodes run")
 }

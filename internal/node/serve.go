@@ -17,7 +17,8 @@ import (
 func (n *Node) serve(listener net.Listener) error {
 	log := n.config.Log.With(slog.String("component", "api"))
 	a, err := api.New(api.Options{
-		Version: n.config.Version, Engine: n.system.Engine(), Drivers: n.drivers, Health: n, Uploads: n.spool, Backups: n,
+		Version: n.config.Version, Engine: n.system.Engine(), Health: n, Uploads: n.spool,
+		Backups: n, Archives: n, Drivers: &validator{n.drivers, &n.secrets.Keeper},
 		Cluster: &nodes{n},
 		Reader: &reader{
 			machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents,
@@ -65,6 +66,9 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 	if n.network != nil {
 		errs = append(errs, n.agents.close(), n.network.close(ctx))
+	}
+	if n.shelf != nil {
+		errs = append(errs, n.shelf.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

@@ -153,12 +153,12 @@ func (h *simulatedHost) NewStream(
 }
 
 // Conn implements relay.Drivers.
-func (h *simulatedHost) Conn(context.Context, string, map[string]any) (grpc.ClientConnInterface, string, error) {
+func (h *simulatedHost) Conn(context.Context, relay.Place) (grpc.ClientConnInterface, string, error) {
 	return h, sim.Version, nil
 }
 
 // Console implements relay.Drivers.
-func (h *simulatedHost) Console(context.Context, string, string) (io.ReadWriteCloser, error) {
+func (h *simulatedHost) Console(context.Context, relay.Place, string) (io.ReadWriteCloser, error) {
 	return nil, errors.ErrUnsupported
 }
 
@@ -189,7 +189,7 @@ func (r reach) Conn(ctx context.Context, place operations.Place) (grpc.ClientCon
 	if err != nil {
 		return nil, "", &resources.Error{Class: resources.ClassUnavailable, Code: "node-unreachable", Message: err.Error()}
 	}
-	conn, version, err := relay.NewRemote(link).Conn(ctx, place.Product, nil)
+	conn, version, err := relay.NewRemote(link).Conn(ctx, relay.Place{Product: place.Product, Version: place.Version})
 	if err != nil {
 		return nil, "", err
 	}

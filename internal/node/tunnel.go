@@ -56,11 +56,11 @@ func (f *fleet) Tunnel(
 	}
 	ticket := make([]byte, relay.TicketBytes)
 	rand.Read(ticket) // never fails (crypto/rand)
-	forget, err := target.Expect(ctx, to.Product, socket, sender, ticket)
+	forget, err := target.Expect(ctx, relayed(to), socket, sender, ticket)
 	if err != nil {
 		return "", nil, fmt.Errorf("having node %s expect a machine: %w", to.Node, err)
 	}
-	path, end, err := source.Dig(ctx, from.Product, receiver, ticket)
+	path, end, err := source.Dig(ctx, relayed(from), receiver, ticket)
 	if err != nil {
 		forget()
 		return "", nil, fmt.Errorf("making a way from node %s to node %s: %w", from.Node, to.Node, err)
@@ -75,11 +75,11 @@ func (f *fleet) Tunnel(
 func (f *fleet) tunnelHere(
 	ctx context.Context, from, to operations.Place, socket string,
 ) (local string, closed func(), err error) {
-	far, err := f.own.Console(ctx, to.Product, socket)
+	far, err := f.own.Console(ctx, relayed(to), socket)
 	if err != nil {
 		return "", nil, err
 	}
-	entry, err := f.own.Enter(from.Product, far)
+	entry, err := f.own.Enter(relayed(from), far)
 	if err != nil {
 		return "", nil, err
 	}

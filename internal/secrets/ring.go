@@ -37,18 +37,51 @@ type Ring struct{ keys []key }
 type key struct {
 	id     string
 	secret []byte
+	// wraps is the cipher with it, made once: each call of a driver with secrets needs it.
+	wraps cipher.AEAD
+}
+
+func newKey(id string, secret []byte) (key, error) {
+	wraps, err := aead(secret)
+	return key{id, secret, wraps}, err
 }
 
 // With returns the ring with a new key besides, which seals from now on.
 func (r Ring) With() Ring {
 	secret := make([]byte, keyBytes)
-	_, _ = rand.Read(secret) // never fails
-	next := key{id: strings.ToLower(rand.Text()[:12]), secret: secret}
+	_, _ = rand.Read(secret)                                     // never fails
+	next, _ := newKey(strings.ToLower(rand.Text()[:12]), secret) // of this length there is a cipher with any
 	return Ring{append([]key{next}, r.keys...)}
 }
 
 // Only returns the ring with the key that seals and no other. What others sealed opens no more.
 func (r Ring) Only() Ring { return Ring{r.keys[:min(len(r.keys), 1)]} }
+
+// And returns the ring with the keys of another besides, which seal nothing.
+func (r Ring) And(other Ring) Ring {
+	keys := slices.Clone(r.keys)
+	for _, k := range other.keys {
+		if !r.Has(k.id) {
+			keys = append(keys, k)
+		}
+	}
+	return Ring{keys}
+}
+
+// First returns the ring with the key of an id first, which seals from now on. A ring without it stays as it is.
+func (r Ring) First(id string) Ring {
+	at := slices.IndexFunc(r.keys, func(k key) bool { return k.id == id })
+	if at <= 0 {
+		return r
+	}
+	keys := slices.Delete(slices.Clone(r.keys), at, at+1)
+	return Ring{slices.Insert(keys, 0, r.keys[at])}
+}
+
+// Has reports whether the ring has the key of an id.
+func (r Ring) Has(id string) bool {
+	return slices.ContainsFunc(r.keys, func(k key) bool { return k.id == id })
+}
 
 // IDs are the names of the keys, that of the one that seals first. They tell keys apart and nothing about them.
 func (r Ring) IDs() []string {
@@ -83,7 +116,11 @@ func Parse(text []byte) (Ring, error) {
 		if !ok || err != nil || len(secret) != keyBytes || !idSyntax.MatchString(id) || slices.Contains(r.IDs(), id) {
 			return Ring{}, fmt.Errorf("reading a keyring: %w: line %d", ErrCorrupt, i+2)
 		}
-		r.keys = append(r.keys, key{id, secret})
+		k, err := newKey(id, secret)
+		if err != nil {
+			return Ring{}, err
+		}
+		r.keys = append(r.keys, k)
 	}
 	return r, nil
 }

@@ -133,11 +133,7 @@ func (r Ring) wrap(owner resources.Ref, secret []byte) (envelope, error) {
 		return envelope{}, fmt.Errorf("%w: there is none", ErrNoKey)
 	}
 	k := r.keys[0]
-	wrapping, err := aead(k.secret)
-	if err != nil {
-		return envelope{}, err
-	}
-	return envelope{key: k.id, wrapped: wrapping.Seal(nil, nil, secret, keyContext(owner, k.id))}, nil
+	return envelope{key: k.id, wrapped: k.wraps.Seal(nil, nil, secret, keyContext(owner, k.id))}, nil
 }
 
 func (r Ring) unwrap(owner resources.Ref, e envelope) ([]byte, error) {
@@ -145,11 +141,7 @@ func (r Ring) unwrap(owner resources.Ref, e envelope) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	wrapping, err := aead(k.secret)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := wrapping.Open(nil, nil, e.wrapped, keyContext(owner, k.id))
+	secret, err := k.wraps.Open(nil, nil, e.wrapped, keyContext(owner, k.id))
 	if err != nil || len(secret) != keyBytes {
 		return nil, ErrCorrupt
 	}

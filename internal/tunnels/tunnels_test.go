@@ -59,8 +59,10 @@ func zone(tb testing.TB, console func(socket string) (io.ReadWriteCloser, error)
 			Member:  relay.Member{Role: string(name.Role), Name: name.Name, Address: network.Address()},
 			network: network,
 			tunnels: &relay.Tunnels{
-				Console: func(_ context.Context, _, socket string) (io.ReadWriteCloser, error) { return console(socket) },
-				Enter:   enter(tb), Reach: tunnels.Reach(network),
+				Console: func(_ context.Context, _ relay.Place, socket string) (io.ReadWriteCloser, error) {
+					return console(socket)
+				},
+				Enter: enter(tb), Reach: tunnels.Reach(network),
 			},
 		}
 		ctx, stop := context.WithCancel(context.Background())
@@ -99,8 +101,10 @@ func (w *way) Close() {
 
 func (w *way) Abandon() {}
 
-func enter(tb testing.TB) func(string, io.ReadWriteCloser) (relay.Entry, error) {
-	return func(_ string, far io.ReadWriteCloser) (relay.Entry, error) {
+var place = relay.Place{Product: "p"}
+
+func enter(tb testing.TB) func(relay.Place, io.ReadWriteCloser) (relay.Entry, error) {
+	return func(_ relay.Place, far io.ReadWriteCloser) (relay.Entry, error) {
 		l, err := net.Listen("unix", filepath.Join(tb.TempDir(), "s"))
 		if err != nil {
 			return nil, err
@@ -142,20 +146,20 @@ func TestOnlyWhoIsExpectedIsLedOn(t *testing.T) {
 	list := zone(t, func(string) (io.ReadWriteCloser, error) { return there, nil }, host("a"), host("b"), host("c"))
 	a, b, c := list[0], list[1], list[2]
 	with := ticket()
-	forget, err := b.tunnels.Expect(t.Context(), "p", "/s", a.Member, with)
+	forget, err := b.tunnels.Expect(t.Context(), place, "/s", a.Member, with)
 	must(t, err)
 	defer forget()
 	// Another member has got hold of the ticket: it is not who is expected, and the ticket is good still.
-	if _, _, err := c.tunnels.Dig(t.Context(), "p", b.Member, with); sdk.FaultOf(err).GetCode() != "ticket-unknown" {
+	if _, _, err := c.tunnels.Dig(t.Context(), place, b.Member, with); sdk.FaultOf(err).GetCode() != "ticket-unknown" {
 		t.Errorf("got %v", err)
 	}
 	// Another member is at the address of the one that is to be reached.
 	wrong := b.Member
 	wrong.Address = c.Address
-	if _, _, err := a.tunnels.Dig(t.Context(), "p", wrong, with); sdk.FaultOf(err).GetCode() != "node-unreachable" {
+	if _, _, err := a.tunnels.Dig(t.Context(), place, wrong, with); sdk.FaultOf(err).GetCode() != "node-unreachable" {
 		t.Errorf("got %v", err)
 	}
-	path, closed, err := a.tunnels.Dig(t.Context(), "p", b.Member, with)
+	path, closed, err := a.tunnels.Dig(t.Context(), place, b.Member, with)
 	must(t, err)
 	defer closed()
 	near, err := net.Dial("unix", path)
@@ -175,9 +179,9 @@ func BenchmarkTunnel(b *testing.B) {
 	defer here.Close()
 	list := zone(b, func(string) (io.ReadWriteCloser, error) { return there, nil }, node("a"), host("b"))
 	with := ticket()
-	_, err := list[1].tunnels.Expect(b.Context(), "p", "/s", list[0].Member, with)
+	_, err := list[1].tunnels.Expect(b.Context(), place, "/s", list[0].Member, with)
 	must(b, err)
-	path, closed, err := list[0].tunnels.Dig(b.Context(), "p", list[1].Member, with)
+	path, closed, err := list[0].tunnels.Dig(b.Context(), place, list[1].Member, with)
 	must(b, err)
 	defer closed()
 	near, err := net.Dial("unix", path)

@@ -25,7 +25,8 @@ func (a *app) backupCommand() *cobra.Command {
 		Long: "Write the whole state of the zone to a file, while it goes on. The file appears once it is whole.\n" +
 			"It holds secrets. With recipients the server encrypts it, so that only they can read it (with\n" +
 			"'bulkhead backup restore --identity' or the age program); without, keep it as safe as the server's own\n" +
-			"data directory.",
+			"data directory. The keys that passwords of storage and the like are sealed with are in it only if it\n" +
+			"is encrypted: restored without them, those must be given again.",
 		Args: exactly(1, "<file>"),
 	}
 	create.Flags().Bool("force", false, "write over a file that is there")

@@ -39,7 +39,7 @@ func newSite(t *testing.T, hold bool) *site {
 	z.Hold = hold
 	log := slog.New(slog.DiscardHandler)
 	a, err := api.New(api.Options{
-		Version: "test", Reader: z, Engine: z, Drivers: z, Health: z, Uploads: z, Backups: z, Log: log,
+		Version: "test", Reader: z, Engine: z, Drivers: z, Health: z, Uploads: z, Archives: z, Backups: z, Log: log,
 		Cluster: nodes,
 		Streams: api.Streams{Heartbeat: 50 * time.Millisecond},
 	})

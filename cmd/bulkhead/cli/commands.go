@@ -38,15 +38,23 @@ func (a *app) kindCommand(k kind) *cobra.Command {
 			a.suspendCommand(k, "suspend-work", "Hold back work on "+k.one()+": operations queue until it is resumed"),
 			a.suspendCommand(k, "resume-work", "Let work on "+k.one()+" go on"))
 	}
+	cmd.AddCommand(a.ownCommands(k)...)
+	return cmd
+}
+
+// ownCommands are those that no other kind has.
+func (a *app) ownCommands(k kind) []*cobra.Command {
 	switch k.name {
 	case "driver":
-		cmd.AddCommand(a.propertiesCommand(k))
+		return []*cobra.Command{a.propertiesCommand(k), a.installCommand(), a.upgradeDriverCommand()}
+	case "swap":
+		return []*cobra.Command{a.swapCommand()}
 	case "machine":
-		cmd.AddCommand(a.consoleCommand())
+		return []*cobra.Command{a.consoleCommand()}
 	case "operation":
-		cmd.AddCommand(a.operationCommands()...)
+		return a.operationCommands()
 	}
-	return cmd
+	return nil
 }
 
 // changing adds what all commands have that change something.
@@ -233,6 +241,9 @@ func demand(cmd *cobra.Command, flags []string) error {
 
 func (a *app) suspendCommand(k kind, verb, short string) *cobra.Command {
 	cmd := a.oneTarget(k, verb, short)
+	if k.name == "swap" { // of a machine, to resume is something else
+		cmd.Aliases = []string{strings.TrimSuffix(verb, "-work")}
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := a.resolve(cmd.Context(), k.name, args[0])
 		if err != nil {

@@ -38,34 +38,17 @@ func (v *flagValue) Set(text string) error {
 
 // Type says in the help what is expected.
 func (v *flagValue) Type() string {
-	switch v.field.as {
-	case asSize:
-		return "size"
-	case asNumber, asDecimal:
-		return "number"
-	case asSwitch:
-		return "bool"
-	case asReference, asReferences, asDriver:
-		return v.field.kind
-	case asAddress:
-		return "address"
-	case asContent:
-		return "file"
-	case asProperties:
-		return "key=value"
-	case asNics:
-		return "network"
-	case asTime:
-		return "time"
-	case asList:
-		return "list"
-	case asText, asWords:
+	expected := map[shape]string{
+		asSize: "size", asNumber: "number", asDecimal: "number", asSwitch: "bool", asReference: v.field.kind,
+		asReferences: v.field.kind, asDriver: v.field.kind, asVersion: v.field.kind, asRef: "kind/name", asRefs: "kind/name",
+		asSeconds: "duration", asAddress: "address", asContent: "file", asProperties: "key=value", asNics: "network",
+		asTime: "time", asList: "list",
 	}
-	return "text"
+	return orElse(expected[v.field.as], "text")
 }
 
 func (f field) repeated() bool {
-	return f.as == asList || f.as == asReferences || f.as == asProperties || f.as == asNics
+	return slices.Contains([]shape{asList, asReferences, asProperties, asNics, asRefs}, f.as)
 }
 
 // declare adds the flags of fields to a command, with their completions.
@@ -145,7 +128,7 @@ func wrong(err error) error { return usage(err.Error(), "") }
 func (a *app) read(ctx context.Context, stdin io.Reader, f field, given []string) (any, error) {
 	last := given[len(given)-1]
 	switch f.as {
-	case asReference, asReferences, asNics, asDriver, asAddress:
+	case asReference, asReferences, asNics, asDriver, asAddress, asVersion, asRef, asRefs:
 		return a.refer(ctx, f, given)
 	case asSize:
 		n, err := parseSize(last)
@@ -161,7 +144,7 @@ func (a *app) read(ctx context.Context, stdin io.Reader, f field, given []string
 		return readTime(a.now(), last)
 	case asList:
 		return slices.DeleteFunc(given, func(s string) bool { return s == "" }), nil
-	case asNumber, asDecimal, asSwitch:
+	case asNumber, asDecimal, asSwitch, asSeconds:
 		return readScalar(f, last)
 	case asText, asWords:
 	}
@@ -180,6 +163,12 @@ func (a *app) refer(ctx context.Context, f field, given []string) (any, error) {
 		return a.product(ctx, last)
 	case asAddress:
 		return a.addressOrID(ctx, last)
+	case asVersion:
+		return a.versionOf(ctx, last)
+	case asRef:
+		return a.readRef(ctx, last)
+	case asRefs:
+		return a.readRefs(ctx, given)
 	default:
 		return a.resolve(ctx, f.kind, last)
 	}
@@ -195,6 +184,12 @@ func readScalar(f field, text string) (any, error) {
 		if _, err := strconv.ParseFloat(text, 64); err != nil {
 			return nil, usage("must be a number, not "+strconv.Quote(text), "")
 		}
+	case asSeconds:
+		var d span
+		if err := d.Set(text); err != nil {
+			return nil, wrong(err)
+		}
+		return json.Number(strconv.Itoa(int(time.Duration(d).Seconds()))), nil
 	default:
 		b, err := strconv.ParseBool(text)
 		if err != nil {

@@ -24,6 +24,10 @@ const (
 	asWords            // text that may be long
 	asDriver           // product or name of a driver -> product
 	asAddress          // an IP, or name or id of a reserved address
+	asVersion          // name or id of a version of a driver -> id
+	asRef              // kind/name, or an id -> kind and id
+	asRefs             // several of them
+	asSeconds          // how long -> seconds
 )
 
 // field is one thing that can be given with a flag.
@@ -146,7 +150,7 @@ func kinds() []kind {
 	all := []kind{clusterKind(), hostKind(), poolKind(), imageStoreKind(), templateKind()}
 	all = append(all, networkKind(), addressKind(), ruleKind(), nicKind())
 	all = append(all, volumeKind(), snapshotKind(), machineKind())
-	return append(all, driverKind(), tokenKind(), operationKind())
+	return append(all, driverKind(), swapKind(), tokenKind(), operationKind())
 }
 
 // kindNamed finds a kind.

@@ -190,10 +190,11 @@ func templateKind() kind {
 
 func driverKind() kind {
 	return kind{
-		name: "driver", plural: "drivers", short: "Drivers and their processes",
+		name: "driver", plural: "drivers", short: "Drivers and their processes", deletable: true,
 		columns: []column{
 			textColumn("PRODUCT", "spec.product"), textColumn("VERSION", "spec.version"),
 			textColumn("CATEGORIES", "spec.categories"), textColumn("ENABLED", "spec.enabled"),
+			textColumn("CURRENT", "status.current"),
 		},
 		filters: []field{
 			{flag: "product", path: "product", usage: "only versions of this product"},
@@ -213,7 +214,9 @@ func driverKind() kind {
 			},
 		},
 		update: []field{
-			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"}, properties(),
+			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"},
+			{flag: "current", path: "spec.current", as: asSwitch, usage: "bind new resources of the product to this version"},
+			properties(),
 		},
 	}
 }

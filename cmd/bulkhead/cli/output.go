@@ -66,11 +66,11 @@ func (s style) dim(text string) string  { return s.paint("2", text) }
 // phase paints a phase by what it means.
 func (s style) phase(text string) string {
 	switch text {
-	case "ready", "running", "succeeded", "done", "well":
+	case "ready", "running", "succeeded", "done", "well", "committed":
 		return s.good(text)
 	case "failed", "degraded", "needs-operator", "expired":
 		return s.bad(text)
-	case "stopped", "paused", "cancelled", "deleted", "skipped", "waiting", "undone":
+	case "stopped", "paused", "cancelled", "deleted", "skipped", "waiting", "undone", "planned", "rolled-back":
 		return s.dim(text)
 	}
 	if strings.HasPrefix(text, "silent") {

@@ -35,17 +35,22 @@ func (a *app) settle(cmd *cobra.Command, operation client.Object) (client.Object
 		fmt.Fprintf(cmd.ErrOrStderr(), "To watch it: bulkhead operation watch %s\n", clean(text(operation, "id")))
 		return nil, nil
 	}
+	last, err := a.await(cmd, operation)
+	if err == nil && a.output != formatTable {
+		err = encode(cmd.OutOrStdout(), a.output, last)
+	}
+	return last, err
+}
+
+// await follows an operation to its end, or until the command's --timeout.
+func (a *app) await(cmd *cobra.Command, operation client.Object) (client.Object, error) {
 	ctx := cmd.Context()
 	if timeout := timeoutOf(cmd); timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, lateError(operation, timeout))
 		defer cancel()
 	}
-	last, err := a.follow(ctx, cmd.ErrOrStderr(), operation)
-	if err == nil && a.output != formatTable {
-		err = encode(cmd.OutOrStdout(), a.output, last)
-	}
-	return last, err
+	return a.follow(ctx, cmd.ErrOrStderr(), operation)
 }
 
 // lateError says that an operation goes on, but is waited for no longer.
@@ -63,7 +68,7 @@ func (a *app) outcome(w io.Writer, o client.Object) error {
 	what := clean(words(text(o, "target.kind")) + " " + targetOf(o))
 	if text(o, "phase") == "succeeded" {
 		if a.output == formatTable {
-			fmt.Fprintf(w, "%s: %s\n", what, past(text(o, "action")))
+			fmt.Fprintf(w, "%s: %s\n", what, past(text(o, "target.kind"), text(o, "action")))
 		}
 		return nil
 	}
@@ -95,13 +100,16 @@ func decide(remedy, id string) string {
 }
 
 // past is how a done action is told.
-func past(action string) string {
+func past(kindName, action string) string {
+	if kindName == "swap" && action == "start" {
+		return "committed"
+	}
 	done := map[string]string{
 		"create": "created", "delete": "deleted", "update": "changed", "start": "started", "stop": "stopped",
 		"reboot": "rebooted", "pause": "paused", "resume": "resumed", "grow": "grown", "revert": "put back",
 		"snapshot": "snapshot taken", "recover": "started elsewhere", "power-status": "asked",
 		"attest-off": "attested to be off", "fence": "off, its controller says", "power-off": "off, its controller says",
-		"power-on": "on, its controller says",
+		"power-on": "on, its controller says", "roll-back": "rolled back",
 	}
 	if word, ok := done[action]; ok {
 		return word

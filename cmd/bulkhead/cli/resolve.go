@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
@@ -41,6 +42,40 @@ func (a *app) product(ctx context.Context, name string) (string, error) {
 	}
 	driver, err := a.find(ctx, "driver", name)
 	return text(driver, "spec.product"), err
+}
+
+// versionOf is the id of a version of a driver, by its name or id.
+func (a *app) versionOf(ctx context.Context, name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return "", usage(name+" is a product, of which there can be several versions",
+			"name one of them: bulkhead driver list --product "+name)
+	}
+	return a.resolve(ctx, "driver", name)
+}
+
+// readRef reads kind/name, or an id, which tells its kind.
+func (a *app) readRef(ctx context.Context, text string) (client.Object, error) {
+	kindName, name, ok := strings.Cut(text, "/")
+	if !ok {
+		kindName, name = string(a.vocabulary.KindOf(text)), text
+	}
+	if name == "" || kindNamed(kindName).name == "" {
+		return nil, usage("must be kind/name such as volume/data, or an id, not "+strconv.Quote(text), "")
+	}
+	id, err := a.resolve(ctx, kindName, name)
+	return client.Object{"kind": kindName, "id": id}, err
+}
+
+func (a *app) readRefs(ctx context.Context, texts []string) ([]any, error) {
+	refs := make([]any, 0, len(texts))
+	for _, text := range texts {
+		ref, err := a.readRef(ctx, text)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
 }
 
 // find reads a resource by its name or id.

@@ -18,7 +18,7 @@ const rotationPath = "/v1/rotation"
 // rotationCommands make the commands that replace the secrets which all nodes have.
 func (a *app) rotationCommands() []*cobra.Command {
 	showIt := &cobra.Command{
-		Use: "rotation", Short: "Show how far the replacing of the authority or the gossip's key is", Args: exactly(0, ""),
+		Use: "rotation", Short: "Show how far the replacing of a secret of all nodes is", Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.showRotation(cmd) },
 	}
 	a.reading(showIt)
@@ -32,6 +32,11 @@ func (a *app) rotationCommands() []*cobra.Command {
 		{
 			"gossip-key", "Replace the key of the gossip",
 			"Replace the key that the gossip of nodes is encrypted with, while all go on.",
+		},
+		{
+			"secret-keys", "Replace the key that secrets of resources are sealed with",
+			"Replace the key that secrets of resources are sealed with, while all go on. The secrets themselves stay as they\n" +
+				"are. A server that is alone has such a key, too.",
 		},
 	} {
 		cmd := &cobra.Command{

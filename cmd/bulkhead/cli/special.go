@@ -104,7 +104,7 @@ func (a *app) createUpload(cmd *cobra.Command, body map[string]any) error {
 	if err != nil {
 		return err
 	}
-	operation, err := a.send(cmd, text(made, "target.id"), f, info.Size())
+	operation, err := a.send(cmd, http.MethodPut, "/v1/templates/"+text(made, "target.id")+"/content", f, info.Size())
 	if err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "The template waits for its content; delete it with 'bulkhead template delete %s'.\n",
 			text(made, "target.id"))
@@ -122,14 +122,14 @@ func checksum(f *os.File) (string, error) {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), err
 }
 
-// send uploads the content of a template, showing how far it is.
-func (a *app) send(cmd *cobra.Command, id string, f io.Reader, size int64) (client.Object, error) {
+// send uploads content, showing how far it is.
+func (a *app) send(cmd *cobra.Command, method, path string, f io.Reader, size int64) (client.Object, error) {
 	c, err := a.connect()
 	if err != nil {
 		return nil, err
 	}
 	meter := &meter{from: f, total: size, w: cmd.ErrOrStderr(), live: terminal(cmd.ErrOrStderr()), step: 10}
-	o, err := c.Upload(cmd.Context(), "/v1/templates/"+id+"/content", meter, size)
+	o, err := c.Upload(cmd.Context(), method, path, meter, size)
 	meter.end()
 	return o, err
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -249,18 +250,24 @@ func irrevocable(u client.Object) string {
 	return b.String()
 }
 
-// sure asks at a terminal whether to go on.
+// sure says what is done, and asks at a terminal whether to go on.
 func sure(cmd *cobra.Command, what string) error {
 	f, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !terminal(f) {
-		return usage("this can't be undone, and there is nobody to ask", "see 'bulkhead upgrade status', then give --yes")
+		fmt.Fprint(cmd.ErrOrStderr(), what)
+		return usage("somebody has to agree to this, and there is nobody to ask", "read what it says, then give --yes")
 	}
-	fmt.Fprint(cmd.ErrOrStderr(), what+"Go on? Type yes: ")
-	line, _ := bufio.NewReader(f).ReadString('\n') // an end is no yes
-	if strings.TrimSpace(line) != "yes" {
+	if !agreed(cmd, f, what+"Go on? Type yes: ") {
 		return Conflict("nothing was done", "")
 	}
 	return nil
+}
+
+// agreed asks at a terminal.
+func agreed(cmd *cobra.Command, at io.Reader, question string) bool {
+	fmt.Fprint(cmd.ErrOrStderr(), question)
+	line, _ := bufio.NewReader(at).ReadString('\n') // an end is no yes
+	return strings.TrimSpace(line) == "yes"
 }
 
 func (a *app) finalized(cmd *cobra.Command, u client.Object) error {

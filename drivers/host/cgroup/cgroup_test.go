@@ -2,6 +2,7 @@ package cgroup_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -97,6 +98,22 @@ func TestTreeStaysWhereItWas(t *testing.T) {
 	again := cgroup.Open("another-name", before.Places())
 	if again.Places() != before.Places() {
 		t.Errorf("got %+v, want %+v", again.Places(), before.Places())
+	}
+}
+
+func TestTreeGoesWithTheGroupsInIt(t *testing.T) {
+	opened := tree(t)
+	if _, err := opened.Group("empty", cgroup.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := opened.Remove(); err != nil {
+		t.Error(err)
+	}
+	places := opened.Places()
+	for _, dir := range []string{places.Unified, places.Memory, places.Processes} {
+		if _, err := os.Stat(dir); dir != "" && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there (%v)", dir, err)
+		}
 	}
 }
 

@@ -191,9 +191,7 @@ func readCounter(path, name string) int {
 func (g *Group) Remove() error {
 	var failed error
 	for _, dir := range g.dirs() {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			failed = errors.Join(failed, fmt.Errorf("removing cgroup: %w", err))
-		}
+		failed = errors.Join(failed, remove(dir))
 	}
 	return failed
 }

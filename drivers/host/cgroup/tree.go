@@ -77,15 +77,25 @@ func (t *Tree) Remove() error {
 		if dir == "" {
 			continue
 		}
-		children, err := filepath.Glob(dir + "/*/")
-		failed = errors.Join(failed, err)
-		for _, path := range append(children, dir) {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				failed = errors.Join(failed, fmt.Errorf("removing cgroup: %w", err))
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			failed = errors.Join(failed, fmt.Errorf("removing cgroups: %w", err))
+		}
+		for _, entry := range entries {
+			if entry.IsDir() {
+				failed = errors.Join(failed, remove(filepath.Join(dir, entry.Name())))
 			}
 		}
+		failed = errors.Join(failed, remove(dir))
 	}
 	return failed
+}
+
+func remove(dir string) error {
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing cgroup: %w", err)
+	}
+	return nil
 }
 
 func (t *Tree) judge() {
@@ -102,7 +112,8 @@ func (t *Tree) judge() {
 	}
 	if t.pids == "" && !exists(filepath.Join(t.unified, "pids.max")) {
 		t.missing = append(t.missing, Missing{
-			Processes, "no writable cgroup with the pids controller; processes are limited per user", remedy,
+			Processes, "no writable cgroup with the pids controller; processes are limited per user, if drivers have their own",
+			remedy,
 		})
 	}
 }

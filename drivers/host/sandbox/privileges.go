@@ -82,7 +82,7 @@ func limit(spec *Spec, report *Report) {
 			failed = errors.Join(failed, lower(want.name, want.resource, want.value))
 		}
 	}
-	failed = errors.Join(failed, unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+	failed = errors.Join(failed, unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})) // see gapDenials
 	if failed != nil {
 		report.Miss(MechanismRlimits, failed.Error(), "")
 		return

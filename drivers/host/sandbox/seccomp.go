@@ -54,14 +54,14 @@ var alwaysDenied = []uintptr{
 	unix.SYS_USERFAULTFD, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 	unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_SETHOSTNAME,
 	unix.SYS_SETDOMAINNAME, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_PERSONALITY,
-	unix.SYS_VHANGUP, unix.SYS_FANOTIFY_INIT, unix.SYS_PIVOT_ROOT, unix.SYS_KEXEC_FILE_LOAD,
+	unix.SYS_VHANGUP, unix.SYS_FANOTIFY_INIT, unix.SYS_PIVOT_ROOT, unix.SYS_KEXEC_FILE_LOAD, unix.SYS_QUOTACTL_FD,
 }
 
 // deniedWithout maps a capability to the calls that are denied to who does not keep it.
 var deniedWithout = map[string][]uintptr{
 	"sys_admin": {
 		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN, unix.SYS_FSCONFIG,
-		unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_UNSHARE, unix.SYS_SETNS,
+		unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_OPEN_TREE_ATTR,
 	},
 	"sys_ptrace": {unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV},
 	"sys_chroot": {unix.SYS_CHROOT},
@@ -100,7 +100,7 @@ func denials(spec *Spec) []denied {
 		denied{number: unix.SYS_CLONE, when: []condition{anyOf(0, flags)}, errno: unix.EPERM},
 		// The flags of clone3 are behind a pointer; without it libc and Go fall back to clone.
 		denied{number: unix.SYS_CLONE3, errno: unix.ENOSYS})
-	return append(list, socketDenials(spec)...)
+	return slices.Concat(list, gapDenials(spec), socketDenials(spec))
 }
 
 // socketDenials restricts socket(2): Landlock sees TCP only, not MPTCP (which Go listens with by default), UDP,
@@ -122,6 +122,9 @@ func socketDenials(spec *Spec) []denied {
 	if !spec.UnixSockets {
 		list = append(list, refuse(equal(argDomain, unix.AF_UNIX)))
 	}
+	if !slices.Contains(spec.Capabilities, "net_admin") { // routes and addresses are all that libraries ask for
+		list = append(list, refuse(equal(argDomain, unix.AF_NETLINK), above(argProtocol, unix.NETLINK_ROUTE)))
+	}
 	tcp := spec.AllTCP || len(spec.TCPConnect)+len(spec.TCPListen) > 0
 	for _, domain := range []uint32{unix.AF_INET, unix.AF_INET6} {
 		kind := func(t uint32) []condition {
@@ -130,7 +133,7 @@ func socketDenials(spec *Spec) []denied {
 			}
 		}
 		list = append(list, refuse(kind(unix.SOCK_RDM)...), refuse(kind(unix.SOCK_SEQPACKET)...),
-			refuse(kind(unix.SOCK_DCCP)...))
+			refuse(kind(unix.SOCK_DCCP)...), refuse(kind(unix.SOCK_PACKET)...))
 		if !raw {
 			list = append(list, refuse(kind(unix.SOCK_RAW)...))
 		}

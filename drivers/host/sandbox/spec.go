@@ -41,6 +41,9 @@ type Spec struct {
 	UDP    bool `json:"udp,omitempty"`
 	// UnixSockets permits to make unix sockets, and with it to connect to any that file modes let through.
 	UnixSockets bool `json:"unix_sockets,omitempty"`
+	// Watch permits to be told of changes to files (inotify): in all directories that file modes let it read, whatever
+	// the rules for files are.
+	Watch bool `json:"watch,omitempty"`
 
 	Limits Limits `json:"limits"`
 

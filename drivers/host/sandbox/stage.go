@@ -53,6 +53,7 @@ func RunStageIfAsked() {
 		return
 	}
 	runtime.LockOSThread()
+	_ = unix.CloseRange(SpecFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) // what the server itself was given goes no further
 	unix.CloseOnExec(SpecFD)
 	unix.CloseOnExec(StatusFD)
 	status := os.NewFile(StatusFD, "status")

@@ -26,6 +26,9 @@ var (
 	netSyntax = regexp.MustCompile(`^(/var)?/run/netns/[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}$`)
 )
 
+// mostProcesses of one unit, threads included: more than any guest has, and far from all there can be.
+const mostProcesses = 16384
+
 // Launcher is the sdk.Host of one driver.
 type Launcher struct {
 	set    *Set
@@ -51,6 +54,12 @@ func (l *Launcher) Launch(ctx context.Context, launch *driverpb.Launch) (*driver
 		return u.describe(), nil
 	}
 	u.watching.Wait() // the end of the one before is recorded
+	if most := l.policy.MostUnits; most > 0 && len(l.set.Running(l.driver)) >= most {
+		give()
+		l.set.prune(l.driver)
+		return nil, sdk.Exhausted("units-exhausted", fmt.Sprintf("the driver has %d units running, which is its limit", most),
+			"end some of them")
+	}
 	if err := l.start(ctx, u, launch, program); err != nil {
 		give()
 		l.set.prune(l.driver)
@@ -65,7 +74,11 @@ func (l *Launcher) Terminate(ctx context.Context, name string, grace time.Durati
 	if !unitSyntax.MatchString(name) {
 		return &driverpb.Unit{Name: name}, nil
 	}
-	return l.set.unit(l.driver, name).terminate(ctx, grace)
+	u := l.set.find(l.driver, name)
+	if u == nil { // nothing is kept of names that somebody makes up
+		return &driverpb.Unit{Name: name}, nil
+	}
+	return u.terminate(ctx, grace)
 }
 
 // Inspect implements sdk.Host.
@@ -122,7 +135,7 @@ func (l *Launcher) start(ctx context.Context, u *unit, launch *driverpb.Launch, 
 		return fmt.Errorf("launching unit %s: %w", u.name, err)
 	}
 	defer func() { _ = output.Close() }()
-	limits := cgroup.Limits{MemoryBytes: launch.GetMemoryMaxBytes()}
+	limits := cgroup.Limits{MemoryBytes: launch.GetMemoryMaxBytes(), Processes: mostProcesses}
 	group, err := l.set.config.Cgroups.Group(u.groupName(), limits)
 	if err != nil {
 		return fmt.Errorf("launching unit %s: %w", u.name, err)

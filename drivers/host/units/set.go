@@ -47,6 +47,8 @@ type Policy struct {
 	// ReadRoots and WriteRoots are what the driver itself may reach; a unit's paths must be in them. WriteRoots
 	// count as ReadRoots.
 	ReadRoots, WriteRoots []string
+	// MostUnits run at a time; 0 is no limit.
+	MostUnits int
 }
 
 // Set holds the units of a node.
@@ -152,6 +154,13 @@ func (s *Set) unit(driver, name string) *unit {
 	return u
 }
 
+// find returns the one of this name, nil when it is not known.
+func (s *Set) find(driver, name string) *unit {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.units[driver+"/"+name]
+}
+
 // take waits for the turn to change the unit of this name, known or new.
 func (s *Set) take(ctx context.Context, driver, name string) (u *unit, give func(), err error) {
 	for {
@@ -169,9 +178,7 @@ func (s *Set) take(ctx context.Context, driver, name string) (u *unit, give func
 
 // known returns a unit that was launched at some time.
 func (s *Set) known(driver, name string) (*unit, error) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if u, ok := s.units[driver+"/"+name]; ok && u.launched() {
+	if u := s.find(driver, name); u != nil && u.launched() {
 		return u, nil
 	}
 	return nil, sdk.NotFound("unit-unknown", fmt.Sprintf("the unit %q was never launched", name), "")

@@ -47,7 +47,7 @@ func (l *Launcher) spec(launch *driverpb.Launch, program Program) (sandbox.Spec,
 		Read:         slices.Concat(sandbox.SystemRead(), []string{"/etc/passwd", "/etc/group"}, program.Read),
 		PinnedRead:   read, PinnedWrite: write, Exec: exec, Devices: launch.GetDevices(),
 		NetNamespace: launch.GetNetNamespace(), AllTCP: program.Network, UDP: program.Network,
-		UnixSockets: true, Minimum: l.set.config.Minimum,
+		UnixSockets: true, Watch: true, Minimum: l.set.config.Minimum,
 	}, nil
 }
 

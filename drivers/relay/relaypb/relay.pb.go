@@ -74,7 +74,185 @@ func (x Part_Sign) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Part_Sign.Descriptor instead.
 func (Part_Sign) EnumDescriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{7, 0}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{11, 0}
+}
+
+type LacksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "sha256:" and hex.
+	Digests       []string `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LacksRequest) Reset() {
+	*x = LacksRequest{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LacksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LacksRequest) ProtoMessage() {}
+
+func (x *LacksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LacksRequest.ProtoReflect.Descriptor instead.
+func (*LacksRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *LacksRequest) GetDigests() []string {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type LacksReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digests       []string               `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LacksReply) Reset() {
+	*x = LacksReply{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LacksReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LacksReply) ProtoMessage() {}
+
+func (x *LacksReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LacksReply.ProtoReflect.Descriptor instead.
+func (*LacksReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LacksReply) GetDigests() []string {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type Piece struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the first one.
+	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Piece) Reset() {
+	*x = Piece{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Piece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Piece) ProtoMessage() {}
+
+func (x *Piece) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Piece.ProtoReflect.Descriptor instead.
+func (*Piece) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Piece) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Piece) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type GiveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveReply) Reset() {
+	*x = GiveReply{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveReply) ProtoMessage() {}
+
+func (x *GiveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveReply.ProtoReflect.Descriptor instead.
+func (*GiveReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{3}
 }
 
 type Tunnel struct {
@@ -90,7 +268,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -102,7 +280,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[0]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -115,7 +293,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{0}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Tunnel) GetRole() string {
@@ -156,7 +334,7 @@ type StartedRequest struct {
 
 func (x *StartedRequest) Reset() {
 	*x = StartedRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -168,7 +346,7 @@ func (x *StartedRequest) String() string {
 func (*StartedRequest) ProtoMessage() {}
 
 func (x *StartedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[1]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -181,7 +359,7 @@ func (x *StartedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartedRequest.ProtoReflect.Descriptor instead.
 func (*StartedRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{1}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StartedRequest) GetProduct() string {
@@ -199,7 +377,7 @@ type StartedReply struct {
 
 func (x *StartedReply) Reset() {
 	*x = StartedReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +389,7 @@ func (x *StartedReply) String() string {
 func (*StartedReply) ProtoMessage() {}
 
 func (x *StartedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[2]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,21 +402,24 @@ func (x *StartedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartedReply.ProtoReflect.Descriptor instead.
 func (*StartedReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 type OpenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vendor/name
-	Product       string           `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
-	Properties    *structpb.Struct `protobuf:"bytes,2,opt,name=properties,proto3" json:"properties,omitempty"`
+	Product    string           `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	Properties *structpb.Struct `protobuf:"bytes,2,opt,name=properties,proto3" json:"properties,omitempty"`
+	// Empty = the product's current one. A node that has only the version that
+	// ships with its program answers with that one.
+	Version       string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -250,7 +431,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[3]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -263,7 +444,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OpenRequest) GetProduct() string {
@@ -280,6 +461,13 @@ func (x *OpenRequest) GetProperties() *structpb.Struct {
 	return nil
 }
 
+func (x *OpenRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 type OpenReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -289,7 +477,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +489,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +502,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *OpenReply) GetVersion() string {
@@ -334,15 +522,17 @@ type Head struct {
 	Method   string       `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
 	Metadata []*Metadatum `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty"`
 	// Of a console, and where a tunnel ends.
-	Socket        string  `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
-	Tunnel        *Tunnel `protobuf:"bytes,6,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	Socket string  `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
+	Tunnel *Tunnel `protobuf:"bytes,6,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	// As in OpenRequest.
+	Version       string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -354,7 +544,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -367,7 +557,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Head) GetProduct() string {
@@ -412,6 +602,13 @@ func (x *Head) GetTunnel() *Tunnel {
 	return nil
 }
 
+func (x *Head) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 type Metadatum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -422,7 +619,7 @@ type Metadatum struct {
 
 func (x *Metadatum) Reset() {
 	*x = Metadatum{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +631,7 @@ func (x *Metadatum) String() string {
 func (*Metadatum) ProtoMessage() {}
 
 func (x *Metadatum) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +644,7 @@ func (x *Metadatum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadatum.ProtoReflect.Descriptor instead.
 func (*Metadatum) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Metadatum) GetKey() string {
@@ -479,7 +676,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +688,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +701,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Part) GetData() []byte {
@@ -538,7 +735,7 @@ type OverlapRequest struct {
 
 func (x *OverlapRequest) Reset() {
 	*x = OverlapRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +747,7 @@ func (x *OverlapRequest) String() string {
 func (*OverlapRequest) ProtoMessage() {}
 
 func (x *OverlapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +760,7 @@ func (x *OverlapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlapRequest.ProtoReflect.Descriptor instead.
 func (*OverlapRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OverlapRequest) GetA() *Place {
@@ -582,16 +779,18 @@ func (x *OverlapRequest) GetB() *Place {
 
 // Place is where a driver was told to keep things.
 type Place struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Product       string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
-	Properties    *structpb.Struct       `protobuf:"bytes,2,opt,name=properties,proto3" json:"properties,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Product    string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	Properties *structpb.Struct       `protobuf:"bytes,2,opt,name=properties,proto3" json:"properties,omitempty"`
+	// As in OpenRequest.
+	Version       string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +802,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +815,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Place) GetProduct() string {
@@ -633,6 +832,13 @@ func (x *Place) GetProperties() *structpb.Struct {
 	return nil
 }
 
+func (x *Place) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 type OverlapReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty when they do not overlap.
@@ -643,7 +849,7 @@ type OverlapReply struct {
 
 func (x *OverlapReply) Reset() {
 	*x = OverlapReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +861,7 @@ func (x *OverlapReply) String() string {
 func (*OverlapReply) ProtoMessage() {}
 
 func (x *OverlapReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +874,7 @@ func (x *OverlapReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlapReply.ProtoReflect.Descriptor instead.
 func (*OverlapReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{10}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OverlapReply) GetProperty() string {
@@ -686,7 +892,7 @@ type GuestUIDRequest struct {
 
 func (x *GuestUIDRequest) Reset() {
 	*x = GuestUIDRequest{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +904,7 @@ func (x *GuestUIDRequest) String() string {
 func (*GuestUIDRequest) ProtoMessage() {}
 
 func (x *GuestUIDRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +917,7 @@ func (x *GuestUIDRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestUIDRequest.ProtoReflect.Descriptor instead.
 func (*GuestUIDRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{11}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{15}
 }
 
 type GuestUIDReply struct {
@@ -723,7 +929,7 @@ type GuestUIDReply struct {
 
 func (x *GuestUIDReply) Reset() {
 	*x = GuestUIDReply{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +941,7 @@ func (x *GuestUIDReply) String() string {
 func (*GuestUIDReply) ProtoMessage() {}
 
 func (x *GuestUIDReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +954,7 @@ func (x *GuestUIDReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestUIDReply.ProtoReflect.Descriptor instead.
 func (*GuestUIDReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{12}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GuestUIDReply) GetUid() uint32 {
@@ -769,7 +975,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +987,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1000,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{13}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Problem) GetJson() []byte {
@@ -808,7 +1014,16 @@ var File_bulkhead_relay_v1_relay_proto protoreflect.FileDescriptor
 
 const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	"\x1dbulkhead/relay/v1/relay.proto\x12\x11bulkhead.relay.v1\x1a\x1cgoogle/protobuf/struct.proto\"b\n" +
+	"\x1dbulkhead/relay/v1/relay.proto\x12\x11bulkhead.relay.v1\x1a\x1cgoogle/protobuf/struct.proto\"(\n" +
+	"\fLacksRequest\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\tR\adigests\"&\n" +
+	"\n" +
+	"LacksReply\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\tR\adigests\"3\n" +
+	"\x05Piece\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\v\n" +
+	"\tGiveReply\"b\n" +
 	"\x06Tunnel\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -816,14 +1031,15 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\x06ticket\x18\x04 \x01(\fR\x06ticket\"*\n" +
 	"\x0eStartedRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\"\x0e\n" +
-	"\fStartedReply\"`\n" +
+	"\fStartedReply\"z\n" +
 	"\vOpenRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x127\n" +
 	"\n" +
 	"properties\x18\x02 \x01(\v2\x17.google.protobuf.StructR\n" +
-	"properties\"%\n" +
+	"properties\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\"%\n" +
 	"\tOpenReply\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\tR\aversion\"\xf6\x01\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\"\x90\x02\n" +
 	"\x04Head\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x127\n" +
 	"\n" +
@@ -832,7 +1048,8 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x128\n" +
 	"\bmetadata\x18\x04 \x03(\v2\x1c.bulkhead.relay.v1.MetadatumR\bmetadata\x12\x16\n" +
 	"\x06socket\x18\x05 \x01(\tR\x06socket\x121\n" +
-	"\x06tunnel\x18\x06 \x01(\v2\x19.bulkhead.relay.v1.TunnelR\x06tunnel\"3\n" +
+	"\x06tunnel\x18\x06 \x01(\v2\x19.bulkhead.relay.v1.TunnelR\x06tunnel\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x9c\x01\n" +
@@ -847,12 +1064,13 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"SIGN_LEAVE\x10\x02\"`\n" +
 	"\x0eOverlapRequest\x12&\n" +
 	"\x01a\x18\x01 \x01(\v2\x18.bulkhead.relay.v1.PlaceR\x01a\x12&\n" +
-	"\x01b\x18\x02 \x01(\v2\x18.bulkhead.relay.v1.PlaceR\x01b\"Z\n" +
+	"\x01b\x18\x02 \x01(\v2\x18.bulkhead.relay.v1.PlaceR\x01b\"t\n" +
 	"\x05Place\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x127\n" +
 	"\n" +
 	"properties\x18\x02 \x01(\v2\x17.google.protobuf.StructR\n" +
-	"properties\"*\n" +
+	"properties\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\"*\n" +
 	"\fOverlapReply\x12\x1a\n" +
 	"\bproperty\x18\x01 \x01(\tR\bproperty\"\x11\n" +
 	"\x0fGuestUIDRequest\"!\n" +
@@ -870,7 +1088,10 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\aStarted\x12!.bulkhead.relay.v1.StartedRequest\x1a\x1f.bulkhead.relay.v1.StartedReply2\x86\x01\n" +
 	"\aTunnels\x12>\n" +
 	"\x06Expect\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12;\n" +
-	"\x03Dig\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01BBZ@github.com/bulkhead-cloud/bulkhead/drivers/relay/relaypb;relaypbb\x06proto3"
+	"\x03Dig\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x012\x95\x01\n" +
+	"\bArchives\x12G\n" +
+	"\x05Lacks\x12\x1f.bulkhead.relay.v1.LacksRequest\x1a\x1d.bulkhead.relay.v1.LacksReply\x12@\n" +
+	"\x04Give\x12\x18.bulkhead.relay.v1.Piece\x1a\x1c.bulkhead.relay.v1.GiveReply(\x01BBZ@github.com/bulkhead-cloud/bulkhead/drivers/relay/relaypb;relaypbb\x06proto3"
 
 var (
 	file_bulkhead_relay_v1_relay_proto_rawDescOnce sync.Once
@@ -885,52 +1106,60 @@ func file_bulkhead_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_bulkhead_relay_v1_relay_proto_goTypes = []any{
 	(Part_Sign)(0),          // 0: bulkhead.relay.v1.Part.Sign
-	(*Tunnel)(nil),          // 1: bulkhead.relay.v1.Tunnel
-	(*StartedRequest)(nil),  // 2: bulkhead.relay.v1.StartedRequest
-	(*StartedReply)(nil),    // 3: bulkhead.relay.v1.StartedReply
-	(*OpenRequest)(nil),     // 4: bulkhead.relay.v1.OpenRequest
-	(*OpenReply)(nil),       // 5: bulkhead.relay.v1.OpenReply
-	(*Head)(nil),            // 6: bulkhead.relay.v1.Head
-	(*Metadatum)(nil),       // 7: bulkhead.relay.v1.Metadatum
-	(*Part)(nil),            // 8: bulkhead.relay.v1.Part
-	(*OverlapRequest)(nil),  // 9: bulkhead.relay.v1.OverlapRequest
-	(*Place)(nil),           // 10: bulkhead.relay.v1.Place
-	(*OverlapReply)(nil),    // 11: bulkhead.relay.v1.OverlapReply
-	(*GuestUIDRequest)(nil), // 12: bulkhead.relay.v1.GuestUIDRequest
-	(*GuestUIDReply)(nil),   // 13: bulkhead.relay.v1.GuestUIDReply
-	(*Problem)(nil),         // 14: bulkhead.relay.v1.Problem
-	(*structpb.Struct)(nil), // 15: google.protobuf.Struct
+	(*LacksRequest)(nil),    // 1: bulkhead.relay.v1.LacksRequest
+	(*LacksReply)(nil),      // 2: bulkhead.relay.v1.LacksReply
+	(*Piece)(nil),           // 3: bulkhead.relay.v1.Piece
+	(*GiveReply)(nil),       // 4: bulkhead.relay.v1.GiveReply
+	(*Tunnel)(nil),          // 5: bulkhead.relay.v1.Tunnel
+	(*StartedRequest)(nil),  // 6: bulkhead.relay.v1.StartedRequest
+	(*StartedReply)(nil),    // 7: bulkhead.relay.v1.StartedReply
+	(*OpenRequest)(nil),     // 8: bulkhead.relay.v1.OpenRequest
+	(*OpenReply)(nil),       // 9: bulkhead.relay.v1.OpenReply
+	(*Head)(nil),            // 10: bulkhead.relay.v1.Head
+	(*Metadatum)(nil),       // 11: bulkhead.relay.v1.Metadatum
+	(*Part)(nil),            // 12: bulkhead.relay.v1.Part
+	(*OverlapRequest)(nil),  // 13: bulkhead.relay.v1.OverlapRequest
+	(*Place)(nil),           // 14: bulkhead.relay.v1.Place
+	(*OverlapReply)(nil),    // 15: bulkhead.relay.v1.OverlapReply
+	(*GuestUIDRequest)(nil), // 16: bulkhead.relay.v1.GuestUIDRequest
+	(*GuestUIDReply)(nil),   // 17: bulkhead.relay.v1.GuestUIDReply
+	(*Problem)(nil),         // 18: bulkhead.relay.v1.Problem
+	(*structpb.Struct)(nil), // 19: google.protobuf.Struct
 }
 var file_bulkhead_relay_v1_relay_proto_depIdxs = []int32{
-	15, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
-	15, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
-	7,  // 2: bulkhead.relay.v1.Head.metadata:type_name -> bulkhead.relay.v1.Metadatum
-	1,  // 3: bulkhead.relay.v1.Head.tunnel:type_name -> bulkhead.relay.v1.Tunnel
+	19, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
+	19, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
+	11, // 2: bulkhead.relay.v1.Head.metadata:type_name -> bulkhead.relay.v1.Metadatum
+	5,  // 3: bulkhead.relay.v1.Head.tunnel:type_name -> bulkhead.relay.v1.Tunnel
 	0,  // 4: bulkhead.relay.v1.Part.sign:type_name -> bulkhead.relay.v1.Part.Sign
-	10, // 5: bulkhead.relay.v1.OverlapRequest.a:type_name -> bulkhead.relay.v1.Place
-	10, // 6: bulkhead.relay.v1.OverlapRequest.b:type_name -> bulkhead.relay.v1.Place
-	15, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
-	4,  // 8: bulkhead.relay.v1.Relay.Open:input_type -> bulkhead.relay.v1.OpenRequest
-	8,  // 9: bulkhead.relay.v1.Relay.Call:input_type -> bulkhead.relay.v1.Part
-	8,  // 10: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
-	9,  // 11: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
-	12, // 12: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
-	2,  // 13: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
-	8,  // 14: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
-	8,  // 15: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
-	5,  // 16: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
-	8,  // 17: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
-	8,  // 18: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
-	11, // 19: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
-	13, // 20: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
-	3,  // 21: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
-	8,  // 22: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
-	8,  // 23: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
-	16, // [16:24] is the sub-list for method output_type
-	8,  // [8:16] is the sub-list for method input_type
+	14, // 5: bulkhead.relay.v1.OverlapRequest.a:type_name -> bulkhead.relay.v1.Place
+	14, // 6: bulkhead.relay.v1.OverlapRequest.b:type_name -> bulkhead.relay.v1.Place
+	19, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
+	8,  // 8: bulkhead.relay.v1.Relay.Open:input_type -> bulkhead.relay.v1.OpenRequest
+	12, // 9: bulkhead.relay.v1.Relay.Call:input_type -> bulkhead.relay.v1.Part
+	12, // 10: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
+	13, // 11: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
+	16, // 12: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
+	6,  // 13: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
+	12, // 14: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
+	12, // 15: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
+	1,  // 16: bulkhead.relay.v1.Archives.Lacks:input_type -> bulkhead.relay.v1.LacksRequest
+	3,  // 17: bulkhead.relay.v1.Archives.Give:input_type -> bulkhead.relay.v1.Piece
+	9,  // 18: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
+	12, // 19: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
+	12, // 20: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
+	15, // 21: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
+	17, // 22: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
+	7,  // 23: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
+	12, // 24: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
+	12, // 25: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
+	2,  // 26: bulkhead.relay.v1.Archives.Lacks:output_type -> bulkhead.relay.v1.LacksReply
+	4,  // 27: bulkhead.relay.v1.Archives.Give:output_type -> bulkhead.relay.v1.GiveReply
+	18, // [18:28] is the sub-list for method output_type
+	8,  // [8:18] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -947,9 +1176,9 @@ func file_bulkhead_relay_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_relay_v1_relay_proto_rawDesc), len(file_bulkhead_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_bulkhead_relay_v1_relay_proto_goTypes,
 		DependencyIndexes: file_bulkhead_relay_v1_relay_proto_depIdxs,

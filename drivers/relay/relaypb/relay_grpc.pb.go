@@ -570,3 +570,149 @@ var Tunnels_ServiceDesc = grpc.ServiceDesc{
 	},
 	Metadata: "bulkhead/relay/v1/relay.proto",
 }
+
+const (
+	Archives_Lacks_FullMethodName = "/bulkhead.relay.v1.Archives/Lacks"
+	Archives_Give_FullMethodName  = "/bulkhead.relay.v1.Archives/Give"
+)
+
+// ArchivesClient is the client API for Archives service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Archives is served by each member that runs drivers, for the nodes, which give
+// it the archives of those that are installed.
+type ArchivesClient interface {
+	// Lacks says which archives are not there.
+	Lacks(ctx context.Context, in *LacksRequest, opts ...grpc.CallOption) (*LacksReply, error)
+	// Give brings one, from its start to its end: the first piece says which. It is
+	// answered when it is kept, durably, and was found to be what its digest says.
+	Give(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Piece, GiveReply], error)
+}
+
+type archivesClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewArchivesClient(cc grpc.ClientConnInterface) ArchivesClient {
+	return &archivesClient{cc}
+}
+
+func (c *archivesClient) Lacks(ctx context.Context, in *LacksRequest, opts ...grpc.CallOption) (*LacksReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LacksReply)
+	err := c.cc.Invoke(ctx, Archives_Lacks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *archivesClient) Give(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Piece, GiveReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Archives_ServiceDesc.Streams[0], Archives_Give_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Piece, GiveReply]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Archives_GiveClient = grpc.ClientStreamingClient[Piece, GiveReply]
+
+// ArchivesServer is the server API for Archives service.
+// All implementations must embed UnimplementedArchivesServer
+// for forward compatibility.
+//
+// Archives is served by each member that runs drivers, for the nodes, which give
+// it the archives of those that are installed.
+type ArchivesServer interface {
+	// Lacks says which archives are not there.
+	Lacks(context.Context, *LacksRequest) (*LacksReply, error)
+	// Give brings one, from its start to its end: the first piece says which. It is
+	// answered when it is kept, durably, and was found to be what its digest says.
+	Give(grpc.ClientStreamingServer[Piece, GiveReply]) error
+	mustEmbedUnimplementedArchivesServer()
+}
+
+// UnimplementedArchivesServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedArchivesServer struct{}
+
+func (UnimplementedArchivesServer) Lacks(context.Context, *LacksRequest) (*LacksReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Lacks not implemented")
+}
+func (UnimplementedArchivesServer) Give(grpc.ClientStreamingServer[Piece, GiveReply]) error {
+	return status.Error(codes.Unimplemented, "method Give not implemented")
+}
+func (UnimplementedArchivesServer) mustEmbedUnimplementedArchivesServer() {}
+func (UnimplementedArchivesServer) testEmbeddedByValue()                  {}
+
+// UnsafeArchivesServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ArchivesServer will
+// result in compilation errors.
+type UnsafeArchivesServer interface {
+	mustEmbedUnimplementedArchivesServer()
+}
+
+func RegisterArchivesServer(s grpc.ServiceRegistrar, srv ArchivesServer) {
+	// If the following call panics, it indicates UnimplementedArchivesServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Archives_ServiceDesc, srv)
+}
+
+func _Archives_Lacks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LacksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ArchivesServer).Lacks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Archives_Lacks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ArchivesServer).Lacks(ctx, req.(*LacksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Archives_Give_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ArchivesServer).Give(&grpc.GenericServerStream[Piece, GiveReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Archives_GiveServer = grpc.ClientStreamingServer[Piece, GiveReply]
+
+// Archives_ServiceDesc is the grpc.ServiceDesc for Archives service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Archives_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "bulkhead.relay.v1.Archives",
+	HandlerType: (*ArchivesServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Lacks",
+			Handler:    _Archives_Lacks_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Give",
+			Handler:       _Archives_Give_Handler,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "bulkhead/relay/v1/relay.proto",
+}

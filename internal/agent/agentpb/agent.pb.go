@@ -231,7 +231,16 @@ type Driver struct {
 	Capabilities *structpb.Struct `protobuf:"bytes,6,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// The secrets as the agent keeps them, sealed with a key of its own. Nodes
 	// never say it.
-	Sealed        map[string]string `protobuf:"bytes,7,rep,name=sealed,proto3" json:"sealed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Sealed map[string]string `protobuf:"bytes,7,rep,name=sealed,proto3" json:"sealed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Which version it is; empty = the one that ships with the program.
+	Version string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	// New resources are bound to this version.
+	Current bool `protobuf:"varint,9,opt,name=current,proto3" json:"current,omitempty"`
+	// Of the archive that the version comes in, of what that unpacks to, and how
+	// often it was installed again.
+	Digest        string `protobuf:"bytes,10,opt,name=digest,proto3" json:"digest,omitempty"`
+	Tree          string `protobuf:"bytes,11,opt,name=tree,proto3" json:"tree,omitempty"`
+	Installs      uint64 `protobuf:"varint,12,opt,name=installs,proto3" json:"installs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +322,41 @@ func (x *Driver) GetSealed() map[string]string {
 		return x.Sealed
 	}
 	return nil
+}
+
+func (x *Driver) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Driver) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *Driver) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Driver) GetTree() string {
+	if x != nil {
+		return x.Tree
+	}
+	return ""
+}
+
+func (x *Driver) GetInstalls() uint64 {
+	if x != nil {
+		return x.Installs
+	}
+	return 0
 }
 
 // Bound is a resource that names the agent and a driver there.
@@ -486,7 +530,9 @@ type Instance struct {
 	// each; empty while none is.
 	Run string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	// The instance as the API writes it (JSON).
-	Shown         []byte `protobuf:"bytes,3,opt,name=shown,proto3" json:"shown,omitempty"`
+	Shown []byte `protobuf:"bytes,3,opt,name=shown,proto3" json:"shown,omitempty"`
+	// Which version it is of; empty = the one that ships with the program.
+	Version       string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -542,6 +588,13 @@ func (x *Instance) GetShown() []byte {
 	return nil
 }
 
+func (x *Instance) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 var File_bulkhead_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
@@ -558,7 +611,7 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x123\n" +
 	"\adrivers\x18\x02 \x03(\v2\x19.bulkhead.agent.v1.DriverR\adrivers\x12.\n" +
 	"\x05bound\x18\x03 \x03(\v2\x18.bulkhead.agent.v1.BoundR\x05bound\x12\x1a\n" +
-	"\bexpelled\x18\x04 \x03(\tR\bexpelled\"\xc8\x03\n" +
+	"\bexpelled\x18\x04 \x03(\tR\bexpelled\"\xc4\x04\n" +
 	"\x06Driver\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aenabled\x18\x02 \x01(\bR\aenabled\x127\n" +
@@ -568,7 +621,13 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\asecrets\x18\x04 \x03(\v2&.bulkhead.agent.v1.Driver.SecretsEntryR\asecrets\x12\x1c\n" +
 	"\tdescribed\x18\x05 \x01(\fR\tdescribed\x12;\n" +
 	"\fcapabilities\x18\x06 \x01(\v2\x17.google.protobuf.StructR\fcapabilities\x12=\n" +
-	"\x06sealed\x18\a \x03(\v2%.bulkhead.agent.v1.Driver.SealedEntryR\x06sealed\x1a:\n" +
+	"\x06sealed\x18\a \x03(\v2%.bulkhead.agent.v1.Driver.SealedEntryR\x06sealed\x12\x18\n" +
+	"\aversion\x18\b \x01(\tR\aversion\x12\x18\n" +
+	"\acurrent\x18\t \x01(\bR\acurrent\x12\x16\n" +
+	"\x06digest\x18\n" +
+	" \x01(\tR\x06digest\x12\x12\n" +
+	"\x04tree\x18\v \x01(\tR\x04tree\x12\x1a\n" +
+	"\binstalls\x18\f \x01(\x04R\binstalls\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -588,11 +647,12 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\x13certificate_request\x18\x03 \x01(\fR\x12certificateRequest\x12\x14\n" +
 	"\x05brief\x18\x04 \x01(\x04R\x05brief\x12\x18\n" +
 	"\atrusted\x18\x05 \x03(\tR\atrusted\x12\x16\n" +
-	"\x06issuer\x18\x06 \x01(\tR\x06issuer\"L\n" +
+	"\x06issuer\x18\x06 \x01(\tR\x06issuer\"f\n" +
 	"\bInstance\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x14\n" +
-	"\x05shown\x18\x03 \x01(\fR\x05shown2I\n" +
+	"\x05shown\x18\x03 \x01(\fR\x05shown\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion2I\n" +
 	"\x05Agent\x12@\n" +
 	"\x06Attend\x12\x17.bulkhead.agent.v1.Word\x1a\x19.bulkhead.agent.v1.Report(\x010\x01BCZAgithub.com/bulkhead-cloud/bulkhead/internal/agent/agentpb;agentpbb\x06proto3"
 

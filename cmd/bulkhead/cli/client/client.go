@@ -251,9 +251,9 @@ func (c *Client) List(ctx context.Context, path string, query url.Values, yield 
 	}
 }
 
-// Upload sends content of a known size. It can't be sent again by itself.
-func (c *Client) Upload(ctx context.Context, path string, content io.Reader, size int64) (Object, error) {
-	r, err := c.request(ctx, Call{Method: http.MethodPut, Path: path}, content)
+// Upload sends content of a known size with a method. It can't be sent again by itself.
+func (c *Client) Upload(ctx context.Context, method, path string, content io.Reader, size int64) (Object, error) {
+	r, err := c.request(ctx, Call{Method: method, Path: path}, content)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,322 @@
+package operations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	// swapTimeout bounds one attempt of the long steps of a swap.
+	swapTimeout = 29 * 24 * time.Hour
+	// scopeSwap is where a swap claims the product: there is one at a time.
+	scopeSwap = "swap"
+)
+
+// swapOperations have another version of a driver act, resource by resource. Whatever fails before all were moved and
+// observed takes back what was moved.
+func swapOperations() []Definition {
+	return []Definition{
+		{Kind: resources.KindSwap, Action: "create", Check: checkNewSwap, Steps: steps(
+			Step{Name: "plan", Do: planSwap},
+		)},
+		{Kind: resources.KindSwap, Action: "start", Check: checkStart, Steps: steps(
+			Step{Name: "claim", Do: claimSwap, Undo: unclaimSwap},
+			Step{Name: "ready", Do: awaitVersion, Timeout: readyTimeout + time.Minute},
+			Step{Name: "canary", Do: moveCanaries, Undo: moveBack, Timeout: swapTimeout},
+			Step{Name: "observe", Do: observeCanaries, Timeout: swapTimeout},
+			Step{Name: "current", Do: makeCurrent, Undo: unmakeCurrent},
+			Step{Name: "roll", Do: moveRest, Undo: moveBack, Timeout: swapTimeout},
+			Step{Name: "settle", Do: settleSwap, Timeout: swapTimeout},
+			Step{Name: "commit", Do: unclaimSwap},
+		)},
+		{Kind: resources.KindSwap, Action: "roll-back", Check: checkStart, Steps: steps(
+			Step{Name: "claim", Do: claimSwap, Undo: unclaimSwap},
+			Step{Name: "current", Do: unmakeCurrent, Undo: makeCurrent},
+			Step{Name: "back", Do: moveBack, Timeout: swapTimeout},
+			Step{Name: "unclaim", Do: unclaimSwap},
+		)},
+	}
+}
+
+// swap is one with the versions that it is between.
+type swap struct {
+	*resources.Swap
+	from, to *resources.Driver
+}
+
+// findSwap reads the versions of a swap.
+func findSwap(v *persistence.View, s *resources.Swap) (swap, error) {
+	found := swap{Swap: s}
+	var err error
+	if found.to, err = versionNamed(v, "to", s.Spec.To); err != nil {
+		return found, err
+	}
+	if s.Spec.From != "" {
+		found.from, err = versionNamed(v, "from", s.Spec.From)
+		return found, err
+	}
+	versions, err := v.Versions(found.to.Spec.Product)
+	found.from = resources.CurrentDriver(versions)
+	return found, err
+}
+
+func versionNamed(v *persistence.View, field string, id resources.DriverID) (*resources.Driver, error) {
+	d, err := persistence.Find[*resources.Driver](v, resources.KindDriver, string(id))
+	if resources.ClassOf(err) != resources.ClassNotFound {
+		return d, err
+	}
+	return nil, badSwap(field, "not-found", "names no version of a driver that is installed",
+		"see \"bulkhead driver list\" for those that are")
+}
+
+func badSwap(field, code, message, remedy string) error {
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "bad-swap", Message: "the swap makes no sense: " + field + " " + message,
+		Remedy: remedy, Fields: []resources.FieldError{{Pointer: "/spec/" + field, Code: code, Message: message}},
+	}
+}
+
+// checkNewSwap refuses a swap that could never begin.
+func checkNewSwap(v *persistence.View, _ *resources.Operation, r resources.Resource) error {
+	s, ok := r.(*resources.Swap)
+	if !ok {
+		return fmt.Errorf("planning a swap: the target is a %T", r)
+	}
+	found, err := findSwap(v, s)
+	if err != nil {
+		return err
+	}
+	switch {
+	case found.from.ID == found.to.ID:
+		return badSwap("to", "same-version", "is the version that acts now", "name another one, or name from")
+	case found.from.Spec.Product != found.to.Spec.Product:
+		return badSwap("to", "other-product", "is a version of "+found.to.Spec.Product+", from one of "+
+			found.from.Spec.Product, "name two versions of one product")
+	case !found.to.Spec.Enabled:
+		return badSwap("to", "driver-disabled", "is disabled",
+			"enable it first: bulkhead driver update "+found.to.Name+" --enabled")
+	}
+	return checkScope(v, s)
+}
+
+// checkScope refuses to name what is not there, or is no owner.
+func checkScope(v *persistence.View, s *resources.Swap) error {
+	named := map[string]resources.Ref{"scope/resource": s.Spec.Scope.Resource, "scope/owner": s.Spec.Scope.Owner}
+	for i, ref := range s.Spec.Canaries {
+		named[fmt.Sprintf("canaries/%d", i)] = ref
+	}
+	for field, ref := range named {
+		if ref.IsZero() {
+			continue
+		}
+		r, err := v.Get(ref)
+		if resources.ClassOf(err) == resources.ClassNotFound {
+			return badSwap(field, "not-found", "names nothing that is there", "name a resource that a driver acts for")
+		}
+		if err != nil {
+			return err
+		}
+		if field == "scope/owner" && PlaceOf(r).Product == "" {
+			return badSwap(field, "no-owner", "is a "+string(ref.Kind), "name a host, pool, image store or network")
+		}
+	}
+	return nil
+}
+
+// planSwap notes what the swap comes to. Nothing is changed before somebody starts it.
+func planSwap(_ context.Context, c *Context) error {
+	return c.Engine.View(func(v *persistence.View) error {
+		s, err := Target[*resources.Swap](c)
+		if err != nil {
+			return err
+		}
+		found, err := findSwap(v, s)
+		if err != nil {
+			return err
+		}
+		if found.to.Status.HandleWrites == 0 {
+			return &resources.Error{
+				Class: resources.ClassUnavailable, Code: "version-unknown",
+				Message: "version " + found.to.Spec.Version + " has not said yet what it is",
+				Remedy:  "see \"bulkhead driver show\" for whether it runs; then ask again",
+			}
+		}
+		plan, err := planOf(v, found)
+		if err != nil {
+			return err
+		}
+		Change(c, func(s *resources.Swap) {
+			s.Spec.From = resources.DriverID(found.from.ID)
+			s.Status.Product, s.Status.Plan = found.to.Spec.Product, plan
+			s.Status.FromVersion, s.Status.ToVersion = found.from.Spec.Version, found.to.Spec.Version
+			s.Status.Left = 0
+			for _, n := range plan.Resources {
+				s.Status.Left += n
+			}
+		})
+		return nil
+	})
+}
+
+// checkStart refuses to begin what is not accepted, or while another swap of the product is under way.
+func checkStart(v *persistence.View, _ *resources.Operation, r resources.Resource) error {
+	s, ok := r.(*resources.Swap)
+	if !ok {
+		return fmt.Errorf("starting a swap: the target is a %T", r)
+	}
+	found, err := findSwap(v, s)
+	if err != nil {
+		return err
+	}
+	if s.Phase != resources.PhaseCommitted {
+		if err := checkAccepted(v, found); err != nil {
+			return err
+		}
+	}
+	owner, taken, err := v.Claimed(scopeSwap, found.to.Spec.Product)
+	if err != nil || !taken || owner == s.Ref() {
+		return err
+	}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "swap-under-way", Resource: &owner,
+		Message: "another swap of driver " + found.to.Spec.Product + " is under way: " + owner.ID,
+		Remedy:  "wait until it has ended, or cancel its operation",
+	}
+}
+
+// checkAccepted refuses what the plan says and nobody accepted.
+func checkAccepted(v *persistence.View, s swap) error {
+	plan, err := planOf(v, s)
+	if err != nil {
+		return err
+	}
+	if needed := needsInput(s); len(needed) > 0 {
+		return badSwap("to", "property-missing", fmt.Sprintf("needs settings that nobody has given: %v", needed),
+			"set them first: bulkhead driver update "+s.to.Name+" --property KEY=VALUE, or those of its pools, hosts ...")
+	}
+	if len(plan.PermissionsAdded) > 0 && !s.Spec.AcceptPermissions {
+		return badSwap("acceptPermissions", "not-accepted",
+			fmt.Sprintf("is not given, and version %s wants to be allowed more: %v", s.to.Spec.Version, plan.PermissionsAdded),
+			"look at what it wants; if that is well, plan another swap with acceptPermissions")
+	}
+	if plan.OneWay && !s.Spec.AcceptOneWay {
+		return badSwap("acceptOneWay", "not-accepted",
+			fmt.Sprintf("is not given, and version %s can't read what version %s writes: there is no way back",
+				s.from.Spec.Version, s.to.Spec.Version),
+			"if that is well, plan another swap with acceptOneWay")
+	}
+	return nil
+}
+
+// claimSwap keeps other swaps of the product away.
+func claimSwap(_ context.Context, c *Context) error {
+	return c.Engine.View(func(v *persistence.View) error {
+		if err := checkStart(v, c.Operation, c.Resource); err != nil {
+			return err
+		}
+		s, err := Target[*resources.Swap](c)
+		if err != nil {
+			return err
+		}
+		c.Outcome.Claim = append(c.Outcome.Claim, persistence.Claim{
+			Scope: scopeSwap, Value: s.Status.Product, Owner: s.Ref(),
+		})
+		if c.Operation.Action == "start" {
+			id := resources.OperationID(c.Operation.ID)
+			Change(c, func(s *resources.Swap) {
+				s.Status.StartedBy, s.Status.Moved, s.Status.MadeCurrent = id, 0, false
+				s.Status.Canaries, s.Status.Before, s.Status.After = nil, resources.SwapHealth{}, resources.SwapHealth{}
+			})
+		}
+		return nil
+	})
+}
+
+func unclaimSwap(_ context.Context, c *Context) error {
+	s, err := Target[*resources.Swap](c)
+	if err != nil {
+		return err
+	}
+	c.Outcome.Unclaim = append(c.Outcome.Unclaim, persistence.Claim{
+		Scope: scopeSwap, Value: s.Status.Product, Owner: s.Ref(),
+	})
+	return nil
+}
+
+// makeCurrent has what is made from now on bound to the new version, where the swap is for all that the one of before
+// acts for.
+func makeCurrent(ctx context.Context, c *Context) error {
+	s, err := c.swap()
+	if err != nil || !s.Spec.Scope.IsAll() || c.Undoing && !s.Status.MadeCurrent {
+		return err
+	}
+	current, err := c.currentVersion(s)
+	if err != nil || current.ID != s.from.ID {
+		return err
+	}
+	if err := c.setCurrent(ctx, s.to); err != nil {
+		return err
+	}
+	Change(c, func(s *resources.Swap) { s.Status.MadeCurrent = true })
+	return nil
+}
+
+func unmakeCurrent(ctx context.Context, c *Context) error {
+	s, err := c.swap()
+	if err != nil || !s.Spec.Scope.IsAll() {
+		return err
+	}
+	current, err := c.currentVersion(s)
+	if err != nil || current.ID != s.to.ID {
+		return err
+	}
+	return c.setCurrent(ctx, s.from)
+}
+
+// swap reads the target and its versions.
+func (c *Context) swap() (found swap, err error) {
+	s, err := Target[*resources.Swap](c)
+	if err != nil {
+		return swap{}, err
+	}
+	err = c.Engine.View(func(v *persistence.View) error {
+		found, err = findSwap(v, s)
+		return err
+	})
+	return found, err
+}
+
+func (c *Context) currentVersion(s swap) (d *resources.Driver, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
+		versions, err := v.Versions(s.to.Spec.Product)
+		d = resources.CurrentDriver(versions)
+		return err
+	})
+	return d, err
+}
+
+func (c *Context) setCurrent(ctx context.Context, d *resources.Driver) error {
+	next := *d
+	next.Spec.Current = true
+	_, err := c.ask(ctx, fmt.Sprintf("%s/%d", d.ID, d.Revision), Ask{Action: "update", Target: d.Ref(), Resource: &next})
+	return err
+}
+
+// ErrHeld ends an attempt because the resource was suspended while it ran: it is made again when that is over.
+var ErrHeld = errors.New("the resource is suspended")
+
+// held returns ErrHeld once the target is suspended.
+func (c *Context) held() error {
+	return c.Engine.View(func(v *persistence.View) error {
+		r, err := v.Get(c.Operation.Target)
+		if err == nil && r.Metadata().Suspended {
+			return ErrHeld
+		}
+		return err
+	})
+}

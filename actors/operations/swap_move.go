@@ -1,0 +1,277 @@
+package operations
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	// readyTimeout is how long the new version has to run wherever it is needed.
+	readyTimeout = 2 * time.Minute
+	readyEvery   = 500 * time.Millisecond
+	// canaryLabel marks those that are to be moved first.
+	canaryLabel = "canary"
+)
+
+// awaitVersion waits until the new version answers on all nodes where it is to act, before the first resource is let
+// go, and chooses which that is.
+func awaitVersion(ctx context.Context, c *Context) error {
+	s, err := c.swap()
+	if err != nil {
+		return err
+	}
+	nodes, err := c.nodesOfSwap(s)
+	if err != nil {
+		return err
+	}
+	end := c.step().StartedAt.Add(readyTimeout)
+	for _, node := range nodes {
+		for {
+			why := c.answers(ctx, s.to, node)
+			if why == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("waiting for version %s on node %s: %w", s.to.Spec.Version, node, ctx.Err())
+			}
+			if !c.Engine.Now().Before(end) {
+				return &resources.Error{
+					Class: resources.ClassConflict, Code: "version-not-ready",
+					Message: fmt.Sprintf("version %s does not answer on node %s: %v", s.to.Spec.Version, node, why),
+					Remedy:  "see \"bulkhead driver show\" for why; nothing was moved",
+				}
+			}
+			wait(ctx, readyEvery)
+		}
+	}
+	members, err := c.members(s, s.from)
+	if err != nil {
+		return err
+	}
+	canaries := chooseCanaries(s.Spec, members)
+	Change(c, func(s *resources.Swap) { s.Status.Canaries = canaries })
+	return nil
+}
+
+// step is what the journal says of the step: how often it was tried, this attempt among them, and when it was begun for
+// the first time, by whoever acted for the resource then.
+func (c *Context) step() resources.Step {
+	for _, s := range c.Operation.Steps {
+		if s.Name == c.StepName {
+			return s
+		}
+	}
+	return resources.Step{Attempts: 1, StartedAt: c.Engine.Now()}
+}
+
+// wait returns after a while, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func (c *Context) answers(ctx context.Context, d *resources.Driver, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, version, err := c.Engine.Conn(ctx, Place{Product: d.Spec.Product, Version: d.Spec.Version, Node: node})
+	if err != nil {
+		return err
+	}
+	if version != d.Spec.Version {
+		return fmt.Errorf("version %s answers", version)
+	}
+	reply, err := driverpb.NewBaseClient(conn).Probe(ctx, &driverpb.ProbeRequest{})
+	if err != nil {
+		return FromFault(err)
+	}
+	if reply.GetHealth() == driverpb.ProbeReply_HEALTH_UNREADY {
+		return errors.New(cmp.Or(reply.GetReason(), "it says that it is not ready"))
+	}
+	return nil
+}
+
+// nodesOfSwap lists the nodes on which the version acts for something in the scope.
+func (c *Context) nodesOfSwap(s swap) (nodes []string, err error) {
+	seen := map[string]bool{}
+	err = c.Engine.View(func(v *persistence.View) error {
+		members, err := membersOf(v, s, s.from)
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			r, err := v.Get(m.owner)
+			if err != nil {
+				if err = unlessGone(err); err != nil {
+					return err
+				}
+				continue
+			}
+			seen[PlaceOf(r).Node] = true
+		}
+		return nil
+	})
+	for node := range seen {
+		nodes = append(nodes, node)
+	}
+	slices.Sort(nodes)
+	return nodes, err
+}
+
+// members lists what a version acts for in the scope of the swap.
+func (c *Context) members(s swap, acting *resources.Driver) (list []member, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
+		list, err = membersOf(v, s, acting)
+		return err
+	})
+	return list, err
+}
+
+// moveCanaries moves a few resources, and notes how they answered before.
+func moveCanaries(ctx context.Context, c *Context) error {
+	s, err := c.swap()
+	if err != nil {
+		return err
+	}
+	canaries := s.Status.Canaries
+	before := c.sample(ctx, canaries, baselineRounds)
+	move := &moving{context: c, swap: s, to: s.to, atOnce: len(canaries)}
+	move.these(ctx, canaries)
+	if err := move.verdict(ctx); err != nil {
+		return err
+	}
+	Change(c, func(s *resources.Swap) { s.Status.Before = before })
+	return nil
+}
+
+// chooseCanaries takes those that were named or are marked, else idle ones before busy ones, one owner after the other.
+func chooseCanaries(spec resources.SwapSpec, members []member) []resources.Ref {
+	if len(spec.Canaries) > 0 {
+		return spec.Canaries
+	}
+	var fit []member
+	marked := false
+	for _, m := range members {
+		if !m.suspended && m.held {
+			fit = append(fit, m)
+			marked = marked || m.labels[canaryLabel] == "true"
+		}
+	}
+	if marked {
+		fit = slices.DeleteFunc(fit, func(m member) bool { return m.labels[canaryLabel] != "true" })
+	}
+	taken := map[resources.Ref]int{}
+	turn := make(map[resources.Ref]int, len(fit))
+	for _, m := range fit {
+		turn[m.ref] = taken[m.owner]
+		taken[m.owner]++
+	}
+	slices.SortStableFunc(fit, func(a, b member) int {
+		if a.busy != b.busy {
+			if a.busy {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(turn[a.ref], turn[b.ref])
+	})
+	var chosen []resources.Ref
+	for _, m := range fit[:min(len(fit), max(int(spec.CanaryCount), 1))] {
+		chosen = append(chosen, m.ref)
+	}
+	return chosen
+}
+
+// moveRest moves all that is left, those that stand on others first; what is made meanwhile in something that was not
+// moved yet follows.
+func moveRest(ctx context.Context, c *Context) error {
+	s, err := c.swap()
+	if err != nil {
+		return err
+	}
+	move := &moving{context: c, swap: s, to: s.to, atOnce: cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce)}
+	if err := move.all(ctx, func() ([]member, error) { return c.members(s, s.from) }); err != nil {
+		return err
+	}
+	moved, err := c.movedBy(resources.OperationID(c.Operation.ID), s.to)
+	if err != nil {
+		return err
+	}
+	Change(c, func(s *resources.Swap) { s.Status.Moved, s.Status.Left = len(moved), 0 })
+	return nil
+}
+
+// moveBack has the version of before act again for what this swap moved, and for what was made since: ahead of
+// whatever waits or is tried again, and whether or not the new version answers.
+func moveBack(ctx context.Context, c *Context) error {
+	s, err := c.swap()
+	if resources.ClassOf(err) == resources.ClassInvalid { // a version is gone: it acts for nothing any more
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	by := s.Status.StartedBy
+	began, err := c.began(by)
+	if err != nil {
+		return err
+	}
+	moved, err := c.movedBy(by, s.to)
+	if err != nil {
+		return err
+	}
+	move := &moving{
+		context: c, swap: s, to: s.from, urgent: true, atOnce: cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce),
+	}
+	err = move.all(ctx, func() ([]member, error) {
+		members, err := c.members(s, s.to)
+		members = slices.DeleteFunc(members, func(m member) bool {
+			return !moved[m.ref] && m.created < began.UnixNano()
+		})
+		slices.Reverse(members) // what is made meanwhile in those that were moved back is with them
+		return members, err
+	})
+	if err != nil {
+		return err
+	}
+	Change(c, func(s *resources.Swap) { s.Status.Left, s.Status.Moved = s.Status.Left+s.Status.Moved, 0 })
+	return nil
+}
+
+// began is when an operation began; the beginning of time if nobody knows it any more.
+func (c *Context) began(id resources.OperationID) (at time.Time, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
+		op, err := v.Operation(id)
+		if err == nil {
+			at = op.StartedAt
+		}
+		return unlessGone(err)
+	})
+	return at, err
+}
+
+// movedBy lists what an operation has had moved to a version.
+func (c *Context) movedBy(id resources.OperationID, to *resources.Driver) (map[resources.Ref]bool, error) {
+	moved := map[resources.Ref]bool{}
+	err := c.Engine.View(func(v *persistence.View) error {
+		return v.Each(resources.KindOperation, map[string]string{"parent": string(id)}, func(r resources.Resource) bool {
+			op, ok := r.(*resources.Operation)
+			if ok && op.Action == "rebind" && string(op.Arguments.DriverID) == to.ID && op.Phase != resources.PhaseCancelled {
+				moved[op.Target] = true
+			}
+			return true
+		})
+	})
+	return moved, err
+}

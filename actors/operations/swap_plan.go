@@ -1,0 +1,171 @@
+package operations
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// planOf says what a swap comes to now.
+func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
+	plan := resources.SwapPlan{
+		Resources: map[string]int{}, NoReturn: "commit",
+		PermissionsAdded:   lacking(s.to.Status.Permissions, s.from.Status.Permissions),
+		PermissionsRemoved: lacking(s.from.Status.Permissions, s.to.Status.Permissions),
+		OneWay:             !reads(s.from, s.to.Status.HandleWrites),
+	}
+	if plan.OneWay {
+		plan.NoReturn = "canary"
+	}
+	for _, change := range propertyChanges(s) {
+		name := change.Scope + "/" + change.Key
+		switch change.Kind {
+		case property.Added:
+			plan.PropertiesAdded = append(plan.PropertiesAdded, name)
+		case property.Removed:
+			plan.PropertiesRemoved = append(plan.PropertiesRemoved, name)
+		case property.Changed:
+			plan.PropertiesChanged = append(plan.PropertiesChanged, name)
+		}
+	}
+	members, err := membersOf(v, s, s.from)
+	for _, m := range members {
+		switch {
+		case m.suspended:
+			plan.Suspended++
+			continue
+		case m.busy:
+			plan.Busy++
+		}
+		plan.Resources[string(m.ref.Kind)]++
+	}
+	return plan, err
+}
+
+// lacking lists what is in all and not in some.
+func lacking(all, some []string) (list []string) {
+	for _, one := range all {
+		if !slices.Contains(some, one) {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// reads reports whether a version can read a format of handles; 0 = nothing is said of formats.
+func reads(d *resources.Driver, format uint32) bool {
+	return format == 0 || d.Status.HandleWrites == 0 || d.Status.HandleWrites == format ||
+		slices.Contains(d.Status.HandleReads, format)
+}
+
+// propertyChanges says what becomes of the properties. What a version said that makes no sense was refused when it
+// said it.
+func propertyChanges(s swap) property.Diff {
+	before, err := property.Compile(s.from.Status.Properties)
+	if err != nil {
+		return nil
+	}
+	after, err := property.Compile(s.to.Status.Properties)
+	if err != nil {
+		return nil
+	}
+	return property.Compare(before, after)
+}
+
+// needsInput lists the driver-wide settings that must be given before the new version can act, and were not.
+func needsInput(s swap) (names []string) {
+	for _, change := range propertyChanges(s).NeedsInput() {
+		_, given := s.to.Spec.Properties[change.Key]
+		_, hidden := s.to.Spec.Secrets[change.Key]
+		if change.Scope == property.ScopeDriver && !given && !hidden {
+			names = append(names, change.Key)
+		}
+	}
+	return names
+}
+
+// member is a resource that a swap is for.
+type member struct {
+	ref, owner      resources.Ref
+	labels          map[string]string
+	busy, suspended bool
+	created         int64
+	// held reports whether a driver has something of it now that can be asked how it is.
+	held bool
+}
+
+// membersOf lists what a version acts for in the scope of a swap, those that stand on others first.
+func membersOf(v *persistence.View, s swap, acting *resources.Driver) (list []member, err error) {
+	owners, err := v.Owners()
+	if err != nil {
+		return nil, err
+	}
+	versions, err := v.Versions(acting.Spec.Product)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	err = v.EachBinding(func(b persistence.Binding) bool {
+		if b.Product != acting.Spec.Product {
+			return true
+		}
+		if now := resources.DriverOf(versions, b.Version); now == nil || now.ID != acting.ID {
+			return true
+		}
+		var m member
+		var in bool
+		if m, in, failed = memberOf(v, s, b.Ref, len(owners)); in {
+			list = append(list, m)
+		}
+		return failed == nil
+	})
+	slices.SortStableFunc(list, func(a, b member) int {
+		return cmp.Compare(slices.Index(Rebindable(), a.ref.Kind), slices.Index(Rebindable(), b.ref.Kind))
+	})
+	return list, cmp.Or(err, failed)
+}
+
+func memberOf(v *persistence.View, s swap, ref resources.Ref, shards int) (m member, in bool, err error) {
+	r, err := v.Get(ref)
+	if err != nil {
+		return m, false, unlessGone(err)
+	}
+	meta := r.Metadata()
+	m = member{
+		ref: ref, owner: ownerOf(r), labels: meta.Labels, suspended: meta.Suspended, created: meta.CreatedAt.UnixNano(),
+		held: heldByDriver(r),
+	}
+	scope := s.Spec.Scope
+	switch {
+	case !scope.Resource.IsZero() && scope.Resource != ref, !scope.Owner.IsZero() && scope.Owner != m.owner:
+		return m, false, nil
+	}
+	for key, value := range scope.Labels {
+		if has, labelled := meta.Labels[key]; !labelled || has != value {
+			return m, false, nil
+		}
+	}
+	head, _, err := v.Head(persistence.ShardOf(ref, shards), ref)
+	m.busy = head != nil
+	return m, true, err
+}
+
+// ownerOf is what a resource is in or on; itself if it names its driver.
+func ownerOf(r resources.Resource) resources.Ref {
+	switch x := r.(type) {
+	case *resources.Volume:
+		return resources.Ref{Kind: resources.KindPool, ID: string(x.Status.PoolID)}
+	case *resources.Snapshot:
+		return resources.Ref{Kind: resources.KindPool, ID: string(x.Status.PoolID)}
+	case *resources.Template:
+		return resources.Ref{Kind: resources.KindImageStore, ID: string(x.Spec.ImageStoreID)}
+	case *resources.Nic:
+		return resources.Ref{Kind: resources.KindNetwork, ID: string(x.Spec.NetworkID)}
+	case *resources.Machine:
+		return resources.Ref{Kind: resources.KindHost, ID: string(x.Status.HostID)}
+	}
+	return r.Metadata().Ref()
+}

@@ -1,0 +1,284 @@
+package operations
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	// baselineRounds is how often each canary is asked before it is moved, so that it is known what is usual.
+	baselineRounds = 10
+	// watchEvery is how often each is asked while it is observed.
+	watchEvery = 500 * time.Millisecond
+	// badInARow bad answers of one resource end the observation.
+	badInARow = 3
+	// slower is how many times the median of before the new median may be, and slack what does not count.
+	slower = 5
+	slack  = 100 * time.Millisecond
+	// badAttempts of a step of an operation on a canary are as bad as an operation that failed.
+	badAttempts = 3
+)
+
+// observeCanaries fails if those that were moved first are worse off than before.
+func observeCanaries(ctx context.Context, c *Context) error {
+	return watchFor(ctx, c, func(s swap) ([]resources.Ref, time.Duration) {
+		return s.Status.Canaries, time.Duration(cmp.Or(s.Spec.ObserveSeconds, resources.DefaultObserveSeconds)) * time.Second
+	})
+}
+
+// settleSwap observes a sample of all that was moved, while the version of before is ready to take over again.
+func settleSwap(ctx context.Context, c *Context) error {
+	return watchFor(ctx, c, func(s swap) ([]resources.Ref, time.Duration) {
+		spell := time.Duration(cmp.Or(s.Spec.SettleSeconds, resources.DefaultSettleSeconds)) * time.Second
+		members, err := c.members(s, s.to)
+		if err != nil {
+			return s.Status.Canaries, spell
+		}
+		return sampleOf(s.Status.Canaries, members), spell
+	})
+}
+
+// sampleOf adds some to the canaries, evenly from all.
+func sampleOf(canaries []resources.Ref, members []member) []resources.Ref {
+	const wanted = 50
+	sample := slices.Clone(canaries)
+	members = slices.DeleteFunc(members, func(m member) bool {
+		return !m.held || m.suspended || slices.Contains(canaries, m.ref)
+	})
+	for i := 0; i < len(members); i += max(len(members)/wanted, 1) {
+		sample = append(sample, members[i].ref)
+	}
+	return sample
+}
+
+func watchFor(ctx context.Context, c *Context, what func(s swap) ([]resources.Ref, time.Duration)) error {
+	s, err := c.swap()
+	if err != nil {
+		return err
+	}
+	refs, spell := what(s)
+	w := &watching{context: c, swap: s, refs: refs, since: c.Engine.Now(), row: map[resources.Ref]int{}}
+	for end := w.since.Add(spell); ; wait(ctx, watchEvery) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("observing what was moved: %w", context.Cause(ctx))
+		}
+		if err := c.held(); err != nil {
+			return err
+		}
+		w.look(ctx)
+		if why := w.verdict(); why != "" {
+			return &resources.Error{
+				Class: resources.ClassConflict, Code: "worse-than-before",
+				Message: fmt.Sprintf("version %s does worse than %s: %s", s.to.Spec.Version, s.from.Spec.Version, why),
+				Remedy:  "see the operations and the log of the driver; what was moved is moved back",
+			}
+		}
+		left := end.Sub(c.Engine.Now())
+		if left <= 0 {
+			break
+		}
+		c.Engine.Progress(int(100-100*left/max(spell, 1)), "what was moved is observed")
+	}
+	health := w.answers.health()
+	Change(c, func(s *resources.Swap) { s.Status.After = health })
+	return nil
+}
+
+// watching is the observation of some resources.
+type watching struct {
+	context *Context
+	swap    swap
+	refs    []resources.Ref
+	since   time.Time
+	answers answers
+	// row counts the bad answers of each without a good one in between.
+	row map[resources.Ref]int
+	bad string
+}
+
+// look asks each how it is, and what became of the operations on it.
+func (w *watching) look(ctx context.Context) {
+	said := w.context.askAll(ctx, w.refs, &w.answers)
+	if ctx.Err() != nil {
+		return
+	}
+	for i, ref := range w.refs {
+		if said[i] == "" {
+			w.row[ref] = 0
+			continue
+		}
+		if w.row[ref]++; w.row[ref] >= badInARow {
+			w.bad = fmt.Sprintf("%s: %s", ref, said[i])
+		}
+	}
+	for _, ref := range w.refs {
+		if why := w.context.troubled(ref, w.since); why != "" {
+			w.bad = why
+		}
+	}
+}
+
+// verdict says why it is worse than before; "" if it is not.
+func (w *watching) verdict() string {
+	if w.bad != "" {
+		return w.bad
+	}
+	before, after := w.swap.Status.Before, w.answers.health()
+	if before.Probes == 0 || after.Probes < baselineRounds {
+		return ""
+	}
+	limit := slower*before.P50Millis + millis(slack)
+	if after.P50Millis > limit {
+		return fmt.Sprintf("half of its answers take longer than %.0f ms, before it was %.1f ms",
+			after.P50Millis, before.P50Millis)
+	}
+	if rate, was := share(after), share(before); rate > 2*was+0.2 {
+		return fmt.Sprintf("%d of %d answers were bad, before it was %d of %d; the last: %s",
+			after.Failed, after.Probes, before.Failed, before.Probes, after.LastError)
+	}
+	return ""
+}
+
+func share(h resources.SwapHealth) float64 { return float64(h.Failed) / float64(max(h.Probes, 1)) }
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// troubled says what is wrong with the operations on a resource since a time: one that failed by the driver's doing, or
+// is tried again and again.
+func (c *Context) troubled(ref resources.Ref, since time.Time) (why string) {
+	err := c.Engine.View(func(v *persistence.View) error {
+		return v.Each(resources.KindOperation, map[string]string{"target": ref.ID}, func(r resources.Resource) bool {
+			op, ok := r.(*resources.Operation)
+			if !ok || op.Target != ref || op.StartedAt.Before(since) || op.Action == "rebind" {
+				return true
+			}
+			if op.Phase == resources.PhaseFailed && byDriver(op.Error) {
+				why = fmt.Sprintf("operation %s (%s) failed: %s", op.ID, op.Action, op.Error.Message)
+			}
+			for _, s := range op.Steps {
+				if s.State == resources.StepRunning && s.Attempts >= badAttempts && byDriver(s.Error) {
+					why = fmt.Sprintf("operation %s (%s) was tried %d times: %s", op.ID, op.Action, s.Attempts, s.Error.Message)
+				}
+			}
+			return why == ""
+		})
+	})
+	if err != nil {
+		return ""
+	}
+	return why
+}
+
+// byDriver reports whether an error is one that a driver that does what it should does not give.
+func byDriver(e *resources.Error) bool {
+	return e != nil && slices.Contains([]resources.Class{
+		resources.ClassInternal, resources.ClassUnknown, resources.ClassUnavailable, resources.ClassTimeout,
+		resources.ClassUnsupported,
+	}, e.Class)
+}
+
+// sample asks some resources a few times how they are.
+func (c *Context) sample(ctx context.Context, refs []resources.Ref, rounds int) resources.SwapHealth {
+	var a answers
+	for range rounds {
+		c.askAll(ctx, refs, &a)
+	}
+	return a.health()
+}
+
+// askedAtOnce are how many are asked at the same time how they are: few, since what is measured is how long it takes.
+const askedAtOnce = 8
+
+// askAll asks all how they are, and returns what is wrong with each.
+func (c *Context) askAll(ctx context.Context, refs []resources.Ref, into *answers) []string {
+	said := make([]string, len(refs))
+	tasks := make([]func(context.Context), len(refs))
+	for i, ref := range refs {
+		tasks[i] = func(ctx context.Context) { said[i] = c.askHealth(ctx, ref, into) }
+	}
+	c.Engine.Together(ctx, askedAtOnce, tasks)
+	return said
+}
+
+// askHealth asks the driver how a resource is, and says what is wrong; "" if nothing is. Of what no driver holds now
+// nobody knows.
+func (c *Context) askHealth(ctx context.Context, ref resources.Ref, into *answers) string {
+	var r resources.Resource
+	epoch := uint64(0)
+	err := c.Engine.View(func(v *persistence.View) (err error) {
+		if r, err = v.Get(ref); err != nil {
+			return err
+		}
+		owners, err := v.Owners()
+		if err == nil && len(owners) > 0 {
+			epoch = owners[persistence.ShardOf(ref, len(owners))].Epoch
+		}
+		return err
+	})
+	if err != nil || !MayBeTended(r) || !heldByDriver(r) {
+		return ""
+	}
+	about := &Context{
+		Operation: &resources.Operation{Meta: resources.Meta{ID: c.Operation.ID}, Target: ref}, Resource: r,
+		StepName: c.StepName, Epoch: epoch, Engine: c.Engine, Repeat: true,
+	}
+	began := time.Now()
+	d, err := about.server(ctx)
+	var found health
+	if err == nil {
+		found, err = about.probe(ctx, d, "/watch")
+	}
+	took := time.Since(began)
+	why := found.reason
+	if err != nil {
+		why = Classify(err).Message
+	}
+	if notedIll(r) && err == nil {
+		why = "" // it was ill before
+	}
+	into.add(took, why)
+	return why
+}
+
+// answers is how long answers took, and how many were bad.
+type answers struct {
+	mu     sync.Mutex
+	took   []time.Duration
+	failed int
+	last   string
+}
+
+// mostAnswers bounds what is kept: the newest.
+const mostAnswers = 10_000
+
+func (a *answers) add(took time.Duration, why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.took) == mostAnswers {
+		a.took = append(a.took[:0], a.took[mostAnswers/2:]...)
+	}
+	a.took = append(a.took, took)
+	if why != "" {
+		a.failed++
+		a.last = why
+	}
+}
+
+func (a *answers) health() resources.SwapHealth {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := resources.SwapHealth{Probes: len(a.took), Failed: a.failed, LastError: a.last}
+	if len(a.took) == 0 {
+		return h
+	}
+	sorted := slices.Sorted(slices.Values(a.took))
+	h.P50Millis, h.P99Millis = millis(sorted[len(sorted)/2]), millis(sorted[len(sorted)*99/100])
+	return h
+}

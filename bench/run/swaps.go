@@ -1,0 +1,414 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bulkhead-cloud/bulkhead/bench/client"
+	"github.com/bulkhead-cloud/bulkhead/bench/server"
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+)
+
+const (
+	swapCallers = 64
+	// swapEvery is how often each of them asks for a pair of operations: a steady rate, that the machine can follow.
+	swapEvery     = 500 * time.Millisecond
+	swapFillers   = 64
+	swapNeighbour = 4 // callers of the driver that is not swapped
+	swapPatience  = 10 * time.Minute
+	// pauseTarget is for the 99th percentile of how long one resource is held.
+	pauseTarget = 100 * time.Millisecond
+	volumeBytes = 1 << 20
+	growBy      = 4 << 10
+	// laterLoad is with how many steps of growth the second load begins: more than the first can make.
+	laterLoad = 1 << 20
+)
+
+// swaps has another version of a driver act for all its resources, again and again, while callers work on them, and
+// looks that nothing fails, is lost or changes places; and then replaces the process, as others do.
+func swaps(ctx context.Context, s settings, p *printer) error {
+	return withServer(ctx, s, func(on subject) error {
+		b := &swapBench{on: on, settings: s, printer: p}
+		if err := b.prepare(ctx); err != nil {
+			return err
+		}
+		if err := b.measure(ctx); err != nil {
+			return err
+		}
+		return b.replace(ctx)
+	})
+}
+
+type swapBench struct {
+	on       subject
+	settings settings
+	printer  *printer
+	versions []string // ids: what ships with the program, and two that were installed
+	pool     string
+	well     string
+	volumes  []string
+	load     *growing
+}
+
+// prepare installs versions and makes what they act for.
+func (b *swapBench) prepare(ctx context.Context) (err error) {
+	if b.pool, err = createPool(ctx, b.on.client, "swapped", roomyPool(simulator, "")); err != nil {
+		return err
+	}
+	if b.well, err = createPool(ctx, b.on.client, "well", roomyPool(wellProduct, "")); err != nil {
+		return err
+	}
+	for _, version := range []string{"2.0.0", "2.1.0"} {
+		car, err := server.Simulator(ctx, version)
+		if err != nil {
+			return err
+		}
+		answer, err := b.on.client.Upload(ctx, "/v1/drivers?wait=60s", car)
+		if err != nil || answer.Text("phase") != "succeeded" {
+			return errors.Join(err, fmt.Errorf("installing version %s: %d %v", version, answer.Status, answer.Body))
+		}
+		b.versions = append(b.versions, fmt.Sprint(answer.Part("target")["id"]))
+	}
+	b.volumes = make([]string, b.settings.swapped)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(swapFillers)
+	for i := range b.volumes {
+		group.Go(func() (err error) {
+			b.volumes[i], err = b.volume(ctx)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+func (b *swapBench) volume(ctx context.Context) (string, error) {
+	body := map[string]any{"spec": map[string]any{"sizeBytes": volumeBytes, "poolId": b.pool}}
+	answer, err := b.on.client.Do(ctx, http.MethodPost, "/v1/volumes?wait=60s", client.NewKey(), body)
+	if err == nil && answer.Text("phase") != "succeeded" {
+		err = fmt.Errorf("creating a volume: %d %v", answer.Status, answer.Body)
+	}
+	return fmt.Sprint(answer.Part("target")["id"]), err
+}
+
+// measure swaps as often as asked for, with a spell without a swap after each, of the same length.
+func (b *swapBench) measure(ctx context.Context) error {
+	b.load = startGrowing(ctx, b.on.client, b.volumes, 0)
+	other := startCreating(ctx, b.on.client, b.well)
+	defer func() { b.load.stop(); other.stop() }()
+	var took, pauses []time.Duration
+	var during, beside []time.Duration
+	for i := range b.settings.swaps {
+		began := time.Now()
+		op, err := b.swap(ctx, b.versions[i%len(b.versions)])
+		if err != nil {
+			return err
+		}
+		spell := time.Since(began)
+		took = append(took, spell)
+		during = append(during, other.since(began)...)
+		held, err := b.pauses(ctx, op)
+		if err != nil {
+			return err
+		}
+		pauses = append(pauses, held...)
+		began = time.Now()
+		pass(ctx, spell)
+		beside = append(beside, other.since(began)...)
+	}
+	b.load.stop()
+	other.stop()
+	reordered, err := b.reordered()
+	if err != nil {
+		return errors.Join(err, b.load.failure())
+	}
+	all, pauses, took := sorted(b.load.took), sorted(pauses), sorted(took)
+	during, beside = sorted(during), sorted(beside)
+	ratio := float64(quantile(during, 0.99)) / float64(quantile(beside, 0.99))
+	return b.printer.print(map[string]any{
+		"bench": "swap", "resources": len(b.volumes) + 1, "callers": swapCallers, "swaps": len(took), "rebound": len(pauses),
+		"operations": 2 * len(all), "failed": b.load.failed, "lost": b.load.lost, "reordered": reordered,
+		"swapP50Ms": millis(quantile(took, 0.5)), "swapMaxMs": millis(took[len(took)-1]),
+		"pauseP50Ms": millis(quantile(pauses, 0.5)), "pauseP99Ms": millis(quantile(pauses, 0.99)),
+		"pauseMaxMs": millis(pauses[len(pauses)-1]), "pauseTargetMs": millis(pauseTarget),
+		"pauseMet": quantile(pauses, 0.99) <= pauseTarget,
+		"p50Ms":    millis(quantile(all, 0.5)), "p99Ms": millis(quantile(all, 0.99)),
+		"othersP99Ms": millis(quantile(beside, 0.99)), "othersDuringP99Ms": millis(quantile(during, 0.99)),
+		"othersRatio": rounded(ratio), "othersTarget": isolationTarget, "othersMet": ratio <= isolationTarget,
+		"lastFailure": fmt.Sprint(b.load.failure()),
+	})
+}
+
+// swap has a version act, and returns the operation that had it do so.
+func (b *swapBench) swap(ctx context.Context, to string) (operation string, err error) {
+	body := map[string]any{"spec": map[string]any{
+		"to": to, "observeSeconds": 1, "settleSeconds": 1, "acceptPermissions": true,
+	}}
+	answer, err := b.on.client.Insist(ctx, http.MethodPost, "/v1/swaps?wait=60s", body)
+	if err != nil || answer.Text("phase") != "succeeded" {
+		return "", errors.Join(err, fmt.Errorf("planning a swap: %d %v", answer.Status, answer.Body))
+	}
+	id := fmt.Sprint(answer.Part("target")["id"])
+	if answer, err = b.on.client.Insist(ctx, http.MethodPost, "/v1/swaps/"+id+"/actions/start", nil); err != nil {
+		return "", err
+	}
+	operation = answer.Text("id")
+	for end := time.Now().Add(swapPatience); time.Now().Before(end); {
+		answer, err = b.on.client.Insist(ctx, http.MethodGet, "/v1/operations/"+operation+"?wait=30s", nil)
+		if err != nil || answer.Text("phase") == "succeeded" {
+			return operation, err
+		}
+		if phase := answer.Text("phase"); phase != "running" && phase != "queued" {
+			break
+		}
+	}
+	return "", fmt.Errorf("swapping: %d %v", answer.Status, answer.Body)
+}
+
+// pauses lists how long each resource was held while it was handed over.
+func (b *swapBench) pauses(ctx context.Context, parent string) (pauses []time.Duration, err error) {
+	children, err := b.on.client.All(ctx, "/v1/operations", "parentId="+parent)
+	if err != nil {
+		return nil, err
+	}
+	for _, op := range children {
+		if op["action"] != "rebind" {
+			continue
+		}
+		began, err := time.Parse(time.RFC3339Nano, fmt.Sprint(op["startedAt"]))
+		if err != nil {
+			return nil, fmt.Errorf("operation %v: %w", op["id"], err)
+		}
+		ended, err := time.Parse(time.RFC3339Nano, fmt.Sprint(op["endedAt"]))
+		if err != nil {
+			return nil, fmt.Errorf("operation %v: %w", op["id"], err)
+		}
+		pauses = append(pauses, ended.Sub(began))
+	}
+	return pauses, nil
+}
+
+// reordered counts what took effect in another order than it was asked for: volumes that became smaller.
+func (b *swapBench) reordered() (count int, err error) {
+	truth, err := simworld.LoadTruth(b.on.World(simulator))
+	if err != nil {
+		return 0, err
+	}
+	sizes := map[string]uint64{}
+	for _, e := range truth.Effects() {
+		if e.Call != "GrowVolume" {
+			continue
+		}
+		if e.Object.Bytes < sizes[e.Object.ID] {
+			count++
+		}
+		sizes[e.Object.ID] = e.Object.Bytes
+	}
+	return count, nil
+}
+
+// replace does what others do: the process is ended and another one started, while the callers go on.
+func (b *swapBench) replace(ctx context.Context) error {
+	b.load = startGrowing(ctx, b.on.client, b.volumes, laterLoad)
+	defer b.load.stop()
+	pass(ctx, b.settings.settle)
+	answer, err := b.on.client.Insist(ctx, http.MethodGet, "/v1/drivers", nil)
+	if err != nil {
+		return err
+	}
+	var gaps []time.Duration
+	for range b.settings.replaced {
+		from := time.Now()
+		if err := endDriver(answer, b.acting()); err != nil {
+			return err
+		}
+		pass(ctx, b.settings.settle)
+		gaps = append(gaps, b.load.gap(from))
+		if answer, err = b.on.client.Insist(ctx, http.MethodGet, "/v1/drivers", nil); err != nil {
+			return err
+		}
+	}
+	b.load.stop()
+	all := sorted(b.load.took)
+	gaps = sorted(gaps)
+	return b.printer.print(map[string]any{
+		"bench": "swap-by-restart", "callers": swapCallers, "restarts": len(gaps), "operations": 2 * len(all),
+		"failed": b.load.failed, "lost": b.load.lost, "pauseP50Ms": millis(quantile(gaps, 0.5)),
+		"pauseMaxMs": millis(gaps[len(gaps)-1]), "p50Ms": millis(quantile(all, 0.5)), "p99Ms": millis(quantile(all, 0.99)),
+		"lastFailure": fmt.Sprint(b.load.failure()),
+	})
+}
+
+// endDriver ends the process of a version.
+func endDriver(drivers client.Answer, id string) error {
+	items, _ := drivers.Body["items"].([]any)
+	for _, item := range items {
+		one, _ := item.(map[string]any)
+		if one["id"] != id {
+			continue
+		}
+		only := client.Answer{Body: map[string]any{"items": []any{item}}}
+		for _, pid := range server.DriverPIDs(only, simulator) {
+			return server.KillDriver(pid)
+		}
+	}
+	return errors.New("the version that acts has no process")
+}
+
+// acting is the version that the last swap was to.
+func (b *swapBench) acting() string { return b.versions[(b.settings.swaps-1)%len(b.versions)] }
+
+func pass(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// growing is callers who grow volumes, each its own, two steps at a time: the second is asked for before the first has
+// ended.
+type growing struct {
+	client *client.Client
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu           sync.Mutex
+	took         []time.Duration
+	ended        []time.Time
+	failed, lost int
+	last         error
+}
+
+func startGrowing(ctx context.Context, c *client.Client, volumes []string, steps uint64) *growing {
+	asking, cancel := context.WithCancel(ctx)
+	g := &growing{client: c, cancel: cancel}
+	share := max(len(volumes)/swapCallers, 1)
+	for own := range slices.Chunk(volumes, share) {
+		g.done.Go(func() { g.run(ctx, asking, own, steps) })
+	}
+	return g
+}
+
+func (g *growing) stop() {
+	g.cancel()
+	g.done.Wait()
+}
+
+func (g *growing) run(ctx, asking context.Context, volumes []string, size uint64) {
+	tick := time.NewTicker(swapEvery)
+	defer tick.Stop()
+	for i := 0; asking.Err() == nil; i++ {
+		select {
+		case <-asking.Done():
+			return
+		case <-tick.C:
+		}
+		size++
+		path := "/v1/volumes/" + volumes[i%len(volumes)] + "/actions/grow"
+		first, err := g.client.Insist(ctx, http.MethodPost, path, map[string]any{"sizeBytes": volumeBytes + size*growBy})
+		began := time.Now()
+		size++
+		more := map[string]any{"sizeBytes": volumeBytes + size*growBy}
+		second, also := g.client.Insist(ctx, http.MethodPost, path+"?wait=60s", more)
+		took := time.Since(began)
+		if err = errors.Join(err, also); err == nil {
+			first, err = g.client.Insist(ctx, http.MethodGet, "/v1/operations/"+first.Text("id")+"?wait=60s", nil)
+		}
+		g.note(took, err, first, second)
+	}
+}
+
+func (g *growing) note(took time.Duration, err error, answers ...client.Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, a := range answers {
+		switch {
+		case err == nil && a.Text("phase") == "succeeded":
+		case err != nil || a.Text("phase") == "running" || a.Text("phase") == "queued":
+			g.lost++
+			g.last = errors.Join(err, fmt.Errorf("lost: %d %v", a.Status, a.Body))
+		default:
+			g.failed++
+			g.last = fmt.Errorf("failed: %d %v", a.Status, a.Body)
+		}
+	}
+	g.took, g.ended = append(g.took, took), append(g.ended, time.Now())
+}
+
+// failure is the last one; nil if there was none.
+func (g *growing) failure() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
+
+// gap is the longest time since then without an operation that ended.
+func (g *growing) gap(from time.Time) (longest time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, at := range append(slices.Clone(g.ended), time.Now()) {
+		if at.After(from) {
+			longest, from = max(longest, at.Sub(from)), at
+		}
+	}
+	return longest
+}
+
+// creating is callers of the driver that nothing is done to.
+type creating struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu   sync.Mutex
+	all  []timed
+	body map[string]any
+}
+
+type timed struct {
+	at   time.Time
+	took time.Duration
+}
+
+func startCreating(ctx context.Context, c *client.Client, pool string) *creating {
+	asking, cancel := context.WithCancel(ctx)
+	n := &creating{cancel: cancel, body: map[string]any{"spec": map[string]any{"sizeBytes": volumeBytes, "poolId": pool}}}
+	for range swapNeighbour {
+		n.done.Go(func() {
+			for asking.Err() == nil {
+				began := time.Now()
+				answer, err := c.Do(ctx, http.MethodPost, "/v1/volumes?wait=60s", client.NewKey(), n.body)
+				if err != nil || answer.Text("phase") != "succeeded" {
+					continue
+				}
+				n.mu.Lock()
+				n.all = append(n.all, timed{began, time.Since(began)})
+				n.mu.Unlock()
+			}
+		})
+	}
+	return n
+}
+
+func (n *creating) stop() {
+	n.cancel()
+	n.done.Wait()
+}
+
+// since lists how long those took that began since then.
+func (n *creating) since(from time.Time) (took []time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, one := range slices.Backward(n.all) {
+		if one.at.Before(from) {
+			break
+		}
+		took = append(took, one.took)
+	}
+	return took
+}

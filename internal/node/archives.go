@@ -1,0 +1,254 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/drivers/shelf"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	// archivesDir is where in the data directory the archives of installed drivers are.
+	archivesDir = "archives"
+	// shareEvery is how often it is looked whether a member lacks an archive.
+	shareEvery = 2 * time.Second
+	// lacksTime is how long a member has to say what it lacks, giveTime how long it takes to give it one.
+	lacksTime = 3 * time.Second
+	giveTime  = 10 * time.Minute
+)
+
+// openShelf opens the archives of installed drivers.
+func (n *Node) openShelf(context.Context) (err error) {
+	n.shelf, err = shelf.Open(filepath.Join(n.config.DataDir, archivesDir), archive.DefaultLimits())
+	return err
+}
+
+// TakeArchive implements api.Archives. The archive is here and, if there are several nodes, with a second one when it
+// returns: whichever of them is lost, the others get it.
+func (n *Node) TakeArchive(ctx context.Context, from io.Reader) (*resources.Driver, error) {
+	if err := n.fresh(ctx); err != nil {
+		return nil, err
+	}
+	found, err := n.shelf.Put(ctx, from, "")
+	if err != nil {
+		return nil, badArchive(err)
+	}
+	record, err := n.recordOf(found)
+	if err != nil {
+		return nil, errors.Join(err, n.dropArchive(found.Digest))
+	}
+	if err := n.secure(ctx, found.Digest); err != nil {
+		return nil, errors.Join(err, n.dropArchive(found.Digest))
+	}
+	return record, nil
+}
+
+// badArchive says what is wrong with an archive.
+func badArchive(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "archive-invalid", Message: err.Error(),
+		Remedy: "see what \"bulkhead driver verify\" says of it, and get it from its vendor again",
+	}
+}
+
+// recordOf is the record of an archive: the one that there is, or a new one that is to be submitted.
+func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
+	d := found.Declaration
+	if _, err := d.Manifest(driving.Platform(), n.shelf.Dir(found.Digest)); err != nil {
+		return nil, badArchive(err)
+	}
+	var versions []*resources.Driver
+	err := n.machine.View(func(v *persistence.View) (err error) {
+		if err = v.Require(persistence.FeatureDriverVersions); err == nil {
+			versions, err = v.Versions(d.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range versions {
+		if one.Spec.Version != d.Version {
+			continue
+		}
+		if one.Spec.Digest == found.Digest {
+			return one, nil
+		}
+		ref := one.Ref()
+		return nil, &resources.Error{
+			Class: resources.ClassConflict, Code: "version-taken", Resource: &ref,
+			Message: fmt.Sprintf("driver %s %s is there already, from another archive", d.Name, d.Version),
+			Remedy:  "a version is one archive for ever: ask the vendor for another version, or uninstall that one first",
+		}
+	}
+	return &resources.Driver{
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d)},
+		Spec: resources.DriverSpec{
+			Product: d.Name, Version: d.Version, Categories: d.Categories, Enabled: true, Current: len(versions) == 0,
+			Digest: found.Digest, Tree: found.Tree(),
+		},
+	}, nil
+}
+
+// archiveName is what a version is called: no built-in driver has a version in its name.
+func archiveName(d *archive.Declaration) string {
+	name := []byte(d.Name + "-" + d.Version)
+	for i, c := range name {
+		if c == '/' || c == '+' {
+			name[i] = '.'
+		}
+	}
+	return string(name)
+}
+
+// dropArchive removes an archive that came to nothing, unless it is one that is installed.
+func (n *Node) dropArchive(digest string) error {
+	if slices.Contains(n.installed(), digest) {
+		return nil
+	}
+	return n.shelf.Remove(digest)
+}
+
+// installed lists the digests of the versions that the zone knows.
+func (n *Node) installed() (digests []string) {
+	err := n.machine.View(func(v *persistence.View) error {
+		versions, err := v.Versions("")
+		for _, d := range versions {
+			if d.Spec.Digest != "" {
+				digests = append(digests, d.Spec.Digest)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		n.config.Log.Warn("reading which drivers are installed failed", slog.Any("error", err))
+	}
+	return digests
+}
+
+// secure gives an archive to a second node, if there is one.
+func (n *Node) secure(ctx context.Context, digest string) error {
+	if n.network == nil {
+		return nil
+	}
+	others, failed := 0, error(nil)
+	for _, m := range n.cluster.Members() {
+		if m.ID == n.config.Name {
+			continue
+		}
+		others++
+		conn, err := n.cluster.Conn(m.ID)
+		if err == nil {
+			err = n.give(ctx, conn, digest)
+		}
+		if err == nil {
+			return nil
+		}
+		failed = errors.Join(failed, fmt.Errorf("node %s: %w", m.ID, err))
+	}
+	if others == 0 {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassUnavailable, Code: "archive-unsecured",
+		Message: fmt.Sprintf("no second node takes the archive: %v", failed),
+		Remedy:  "see \"bulkhead node list\": start a second node, and install it again",
+	}
+}
+
+// give has a member keep an archive, if it lacks it.
+func (n *Node) give(ctx context.Context, conn grpc.ClientConnInterface, digests ...string) error {
+	asking, cancel := context.WithTimeout(ctx, lacksTime)
+	lacked, err := relay.Lacked(asking, conn, digests)
+	cancel()
+	if err != nil {
+		return err
+	}
+	for _, digest := range lacked {
+		car, err := n.shelf.Open(digest)
+		if err != nil {
+			continue // another node has it
+		}
+		giving, cancel := context.WithTimeout(ctx, giveTime)
+		err = relay.GiveArchive(giving, conn, digest, car)
+		cancel()
+		if err = errors.Join(err, car.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shareArchives gives the other members what they lack of the archives of installed drivers, until ctx ends.
+func (n *Node) shareArchives(ctx context.Context) {
+	tick := time.NewTicker(shareEvery)
+	defer tick.Stop()
+	for {
+		if digests := n.installed(); len(digests) > 0 {
+			n.share(ctx, digests)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (n *Node) share(ctx context.Context, digests []string) {
+	var giving sync.WaitGroup
+	defer giving.Wait()
+	for name, conn := range n.members() {
+		giving.Go(func() {
+			if err := n.give(ctx, conn, digests...); err != nil && ctx.Err() == nil {
+				n.config.Log.Debug("a member was not given what it lacks", slog.String("member", name), slog.Any("error", err))
+			}
+		})
+	}
+}
+
+// members are those that can be reached now, but for this one.
+func (n *Node) members() map[string]grpc.ClientConnInterface {
+	found := n.agents.conns()
+	for _, m := range n.cluster.Members() {
+		if m.ID == n.config.Name {
+			continue
+		}
+		if conn, err := n.cluster.Conn(m.ID); err == nil {
+			found[m.ID] = conn
+		}
+	}
+	return found
+}
+
+// conns are the connections to the agents that report.
+func (a *agents) conns() map[string]grpc.ClientConnInterface {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found := map[string]grpc.ClientConnInterface{}
+	for name, one := range a.by {
+		one.mu.Lock()
+		if one.conn != nil {
+			found[name] = one.conn
+		}
+		one.mu.Unlock()
+	}
+	return found
+}

@@ -1,0 +1,40 @@
+package resources
+
+import "slices"
+
+// CurrentDriver picks, among the versions of one product, the one that new resources are bound to: the one that was
+// made current, else the one that ships with the server. It is nil if there are none.
+func CurrentDriver(versions []*Driver) *Driver {
+	for _, is := range []func(d *Driver) bool{
+		func(d *Driver) bool { return d.Spec.Current },
+		func(d *Driver) bool { return d.Spec.BuiltIn },
+		func(*Driver) bool { return true },
+	} {
+		if i := slices.IndexFunc(versions, is); i >= 0 {
+			return versions[i]
+		}
+	}
+	return nil
+}
+
+// DriverOf picks, among the versions of one product, the one that acts for what is bound to a version, "" for what is
+// bound to none yet. What is bound to a version that is not installed was bound to the one that shipped with an
+// earlier server: the one that ships with it now acts for it. It is nil if there is no such version.
+func DriverOf(versions []*Driver, version string) *Driver {
+	if version == "" {
+		return CurrentDriver(versions)
+	}
+	for _, is := range []func(d *Driver) bool{
+		func(d *Driver) bool { return d.Spec.Version == version && !d.Spec.BuiltIn },
+		func(d *Driver) bool { return d.Spec.BuiltIn },
+	} {
+		if i := slices.IndexFunc(versions, is); i >= 0 {
+			return versions[i]
+		}
+	}
+	return nil
+}
+
+// Bindable are the kinds whose resources name the driver that acts for them. Whatever else a driver acts for is below
+// one of these.
+func Bindable() []Kind { return []Kind{KindHost, KindPool, KindImageStore, KindNetwork} }
