@@ -136,7 +136,7 @@ func TestAdoptBeforeStartIsDoneAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range truth.EffectsOf(simworld.Ref{Kind: string(resources.KindPool), ID: pool}) {
-			adopted = adopted || e.What == "adopt"
+			adopted = adopted || e.What == simworld.EffectAdopt
 		}
 	}
 }

@@ -45,9 +45,6 @@ type guest struct {
 	mark string
 }
 
-// taken is what a simulated world notes when another driver process takes a thing over.
-const taken = "adopt"
-
 // callsTake is how long a call to a simulated driver takes, so that nodes are stopped
 // in the middle of calls.
 const callsTake = "*=20ms~20ms"
@@ -154,7 +151,7 @@ func (g *guest) look() (string, error) {
 	}
 	var done []string
 	for _, e := range truth.EffectsOf(simworld.Ref{Kind: "machine", ID: g.id}) {
-		if e.What != taken { // another driver process knows of it, and it runs on
+		if e.What != simworld.EffectAdopt { // another driver process knows of it, and it runs on
 			done = append(done, e.What)
 		}
 	}

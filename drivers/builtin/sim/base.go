@@ -137,7 +137,7 @@ func (b *base) Adopt(ctx context.Context, call *driverpb.Call) (*driverpb.Handle
 			return nil, absent(o.Key)
 		case o.Epoch < call.GetEpoch(), o.Degraded() != "":
 			o.Repair()
-			if err := tx.Change("adopt", &o); err != nil {
+			if err := tx.Change(simworld.EffectAdopt, &o); err != nil {
 				return nil, err
 			}
 		}

@@ -15,6 +15,8 @@ const (
 	// EffectLeave stops a machine that is about to arrive elsewhere, and EffectReturn lets it go on, since it has not.
 	EffectLeave  = "leave"
 	EffectReturn = "return"
+	// EffectAdopt has a thing obey a newer owner, or work again.
+	EffectAdopt = "adopt"
 	// EffectFault is an injected fault that fired; nothing changed.
 	EffectFault = "fault"
 	// EffectRefusal is an attempt that a physical law prevented; nothing changed.

@@ -161,11 +161,13 @@ func (t *Truth) doublePlaces() []Duplicate {
 	return found
 }
 
-// doubleEffects looks for the same thing done twice by one token.
+// doubleEffects looks for the same thing done twice by one token. A thing is adopted once for each epoch: an owner
+// that takes a call over from one before asks with the same token, and the thing has to obey it.
 func (t *Truth) doubleEffects() []Duplicate {
 	type deed struct {
 		call, token, what string
 		on                Key
+		epoch             uint64
 	}
 	var found []Duplicate
 	first := map[deed]Effect{}
@@ -174,10 +176,14 @@ func (t *Truth) doubleEffects() []Duplicate {
 		if !e.changes() || e.Token == "" {
 			continue
 		}
-		d := deed{e.Call, e.Token, e.What, e.Object.Key}
-		if e.What == EffectReturn { // and may leave again
-			delete(first, deed{e.Call, e.Token, EffectLeave, e.Object.Key})
+		d := deed{call: e.Call, token: e.Token, what: e.What, on: e.Object.Key}
+		switch e.What {
+		case EffectReturn: // and may leave again
+			d.what = EffectLeave
+			delete(first, d)
 			continue
+		case EffectAdopt:
+			d.epoch = e.Epoch
 		}
 		if other, twice := first[d]; twice {
 			found = append(found, Duplicate{

@@ -74,6 +74,16 @@ func TestTruthFindsDuplicates(t *testing.T) {
 			must(t, remove(w, volume("pool-1", "vol-1", 1)))
 			must(t, create(w, "a", 1, volume("pool-1", "vol-1", 1)))
 		}, []string{"create by one token twice"}},
+		{"adopted again by one token, by the next owner", func(t *testing.T, w *simworld.World) {
+			must(t, create(w, "a", 1, volume("pool-1", "vol-1", 1)))
+			must(t, adopt(w, "b", 2, volume("pool-1", "vol-1", 2)))
+			must(t, adopt(w, "b", 3, volume("pool-1", "vol-1", 3)))
+		}, nil},
+		{"adopted again by one token of one owner", func(t *testing.T, w *simworld.World) {
+			must(t, create(w, "a", 1, volume("pool-1", "vol-1", 1)))
+			must(t, adopt(w, "b", 2, volume("pool-1", "vol-1", 2)))
+			must(t, adopt(w, "b", 2, volume("pool-1", "vol-1", 2)))
+		}, []string{"adopt by one token twice"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := build(t)

@@ -40,6 +40,12 @@ func change(w *simworld.World, effect string, o simworld.Object) error {
 	return w.Update(cause("Change", effect, 1, o), func(tx *simworld.Tx) error { return tx.Change(effect, &o) })
 }
 
+func adopt(w *simworld.World, token string, epoch uint64, o simworld.Object) error {
+	return w.Update(cause("Adopt", token, epoch, o), func(tx *simworld.Tx) error {
+		return tx.Change(simworld.EffectAdopt, &o)
+	})
+}
+
 func remove(w *simworld.World, o simworld.Object) error {
 	return w.Update(cause("Delete", "delete", 1, o), func(tx *simworld.Tx) error { return tx.Remove("delete", o.Key) })
 }
