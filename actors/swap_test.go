@@ -69,7 +69,7 @@ func (z *versions) bound() map[string]int {
 	z.t.Helper()
 	count := map[string]int{}
 	err := z.Machine.View(func(v *persistence.View) error {
-		return v.EachBinding(func(b persistence.Binding) bool {
+		return v.EachBound("bulkhead/sim", func(_ resources.Resource, b *persistence.Binding) bool {
 			count[b.Version]++
 			return true
 		})

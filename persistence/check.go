@@ -14,7 +14,10 @@ import (
 // written has none. It reads the whole state: for tests and for operators.
 func (v *View) Check() ([]string, error) {
 	c := &checker{view: v, want: map[string][]byte{}, there: map[resources.Ref]bool{}}
-	for _, part := range []func() error{c.resources, c.attachments, c.reservations, c.claims, c.queues, c.indexes} {
+	parts := []func() error{
+		c.resources, c.attachments, c.bindings, c.reservations, c.claims, c.queues, c.indexes,
+	}
+	for _, part := range parts {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -84,6 +87,36 @@ func (c *checker) attachments() error {
 		}
 	}
 	return nil
+}
+
+// bindings looks that each is found where EachBound looks for it: in or on something that names the same driver.
+func (c *checker) bindings() error {
+	return c.view.r.Scan([]byte(familyBinding), nil, func(_, value []byte) (bool, error) {
+		var b Binding
+		if err := c.view.codec.unmarshal("a binding", value, &b); err != nil {
+			return false, err
+		}
+		if !c.there[b.Ref] {
+			c.report("%s is bound to %s and is not there", b.Ref, b.Product)
+			return true, nil
+		}
+		r, err := c.view.Get(b.Ref)
+		if err != nil {
+			return false, err
+		}
+		owner := resources.OwnerOf(r)
+		if !c.there[owner] {
+			c.report("%s is bound to %s and is in or on nothing", b.Ref, b.Product)
+			return true, nil
+		}
+		if r, err = c.view.Get(owner); err != nil {
+			return false, err
+		}
+		if product := r.Facets()["driver"]; product != b.Product {
+			c.report("%s is bound to %s and %s to %s", b.Ref, b.Product, owner, product)
+		}
+		return true, nil
+	})
 }
 
 // Held lists what an owner holds: reservations, claimed values, a binding.

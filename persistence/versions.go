@@ -23,61 +23,70 @@ func (v *View) Versions(product string) (list []*resources.Driver, err error) {
 	return list, err
 }
 
-// EachBinding calls yield for all bindings, until it answers false.
-func (v *View) EachBinding(yield func(b Binding) bool) error {
-	return v.r.Scan([]byte(familyBinding), nil, func(_, data []byte) (bool, error) {
-		var b Binding
-		if err := v.codec.unmarshal("a binding", data, &b); err != nil {
-			return false, fmt.Errorf("reading bindings: %w", err)
+// EachBound calls yield for what the versions of a product act for, until it answers false: each resource that names
+// the product, with no binding if it has none yet, and then what is in or on it.
+func (v *View) EachBound(product string, yield func(r resources.Resource, b *Binding) bool) error {
+	for _, kind := range resources.Bindable() {
+		var failed error
+		more := true
+		err := v.Each(kind, map[string]string{"driver": product}, func(owner resources.Resource) bool {
+			more, failed = v.EachWithin(owner, product, yield)
+			return more && failed == nil
+		})
+		if err = errors.Join(err, failed); err != nil || !more {
+			return err
 		}
-		return yield(b), nil
-	})
+	}
+	return nil
+}
+
+// EachWithin is EachBound for one resource that names the product, and what is in or on it. It answers whether yield
+// asked for more.
+func (v *View) EachWithin(
+	owner resources.Resource, product string, yield func(r resources.Resource, b *Binding) bool,
+) (more bool, err error) {
+	b, bound, err := v.Binding(owner.Metadata().Ref())
+	switch {
+	case err != nil:
+		return false, err
+	case !bound && !yield(owner, nil), bound && !yield(owner, &b):
+		return false, nil
+	}
+	more = true
+	for _, q := range resources.Inside(owner.Metadata().Ref()) {
+		var failed error
+		err := v.Each(q.Kind, q.Facets, func(r resources.Resource) bool {
+			b, bound, err := v.Binding(r.Metadata().Ref())
+			if failed = err; err == nil && bound && b.Product == product {
+				more = yield(r, &b)
+			}
+			return more && failed == nil
+		})
+		if err = errors.Join(err, failed); err != nil || !more {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // BoundTo lists what a version acts for: what is bound to it and, if it is the current one, what names its product and
-// is bound to none yet. Kinds come in the order of what stands on what, from below.
+// is bound to none yet.
 func (v *View) BoundTo(d *resources.Driver) (list []resources.Ref, err error) {
 	versions, err := v.Versions(d.Spec.Product)
 	if err != nil {
 		return nil, err
 	}
-	acts := func(version string) bool {
-		found := resources.DriverOf(versions, version)
-		return found != nil && found.ID == d.ID
-	}
-	if acts("") {
-		if list, err = v.unbound(d.Spec.Product); err != nil {
-			return nil, err
+	err = v.EachBound(d.Spec.Product, func(r resources.Resource, b *Binding) bool {
+		version := ""
+		if b != nil {
+			version = b.Version
 		}
-	}
-	err = v.EachBinding(func(b Binding) bool {
-		if b.Product == d.Spec.Product && acts(b.Version) {
-			list = append(list, b.Ref)
+		if acts := resources.DriverOf(versions, version); acts != nil && acts.ID == d.ID {
+			list = append(list, r.Metadata().Ref())
 		}
 		return true
 	})
 	return list, err
-}
-
-// unbound lists what names a product and is bound to no version of it yet.
-func (v *View) unbound(product string) (list []resources.Ref, err error) {
-	for _, kind := range resources.Bindable() {
-		var failed error
-		err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
-			ref := r.Metadata().Ref()
-			_, bound, err := v.Binding(ref)
-			if err != nil {
-				failed = err
-			} else if !bound {
-				list = append(list, ref)
-			}
-			return failed == nil
-		})
-		if err = errors.Join(err, failed); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
 }
 
 // keepOneCurrent has a version of a driver that is made current take the place of the one that was.

@@ -38,3 +38,39 @@ func DriverOf(versions []*Driver, version string) *Driver {
 // Bindable are the kinds whose resources name the driver that acts for them. Whatever else a driver acts for is below
 // one of these.
 func Bindable() []Kind { return []Kind{KindHost, KindPool, KindImageStore, KindNetwork} }
+
+// within says in or on what a resource of a kind is, and which facet names it; "" for what names its driver itself.
+func (k Kind) within() (owner Kind, facet string) {
+	switch k {
+	case KindVolume, KindSnapshot:
+		return KindPool, "pool"
+	case KindTemplate:
+		return KindImageStore, "image-store"
+	case KindNic:
+		return KindNetwork, "network"
+	case KindMachine:
+		return KindHost, "host"
+	default:
+		return "", ""
+	}
+}
+
+// OwnerOf is what a resource is in or on; itself if it names its driver.
+func OwnerOf(r Resource) Ref {
+	ref := r.Metadata().Ref()
+	owner, facet := ref.Kind.within()
+	if facet == "" {
+		return ref
+	}
+	return Ref{Kind: owner, ID: r.Facets()[facet]}
+}
+
+// Inside finds what is in or on a resource: a query for each kind of it.
+func Inside(owner Ref) (queries []Query) {
+	for _, k := range []Kind{KindNic, KindSnapshot, KindTemplate, KindVolume, KindMachine} {
+		if of, facet := k.within(); of == owner.Kind {
+			queries = append(queries, Query{Kind: k, Facets: map[string]string{facet: owner.ID}})
+		}
+	}
+	return queries
+}

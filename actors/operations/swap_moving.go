@@ -80,8 +80,7 @@ func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
 		if err != nil || len(owners) == 0 {
 			return err
 		}
-		head, _, err := v.Head(persistence.ShardOf(ref, len(owners)), ref)
-		busy = head != nil
+		busy, err = atWork(v, ref, len(owners))
 		return err
 	})
 	m.mu.Lock()

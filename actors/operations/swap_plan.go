@@ -108,64 +108,79 @@ func membersOf(v *persistence.View, s swap, acting *resources.Driver) (list []me
 		return nil, err
 	}
 	var failed error
-	err = v.EachBinding(func(b persistence.Binding) bool {
-		if b.Product != acting.Spec.Product {
+	add := func(r resources.Resource, b *persistence.Binding) bool {
+		if b == nil || !covers(s.Spec.Scope, r) {
 			return true
 		}
 		if now := resources.DriverOf(versions, b.Version); now == nil || now.ID != acting.ID {
 			return true
 		}
 		var m member
-		var in bool
-		if m, in, failed = memberOf(v, s, b.Ref, len(owners)); in {
-			list = append(list, m)
-		}
+		m, failed = memberOf(v, r, len(owners))
+		list = append(list, m)
 		return failed == nil
-	})
+	}
+	err = eachInScope(v, s.Spec.Scope, acting.Spec.Product, add)
 	slices.SortStableFunc(list, func(a, b member) int {
 		return cmp.Compare(slices.Index(Rebindable(), a.ref.Kind), slices.Index(Rebindable(), b.ref.Kind))
 	})
 	return list, cmp.Or(err, failed)
 }
 
-func memberOf(v *persistence.View, s swap, ref resources.Ref, shards int) (m member, in bool, err error) {
-	r, err := v.Get(ref)
-	if err != nil {
-		return m, false, unlessGone(err)
-	}
-	meta := r.Metadata()
-	m = member{
-		ref: ref, owner: ownerOf(r), labels: meta.Labels, suspended: meta.Suspended, created: meta.CreatedAt.UnixNano(),
-		held: heldByDriver(r),
-	}
-	scope := s.Spec.Scope
+// eachInScope goes through what a product acts for, as far as the scope may have it.
+func eachInScope(
+	v *persistence.View, scope resources.SwapScope, product string,
+	yield func(r resources.Resource, b *persistence.Binding) bool,
+) error {
 	switch {
-	case !scope.Resource.IsZero() && scope.Resource != ref, !scope.Owner.IsZero() && scope.Owner != m.owner:
-		return m, false, nil
-	}
-	for key, value := range scope.Labels {
-		if has, labelled := meta.Labels[key]; !labelled || has != value {
-			return m, false, nil
+	case !scope.Resource.IsZero():
+		r, err := v.Get(scope.Resource)
+		if err != nil {
+			return unlessGone(err)
 		}
+		b, bound, err := v.Binding(scope.Resource)
+		if err == nil && bound && b.Product == product {
+			yield(r, &b)
+		}
+		return err
+	case !scope.Owner.IsZero():
+		owner, err := v.Get(scope.Owner)
+		if err != nil {
+			return unlessGone(err)
+		}
+		_, err = v.EachWithin(owner, product, yield)
+		return err
 	}
-	head, _, err := v.Head(persistence.ShardOf(ref, shards), ref)
-	m.busy = head != nil
-	return m, true, err
+	return v.EachBound(product, yield)
 }
 
-// ownerOf is what a resource is in or on; itself if it names its driver.
-func ownerOf(r resources.Resource) resources.Ref {
-	switch x := r.(type) {
-	case *resources.Volume:
-		return resources.Ref{Kind: resources.KindPool, ID: string(x.Status.PoolID)}
-	case *resources.Snapshot:
-		return resources.Ref{Kind: resources.KindPool, ID: string(x.Status.PoolID)}
-	case *resources.Template:
-		return resources.Ref{Kind: resources.KindImageStore, ID: string(x.Spec.ImageStoreID)}
-	case *resources.Nic:
-		return resources.Ref{Kind: resources.KindNetwork, ID: string(x.Spec.NetworkID)}
-	case *resources.Machine:
-		return resources.Ref{Kind: resources.KindHost, ID: string(x.Status.HostID)}
+// covers reports whether a scope has a resource in it.
+func covers(scope resources.SwapScope, r resources.Resource) bool {
+	m := r.Metadata()
+	if !scope.Resource.IsZero() && scope.Resource != m.Ref() ||
+		!scope.Owner.IsZero() && scope.Owner != resources.OwnerOf(r) {
+		return false
 	}
-	return r.Metadata().Ref()
+	for key, value := range scope.Labels {
+		if has, labelled := m.Labels[key]; !labelled || has != value {
+			return false
+		}
+	}
+	return true
+}
+
+func memberOf(v *persistence.View, r resources.Resource, shards int) (m member, err error) {
+	meta := r.Metadata()
+	m = member{
+		ref: meta.Ref(), owner: resources.OwnerOf(r), labels: meta.Labels, suspended: meta.Suspended,
+		created: meta.CreatedAt.UnixNano(), held: heldByDriver(r),
+	}
+	m.busy, err = atWork(v, m.ref, shards)
+	return m, err
+}
+
+// atWork reports whether something is being done for a resource, or waits for it.
+func atWork(v *persistence.View, ref resources.Ref, shards int) (bool, error) {
+	head, _, err := v.Head(persistence.ShardOf(ref, shards), ref)
+	return head != nil, err
 }

@@ -105,7 +105,7 @@ func checkWhole(t *testing.T, z *actorstest.Zone) {
 		if current := resources.CurrentDriver(versions); err != nil || current.Spec.Version != want {
 			t.Errorf("state: current is %s, want %s (%v)", current.Spec.Version, want, err)
 		}
-		return v.EachBinding(func(b persistence.Binding) bool {
+		return v.EachBound(driver, func(_ resources.Resource, b *persistence.Binding) bool {
 			bound[b.Version]++
 			if b.Version != want {
 				t.Errorf("state: %s is bound to version %s, want %s", b.Ref, b.Version, want)

@@ -129,6 +129,7 @@ func main() {
 	fault := flag.String("fault", "", "isolation: only this fault")
 	rounds := flag.Int("rounds", 0, "isolation, three-nodes: pairs of rounds; 0 = as many as are measured otherwise")
 	etcd := flag.String("etcd", "", "three-nodes: the program of bench/etcd; without it there is nothing beside them")
+	times := flag.Int("swaps", 0, "swap: so many, one after the other; 0 = as many as are measured otherwise")
 	callers := flag.String("callers", "", "operations, three-nodes: only so many callers, with commas")
 	flag.Parse()
 	debug.SetGCPercent(callersGC) // what it costs the callers to collect garbage is not to be measured
@@ -139,6 +140,10 @@ func main() {
 		s = brief()
 	}
 	s.resources = slices.DeleteFunc(s.resources, func(n int) bool { return *most > 0 && n > *most })
+	if *most > 0 {
+		s.swapped = min(s.swapped, *most)
+	}
+	s.swaps = cmp.Or(*times, s.swaps)
 	s.keep, s.profiles, s.urgent, s.fault = *keep, *profiles, *urgent, *fault
 	s.rounds, s.besideRounds, s.etcd = cmp.Or(*rounds, s.rounds), cmp.Or(*rounds, s.besideRounds), *etcd
 	if err := s.setCallers(*callers); err != nil {

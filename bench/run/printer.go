@@ -21,6 +21,9 @@ func (p *printer) print(line any) error {
 	return nil
 }
 
+// note tells people how far something long has come; it is no part of the results.
+func (p *printer) note(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
 // machine is the first line: figures mean nothing without it.
 func (p *printer) machine() error {
 	load, err := os.ReadFile("/proc/loadavg")

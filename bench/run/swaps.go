@@ -23,6 +23,7 @@ const (
 	swapFillers   = 64
 	swapNeighbour = 4 // callers of the driver that is not swapped
 	swapPatience  = 10 * time.Minute
+	swapProfile   = 15 * time.Second
 	// pauseTarget is for the 99th percentile of how long one resource is held.
 	pauseTarget = 100 * time.Millisecond
 	volumeBytes = 1 << 20
@@ -76,6 +77,7 @@ func (b *swapBench) prepare(ctx context.Context) (err error) {
 		}
 		b.versions = append(b.versions, fmt.Sprint(answer.Part("target")["id"]))
 	}
+	began := time.Now()
 	b.volumes = make([]string, b.settings.swapped)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(swapFillers)
@@ -85,7 +87,11 @@ func (b *swapBench) prepare(ctx context.Context) (err error) {
 			return err
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	b.printer.note("%d volumes made in %v", len(b.volumes), time.Since(began).Round(time.Millisecond))
+	return nil
 }
 
 func (b *swapBench) volume(ctx context.Context) (string, error) {
@@ -106,11 +112,16 @@ func (b *swapBench) measure(ctx context.Context) error {
 	var during, beside []time.Duration
 	for i := range b.settings.swaps {
 		began := time.Now()
-		op, err := b.swap(ctx, b.versions[i%len(b.versions)])
-		if err != nil {
+		var op string
+		err := b.on.profiled(ctx, b.settings, fmt.Sprintf("swap-%d", i), swapProfile, func() (err error) {
+			op, err = b.swap(ctx, b.versions[i%len(b.versions)])
 			return err
+		})
+		if err != nil {
+			return errors.Join(err, b.load.failure())
 		}
 		spell := time.Since(began)
+		b.printer.note("swap %d of %d took %v", i+1, b.settings.swaps, spell.Round(time.Millisecond))
 		took = append(took, spell)
 		during = append(during, other.since(began)...)
 		held, err := b.pauses(ctx, op)
