@@ -59,7 +59,7 @@ func full() settings {
 		callers: []int{1, 16, 256}, duration: 5 * time.Second, slowDisk: 2 * time.Millisecond,
 		resources: []int{100_000, 1_000_000}, requests: 2000,
 		rounds: 80, round: 750 * time.Millisecond, kills: 20, load: 10 * time.Minute, settle: 5 * time.Second,
-		besideCallers: []int{1, 16, 64, 256}, besideRounds: 5, swapped: 10_000, swaps: 20, replaced: 10,
+		besideCallers: []int{1, 16, 64, 256}, besideRounds: 5, swapped: 10_000, swaps: 20, replaced: 3,
 	}
 }
 
