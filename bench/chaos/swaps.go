@@ -59,9 +59,9 @@ func (w *swapper) run(ctx context.Context) {
 
 // plan asks for a swap and returns its id; "" if there was none to be had.
 func (w *swapper) plan(ctx context.Context) string {
-	from := w.versions[w.random.IntN(len(w.versions))]
+	from := w.acting(ctx)
 	to := w.versions[w.random.IntN(len(w.versions))]
-	if from == to {
+	if from == to || from == "" {
 		return ""
 	}
 	spec := map[string]any{
@@ -80,6 +80,20 @@ func (w *swapper) plan(ctx context.Context) string {
 		return ""
 	}
 	return fmt.Sprint(answer.Part("target")["id"])
+}
+
+// acting picks a version that acts for something.
+func (w *swapper) acting(ctx context.Context) string {
+	for _, i := range w.random.Perm(len(w.versions)) {
+		answer, err := w.client.Insist(ctx, http.MethodGet, "/v1/drivers/"+w.versions[i], nil)
+		if err != nil {
+			return ""
+		}
+		if bound, _ := answer.Part("status")["bound"].(float64); bound > 0 {
+			return w.versions[i]
+		}
+	}
+	return ""
 }
 
 // carryOut starts a swap, and now and then pauses it, takes it back while it is under way, or afterwards.
