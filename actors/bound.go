@@ -99,57 +99,6 @@ func (e *Engine) nodeOfHost(r resources.Resource) (string, error) {
 	return "", err
 }
 
-// checkEnabled refuses a new resource that names a disabled driver: nothing would
-// ever be done for it.
-func (e *Engine) checkEnabled(r resources.Resource) error {
-	product := operations.PlaceOf(r).Product
-	if product == "" {
-		return nil
-	}
-	return e.state.View(func(v *persistence.View) error {
-		versions, err := v.Versions(product)
-		d := resources.CurrentDriver(versions)
-		if err != nil || d == nil || d.Spec.Enabled {
-			return err
-		}
-		ref := d.Ref()
-		return &resources.Error{
-			Class: resources.ClassConflict, Code: "driver-disabled", Message: "driver " + product + " is disabled",
-			Remedy:   "enable it first (bulkhead driver update " + d.Name + " --enabled), or name another driver",
-			Resource: &ref,
-			Fields: []resources.FieldError{{
-				Pointer: "/spec/driver", Code: "driver-disabled", Message: "names a disabled driver",
-			}},
-		}
-	})
-}
-
-// checkDisabling refuses to disable a driver while resources are bound to it: they
-// could not even be deleted any more.
-func (e *Engine) checkDisabling(current, next resources.Resource) error {
-	was, ok := current.(*resources.Driver)
-	if !ok || !was.Spec.Enabled {
-		return nil
-	}
-	if d, ok := next.(*resources.Driver); !ok || d.Spec.Enabled {
-		return nil
-	}
-	return e.checkUnbound(was)
-}
-
-// checkUnbound refuses what a version can't be had for any more while resources are bound to it.
-func (e *Engine) checkUnbound(d *resources.Driver) error {
-	var bound []resources.Ref
-	err := e.state.View(func(v *persistence.View) (err error) {
-		bound, err = v.BoundTo(d)
-		return err
-	})
-	if err != nil || len(bound) == 0 {
-		return err
-	}
-	return persistence.DriverInUse(d, bound)
-}
-
 // checkUpload refuses what was uploaded to this node for a store whose driver is on
 // another: it can't read it there.
 func (e *Engine) checkUpload(op *resources.Operation) error {

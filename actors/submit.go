@@ -34,8 +34,8 @@ func (e *Engine) Submit(ctx context.Context, s resources.Submission) (*resources
 		if err == nil {
 			return op, nil
 		}
-		// An address chosen here may be taken by the time it is claimed, and a key be replaced.
-		again := []string{"taken", persistence.CodeKeyReplaced}
+		// An address chosen here may be taken by the time it is claimed, a key be replaced, a driver be changed.
+		again := []string{"taken", persistence.CodeKeyReplaced, persistence.CodeDriversChanged}
 		if !slices.Contains(again, resources.AsError(err).Code) || attempt == maxChoices {
 			return nil, err
 		}
@@ -81,6 +81,9 @@ func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
 		return nil, err
 	}
 	if err := e.carry(s, op, cmd); err != nil {
+		return nil, err
+	}
+	if err := e.judgeRemoval(s, action, cmd); err != nil {
 		return nil, err
 	}
 	err := e.check(definition, op, s.Resource)
@@ -152,7 +155,7 @@ func (e *Engine) change(
 	if err != nil {
 		return nil, err
 	}
-	if err := e.checkDisabling(current, next); err != nil {
+	if err := e.judge(current, next, cmd); err != nil {
 		return nil, err
 	}
 	if err := e.checkAsker(current, next); err != nil {
@@ -202,7 +205,10 @@ func (e *Engine) complete(r resources.Resource, op *resources.Operation, cmd *pe
 	if err := e.checkAsker(nil, r); err != nil {
 		return err
 	}
-	return e.checkEnabled(r)
+	if err := e.judge(nil, r, cmd); err != nil {
+		return err
+	}
+	return e.state.View(func(v *persistence.View) error { return v.MayUse(r) })
 }
 
 func (e *Engine) chooseAddress(a *resources.Address, cmd *persistence.Submit) error {

@@ -136,6 +136,7 @@ func (b *Bootstrap) refresh(t *tx, current, shipped resources.Resource) error {
 		next.Status.Permissions = old.Status.Permissions
 		next.Status.HandleReads, next.Status.HandleWrites = old.Status.HandleReads, old.Status.HandleWrites
 	}
+	next.Status.Troubles = old.Status.Troubles // which it does not say itself
 	d.Status = next.Status
 	if d.Spec.BuiltIn {
 		d.Spec.Version, d.Spec.Categories = next.Spec.Version, next.Spec.Categories

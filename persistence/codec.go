@@ -162,6 +162,7 @@ func commands() []known {
 		{2, func() Command { return &Declare{} }},
 		{2, func() Command { return &Rotate{} }},
 		{2, func() Command { return &Reseal{} }},
+		{2, func() Command { return &NoteTrouble{} }},
 	}
 }
 

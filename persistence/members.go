@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"time"
 
@@ -241,7 +242,7 @@ func (c *Expel) apply(t *tx) (Result, error) {
 	switch {
 	case c.Drain == nil:
 		m.Expelled = true
-		if err := t.forgetProgram(c.Role, c.Name); err != nil {
+		if err := errors.Join(t.forgetProgram(c.Role, c.Name), t.forgetTroubles(c.Name)); err != nil {
 			return Result{}, err
 		}
 	case *c.Drain:

@@ -39,6 +39,8 @@ type Submit struct {
 	Fence *Fence `json:"e,omitempty"`
 	// Claims taken with it (instant operations only).
 	Claims []Claim `json:"c,omitempty"`
+	// Drivers, if set, are the records of drivers that it was judged by.
+	Drivers *Witness `json:"w,omitempty"`
 }
 
 func (*Submit) commandName() string { return "submit" }
@@ -60,6 +62,9 @@ func (s *Submit) apply(t *tx) (Result, error) {
 		if err := t.checkFence(*s.Fence); err != nil {
 			return Result{}, err
 		}
+	}
+	if err := s.witnessed(t); err != nil {
+		return Result{}, err
 	}
 	if err := s.accept(t, op); err != nil {
 		return Result{}, err
@@ -200,7 +205,7 @@ func (s *Submit) target(t *tx, op *resources.Operation, action resources.Action)
 		return nil, err
 	}
 	if action.Deletes {
-		if err := errors.Join(s.unused(t, op), t.removable(current)); err != nil {
+		if err := errors.Join(s.unused(t, op), t.mayRemove(current)); err != nil {
 			return nil, err
 		}
 	}
@@ -216,6 +221,9 @@ func (s *Submit) target(t *tx, op *resources.Operation, action resources.Action)
 	}
 	m, was := next.Metadata(), current.Metadata()
 	m.Phase, m.Reason, m.Suspended, m.CreatedAt = was.Phase, was.Reason, was.Suspended, was.CreatedAt
+	if err := t.mayChange(current, next); err != nil {
+		return nil, err
+	}
 	return next, t.update(current, next)
 }
 
@@ -227,6 +235,9 @@ func (s *Submit) create(t *tx) (resources.Resource, error) {
 	r.Metadata().Phase = resources.PhasePending
 	if s.Instant && !s.Pending {
 		r.Metadata().Phase = resources.PhaseReady
+	}
+	if err := t.mayCreate(r); err != nil {
+		return nil, err
 	}
 	if n, ok := r.(*resources.Network); ok {
 		if err := t.takeRange(n); err != nil {

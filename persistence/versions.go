@@ -3,7 +3,6 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -116,58 +115,4 @@ func (t *tx) keepOneCurrent(old, next resources.Resource) error {
 		}
 	}
 	return nil
-}
-
-// namedUsers is how many of the resources that are bound to a version a refusal names.
-const namedUsers = 5
-
-// removable refuses to remove a version of a driver that ships with the server, that acts for resources, or that is the
-// current one of several.
-func (t *tx) removable(r resources.Resource) error {
-	d, ok := r.(*resources.Driver)
-	if !ok {
-		return nil
-	}
-	ref := d.Ref()
-	if d.Spec.BuiltIn {
-		return &resources.Error{
-			Class: resources.ClassConflict, Code: "built-in", Resource: &ref,
-			Message: fmt.Sprintf("driver %s %s ships with the server", d.Spec.Product, d.Spec.Version),
-			Remedy:  "disable it if nothing is to use it",
-		}
-	}
-	bound, err := t.BoundTo(d)
-	if err != nil {
-		return err
-	}
-	if len(bound) > 0 {
-		return DriverInUse(d, bound)
-	}
-	versions, err := t.Versions(d.Spec.Product)
-	if err != nil || len(versions) == 1 || resources.CurrentDriver(versions).ID != d.ID {
-		return err
-	}
-	return &resources.Error{
-		Class: resources.ClassConflict, Code: "version-current", Resource: &ref,
-		Message: fmt.Sprintf("%s is the current version of driver %s", d.Spec.Version, d.Spec.Product),
-		Remedy:  "make another version current first: bulkhead driver update ANOTHER --current",
-	}
-}
-
-// DriverInUse says that a version of a driver acts for resources.
-func DriverInUse(d *resources.Driver, bound []resources.Ref) *resources.Error {
-	var names []string
-	for _, ref := range bound[:min(len(bound), namedUsers)] {
-		names = append(names, fmt.Sprintf("%s %s", ref.Kind, ref.ID))
-	}
-	if len(bound) > len(names) {
-		names = append(names, "...")
-	}
-	ref := d.Ref()
-	return &resources.Error{
-		Class: resources.ClassConflict, Code: "driver-in-use", Resource: &ref,
-		Message: fmt.Sprintf("%d resources are bound to driver %s %s: %s", len(bound), d.Spec.Product, d.Spec.Version,
-			strings.Join(names, ", ")),
-		Remedy: "delete them first, or have another version act for them; to hold work on single ones back, suspend them",
-	}
 }

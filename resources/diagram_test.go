@@ -66,6 +66,25 @@ func diagrams() string {
 			b.WriteString(actionsOf(d))
 		}
 	}
+	b.WriteString(lifeOfADriver())
+	return b.String()
+}
+
+// lifeOfADriver lists what becomes of each event in each standing.
+func lifeOfADriver() string {
+	var b strings.Builder
+	b.WriteString("\n## The life of a version of a driver\n\nOf whatever category. Where a version stands follows " +
+		"from its record: there is none, it is disabled, or it is\nenabled. An upgrade or a downgrade is a swap to " +
+		"another version. What refuses an event is looked at in the order given;\neach refusal says what to do.\n\n" +
+		"| standing | event | refused if | then | all members |\n|---|---|---|---|---|\n")
+	life := resources.DriverLife()
+	for _, standing := range resources.DriverStandings() {
+		for _, event := range resources.DriverEvents() {
+			cell := life[standing][event]
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", standing, event, strings.Join(cell.Refused, ", "), cell.To,
+				cell.Action)
+		}
+	}
 	return b.String()
 }
 

@@ -21,10 +21,55 @@ type DriverSpec struct {
 	// Digest and Tree are of what is installed: see archive.Archive.
 	Digest string `json:"digest,omitempty" doc:"SHA-256 of the archive it was installed from."`
 	Tree   string `json:"tree,omitempty" doc:"SHA-256 of what the archive holds, file by file."`
+	// Requires is what must run before it, as its archive says.
+	Requires []DriverRequirement `json:"requires,omitempty" doc:"Drivers that must run on a machine before it is started there."`
 	// Installs grows when the same archive is installed again.
 	Installs   uint64            `json:"installs,omitempty" doc:"How often it was installed again: with that, members get anew what they had to take out of use."`
 	Properties map[string]any    `json:"properties,omitempty" doc:"Driver-wide properties."`
 	Secrets    map[string]string `json:"-" cbor:"secrets,omitempty"`
+}
+
+// DriverRequirement is a driver that another one needs.
+type DriverRequirement struct {
+	// Product is vendor/name.
+	Product  string `json:"product" doc:"Vendor and name." example:"example/fabric"`
+	Versions string `json:"versions" doc:"Range of versions that will do." example:">=1.2 <2"`
+}
+
+// String is for people: example/fabric >=1.2 <2.
+func (r DriverRequirement) String() string { return r.Product + " " + r.Versions }
+
+// VersionName names the version for people: vendor/name 1.2.0.
+func (d *Driver) VersionName() string { return d.Spec.Product + " " + d.Spec.Version }
+
+// Why a version does not run on a member though it is enabled.
+const (
+	// TroubleFetching: its archive is not there yet. It passes, and is noted in no record.
+	TroubleFetching = "fetching"
+	// TroubleQuarantined: what it was unpacked to is not what it was.
+	TroubleQuarantined = "quarantined"
+	// TroubleFailed: it can't be started there at all.
+	TroubleFailed = "failed"
+	// TroubleBlocked: what it requires does not run there.
+	TroubleBlocked = "blocked"
+)
+
+// DriverTrouble is why a version does not run on a member though it is enabled.
+type DriverTrouble struct {
+	Node   string    `json:"node" doc:"Node or agent."`
+	State  string    `json:"state" doc:"quarantined, failed or blocked."`
+	Reason string    `json:"reason" doc:"Why, in words."`
+	Since  time.Time `json:"since" doc:"Since when."`
+}
+
+// In lists the members where it is in a state of trouble, in their order.
+func (s *DriverStatus) In(state string) (nodes []string) {
+	for _, t := range s.Troubles {
+		if t.State == state {
+			nodes = append(nodes, t.Node)
+		}
+	}
+	return nodes
 }
 
 // DriverStatus is what was observed of a driver.
@@ -37,6 +82,8 @@ type DriverStatus struct {
 	HandleReads  []uint32   `json:"handleReads,omitempty" doc:"Formats of what a driver remembers of a resource that it can read, besides the one it writes."`
 	HandleWrites uint32     `json:"handleWrites,omitempty" doc:"Format that it writes."`
 	Instances    []Instance `json:"instances,omitempty" doc:"Its running processes."`
+	// Troubles are in the order of the members' names. While there are some the driver is degraded.
+	Troubles []DriverTrouble `json:"troubles,omitempty" doc:"Members where it does not run though it is enabled, and why."`
 	// What follows is for showing it, and kept nowhere.
 	Current bool `json:"current,omitempty" cbor:"-" doc:"Whether new resources are bound to it now."`
 	Bound   int  `json:"bound,omitempty" cbor:"-" doc:"How many resources it acts for."`
@@ -85,7 +132,7 @@ type PropertyCheck struct {
 // Instance is a running process of a driver on a node.
 type Instance struct {
 	Node      string    `json:"node" doc:"Node it runs on."`
-	State     string    `json:"state" doc:"starting, running, backing-off, crash-loop, stopped, fetching or quarantined."`
+	State     string    `json:"state" doc:"starting, running, backing-off, crash-loop, stopped, fetching, quarantined, failed or blocked."`
 	PID       int       `json:"pid,omitempty" doc:"Process id."`
 	StartedAt time.Time `json:"startedAt,omitzero" doc:"When the process started."`
 	Restarts  int       `json:"restarts" doc:"How often it was restarted."`

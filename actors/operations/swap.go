@@ -10,12 +10,8 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-const (
-	// swapTimeout bounds one attempt of the long steps of a swap.
-	swapTimeout = 29 * 24 * time.Hour
-	// scopeSwap is where a swap claims the product: there is one at a time.
-	scopeSwap = "swap"
-)
+// swapTimeout bounds one attempt of the long steps of a swap.
+const swapTimeout = 29 * 24 * time.Hour
 
 // swapOperations have another version of a driver act, resource by resource. Whatever fails before all were moved and
 // observed takes back what was moved.
@@ -97,11 +93,19 @@ func checkNewSwap(v *persistence.View, _ *resources.Operation, r resources.Resou
 	case found.from.Spec.Product != found.to.Spec.Product:
 		return badSwap("to", "other-product", "is a version of "+found.to.Spec.Product+", from one of "+
 			found.from.Spec.Product, "name two versions of one product")
-	case !found.to.Spec.Enabled:
-		return badSwap("to", "driver-disabled", "is disabled",
-			"enable it first: bulkhead driver update "+found.to.Name+" --enabled")
+	}
+	if err := mayTakeOver(found.to); err != nil {
+		e := resources.AsError(err)
+		return badSwap("to", e.Code, "can't take over: "+e.Message, e.Remedy)
 	}
 	return checkScope(v, s)
+}
+
+// mayTakeOver refuses a version that resources can't be moved to where it stands.
+func mayTakeOver(d *resources.Driver) error {
+	facts := &resources.DriverFacts{Driver: d, There: true}
+	_, err := facts.Decide(resources.DriverSwapTo)
+	return err
 }
 
 // checkScope refuses to name what is not there, or is no owner.
@@ -164,7 +168,7 @@ func planSwap(_ context.Context, c *Context) error {
 }
 
 // checkStart refuses to begin what is not accepted, or while another swap of the product is under way.
-func checkStart(v *persistence.View, _ *resources.Operation, r resources.Resource) error {
+func checkStart(v *persistence.View, op *resources.Operation, r resources.Resource) error {
 	s, ok := r.(*resources.Swap)
 	if !ok {
 		return fmt.Errorf("starting a swap: the target is a %T", r)
@@ -173,12 +177,17 @@ func checkStart(v *persistence.View, _ *resources.Operation, r resources.Resourc
 	if err != nil {
 		return err
 	}
-	if s.Phase != resources.PhaseCommitted {
+	takesOver := found.from
+	if op.Action == "start" {
+		takesOver = found.to
 		if err := checkAccepted(v, found); err != nil {
 			return err
 		}
 	}
-	owner, taken, err := v.Claimed(scopeSwap, found.to.Spec.Product)
+	if err := mayTakeOver(takesOver); err != nil {
+		return err
+	}
+	owner, taken, err := v.Claimed(persistence.ScopeSwap, found.to.Spec.Product)
 	if err != nil || !taken || owner == s.Ref() {
 		return err
 	}
@@ -224,7 +233,7 @@ func claimSwap(_ context.Context, c *Context) error {
 			return err
 		}
 		c.Outcome.Claim = append(c.Outcome.Claim, persistence.Claim{
-			Scope: scopeSwap, Value: s.Status.Product, Owner: s.Ref(),
+			Scope: persistence.ScopeSwap, Value: s.Status.Product, Owner: s.Ref(),
 		})
 		if c.Operation.Action == "start" {
 			id := resources.OperationID(c.Operation.ID)
@@ -243,7 +252,7 @@ func unclaimSwap(_ context.Context, c *Context) error {
 		return err
 	}
 	c.Outcome.Unclaim = append(c.Outcome.Unclaim, persistence.Claim{
-		Scope: scopeSwap, Value: s.Status.Product, Owner: s.Ref(),
+		Scope: persistence.ScopeSwap, Value: s.Status.Product, Owner: s.Ref(),
 	})
 	return nil
 }
@@ -309,6 +318,15 @@ func (c *Context) setCurrent(ctx context.Context, d *resources.Driver) error {
 
 // ErrHeld ends an attempt because the resource was suspended while it ran: it is made again when that is over.
 var ErrHeld = errors.New("the resource is suspended")
+
+// unfit returns why the swap can't go on: the version that takes over can't any more.
+func (c *Context) unfit() error {
+	s, err := c.swap()
+	if err != nil {
+		return err
+	}
+	return mayTakeOver(s.to)
+}
 
 // held returns ErrHeld once the target is suspended.
 func (c *Context) held() error {

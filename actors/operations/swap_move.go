@@ -39,6 +39,9 @@ func awaitVersion(ctx context.Context, c *Context) error {
 			if why == nil {
 				break
 			}
+			if err := c.unfit(); err != nil {
+				return err
+			}
 			if ctx.Err() != nil {
 				return fmt.Errorf("waiting for version %s on node %s: %w", s.to.Spec.Version, node, ctx.Err())
 			}

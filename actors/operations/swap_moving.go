@@ -126,7 +126,10 @@ func (m *moving) pause(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("moving resources to version %s: %w", m.to.Spec.Version, context.Cause(ctx))
 	}
-	return m.context.held()
+	if err := m.context.held(); err != nil || m.urgent {
+		return err
+	}
+	return m.context.unfit()
 }
 
 func (m *moving) report(left int) {

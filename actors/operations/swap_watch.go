@@ -69,7 +69,7 @@ func watchFor(ctx context.Context, c *Context, what func(s swap) ([]resources.Re
 		if ctx.Err() != nil {
 			return fmt.Errorf("observing what was moved: %w", context.Cause(ctx))
 		}
-		if err := c.held(); err != nil {
+		if err := cmp.Or(c.held(), c.unfit()); err != nil {
 			return err
 		}
 		w.look(ctx)

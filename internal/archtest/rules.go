@@ -45,7 +45,8 @@ func Bulkhead() Rules {
 			"cluster/...":       {},
 			"cluster/clusterpb": {},
 			"actors/...": {
-				"resources/...", "persistence", "drivers/driverpb", "drivers/property", "drivers/sdk", "internal/secrets",
+				"resources/...", "persistence", "drivers/driverpb", "drivers/property", "drivers/sdk", "drivers/lifecycle",
+				"internal/secrets",
 			},
 			"actors/mailbox":        {},
 			"actors/shard":          {"actors/mailbox"},
