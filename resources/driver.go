@@ -57,7 +57,7 @@ const (
 // DriverTrouble is why a version does not run on a member though it is enabled.
 type DriverTrouble struct {
 	Node   string    `json:"node" doc:"Node or agent."`
-	State  string    `json:"state" doc:"quarantined, failed or blocked."`
+	State  string    `json:"state" doc:"quarantined, failed, blocked or crash-loop."`
 	Reason string    `json:"reason" doc:"Why, in words."`
 	Since  time.Time `json:"since" doc:"Since when."`
 }

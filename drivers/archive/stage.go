@@ -23,7 +23,12 @@ type stage struct {
 	root  *os.Root
 	lock  *os.File
 	dirs  map[string]bool
+	// left is how many bytes may be written until it is asked again whether there is room.
+	left int
 }
+
+// roomEvery so many bytes it is asked whether there is room for as many more.
+const roomEvery = 4 << 20
 
 func (s *Store) stage() (*stage, error) {
 	for {
@@ -104,13 +109,26 @@ func (s *stage) create(name string, executable bool) (*sealed, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the file
 	}
-	return &sealed{File: file, executable: executable}, nil
+	return &sealed{stage: s, file: file, executable: executable}, nil
 }
 
 // sealed is a file that is durable and that nobody may change, once it is closed.
 type sealed struct {
-	*os.File
+	stage      *stage
+	file       *os.File
 	executable bool
+}
+
+// Write implements io.Writer.
+func (s *sealed) Write(data []byte) (int, error) {
+	if s.stage.left < len(data) {
+		if err := s.stage.store.room(uint64(max(roomEvery, len(data)))); err != nil {
+			return 0, err
+		}
+		s.stage.left = max(roomEvery, len(data))
+	}
+	s.stage.left -= len(data)
+	return s.file.Write(data)
 }
 
 // Close implements io.Closer.
@@ -119,7 +137,7 @@ func (s *sealed) Close() error {
 	if s.executable {
 		mode = programMode
 	}
-	return errors.Join(s.Chmod(mode), s.Sync(), s.File.Close())
+	return errors.Join(s.file.Chmod(mode), s.file.Sync(), s.file.Close())
 }
 
 // seal writes the list of files and makes all directories durable, the deepest first.

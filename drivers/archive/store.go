@@ -37,6 +37,7 @@ type Store struct {
 	dir    string // DIR/sha256
 	root   *os.Root
 	limits Limits
+	room   func(bytes uint64) error
 }
 
 // OpenStore opens the store in a directory, which is made when it is missing, and removes what unpackings that were
@@ -50,12 +51,16 @@ func OpenStore(dir string, limits Limits) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store of archives: %w", err)
 	}
-	s := &Store{dir: archives, root: root, limits: limits}
+	s := &Store{dir: archives, root: root, limits: limits, room: func(uint64) error { return nil }}
 	if err := s.sweep(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cleaning the store of archives: %w", err), root.Close())
 	}
 	return s, nil
 }
+
+// Guard has room asked before so many bytes more are unpacked: what it answers ends the unpacking. It must be called
+// before anything is unpacked.
+func (s *Store) Guard(room func(bytes uint64) error) { s.room = room }
 
 // Close lets go of the directory.
 func (s *Store) Close() error { return s.root.Close() }

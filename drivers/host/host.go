@@ -272,6 +272,13 @@ func (h *Host) Stop(ctx context.Context, name string) error {
 	return nil
 }
 
+// Left reports whether a server before left a process of this name running that no Start has claimed since Open.
+func (h *Host) Left(name string) bool {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.found[name] != nil
+}
+
 // StopUnclaimed ends the processes of a server before that no Start has claimed since Open.
 func (h *Host) StopUnclaimed(ctx context.Context) error {
 	h.mutex.Lock()

@@ -19,8 +19,9 @@ const pieceBytes = 256 << 10
 type Shelf interface {
 	// Lacks lists those of some digests whose archive is not there.
 	Lacks(digests []string) []string
-	// Receive keeps the archive of a digest, durably, if it is what that says.
-	Receive(ctx context.Context, digest string, from io.Reader) error
+	// Receive keeps the archive of a digest, durably, if it is what that says. Size is how many bytes it has; 0 = nobody
+	// says.
+	Receive(ctx context.Context, digest string, size int64, from io.Reader) error
 }
 
 // RegisterArchives takes the archives that nodes give. Check is like that of Register.
@@ -51,7 +52,8 @@ func (r *receiver) Give(wire grpc.ClientStreamingServer[relaypb.Piece, relaypb.G
 	if err != nil {
 		return err
 	}
-	if err := r.shelf.Receive(wire.Context(), first.GetDigest(), &pieces{wire: wire, rest: first.GetData()}); err != nil {
+	from := &pieces{wire: wire, rest: first.GetData()}
+	if err := r.shelf.Receive(wire.Context(), first.GetDigest(), first.GetBytes(), from); err != nil {
 		return toStatus(err)
 	}
 	return wire.SendAndClose(&relaypb.GiveReply{})
@@ -86,9 +88,11 @@ func Lacked(ctx context.Context, conn grpc.ClientConnInterface, digests []string
 	return reply.GetDigests(), nil
 }
 
-// GiveArchive gives an archive to the member that conn leads to, and returns when it is kept there. Repeating it is
-// harmless.
-func GiveArchive(ctx context.Context, conn grpc.ClientConnInterface, digest string, from io.Reader) error {
+// GiveArchive gives an archive of so many bytes to the member that conn leads to, and returns when it is kept there.
+// Repeating it is harmless. Size 0 says nothing of it.
+func GiveArchive(
+	ctx context.Context, conn grpc.ClientConnInterface, digest string, size int64, from io.Reader,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	const doing = "giving an archive"
@@ -96,7 +100,7 @@ func GiveArchive(ctx context.Context, conn grpc.ClientConnInterface, digest stri
 	if err != nil {
 		return fromStatus(err, doing, false, ctx.Err())
 	}
-	if err := wire.Send(&relaypb.Piece{Digest: digest}); err == nil {
+	if err := wire.Send(&relaypb.Piece{Digest: digest, Bytes: size}); err == nil {
 		err = sendPieces(wire, from)
 		if err != nil {
 			return err

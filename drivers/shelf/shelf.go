@@ -32,10 +32,13 @@ type Shelf struct {
 	dir    string // DIR/sha256
 	store  *archive.Store
 	limits archive.Limits
+	// reserve is how many bytes of the file system are left free.
+	reserve uint64
 
 	mu      sync.Mutex
-	putting map[string]bool // by digest
-	changed chan struct{}   // closed when something was put or removed
+	putting map[string]bool  // by digest
+	refused map[string]error // why the last attempt to receive it came to nothing, by digest
+	changed chan struct{}    // closed when something was put or removed
 }
 
 // Open opens the shelf in a directory, which is made when it is missing, and removes what was not complete when a
@@ -47,7 +50,11 @@ func Open(dir string, limits archive.Limits) (*Shelf, error) {
 	}
 	s := &Shelf{
 		dir: filepath.Join(dir, algorithm), store: store, limits: limits, putting: map[string]bool{},
-		changed: make(chan struct{}),
+		refused: map[string]error{}, changed: make(chan struct{}),
+	}
+	store.Guard(s.room)
+	if s.reserve, err = reserveOf(s.dir); err != nil {
+		return nil, errors.Join(err, store.Close())
 	}
 	left, err := filepath.Glob(filepath.Join(s.dir, partPrefix+"*"))
 	for _, path := range left {
@@ -97,8 +104,8 @@ func (s *Shelf) Lacks(digests []string) (lacking []string) {
 }
 
 // Put reads an archive to its end, checks all of it, and keeps it, durably, with what it unpacks to. Want is the digest
-// that it must have; empty takes any. Putting what is there already changes nothing. Errors: ErrBusy, those of
-// archive.Store.Unpack.
+// that it must have; empty takes any. Putting what is there already changes nothing. Errors: ErrBusy, ErrNoRoom, those
+// of archive.Store.Unpack.
 func (s *Shelf) Put(ctx context.Context, from io.Reader, want string) (*archive.Archive, error) {
 	if want != "" {
 		if !s.begin(want) {
@@ -108,7 +115,7 @@ func (s *Shelf) Put(ctx context.Context, from io.Reader, want string) (*archive.
 	}
 	part, err := os.CreateTemp(s.dir, partPrefix+"*")
 	if err != nil {
-		return nil, fmt.Errorf("keeping an archive: %w", err)
+		return nil, fmt.Errorf("keeping an archive: %w", asRoom(err))
 	}
 	defer func() {
 		_ = part.Close()           // it was synced, or there is an error already
@@ -116,10 +123,10 @@ func (s *Shelf) Put(ctx context.Context, from io.Reader, want string) (*archive.
 	}()
 	found, err := s.store.Unpack(ctx, io.TeeReader(from, part), want)
 	if err != nil {
-		return nil, err
+		return nil, asRoom(err)
 	}
 	if err := s.publish(part, found.Digest); err != nil {
-		return nil, fmt.Errorf("keeping archive %s: %w", found.Digest, err)
+		return nil, fmt.Errorf("keeping archive %s: %w", found.Digest, asRoom(err))
 	}
 	s.note()
 	return found, nil
@@ -161,7 +168,7 @@ func (s *Shelf) sync() error {
 }
 
 // Open opens the .car file of an archive. The error is fs.ErrNotExist when it is not here.
-func (s *Shelf) Open(digest string) (io.ReadCloser, error) {
+func (s *Shelf) Open(digest string) (*os.File, error) {
 	if !s.known(digest) {
 		return nil, fmt.Errorf("opening archive %q: %w", digest, fs.ErrNotExist)
 	}
@@ -266,15 +273,45 @@ func (s *Shelf) Remove(digest string) error {
 		return fmt.Errorf("removing archive %s: %w", digest, err)
 	}
 	err := s.store.Remove(digest)
+	s.remember(digest, nil)
 	s.note()
 	return err
 }
 
-// Receive is Put of an archive that somebody else has.
-func (s *Shelf) Receive(ctx context.Context, digest string, from io.Reader) error {
+// Receive is Put of an archive that somebody else has. If it is said how large it is, nothing of it is read unless
+// there is room for it and, as far as can be told, for what it unpacks to.
+func (s *Shelf) Receive(ctx context.Context, digest string, size int64, from io.Reader) error {
 	if digest == "" || len(s.Lacks([]string{digest})) == 0 {
 		return nil
 	}
-	_, err := s.Put(ctx, from, digest)
+	err := s.room(2 * uint64(max(size, 0)))
+	if err == nil {
+		_, err = s.Put(ctx, from, digest)
+	}
+	if !errors.Is(err, ErrBusy) {
+		s.remember(digest, err)
+	}
 	return err
+}
+
+func (s *Shelf) remember(digest string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		delete(s.refused, digest)
+		return
+	}
+	was := s.refused[digest]
+	s.refused[digest] = err
+	if was == nil || was.Error() != err.Error() {
+		close(s.changed)
+		s.changed = make(chan struct{})
+	}
+}
+
+// Refused says why an archive that is not here could not be received when it was last given; nil if it was not given.
+func (s *Shelf) Refused(digest string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused[digest]
 }

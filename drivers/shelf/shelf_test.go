@@ -73,14 +73,14 @@ func TestWhatIsPutIsGivenOn(t *testing.T) {
 	if _, err := b.Put(t.Context(), bytes.NewReader(pack(t, "two")), found.Digest); !errors.Is(err, archive.ErrDigest) {
 		t.Errorf("another archive is taken for it: %v", err)
 	}
-	if err := b.Receive(t.Context(), found.Digest, bytes.NewReader(car[:len(car)/2])); err == nil {
+	if err := b.Receive(t.Context(), found.Digest, 0, bytes.NewReader(car[:len(car)/2])); err == nil {
 		t.Error("half of an archive is taken for all of it")
 	}
 	from, err := a.Open(found.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Receive(t.Context(), found.Digest, from); err != nil {
+	if err := b.Receive(t.Context(), found.Digest, 0, from); err != nil {
 		t.Fatal(err)
 	}
 	_ = from.Close()
@@ -117,7 +117,7 @@ func TestQuarantineLastsUntilPardoned(t *testing.T) {
 	if lacks := s.Lacks([]string{found.Digest}); len(lacks) > 0 {
 		t.Errorf("it asks for %v, which is in quarantine", lacks)
 	}
-	if err := s.Receive(t.Context(), found.Digest, bytes.NewReader(car)); err != nil {
+	if err := s.Receive(t.Context(), found.Digest, 0, bytes.NewReader(car)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Open(found.Digest); !errors.Is(err, fs.ErrNotExist) {
@@ -129,7 +129,7 @@ func TestQuarantineLastsUntilPardoned(t *testing.T) {
 	if err := s.Pardon(found.Digest); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Receive(t.Context(), found.Digest, bytes.NewReader(car)); err != nil {
+	if err := s.Receive(t.Context(), found.Digest, 0, bytes.NewReader(car)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Load(t.Context(), found.Digest, found.Tree()); err != nil {
@@ -148,18 +148,18 @@ func TestOneReceivesAtATime(t *testing.T) {
 	}
 	from, into := io.Pipe()
 	received := make(chan error, 1)
-	go func() { received <- s.Receive(t.Context(), found.Digest, from) }()
+	go func() { received <- s.Receive(t.Context(), found.Digest, 0, from) }()
 	if _, err := into.Write(car[:100]); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Receive(t.Context(), found.Digest, bytes.NewReader(car)); !errors.Is(err, shelf.ErrBusy) {
+	if err := s.Receive(t.Context(), found.Digest, 0, bytes.NewReader(car)); !errors.Is(err, shelf.ErrBusy) {
 		t.Errorf("a second giver is told %v", err)
 	}
 	_ = into.CloseWithError(io.ErrUnexpectedEOF)
 	if err := <-received; err == nil {
 		t.Error("what was cut off was taken")
 	}
-	if err := s.Receive(t.Context(), found.Digest, bytes.NewReader(car)); err != nil {
+	if err := s.Receive(t.Context(), found.Digest, 0, bytes.NewReader(car)); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "sha256", ".*")); len(left) > 0 {

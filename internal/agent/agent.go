@@ -131,7 +131,7 @@ func (a *Agent) openDrivers(context.Context) (err error) {
 		Shelf: a.shelf,
 		Node:  a.member.Name, Here: func(node string) bool { return node == a.member.Name },
 		BuiltIns: a.config.BuiltIns, Executable: a.config.Executable, State: a.briefing, Started: a.driverStarted,
-		Log: a.config.Log,
+		Log: a.config.Log, Program: a.config.Version,
 		Host: host.Config{
 			StateDir: filepath.Join(a.config.DataDir, "host"), Protected: []string{dir},
 			Minimum: a.config.MinimumIsolation, GuestUID: a.config.GuestUID, DataGID: a.config.DataGID,

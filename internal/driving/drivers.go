@@ -75,6 +75,8 @@ type Config struct {
 	// Started is called, with the context of that run, whenever a process of a version has begun to run, or was found
 	// running, and has its paths.
 	Started func(ctx context.Context, v Version)
+	// Program is the version of the program; "" = nobody knows.
+	Program string
 	Log     *slog.Logger
 }
 
@@ -91,6 +93,7 @@ type Drivers struct {
 	isHere   func(node string) bool
 	remember func(ctx context.Context, record *resources.Driver) error
 	started  func(ctx context.Context, v Version)
+	program  string
 	// recheck receives when a version was found to be not what it was.
 	recheck chan struct{}
 
@@ -103,7 +106,7 @@ type Drivers struct {
 
 	mu       sync.Mutex
 	versions map[Version]*version // that are here
-	troubles map[Version]trouble  // of those that are installed and can\'t be run here
+	troubles map[Version]trouble  // of those that are installed and can't be run here
 	// resolved remembers which version acts where one is asked for, at a count of changes.
 	resolved   map[Version]Version
 	resolvedAt uint64
@@ -121,7 +124,7 @@ func Open(c Config) (*Drivers, error) {
 		remember: c.Remember, started: c.Started, versions: map[Version]*version{}, troubles: map[Version]trouble{},
 		shelf: c.Shelf, recheck: make(chan struct{}, 1), resolved: map[Version]Version{},
 		inForce: map[Version]resources.DriverSpec{}, described: map[Version]description{},
-		learned: make(chan struct{}), paths: map[pathsAsked]pathsFound{},
+		learned: make(chan struct{}), paths: map[pathsAsked]pathsFound{}, program: c.Program,
 	}
 	if os.Geteuid() != 0 {
 		d.guestUID = uint32(os.Geteuid())
@@ -150,8 +153,17 @@ func (d *Drivers) Close() { d.host.Close() }
 
 // Stop ends the driver processes, in the reverse order of their start. What they launched runs on.
 func (d *Drivers) Stop(ctx context.Context) error {
+	var running []*version
+	for _, i := range d.host.Instances() {
+		if one, here := d.here(d.versionOf(i)); here {
+			running = append(running, one)
+		}
+	}
 	var errs []error
-	for _, i := range slices.Backward(d.host.Instances()) {
+	for _, one := range lastFirst(running) {
+		errs = append(errs, d.host.Stop(ctx, one.instanceName()))
+	}
+	for _, i := range slices.Backward(d.host.Instances()) { // of what is known no more
 		errs = append(errs, d.host.Stop(ctx, i.Name()))
 	}
 	return errors.Join(errs...)
@@ -159,6 +171,9 @@ func (d *Drivers) Stop(ctx context.Context) error {
 
 // hasStarted learns what a driver is and gives it its paths back.
 func (d *Drivers) hasStarted(ctx context.Context, i *host.Instance) {
+	if d.blocked() {
+		d.lookAgain()
+	}
 	log := d.log.With(slog.String("driver", i.Name()))
 	if err := d.learn(ctx, i); err != nil {
 		log.Warn("a driver does not describe itself", slog.Any("error", err))
@@ -173,8 +188,8 @@ func (d *Drivers) hasStarted(ctx context.Context, i *host.Instance) {
 	d.started(ctx, d.versionOf(i))
 }
 
-// Start starts the processes of all drivers that are enabled, with access to what
-// the resources bound to them name. Those left by a server before are taken over.
+// Start starts the processes of all drivers that are enabled, in their order, with access to what the resources bound
+// to them name. Those left by a server before are taken over.
 func (d *Drivers) Start(ctx context.Context) error {
 	records, err := d.state.Versions("")
 	if err != nil {
@@ -185,22 +200,25 @@ func (d *Drivers) Start(ctx context.Context) error {
 	}
 	for _, record := range records {
 		d.recall(record)
-		one, here := d.bring(ctx, record)
-		if !here {
-			continue
-		}
-		d.inForce[one.Version] = record.Spec
-		if !record.Spec.Enabled {
-			continue
-		}
-		if err := d.run(ctx, one, record); err != nil {
-			if record.Spec.BuiltIn {
+	}
+	if err := d.enforce(ctx, records); err != nil {
+		d.log.Warn("a driver can't be made what its record says; it is tried again", slog.Any("error", err))
+		for _, record := range records {
+			if t, failed := d.troubleOf(VersionOf(record)); failed && record.Spec.BuiltIn && t.state == resources.TroubleFailed {
 				return err
 			}
-			d.fail(one.Version, err)
 		}
+		d.lookAgain()
 	}
 	return d.host.StopUnclaimed(ctx)
+}
+
+// lookAgain has Follow look whether what could not be run can be now.
+func (d *Drivers) lookAgain() {
+	select {
+	case d.recheck <- struct{}{}:
+	default:
+	}
 }
 
 // run makes a driver run as its record says.
@@ -248,18 +266,23 @@ func NoDriver(product string) error {
 // instance returns the process of a version.
 func (d *Drivers) instance(v Version) (*host.Instance, error) {
 	one, here := d.here(v)
-	if !here {
-		return nil, absent(v)
-	}
-	i, ok := d.host.Instance(host.InstanceName(one.Product, one.manifest.Version))
-	if !ok {
-		return nil, &resources.Error{
-			Class: resources.ClassUnavailable, Code: "driver-unavailable",
-			Message: "driver " + one.String() + " is not running",
-			Remedy:  "enable it: bulkhead driver update " + one.Product + " --enabled",
+	if here {
+		if i, runs := d.host.Instance(one.instanceName()); runs {
+			return i, nil
 		}
 	}
-	return i, nil
+	t, troubled := d.troubleOf(v)
+	switch {
+	case troubled:
+		return nil, inTrouble(v, t)
+	case !here:
+		return nil, absent(v)
+	}
+	return nil, &resources.Error{
+		Class: resources.ClassUnavailable, Code: "driver-unavailable",
+		Message: "driver " + one.String() + " is not running",
+		Remedy:  "enable it: bulkhead driver enable " + one.Product,
+	}
 }
 
 // Conn implements relay.Drivers.

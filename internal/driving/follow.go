@@ -47,26 +47,13 @@ func (d *Drivers) applyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	failed := d.retire(ctx, records)
-	for _, record := range records {
-		one, here := d.bring(ctx, record)
-		if !here {
-			continue
-		}
-		was, known := d.inForce[one.Version]
-		if known && was.Enabled == record.Spec.Enabled &&
-			reflect.DeepEqual(was.Properties, record.Spec.Properties) &&
-			reflect.DeepEqual(was.Secrets, record.Spec.Secrets) {
-			continue
-		}
-		if err := d.apply(ctx, one, record); err != nil { // which is no reason to keep the others waiting
-			d.fail(one.Version, err)
-			failed = errors.Join(failed, err)
-			continue
-		}
-		d.inForce[one.Version] = record.Spec
-	}
-	return failed
+	return errors.Join(d.retire(ctx, records), d.enforce(ctx, records))
+}
+
+// sameInForce reports whether what processes were made of is what a record says.
+func sameInForce(was, is resources.DriverSpec) bool {
+	return was.Enabled == is.Enabled && reflect.DeepEqual(was.Properties, is.Properties) &&
+		reflect.DeepEqual(was.Secrets, is.Secrets)
 }
 
 // apply puts a record in force: a driver that is disabled has no process, and one

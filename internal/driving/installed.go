@@ -16,16 +16,6 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// States of versions that have no process here though they should.
-const (
-	// StateFetching: its archive is not here yet.
-	StateFetching = "fetching"
-	// StateQuarantined: what it was unpacked to is not what it was.
-	StateQuarantined = "quarantined"
-	// StateFailed: it can't be started at all.
-	StateFailed = "failed"
-)
-
 // trouble is why a version has no process here.
 type trouble struct{ state, reason string }
 
@@ -39,7 +29,16 @@ func (d *Drivers) note(v Version, t trouble) {
 	d.troubles[v] = t
 }
 
-func (d *Drivers) fail(v Version, err error) { d.note(v, trouble{StateFailed, err.Error()}) }
+func (d *Drivers) fail(v Version, err error) {
+	d.note(v, trouble{resources.TroubleFailed, err.Error()})
+}
+
+func (d *Drivers) troubleOf(v Version) (trouble, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, is := d.troubles[v]
+	return t, is
+}
 
 func (d *Drivers) shownTroubles() map[Version]resources.Instance {
 	d.mu.Lock()
@@ -72,7 +71,7 @@ func (d *Drivers) bring(ctx context.Context, record *resources.Driver) (*version
 	digest := record.Spec.Digest
 	if mark, bad := d.shelf.Bad(digest); bad {
 		if mark >= record.Spec.Installs {
-			d.note(v, trouble{StateQuarantined, quarantineWords})
+			d.note(v, trouble{resources.TroubleQuarantined, quarantineWords})
 			return nil, false
 		}
 		if err := d.shelf.Pardon(digest); err != nil {
@@ -89,7 +88,11 @@ func (d *Drivers) bring(ctx context.Context, record *resources.Driver) (*version
 		delete(d.troubles, v)
 		return one, true
 	case errors.Is(err, fs.ErrNotExist):
-		d.note(v, trouble{StateFetching, "its archive is not here yet: nodes that have it give it"})
+		why := "its archive is not here yet: nodes that have it give it"
+		if refused := d.shelf.Refused(digest); refused != nil {
+			why = "its archive could not be taken in, it is given again: " + refused.Error()
+		}
+		d.note(v, trouble{resources.TroubleFetching, why})
 	case errors.Is(err, archive.ErrCorrupt):
 		d.quarantine(&version{Version: v, digest: digest, installs: record.Spec.Installs}, err)
 	default:
@@ -109,7 +112,13 @@ func (d *Drivers) unpacked(ctx context.Context, record *resources.Driver) (*vers
 	if err != nil {
 		return nil, err
 	}
-	one := &version{Version: v, digest: digest, tree: record.Spec.Tree, installs: record.Spec.Installs}
+	if err := found.Declaration.RunsUnder(d.program); err != nil {
+		return nil, err
+	}
+	one := &version{
+		Version: v, digest: digest, tree: record.Spec.Tree, installs: record.Spec.Installs,
+		requires: found.Declaration.Required(),
+	}
 	dir := d.shelf.Dir(digest)
 	if one.manifest, err = found.Declaration.Manifest(Platform(), dir); err != nil {
 		return nil, err
@@ -137,11 +146,8 @@ func (d *Drivers) check(ctx context.Context, m host.Manifest) error {
 	}
 	err := d.shelf.Verify(ctx, one.digest, one.tree)
 	if errors.Is(err, archive.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) {
-		d.note(one.Version, trouble{StateQuarantined, err.Error()})
-		select {
-		case d.recheck <- struct{}{}:
-		default:
-		}
+		d.note(one.Version, trouble{resources.TroubleQuarantined, err.Error()})
+		d.lookAgain()
 	}
 	return err
 }
@@ -155,7 +161,7 @@ func (d *Drivers) quarantine(one *version, why error) {
 	if err := d.shelf.Quarantine(one.digest, one.installs); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		words += " (" + err.Error() + ")"
 	}
-	d.note(one.Version, trouble{StateQuarantined, words})
+	d.note(one.Version, trouble{resources.TroubleQuarantined, words})
 }
 
 // retire ends the processes of versions that are installed no more, or must not be run, and removes what they came in.
@@ -163,26 +169,13 @@ func (d *Drivers) retire(ctx context.Context, records []*resources.Driver) error
 	if d.shelf == nil {
 		return nil
 	}
-	known := map[Version]bool{}
+	known := map[Version]string{} // the digest
 	for _, r := range records {
-		known[VersionOf(r)] = true
+		known[VersionOf(r)] = r.Spec.Digest
 	}
 	var failed error
-	d.mu.Lock()
-	var ending []*version
-	for v, one := range d.versions {
-		if v.Number != "" && (!known[v] || d.troubles[v].state == StateQuarantined) {
-			ending = append(ending, one)
-		}
-	}
-	for v := range d.troubles {
-		if !known[v] {
-			delete(d.troubles, v)
-		}
-	}
-	d.mu.Unlock()
-	for _, one := range ending {
-		if err := d.host.Stop(ctx, host.InstanceName(one.Product, one.Number)); err != nil {
+	for _, one := range lastFirst(d.ending(known)) {
+		if err := d.host.Stop(ctx, one.instanceName()); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("stopping driver %s: %w", one, err))
 			continue
 		}
@@ -191,11 +184,29 @@ func (d *Drivers) retire(ctx context.Context, records []*resources.Driver) error
 		delete(d.described, one.Version)
 		delete(d.inForce, one.Version)
 		d.mu.Unlock()
-		if known[one.Version] {
+		if known[one.Version] == one.digest {
 			d.quarantine(one, nil)
 		}
 	}
 	return errors.Join(failed, d.tidy(records))
+}
+
+// ending lists the versions that are not to be here any more, or not as they are: those that the zone does not know, or
+// knows from another archive, and those that were found to be changed.
+func (d *Drivers) ending(known map[Version]string) (list []*version) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for v, one := range d.versions {
+		if v.Number != "" && (known[v] != one.digest || d.troubles[v].state == resources.TroubleQuarantined) {
+			list = append(list, one)
+		}
+	}
+	for v := range d.troubles {
+		if _, is := known[v]; !is {
+			delete(d.troubles, v)
+		}
+	}
+	return list
 }
 
 // keepOnly removes what is on the shelf of versions that the zone does not know.

@@ -45,6 +45,8 @@ type version struct {
 	// digest and tree are of the archive of one that is installed, installs is how often it was installed again.
 	digest, tree string
 	installs     uint64
+	// requires is what must run before it.
+	requires []resources.DriverRequirement
 }
 
 // here returns a version if it is on this machine.
@@ -115,6 +117,15 @@ func absent(v Version) error {
 	return &resources.Error{
 		Class: resources.ClassUnavailable, Code: "version-absent", Message: "driver " + v.String() + " is not here",
 		Remedy: "see \"bulkhead driver show\" for where it is, and why it is not everywhere",
+	}
+}
+
+// inTrouble says why a version has no process on this machine.
+func inTrouble(v Version, t trouble) error {
+	return &resources.Error{
+		Class: resources.ClassUnavailable, Code: "version-" + t.state,
+		Message: "driver " + v.String() + " is " + t.state + ": " + t.reason,
+		Remedy:  "see \"bulkhead driver show\" for where else it runs; it is tried again when what is in its way has gone",
 	}
 }
 

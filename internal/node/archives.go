@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -62,9 +64,29 @@ func badArchive(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	if errors.Is(err, shelf.ErrNoRoom) {
+		return &resources.Error{
+			Class: resources.ClassExhausted, Code: "disk-low", Message: "the archive can't be kept: " + err.Error(),
+			Remedy: "free space in the data directory of the node that was asked, uninstall versions that nothing is bound " +
+				"to, or ask another node",
+		}
+	}
+	if _, ours := errors.AsType[*fs.PathError](err); ours { // of a file in the data directory
+		return fmt.Errorf("keeping the archive: %w", err)
+	}
 	return &resources.Error{
 		Class: resources.ClassInvalid, Code: "archive-invalid", Message: err.Error(),
 		Remedy: "see what \"bulkhead driver verify\" says of it, and get it from its vendor again",
+	}
+}
+
+// otherServer says that a driver is for other versions of the server.
+func otherServer(why error) error {
+	const code = "server-out-of-range"
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: code, Message: why.Error(),
+		Remedy: "ask the vendor for a version that runs under this one, or upgrade the server first",
+		Fields: []resources.FieldError{{Pointer: "/requires/server", Code: code, Message: why.Error()}},
 	}
 }
 
@@ -73,6 +95,9 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 	d := found.Declaration
 	if _, err := d.Manifest(driving.Platform(), n.shelf.Dir(found.Digest)); err != nil {
 		return nil, badArchive(err)
+	}
+	if err := d.RunsUnder(n.config.Version); err != nil {
+		return nil, otherServer(err)
 	}
 	var versions []*resources.Driver
 	err := n.machine.View(func(v *persistence.View) (err error) {
@@ -91,18 +116,15 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 		if one.Spec.Digest == found.Digest {
 			return one, nil
 		}
-		ref := one.Ref()
-		return nil, &resources.Error{
-			Class: resources.ClassConflict, Code: "version-taken", Resource: &ref,
-			Message: fmt.Sprintf("driver %s %s is there already, from another archive", d.Name, d.Version),
-			Remedy:  "a version is one archive for ever: ask the vendor for another version, or uninstall that one first",
-		}
+		facts := &resources.DriverFacts{Driver: one, There: true, OtherArchive: true}
+		_, err := facts.Decide(resources.DriverInstall)
+		return nil, err
 	}
 	return &resources.Driver{
 		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d)},
 		Spec: resources.DriverSpec{
 			Product: d.Name, Version: d.Version, Categories: d.Categories, Enabled: true, Current: len(versions) == 0,
-			Digest: found.Digest, Tree: found.Tree(),
+			Digest: found.Digest, Tree: found.Tree(), Requires: d.Required(),
 		},
 	}, nil
 }
@@ -186,14 +208,21 @@ func (n *Node) give(ctx context.Context, conn grpc.ClientConnInterface, digests 
 		if err != nil {
 			continue // another node has it
 		}
-		giving, cancel := context.WithTimeout(ctx, giveTime)
-		err = relay.GiveArchive(giving, conn, digest, car)
-		cancel()
-		if err = errors.Join(err, car.Close()); err != nil {
+		if err = errors.Join(n.giveOne(ctx, conn, digest, car), car.Close()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (n *Node) giveOne(ctx context.Context, conn grpc.ClientConnInterface, digest string, car *os.File) error {
+	about, err := car.Stat()
+	if err != nil {
+		return fmt.Errorf("giving archive %s: %w", digest, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, giveTime)
+	defer cancel()
+	return relay.GiveArchive(ctx, conn, digest, about.Size(), car)
 }
 
 // shareArchives gives the other members what they lack of the archives of installed drivers, until ctx ends.

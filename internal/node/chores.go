@@ -48,6 +48,7 @@ func (n *Node) startChores() error {
 	n.chores.done.Go(func() { n.recoverRegularly(ctx) })
 	changed := n.driversChanged(ctx)
 	n.chores.done.Go(func() { n.drivers.Follow(ctx, changed) })
+	n.chores.done.Go(func() { n.noteTroubles(ctx) })
 	n.chores.done.Go(func() { tidy(ctx, allocatedBytes, debug.FreeOSMemory) })
 	n.chores.done.Go(func() {
 		select {

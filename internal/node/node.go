@@ -273,7 +273,7 @@ func (n *Node) openHost(ctx context.Context) error {
 		Node: n.config.Name, Here: n.here, BuiltIns: n.config.BuiltIns, Executable: n.config.Executable,
 		Spool: n.spool.dir, Shelf: n.shelf, Remember: n.remember,
 		State:   &records{machine: n.machine, secrets: &n.secrets.Keeper, log: n.config.Log},
-		Started: n.driverStarted, Log: n.config.Log,
+		Started: n.driverStarted, Log: n.config.Log, Program: n.config.Version,
 		Host: host.Config{
 			StateDir:  filepath.Join(n.config.DataDir, "host"),
 			Protected: n.protected(),

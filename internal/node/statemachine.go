@@ -108,7 +108,8 @@ func finishes(cmd persistence.Command) bool {
 		*persistence.Expel,     // who is gone writes no more
 		*persistence.Bootstrap: // a server that can't start finishes nothing
 		return true
-	case *persistence.Invite, *persistence.Admit, *persistence.Finalize, *persistence.Declare, *persistence.Reseal:
+	case *persistence.Invite, *persistence.Admit, *persistence.Finalize, *persistence.Declare, *persistence.Reseal,
+		*persistence.NoteTrouble:
 		return false
 	case *persistence.Rotate:
 		return c.Begin == nil

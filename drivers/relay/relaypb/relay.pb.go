@@ -168,9 +168,10 @@ func (x *LacksReply) GetDigests() []string {
 
 type Piece struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of the first one.
+	// Of the first one, which may also say the size of the whole archive.
 	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Bytes         int64  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,6 +218,13 @@ func (x *Piece) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *Piece) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
 }
 
 type GiveReply struct {
@@ -1019,10 +1027,11 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\adigests\x18\x01 \x03(\tR\adigests\"&\n" +
 	"\n" +
 	"LacksReply\x12\x18\n" +
-	"\adigests\x18\x01 \x03(\tR\adigests\"3\n" +
+	"\adigests\x18\x01 \x03(\tR\adigests\"I\n" +
 	"\x05Piece\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\v\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\v\n" +
 	"\tGiveReply\"b\n" +
 	"\x06Tunnel\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
