@@ -26,6 +26,9 @@ func (e *Engine) judge(current, next resources.Resource, cmd *persistence.Submit
 	})
 }
 
+// MayInstall tells beforehand whether a new version of a driver would be refused.
+func (e *Engine) MayInstall(d *resources.Driver) error { return e.judge(nil, d, &persistence.Submit{}) }
+
 // judgeRemoval is judge for a version that is to be removed.
 func (e *Engine) judgeRemoval(s resources.Submission, action resources.Action, cmd *persistence.Submit) error {
 	if s.Target.Kind != resources.KindDriver || !action.Deletes {

@@ -120,13 +120,14 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 		_, err := facts.Decide(resources.DriverInstall)
 		return nil, err
 	}
-	return &resources.Driver{
+	record := &resources.Driver{
 		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d)},
 		Spec: resources.DriverSpec{
 			Product: d.Name, Version: d.Version, Categories: d.Categories, Enabled: true, Current: len(versions) == 0,
 			Digest: found.Digest, Tree: found.Tree(), Requires: d.Required(),
 		},
-	}, nil
+	}
+	return record, n.system.Engine().MayInstall(record)
 }
 
 // archiveName is what a version is called: no built-in driver has a version in its name.

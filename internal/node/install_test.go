@@ -195,10 +195,18 @@ func TestAChangedArchiveIsQuarantined(t *testing.T) {
 	if s.pid(sim.Version) == 0 {
 		t.Error("the other version does not run")
 	}
+	s.until("its record says so", func() bool { return s.version("2.0.0")["reason"] == "quarantined on node-1" })
+	swap := map[string]any{"spec": map[string]any{"to": s.version("2.0.0")["id"]}}
+	if status, refused := s.call("POST", "/v1/swaps", swap); status < 400 ||
+		!strings.Contains(fmt.Sprint(refused), "version-quarantined") ||
+		!strings.Contains(fmt.Sprint(refused), "is in quarantine on node-1") {
+		t.Errorf("a swap to what is in quarantine: %d %v", status, refused)
+	}
 	if status, op := s.install(car); status != http.StatusAccepted || op["phase"] != "succeeded" {
 		t.Fatalf("installing it again: %d %v", status, op)
 	}
 	s.until("2.0.0 runs again", func() bool { return s.pid("2.0.0") != 0 })
+	s.until("its record says so", func() bool { return s.version("2.0.0")["phase"] == "ready" })
 	// What says that it is another version never runs, and is shown.
 	if status, op := s.install(simulatorArchive(t, "3.0.0", "2.9.9")); status != http.StatusAccepted {
 		t.Fatalf("installing a liar: %d %v", status, op)
