@@ -2419,6 +2419,90 @@ func (x *Unit) GetGid() uint32 {
 	return 0
 }
 
+type MetricsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricsRequest) Reset() {
+	*x = MetricsRequest{}
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricsRequest) ProtoMessage() {}
+
+func (x *MetricsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricsRequest.ProtoReflect.Descriptor instead.
+func (*MetricsRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{27}
+}
+
+type MetricsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the Prometheus text exposition format, version 0.0.4: counters, gauges and
+	// histograms, each with TYPE and HELP, at most 256 KiB and 1000 series. The host
+	// puts bulkhead_driver_, vendor and name before each name, and adds the labels
+	// driver, version and instance, which no series may have itself.
+	Text          []byte `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricsReply) Reset() {
+	*x = MetricsReply{}
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricsReply) ProtoMessage() {}
+
+func (x *MetricsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricsReply.ProtoReflect.Descriptor instead.
+func (*MetricsReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MetricsReply) GetText() []byte {
+	if x != nil {
+		return x.Text
+	}
+	return nil
+}
+
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	GraceMs       uint32                 `protobuf:"varint,1,opt,name=grace_ms,json=graceMs,proto3" json:"grace_ms,omitempty"`
@@ -2428,7 +2512,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2524,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2537,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{27}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ShutdownRequest) GetGraceMs() uint32 {
@@ -2471,7 +2555,7 @@ type ShutdownReply struct {
 
 func (x *ShutdownReply) Reset() {
 	*x = ShutdownReply{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +2567,7 @@ func (x *ShutdownReply) String() string {
 func (*ShutdownReply) ProtoMessage() {}
 
 func (x *ShutdownReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +2580,7 @@ func (x *ShutdownReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownReply.ProtoReflect.Descriptor instead.
 func (*ShutdownReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{28}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{30}
 }
 
 var File_bulkhead_driver_v1_base_proto protoreflect.FileDescriptor
@@ -2700,7 +2784,10 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\x03uid\x18\a \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\b \x01(\rR\x03gidB\f\n" +
 	"\n" +
-	"_exit_code\",\n" +
+	"_exit_code\"\x10\n" +
+	"\x0eMetricsRequest\"\"\n" +
+	"\fMetricsReply\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\fR\x04text\",\n" +
 	"\x0fShutdownRequest\x12\x19\n" +
 	"\bgrace_ms\x18\x01 \x01(\rR\agraceMs\"\x0f\n" +
 	"\rShutdownReply*\x97\x01\n" +
@@ -2723,7 +2810,7 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\x11CLASS_UNSUPPORTED\x10\b\x12\x10\n" +
 	"\fCLASS_DENIED\x10\t\x12\x12\n" +
 	"\x0eCLASS_INTERNAL\x10\n" +
-	"2\xa5\x06\n" +
+	"2\xf6\x06\n" +
 	"\x04Base\x12I\n" +
 	"\x05Hello\x12 .bulkhead.driver.v1.HelloRequest\x1a\x1e.bulkhead.driver.v1.HelloReply\x12R\n" +
 	"\bDescribe\x12#.bulkhead.driver.v1.DescribeRequest\x1a!.bulkhead.driver.v1.DescribeReply\x12U\n" +
@@ -2733,7 +2820,8 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\aRelease\x12\".bulkhead.driver.v1.ReleaseRequest\x1a .bulkhead.driver.v1.OutcomeReply\x12M\n" +
 	"\aObserve\x12\".bulkhead.driver.v1.ObserveRequest\x1a\x1c.bulkhead.driver.v1.Observed0\x01\x12L\n" +
 	"\x06Recall\x12!.bulkhead.driver.v1.RecallRequest\x1a\x1f.bulkhead.driver.v1.RecallReply\x12M\n" +
-	"\x06Attend\x12\x1e.bulkhead.driver.v1.HostAnswer\x1a\x1f.bulkhead.driver.v1.HostRequest(\x010\x01\x12R\n" +
+	"\x06Attend\x12\x1e.bulkhead.driver.v1.HostAnswer\x1a\x1f.bulkhead.driver.v1.HostRequest(\x010\x01\x12O\n" +
+	"\aMetrics\x12\".bulkhead.driver.v1.MetricsRequest\x1a .bulkhead.driver.v1.MetricsReply\x12R\n" +
 	"\bShutdown\x12#.bulkhead.driver.v1.ShutdownRequest\x1a!.bulkhead.driver.v1.ShutdownReplyB>Z<github.com/bulkhead-cloud/bulkhead/drivers/driverpb;driverpbb\x06proto3"
 
 var (
@@ -2749,7 +2837,7 @@ func file_bulkhead_driver_v1_base_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_driver_v1_base_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_bulkhead_driver_v1_base_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_bulkhead_driver_v1_base_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_bulkhead_driver_v1_base_proto_goTypes = []any{
 	(Category)(0),            // 0: bulkhead.driver.v1.Category
 	(Class)(0),               // 1: bulkhead.driver.v1.Class
@@ -2784,35 +2872,37 @@ var file_bulkhead_driver_v1_base_proto_goTypes = []any{
 	(*Inspect)(nil),          // 30: bulkhead.driver.v1.Inspect
 	(*HostAnswer)(nil),       // 31: bulkhead.driver.v1.HostAnswer
 	(*Unit)(nil),             // 32: bulkhead.driver.v1.Unit
-	(*ShutdownRequest)(nil),  // 33: bulkhead.driver.v1.ShutdownRequest
-	(*ShutdownReply)(nil),    // 34: bulkhead.driver.v1.ShutdownReply
-	nil,                      // 35: bulkhead.driver.v1.Call.SecretsEntry
-	nil,                      // 36: bulkhead.driver.v1.ConfigureRequest.SecretsEntry
-	(*structpb.Struct)(nil),  // 37: google.protobuf.Struct
-	(*structpb.Value)(nil),   // 38: google.protobuf.Value
+	(*MetricsRequest)(nil),   // 33: bulkhead.driver.v1.MetricsRequest
+	(*MetricsReply)(nil),     // 34: bulkhead.driver.v1.MetricsReply
+	(*ShutdownRequest)(nil),  // 35: bulkhead.driver.v1.ShutdownRequest
+	(*ShutdownReply)(nil),    // 36: bulkhead.driver.v1.ShutdownReply
+	nil,                      // 37: bulkhead.driver.v1.Call.SecretsEntry
+	nil,                      // 38: bulkhead.driver.v1.ConfigureRequest.SecretsEntry
+	(*structpb.Struct)(nil),  // 39: google.protobuf.Struct
+	(*structpb.Value)(nil),   // 40: google.protobuf.Value
 }
 var file_bulkhead_driver_v1_base_proto_depIdxs = []int32{
 	6,  // 0: bulkhead.driver.v1.Call.resource:type_name -> bulkhead.driver.v1.Ref
 	8,  // 1: bulkhead.driver.v1.Call.handle:type_name -> bulkhead.driver.v1.Handle
-	37, // 2: bulkhead.driver.v1.Call.properties:type_name -> google.protobuf.Struct
-	35, // 3: bulkhead.driver.v1.Call.secrets:type_name -> bulkhead.driver.v1.Call.SecretsEntry
+	39, // 2: bulkhead.driver.v1.Call.properties:type_name -> google.protobuf.Struct
+	37, // 3: bulkhead.driver.v1.Call.secrets:type_name -> bulkhead.driver.v1.Call.SecretsEntry
 	8,  // 4: bulkhead.driver.v1.OutcomeReply.handle:type_name -> bulkhead.driver.v1.Handle
 	0,  // 5: bulkhead.driver.v1.HelloReply.categories:type_name -> bulkhead.driver.v1.Category
 	14, // 6: bulkhead.driver.v1.DescribeReply.properties:type_name -> bulkhead.driver.v1.Property
 	15, // 7: bulkhead.driver.v1.DescribeReply.capabilities:type_name -> bulkhead.driver.v1.Capabilities
 	2,  // 8: bulkhead.driver.v1.Property.type:type_name -> bulkhead.driver.v1.Property.Type
-	38, // 9: bulkhead.driver.v1.Property.default:type_name -> google.protobuf.Value
-	38, // 10: bulkhead.driver.v1.Property.enum:type_name -> google.protobuf.Value
+	40, // 9: bulkhead.driver.v1.Property.default:type_name -> google.protobuf.Value
+	40, // 10: bulkhead.driver.v1.Property.enum:type_name -> google.protobuf.Value
 	3,  // 11: bulkhead.driver.v1.Property.path_access:type_name -> bulkhead.driver.v1.Property.Access
-	37, // 12: bulkhead.driver.v1.ConfigureRequest.properties:type_name -> google.protobuf.Struct
-	36, // 13: bulkhead.driver.v1.ConfigureRequest.secrets:type_name -> bulkhead.driver.v1.ConfigureRequest.SecretsEntry
+	39, // 12: bulkhead.driver.v1.ConfigureRequest.properties:type_name -> google.protobuf.Struct
+	38, // 13: bulkhead.driver.v1.ConfigureRequest.secrets:type_name -> bulkhead.driver.v1.ConfigureRequest.SecretsEntry
 	7,  // 14: bulkhead.driver.v1.ProbeRequest.call:type_name -> bulkhead.driver.v1.Call
 	4,  // 15: bulkhead.driver.v1.ProbeReply.health:type_name -> bulkhead.driver.v1.ProbeReply.Health
 	7,  // 16: bulkhead.driver.v1.AdoptRequest.call:type_name -> bulkhead.driver.v1.Call
 	7,  // 17: bulkhead.driver.v1.ReleaseRequest.call:type_name -> bulkhead.driver.v1.Call
 	7,  // 18: bulkhead.driver.v1.ObserveRequest.call:type_name -> bulkhead.driver.v1.Call
 	6,  // 19: bulkhead.driver.v1.Observed.resource:type_name -> bulkhead.driver.v1.Ref
-	37, // 20: bulkhead.driver.v1.Observed.facts:type_name -> google.protobuf.Struct
+	39, // 20: bulkhead.driver.v1.Observed.facts:type_name -> google.protobuf.Struct
 	5,  // 21: bulkhead.driver.v1.RecallReply.state:type_name -> bulkhead.driver.v1.RecallReply.State
 	26, // 22: bulkhead.driver.v1.RecallReply.fault:type_name -> bulkhead.driver.v1.Fault
 	1,  // 23: bulkhead.driver.v1.Fault.class:type_name -> bulkhead.driver.v1.Class
@@ -2830,19 +2920,21 @@ var file_bulkhead_driver_v1_base_proto_depIdxs = []int32{
 	22, // 35: bulkhead.driver.v1.Base.Observe:input_type -> bulkhead.driver.v1.ObserveRequest
 	24, // 36: bulkhead.driver.v1.Base.Recall:input_type -> bulkhead.driver.v1.RecallRequest
 	31, // 37: bulkhead.driver.v1.Base.Attend:input_type -> bulkhead.driver.v1.HostAnswer
-	33, // 38: bulkhead.driver.v1.Base.Shutdown:input_type -> bulkhead.driver.v1.ShutdownRequest
-	11, // 39: bulkhead.driver.v1.Base.Hello:output_type -> bulkhead.driver.v1.HelloReply
-	13, // 40: bulkhead.driver.v1.Base.Describe:output_type -> bulkhead.driver.v1.DescribeReply
-	17, // 41: bulkhead.driver.v1.Base.Configure:output_type -> bulkhead.driver.v1.ConfigureReply
-	19, // 42: bulkhead.driver.v1.Base.Probe:output_type -> bulkhead.driver.v1.ProbeReply
-	9,  // 43: bulkhead.driver.v1.Base.Adopt:output_type -> bulkhead.driver.v1.OutcomeReply
-	9,  // 44: bulkhead.driver.v1.Base.Release:output_type -> bulkhead.driver.v1.OutcomeReply
-	23, // 45: bulkhead.driver.v1.Base.Observe:output_type -> bulkhead.driver.v1.Observed
-	25, // 46: bulkhead.driver.v1.Base.Recall:output_type -> bulkhead.driver.v1.RecallReply
-	27, // 47: bulkhead.driver.v1.Base.Attend:output_type -> bulkhead.driver.v1.HostRequest
-	34, // 48: bulkhead.driver.v1.Base.Shutdown:output_type -> bulkhead.driver.v1.ShutdownReply
-	39, // [39:49] is the sub-list for method output_type
-	29, // [29:39] is the sub-list for method input_type
+	33, // 38: bulkhead.driver.v1.Base.Metrics:input_type -> bulkhead.driver.v1.MetricsRequest
+	35, // 39: bulkhead.driver.v1.Base.Shutdown:input_type -> bulkhead.driver.v1.ShutdownRequest
+	11, // 40: bulkhead.driver.v1.Base.Hello:output_type -> bulkhead.driver.v1.HelloReply
+	13, // 41: bulkhead.driver.v1.Base.Describe:output_type -> bulkhead.driver.v1.DescribeReply
+	17, // 42: bulkhead.driver.v1.Base.Configure:output_type -> bulkhead.driver.v1.ConfigureReply
+	19, // 43: bulkhead.driver.v1.Base.Probe:output_type -> bulkhead.driver.v1.ProbeReply
+	9,  // 44: bulkhead.driver.v1.Base.Adopt:output_type -> bulkhead.driver.v1.OutcomeReply
+	9,  // 45: bulkhead.driver.v1.Base.Release:output_type -> bulkhead.driver.v1.OutcomeReply
+	23, // 46: bulkhead.driver.v1.Base.Observe:output_type -> bulkhead.driver.v1.Observed
+	25, // 47: bulkhead.driver.v1.Base.Recall:output_type -> bulkhead.driver.v1.RecallReply
+	27, // 48: bulkhead.driver.v1.Base.Attend:output_type -> bulkhead.driver.v1.HostRequest
+	34, // 49: bulkhead.driver.v1.Base.Metrics:output_type -> bulkhead.driver.v1.MetricsReply
+	36, // 50: bulkhead.driver.v1.Base.Shutdown:output_type -> bulkhead.driver.v1.ShutdownReply
+	40, // [40:51] is the sub-list for method output_type
+	29, // [29:40] is the sub-list for method input_type
 	29, // [29:29] is the sub-list for extension type_name
 	29, // [29:29] is the sub-list for extension extendee
 	0,  // [0:29] is the sub-list for field type_name
@@ -2866,7 +2958,7 @@ func file_bulkhead_driver_v1_base_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_driver_v1_base_proto_rawDesc), len(file_bulkhead_driver_v1_base_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

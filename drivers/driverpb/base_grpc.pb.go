@@ -35,6 +35,7 @@ const (
 	Base_Observe_FullMethodName   = "/bulkhead.driver.v1.Base/Observe"
 	Base_Recall_FullMethodName    = "/bulkhead.driver.v1.Base/Recall"
 	Base_Attend_FullMethodName    = "/bulkhead.driver.v1.Base/Attend"
+	Base_Metrics_FullMethodName   = "/bulkhead.driver.v1.Base/Metrics"
 	Base_Shutdown_FullMethodName  = "/bulkhead.driver.v1.Base/Shutdown"
 )
 
@@ -76,6 +77,11 @@ type BaseClient interface {
 	// server. The host opens this stream once after Hello, and again after it was
 	// restarted; the driver sends requests on it, the host sends answers.
 	Attend(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostAnswer, HostRequest], error)
+	// Metrics returns what the driver counts itself, for the operators' monitoring.
+	// A driver that has nothing to tell answers UNIMPLEMENTED. It answers from
+	// memory, within a second: it asks no backend. What is told changes by numbers,
+	// not by names.
+	Metrics(ctx context.Context, in *MetricsRequest, opts ...grpc.CallOption) (*MetricsReply, error)
 	// Shutdown asks the driver to exit once running calls are finished, at the
 	// latest after the grace period.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownReply, error)
@@ -191,6 +197,16 @@ func (c *baseClient) Attend(ctx context.Context, opts ...grpc.CallOption) (grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Base_AttendClient = grpc.BidiStreamingClient[HostAnswer, HostRequest]
 
+func (c *baseClient) Metrics(ctx context.Context, in *MetricsRequest, opts ...grpc.CallOption) (*MetricsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MetricsReply)
+	err := c.cc.Invoke(ctx, Base_Metrics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *baseClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShutdownReply)
@@ -239,6 +255,11 @@ type BaseServer interface {
 	// server. The host opens this stream once after Hello, and again after it was
 	// restarted; the driver sends requests on it, the host sends answers.
 	Attend(grpc.BidiStreamingServer[HostAnswer, HostRequest]) error
+	// Metrics returns what the driver counts itself, for the operators' monitoring.
+	// A driver that has nothing to tell answers UNIMPLEMENTED. It answers from
+	// memory, within a second: it asks no backend. What is told changes by numbers,
+	// not by names.
+	Metrics(context.Context, *MetricsRequest) (*MetricsReply, error)
 	// Shutdown asks the driver to exit once running calls are finished, at the
 	// latest after the grace period.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownReply, error)
@@ -278,6 +299,9 @@ func (UnimplementedBaseServer) Recall(context.Context, *RecallRequest) (*RecallR
 }
 func (UnimplementedBaseServer) Attend(grpc.BidiStreamingServer[HostAnswer, HostRequest]) error {
 	return status.Error(codes.Unimplemented, "method Attend not implemented")
+}
+func (UnimplementedBaseServer) Metrics(context.Context, *MetricsRequest) (*MetricsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Metrics not implemented")
 }
 func (UnimplementedBaseServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
@@ -447,6 +471,24 @@ func _Base_Attend_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Base_AttendServer = grpc.BidiStreamingServer[HostAnswer, HostRequest]
 
+func _Base_Metrics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MetricsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BaseServer).Metrics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Base_Metrics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BaseServer).Metrics(ctx, req.(*MetricsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Base_Shutdown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShutdownRequest)
 	if err := dec(in); err != nil {
@@ -499,6 +541,10 @@ var Base_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Recall",
 			Handler:    _Base_Recall_Handler,
+		},
+		{
+			MethodName: "Metrics",
+			Handler:    _Base_Metrics_Handler,
 		},
 		{
 			MethodName: "Shutdown",

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/meter"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -28,6 +29,15 @@ type conn struct {
 
 // Invoke implements grpc.ClientConnInterface.
 func (c *conn) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	counted := c.instance.meter.Begin(method)
+	err := c.invoke(ctx, &counted, method, request, reply, options...)
+	counted.End(resultOf(request, err))
+	return err
+}
+
+func (c *conn) invoke(
+	ctx context.Context, counted *meter.Call, method string, request, reply any, options ...grpc.CallOption,
+) error {
 	current, release, err := c.instance.enter(ctx, method)
 	if err != nil {
 		return err
@@ -41,6 +51,7 @@ func (c *conn) Invoke(ctx context.Context, method string, request, reply any, op
 		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
 		defer cancel()
 	}
+	counted.Sent()
 	call := &callSent{}
 	err = current.conn.Invoke(call.in(ctx), method, request, reply, options...)
 	if err == nil {
@@ -53,10 +64,13 @@ func (c *conn) Invoke(ctx context.Context, method string, request, reply any, op
 func (c *conn) NewStream(
 	ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
+	counted := c.instance.meter.Begin(method)
 	current, release, err := c.instance.enter(ctx, method)
 	if err != nil {
+		counted.End(resultOf(nil, err))
 		return nil, err
 	}
+	counted.Sent()
 	ctx, cancel := context.WithCancel(ctx)
 	if _, bounded := ctx.Deadline(); !bounded {
 		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
@@ -66,14 +80,16 @@ func (c *conn) NewStream(
 	if err != nil {
 		cancel()
 		release()
-		return nil, c.translate(ctx, method, call, err)
+		err = c.translate(ctx, method, call, err)
+		counted.End(resultOf(nil, err))
+		return nil, err
 	}
-	s := &stream{ClientStream: wire, conn: c, method: method, call: call}
-	s.end = sync.OnceFunc(func() {
+	s := &stream{ClientStream: wire, conn: c, method: method, call: call, counted: counted}
+	s.release = func() {
 		cancel()
 		release()
-	})
-	context.AfterFunc(ctx, s.end)
+	}
+	context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	return s, nil
 }
 
@@ -83,8 +99,24 @@ type stream struct {
 	conn   *conn
 	method string
 	call   *callSent
-	end    func()
 	heard  heard
+	// request is the first message that was sent.
+	request atomic.Pointer[any]
+	counted meter.Call
+	release func()
+	once    sync.Once
+}
+
+// end counts what became of the stream, the first time, and gives its place back.
+func (s *stream) end(err error) {
+	s.once.Do(func() {
+		var request any
+		if sent := s.request.Load(); sent != nil {
+			request = *sent
+		}
+		s.counted.End(resultOf(request, err))
+		s.release()
+	})
 }
 
 // admit fences a call about a resource. It is asked last, with the call's place taken: what passes after a newer call
@@ -103,11 +135,12 @@ func (h *Host) admit(ctx context.Context, request any) error {
 
 // SendMsg implements grpc.ClientStream.
 func (s *stream) SendMsg(message any) error {
+	s.request.CompareAndSwap(nil, &message)
 	err := s.conn.instance.host.admit(s.Context(), message)
 	if err == nil {
 		return s.ClientStream.SendMsg(message)
 	}
-	s.end()
+	s.end(err)
 	return err
 }
 
@@ -120,12 +153,13 @@ func (s *stream) RecvMsg(message any) error {
 	if err == nil {
 		return nil
 	}
-	translated := err
-	if !errors.Is(err, io.EOF) {
-		translated = s.conn.translate(s.Context(), s.method, s.call, err)
+	if errors.Is(err, io.EOF) {
+		s.end(nil)
+		return err
 	}
-	s.end()
-	return translated
+	err = s.conn.translate(s.Context(), s.method, s.call, err)
+	s.end(err)
+	return err
 }
 
 // enter finds the process to call and a place among its calls in flight. Calls by which the engine learns what is

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/logs"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/meter"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
@@ -56,6 +57,7 @@ type Instance struct {
 	name     string
 	manifest Manifest
 	digest   string
+	meter    *meter.Meter
 
 	leave    context.CancelFunc // lets go of the process and ends supervision
 	stopping chan struct{}      // closed to shut the process down and end supervision
@@ -74,6 +76,7 @@ type Instance struct {
 	failures []Failure
 	starts   int
 	inARow   int
+	own      own
 }
 
 // newInstance begins supervision, with the process that a server before left running, if there is one.
@@ -83,6 +86,7 @@ func (h *Host) newInstance(
 	ctx, leave := context.WithCancel(context.Background())
 	i := &Instance{
 		host: h, name: name, manifest: manifest, digest: digest, setup: setup, found: found,
+		meter:    meter.New(),
 		state:    StateStarting,
 		stopping: make(chan struct{}), restart: make(chan struct{}, 1), ended: make(chan struct{}),
 		changed: make(chan struct{}),

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -40,7 +42,7 @@ func runDriver() int {
 	return sdk.Main(func(env sdk.Environment) (sdk.Driver, error) {
 		d := &testDriver{env: env}
 		return sdk.Driver{
-			Name: os.Args[2], Version: "1.0.0", HandleWrites: 1, Resources: d, Storage: d,
+			Name: os.Args[2], Version: "1.0.0", HandleWrites: 1, Resources: d, Storage: d, Metrics: d.metrics(behaviour),
 		}, nil
 	})
 }
@@ -49,6 +51,7 @@ type testDriver struct {
 	driverpb.UnimplementedStorageServer
 	env        sdk.Environment
 	configured map[string]any
+	echoes     prometheus.Counter
 	hold       [][]byte
 }
 
@@ -95,12 +98,50 @@ func (d *testDriver) CreateVolume(
 	return &driverpb.VolumeReply{Handle: &driverpb.Handle{Version: 1, Data: []byte(said)}}, nil
 }
 
+// gathered is a driver's metrics as a function.
+type gathered func() ([]*dto.MetricFamily, error)
+
+func (g gathered) Gather() ([]*dto.MetricFamily, error) { return g() }
+
+// metrics are what the driver counts, as it is to behave; nil = nothing.
+func (d *testDriver) metrics(behaviour string) sdk.Metrics {
+	d.echoes = prometheus.NewCounter(prometheus.CounterOpts{Name: "echoes_total", Help: "Times it said what it was told."})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(d.echoes)
+	one := func(name, label, value string) sdk.Metrics {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: "A figure."}, []string{label})
+		g.WithLabelValues(value).Set(1)
+		registry.MustRegister(g)
+		return registry
+	}
+	switch behaviour {
+	case "count":
+		return registry
+	case "count-as-another":
+		return one("calls_seen", "driver", "bulkhead/filestorage")
+	case "count-too-much":
+		return one("long", "label", strings.Repeat("x", 1<<20))
+	case "count-never":
+		return gathered(func() ([]*dto.MetricFamily, error) { select {} })
+	case "count-once":
+		told := false
+		return gathered(func() ([]*dto.MetricFamily, error) {
+			if told {
+				return nil, errors.New("no more")
+			}
+			told = true
+			return registry.Gather()
+		})
+	}
+	return nil
+}
+
 type action func(ctx context.Context, arguments []string) (string, error)
 
 func (d *testDriver) actions() map[string]action {
 	return map[string]action{
 		"configured": d.sayConfigured, "dial": dial, "dial-myself": dialMyself,
-		"eat-memory": d.eatMemory, "echo": echo,
+		"eat-memory": d.eatMemory, "echo": d.echo,
 		"environment": environment, "escape": escape, "exchange": exchange, "fail": fail, "flood": flood, "hang": hang,
 		"inspect": d.inspect, "launch": d.launch, "make-namespace": makeNamespace, "open-files": openFiles,
 		"read": readFile, "run": runProgram, "serve": d.serve, "symlink": symlink, "terminate": d.terminate,
@@ -115,7 +156,10 @@ func (d *testDriver) sayConfigured(context.Context, []string) (string, error) {
 
 func (d *testDriver) sayWorkDir(context.Context, []string) (string, error) { return d.env.WorkDir, nil }
 
-func echo(_ context.Context, arguments []string) (string, error) {
+func (d *testDriver) echo(_ context.Context, arguments []string) (string, error) {
+	if d.echoes != nil {
+		d.echoes.Inc()
+	}
 	return strings.Join(arguments, " "), nil
 }
 

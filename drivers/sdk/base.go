@@ -1,11 +1,13 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
 	"google.golang.org/grpc/codes"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
@@ -101,6 +103,24 @@ func (b *base) Recall(_ context.Context, request *driverpb.RecallRequest) (*driv
 // Attend implements driverpb.BaseServer.
 func (b *base) Attend(wire driverpb.Base_AttendServer) error {
 	return b.link.serve(wire, b.unattend)
+}
+
+// Metrics implements driverpb.BaseServer.
+func (b *base) Metrics(ctx context.Context, request *driverpb.MetricsRequest) (*driverpb.MetricsReply, error) {
+	if b.driver.Metrics == nil {
+		return b.UnimplementedBaseServer.Metrics(ctx, request)
+	}
+	families, err := b.driver.Metrics.Gather()
+	if err != nil {
+		return nil, Internal("metrics", fmt.Errorf("gathering metrics: %w", err))
+	}
+	var text bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+			return nil, Internal("metrics", fmt.Errorf("writing metrics: %w", err))
+		}
+	}
+	return &driverpb.MetricsReply{Text: text.Bytes()}, nil
 }
 
 // Shutdown implements driverpb.BaseServer.

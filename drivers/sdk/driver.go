@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
@@ -32,6 +34,9 @@ type Driver struct {
 	Concurrency uint32
 	// Description is what Describe answers: properties and capabilities.
 	Description *driverpb.DescribeReply
+	// Metrics are what the driver counts itself, for the operators' monitoring; nil = nothing. A *prometheus.Registry of
+	// github.com/prometheus/client_golang does.
+	Metrics Metrics
 	// Resources is required.
 	Resources Resources
 	// A category that is nil is not served.
@@ -40,6 +45,12 @@ type Driver struct {
 	Hypervisor driverpb.HypervisorServer
 	Networks   driverpb.NetworksServer
 	OutOfBand  driverpb.OutOfBandServer
+}
+
+// Metrics are counters, gauges and histograms of a driver: docs/vendors/metrics.md has the rules for them. Gather may
+// be called concurrently and answers from memory.
+type Metrics interface {
+	Gather() ([]*dto.MetricFamily, error)
 }
 
 // Resources is the part of Base that only the driver can answer. Its methods are called concurrently, though

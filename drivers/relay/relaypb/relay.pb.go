@@ -972,6 +972,131 @@ func (x *GuestUIDReply) GetUid() uint32 {
 	return 0
 }
 
+type FiguresRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vendor/name
+	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// Empty = the version that ships with the program.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Which resources are told of: those called last, at most limit, of a kind if one
+	// is given, and the one of that id if one is given.
+	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Kind          string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Id            string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FiguresRequest) Reset() {
+	*x = FiguresRequest{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FiguresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FiguresRequest) ProtoMessage() {}
+
+func (x *FiguresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FiguresRequest.ProtoReflect.Descriptor instead.
+func (*FiguresRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FiguresRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *FiguresRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *FiguresRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *FiguresRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *FiguresRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type FiguresReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The figures as the API writes them; empty when there is no instance.
+	Json          []byte `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FiguresReply) Reset() {
+	*x = FiguresReply{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FiguresReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FiguresReply) ProtoMessage() {}
+
+func (x *FiguresReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FiguresReply.ProtoReflect.Descriptor instead.
+func (*FiguresReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FiguresReply) GetJson() []byte {
+	if x != nil {
+		return x.Json
+	}
+	return nil
+}
+
 // Problem is a detail of a status: the error of the node that was asked, as the
 // API writes it.
 type Problem struct {
@@ -983,7 +1108,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1120,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1133,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{17}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Problem) GetJson() []byte {
@@ -1084,15 +1209,24 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\bproperty\x18\x01 \x01(\tR\bproperty\"\x11\n" +
 	"\x0fGuestUIDRequest\"!\n" +
 	"\rGuestUIDReply\x12\x10\n" +
-	"\x03uid\x18\x01 \x01(\rR\x03uid\"\x1d\n" +
+	"\x03uid\x18\x01 \x01(\rR\x03uid\"~\n" +
+	"\x0eFiguresRequest\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id\"\"\n" +
+	"\fFiguresReply\x12\x12\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"\x1d\n" +
 	"\aProblem\x12\x12\n" +
-	"\x04json\x18\x01 \x01(\fR\x04json2\xed\x02\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json2\xbc\x03\n" +
 	"\x05Relay\x12D\n" +
 	"\x04Open\x12\x1e.bulkhead.relay.v1.OpenRequest\x1a\x1c.bulkhead.relay.v1.OpenReply\x12<\n" +
 	"\x04Call\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12?\n" +
 	"\aConsole\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12M\n" +
 	"\aOverlap\x12!.bulkhead.relay.v1.OverlapRequest\x1a\x1f.bulkhead.relay.v1.OverlapReply\x12P\n" +
-	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply2U\n" +
+	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply\x12M\n" +
+	"\aFigures\x12!.bulkhead.relay.v1.FiguresRequest\x1a\x1f.bulkhead.relay.v1.FiguresReply2U\n" +
 	"\x04News\x12M\n" +
 	"\aStarted\x12!.bulkhead.relay.v1.StartedRequest\x1a\x1f.bulkhead.relay.v1.StartedReply2\x86\x01\n" +
 	"\aTunnels\x12>\n" +
@@ -1115,7 +1249,7 @@ func file_bulkhead_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_bulkhead_relay_v1_relay_proto_goTypes = []any{
 	(Part_Sign)(0),          // 0: bulkhead.relay.v1.Part.Sign
 	(*LacksRequest)(nil),    // 1: bulkhead.relay.v1.LacksRequest
@@ -1135,40 +1269,44 @@ var file_bulkhead_relay_v1_relay_proto_goTypes = []any{
 	(*OverlapReply)(nil),    // 15: bulkhead.relay.v1.OverlapReply
 	(*GuestUIDRequest)(nil), // 16: bulkhead.relay.v1.GuestUIDRequest
 	(*GuestUIDReply)(nil),   // 17: bulkhead.relay.v1.GuestUIDReply
-	(*Problem)(nil),         // 18: bulkhead.relay.v1.Problem
-	(*structpb.Struct)(nil), // 19: google.protobuf.Struct
+	(*FiguresRequest)(nil),  // 18: bulkhead.relay.v1.FiguresRequest
+	(*FiguresReply)(nil),    // 19: bulkhead.relay.v1.FiguresReply
+	(*Problem)(nil),         // 20: bulkhead.relay.v1.Problem
+	(*structpb.Struct)(nil), // 21: google.protobuf.Struct
 }
 var file_bulkhead_relay_v1_relay_proto_depIdxs = []int32{
-	19, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
-	19, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
+	21, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
+	21, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
 	11, // 2: bulkhead.relay.v1.Head.metadata:type_name -> bulkhead.relay.v1.Metadatum
 	5,  // 3: bulkhead.relay.v1.Head.tunnel:type_name -> bulkhead.relay.v1.Tunnel
 	0,  // 4: bulkhead.relay.v1.Part.sign:type_name -> bulkhead.relay.v1.Part.Sign
 	14, // 5: bulkhead.relay.v1.OverlapRequest.a:type_name -> bulkhead.relay.v1.Place
 	14, // 6: bulkhead.relay.v1.OverlapRequest.b:type_name -> bulkhead.relay.v1.Place
-	19, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
+	21, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
 	8,  // 8: bulkhead.relay.v1.Relay.Open:input_type -> bulkhead.relay.v1.OpenRequest
 	12, // 9: bulkhead.relay.v1.Relay.Call:input_type -> bulkhead.relay.v1.Part
 	12, // 10: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
 	13, // 11: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
 	16, // 12: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
-	6,  // 13: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
-	12, // 14: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
-	12, // 15: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
-	1,  // 16: bulkhead.relay.v1.Archives.Lacks:input_type -> bulkhead.relay.v1.LacksRequest
-	3,  // 17: bulkhead.relay.v1.Archives.Give:input_type -> bulkhead.relay.v1.Piece
-	9,  // 18: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
-	12, // 19: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
-	12, // 20: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
-	15, // 21: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
-	17, // 22: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
-	7,  // 23: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
-	12, // 24: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
-	12, // 25: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
-	2,  // 26: bulkhead.relay.v1.Archives.Lacks:output_type -> bulkhead.relay.v1.LacksReply
-	4,  // 27: bulkhead.relay.v1.Archives.Give:output_type -> bulkhead.relay.v1.GiveReply
-	18, // [18:28] is the sub-list for method output_type
-	8,  // [8:18] is the sub-list for method input_type
+	18, // 13: bulkhead.relay.v1.Relay.Figures:input_type -> bulkhead.relay.v1.FiguresRequest
+	6,  // 14: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
+	12, // 15: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
+	12, // 16: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
+	1,  // 17: bulkhead.relay.v1.Archives.Lacks:input_type -> bulkhead.relay.v1.LacksRequest
+	3,  // 18: bulkhead.relay.v1.Archives.Give:input_type -> bulkhead.relay.v1.Piece
+	9,  // 19: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
+	12, // 20: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
+	12, // 21: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
+	15, // 22: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
+	17, // 23: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
+	19, // 24: bulkhead.relay.v1.Relay.Figures:output_type -> bulkhead.relay.v1.FiguresReply
+	7,  // 25: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
+	12, // 26: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
+	12, // 27: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
+	2,  // 28: bulkhead.relay.v1.Archives.Lacks:output_type -> bulkhead.relay.v1.LacksReply
+	4,  // 29: bulkhead.relay.v1.Archives.Give:output_type -> bulkhead.relay.v1.GiveReply
+	19, // [19:30] is the sub-list for method output_type
+	8,  // [8:19] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1185,7 +1323,7 @@ func file_bulkhead_relay_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_relay_v1_relay_proto_rawDesc), len(file_bulkhead_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -28,6 +28,7 @@ const (
 	Relay_Console_FullMethodName  = "/bulkhead.relay.v1.Relay/Console"
 	Relay_Overlap_FullMethodName  = "/bulkhead.relay.v1.Relay/Overlap"
 	Relay_GuestUID_FullMethodName = "/bulkhead.relay.v1.Relay/GuestUID"
+	Relay_Figures_FullMethodName  = "/bulkhead.relay.v1.Relay/Figures"
 )
 
 // RelayClient is the client API for Relay service.
@@ -57,6 +58,9 @@ type RelayClient interface {
 	Overlap(ctx context.Context, in *OverlapRequest, opts ...grpc.CallOption) (*OverlapReply, error)
 	// GuestUID says which user guests run as.
 	GuestUID(ctx context.Context, in *GuestUIDRequest, opts ...grpc.CallOption) (*GuestUIDReply, error)
+	// Figures says how the instance of a version does: what it was called, how long
+	// that took, and what went wrong.
+	Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error)
 }
 
 type relayClient struct {
@@ -123,6 +127,16 @@ func (c *relayClient) GuestUID(ctx context.Context, in *GuestUIDRequest, opts ..
 	return out, nil
 }
 
+func (c *relayClient) Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FiguresReply)
+	err := c.cc.Invoke(ctx, Relay_Figures_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RelayServer is the server API for Relay service.
 // All implementations must embed UnimplementedRelayServer
 // for forward compatibility.
@@ -150,6 +164,9 @@ type RelayServer interface {
 	Overlap(context.Context, *OverlapRequest) (*OverlapReply, error)
 	// GuestUID says which user guests run as.
 	GuestUID(context.Context, *GuestUIDRequest) (*GuestUIDReply, error)
+	// Figures says how the instance of a version does: what it was called, how long
+	// that took, and what went wrong.
+	Figures(context.Context, *FiguresRequest) (*FiguresReply, error)
 	mustEmbedUnimplementedRelayServer()
 }
 
@@ -174,6 +191,9 @@ func (UnimplementedRelayServer) Overlap(context.Context, *OverlapRequest) (*Over
 }
 func (UnimplementedRelayServer) GuestUID(context.Context, *GuestUIDRequest) (*GuestUIDReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method GuestUID not implemented")
+}
+func (UnimplementedRelayServer) Figures(context.Context, *FiguresRequest) (*FiguresReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Figures not implemented")
 }
 func (UnimplementedRelayServer) mustEmbedUnimplementedRelayServer() {}
 func (UnimplementedRelayServer) testEmbeddedByValue()               {}
@@ -264,6 +284,24 @@ func _Relay_GuestUID_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Relay_Figures_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FiguresRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RelayServer).Figures(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Relay_Figures_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RelayServer).Figures(ctx, req.(*FiguresRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Relay_ServiceDesc is the grpc.ServiceDesc for Relay service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -282,6 +320,10 @@ var Relay_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GuestUID",
 			Handler:    _Relay_GuestUID_Handler,
+		},
+		{
+			MethodName: "Figures",
+			Handler:    _Relay_Figures_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
