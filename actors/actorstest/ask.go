@@ -210,6 +210,7 @@ func (z *Zone) Missing() []string {
 	if err != nil {
 		z.t.Fatalf("reading the truth: %v", err)
 	}
+	elsewhere := z.elsewhere()
 	var missing []string
 	for _, kind := range []resources.Kind{
 		resources.KindPool, resources.KindVolume, resources.KindSnapshot, resources.KindImageStore,
@@ -218,7 +219,7 @@ func (z *Zone) Missing() []string {
 		err := z.Machine.View(func(v *persistence.View) error {
 			return v.Each(kind, nil, func(r resources.Resource) bool {
 				m := r.Metadata()
-				if must, _ := real(kind, m.Phase); must && truth.Count(string(kind), m.ID) != 1 {
+				if must, _ := real(kind, m.Phase); must && truth.Count(string(kind), m.ID) != 1 && !boundTo(v, m.Ref(), elsewhere) {
 					missing = append(missing, m.Ref().String())
 				}
 				return true
@@ -230,6 +231,15 @@ func (z *Zone) Missing() []string {
 	}
 	return missing
 }
+
+// boundTo reports whether one of some products is to have a resource.
+func boundTo(v *persistence.View, ref resources.Ref, products map[string]bool) bool {
+	b, bound, err := v.Binding(ref)
+	return err == nil && bound && products[b.Product]
+}
+
+// Real reports whether hardware must have a resource, and whether it may, by what the state says of it.
+func (z *Zone) Real(ref resources.Ref) (must, may bool) { return z.reality(ref) }
 
 // List returns all resources that a query selects.
 func (z *Zone) List(q resources.Query) (all []resources.Resource, err error) {

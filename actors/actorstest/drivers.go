@@ -2,6 +2,7 @@ package actorstest
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -88,7 +89,9 @@ func (z *Zone) Behave(behave func(ctx context.Context, version, method string, r
 func (z *Zone) AddVersion(d *resources.Driver) string {
 	z.t.Helper()
 	if d.Spec.BuiltIn {
-		d.ID = z.Vocabulary.NewID(resources.KindDriver, time.Now(), [10]byte{2})
+		entropy := [10]byte{2}
+		binary.BigEndian.PutUint64(entropy[1:], z.Machine.AppliedIndex()) // another one for each
+		d.ID = z.Vocabulary.NewID(resources.KindDriver, time.Now(), entropy)
 		doc, err := z.Machine.Codec().Seal(d)
 		if err != nil {
 			z.t.Fatal(err)
@@ -99,6 +102,37 @@ func (z *Zone) AddVersion(d *resources.Driver) string {
 		return d.ID
 	}
 	return z.Must(d)
+}
+
+// Serve has a version of a driver be reached by the connections that connect returns, not in the simulator.
+func (z *Zone) Serve(product, version string, connect func() (grpc.ClientConnInterface, error)) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.served == nil {
+		z.served = map[driverVersion]func() (grpc.ClientConnInterface, error){}
+	}
+	z.served[driverVersion{product, version}] = connect
+}
+
+// driverVersion names a version of a product.
+type driverVersion struct{ product, version string }
+
+// elsewhere are the products whose driver is not the simulator.
+func (z *Zone) elsewhere() map[string]bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	products := map[string]bool{}
+	for of := range z.served {
+		products[of.product] = true
+	}
+	return products
+}
+
+func (z *Zone) connector(product, version string) (func() (grpc.ClientConnInterface, error), bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	connect, served := z.served[driverVersion{product, version}]
+	return connect, served
 }
 
 func (z *Zone) tell(node, method string) {
@@ -121,6 +155,10 @@ func (z *Zone) Conn(_ context.Context, place operations.Place) (grpc.ClientConnI
 		}
 	}
 	version, err := z.versionAt(place)
+	if connect, served := z.connector(place.Product, version); served && err == nil {
+		conn, err := connect()
+		return conn, version, err
+	}
 	if err != nil || !traced {
 		return z.driver.conn, version, err
 	}
@@ -206,4 +244,15 @@ func (z *Zone) Overlap(_ context.Context, a, b operations.Place) (string, error)
 		return "path", nil
 	}
 	return "", nil
+}
+
+// Adopt tells the running system, if there is one, that a process of a driver was started.
+func (z *Zone) Adopt(product string) error {
+	z.mu.Lock()
+	system := z.System
+	z.mu.Unlock()
+	if system == nil {
+		return nil
+	}
+	return system.Adopt(product, ownNode)
 }

@@ -60,6 +60,8 @@ type Zone struct {
 	called  func(node, method string)
 	carried func(method string, call *driverpb.Call)
 	behave  func(ctx context.Context, version, method string, request any) error
+	// served are the versions of drivers that are not the simulator.
+	served map[driverVersion]func() (grpc.ClientConnInterface, error)
 }
 
 // New sets a zone up and starts it.

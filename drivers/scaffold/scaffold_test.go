@@ -297,6 +297,56 @@ func TestNoBlankIsLeft(t *testing.T) {
 	}
 }
 
+// TestActorTestsFindWhatIsWrong plants a mistake in a driver that is a module of its own: asked again after a crash it
+// says that the volume is there.
+func TestActorTestsFindWhatIsWrong(t *testing.T) {
+	dir := begin(t, "storage", scaffold.Go)
+	path := filepath.Join(dir, "volume.go")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := bytes.Replace(text, []byte("info.Size() != size"), []byte("info.Size() >= 0"), 1)
+	if bytes.Equal(text, wrong) {
+		t.Fatal("the driver does not look at the size any more")
+	}
+	if err := os.WriteFile(path, wrong, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, "go", "test", "-run", "Volumes", ".")
+	command.Dir, command.Env = dir, append(os.Environ(), withoutNetwork(runtime.GOARCH)...)
+	said, err := command.CombinedOutput()
+	if err == nil || !bytes.Contains(said, []byte("create/CreateVolume-1/crash-after")) {
+		t.Errorf("the mistake is not found: %v\n%s", err, said)
+	}
+	if bytes.Contains(said, []byte("create/CreateVolume-1/busy")) {
+		t.Errorf("found is more than the mistake:\n%s", said)
+	}
+}
+
+// TestActorTestsAreAsDocumented holds the Go that vendors read about actor tests to what they get.
+func TestActorTestsAreAsDocumented(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "vendors", "actor-tests.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(filepath.Join("templates", "go-storage", "actors_test.go.tmpl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(document, -1)
+	if len(boxes) != 3 {
+		t.Errorf("the document has %d boxes of Go, want 3", len(boxes))
+	}
+	for _, box := range boxes {
+		if !bytes.Contains(written, box[1]) {
+			t.Errorf("a new driver's tests have no\n%s", box[1])
+		}
+	}
+}
+
 // TestDocumentSaysTheSame holds what vendors read about their CI to what they get.
 func TestDocumentSaysTheSame(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "vendors", "ci.md"))

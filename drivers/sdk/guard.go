@@ -51,7 +51,7 @@ func (g *guard) unary(
 	if err := g.admit(info.FullMethod, about); err != nil {
 		return nil, err
 	}
-	if isRead(info.FullMethod) {
+	if Reads(info.FullMethod) {
 		secrets := about.GetCall().GetSecrets()
 		return g.protect(ctx, info.FullMethod, secrets, func() (any, error) { return handler(ctx, request) })
 	}

@@ -31,8 +31,8 @@ type Request interface {
 	GetCall() *driverpb.Call
 }
 
-// isRead tells whether a method with a Call changes nothing, by its full name.
-func isRead(method string) bool {
+// Reads tells whether a method with a Call changes nothing, by its full name.
+func Reads(method string) bool {
 	name := path.Base(method)
 	return strings.HasPrefix(name, "Stat") ||
 		slices.Contains([]string{"Probe", "Observe", "OpenConsole", "DesignNetwork"}, name)
@@ -51,7 +51,7 @@ func (d *Driver) checkRequest(method string, request Request) error {
 		return Unsupported("handle-version", fmt.Sprintf("handle version %d can't be read; this version reads %v and %d",
 			call.GetHandle().GetVersion(), d.HandleReads, d.HandleWrites))
 	}
-	if isRead(method) {
+	if Reads(method) {
 		return nil
 	}
 	if token := call.GetToken(); token == "" || len(token) > maxTokenBytes {

@@ -75,7 +75,7 @@ func Bulkhead() Rules {
 			"drivers/diskdir/diskdirtest", "drivers/builtin/sim/...",
 			"drivers/builtin/ipmipower/ipmisim",
 			"cluster/clustertest", "persistence/storetest/...", "persistence/memstore", "cluster/gossip/gossiptest",
-			"actors/actorstest/...", "actors/operationstest/...", "api/apitest/...",
+			"actors/actorstest/...", "actors/operationstest/...", "actors/enginetest", "api/apitest/...",
 		},
 		Owner: owners(),
 		TestLibraries: []string{
@@ -84,6 +84,8 @@ func Bulkhead() Rules {
 		TestsMayImport: map[string][]string{
 			// That a crash never parts the log from the state is shown with the real ones of both.
 			"cluster": {"persistence", "persistence/badgerstore"},
+			// That the actor test kit finds nothing wrong with a driver that is not, is shown with one that is real.
+			"actors/enginetest": {"drivers/builtin/filestorage"},
 		},
 		Generated:   []string{"drivers/driverpb", "drivers/relay/relaypb", "cluster/clusterpb", "internal/agent/agentpb"},
 		BannedNames: []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc", "shared"},
