@@ -90,8 +90,24 @@ func (e *Engine) prepare(s resources.Submission) (*persistence.Submit, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.protectArguments(op); err != nil {
+		return nil, err
+	}
 	cmd.Operation, err = e.codec.Seal(op)
 	return cmd, err
+}
+
+// protectArguments seals what is secret in the settings for an operation. Zones whose nodes may not know of such
+// settings refuse them.
+func (e *Engine) protectArguments(op *resources.Operation) error {
+	if len(op.Arguments.Properties) == 0 {
+		return nil
+	}
+	err := e.state.View(func(v *persistence.View) error { return v.Require(persistence.FeatureOperationProperties) })
+	if err != nil {
+		return err
+	}
+	return e.protect(op, nil)
 }
 
 // check refuses what its definition can see to fail.

@@ -34,9 +34,11 @@ func newVersions(t *testing.T, volumes int) *versions {
 	z := &versions{Zone: actorstest.New(t), t: t}
 	driver := func(version string, builtIn bool) *resources.Driver {
 		return &resources.Driver{
-			Meta:   resources.Meta{Kind: resources.KindDriver, Name: "sim-" + version},
-			Spec:   resources.DriverSpec{Product: "bulkhead/sim", Version: version, BuiltIn: builtIn, Enabled: true},
-			Status: resources.DriverStatus{HandleWrites: 1},
+			Meta: resources.Meta{Kind: resources.KindDriver, Name: "sim-" + version},
+			Spec: resources.DriverSpec{Product: "bulkhead/sim", Version: version, BuiltIn: builtIn, Enabled: true},
+			Status: resources.DriverStatus{HandleWrites: 1, Properties: []resources.Property{
+				{Key: "since-" + version, Scope: "volume/grow", Type: "boolean"},
+			}},
 		}
 	}
 	z.old, z.new = z.AddVersion(driver(oldVersion, true)), z.AddVersion(driver(newVersion, false))
@@ -132,6 +134,19 @@ func TestSwapMovesAllThatAVersionActsFor(t *testing.T) {
 		}
 		if s.Status.Plan.Resources["volume"] != 20 || s.Status.Plan.Resources["pool"] != 1 || s.Status.Plan.OneWay {
 			t.Errorf("the plan was %+v", s.Status.Plan)
+		}
+		if added, removed := fmt.Sprint(s.Status.Plan.PropertiesAdded), fmt.Sprint(s.Status.Plan.PropertiesRemoved); added !=
+			"[volume/grow/since-"+newVersion+"]" || removed != "[volume/grow/since-"+oldVersion+"]" {
+			t.Errorf("of settings for operations the plan says %s and %s", added, removed)
+		}
+		for version, want := range map[string]resources.Phase{
+			oldVersion: resources.PhaseFailed, newVersion: resources.PhaseSucceeded,
+		} { // what the version takes that acts now
+			if op := z.Do(z.volumes[0], "grow", resources.Arguments{
+				SizeBytes: 2 * gib, Properties: map[string]any{"since-" + version: true},
+			}); op.Phase != want {
+				t.Errorf("a setting of %s: %s %v", version, op.Phase, op.Error)
+			}
 		}
 		if s.Status.Before.Probes != 30 || s.Status.After.Probes < 50 || s.Status.After.Failed != 0 {
 			t.Errorf("observed were %+v, %+v", s.Status.Before, s.Status.After)

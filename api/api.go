@@ -56,6 +56,7 @@ type API struct {
 	meanings   map[resources.Class]meaning
 	complaints []complaint
 	idKinds    map[reflect.Type]resources.Kind
+	vocabulary resources.Vocabulary
 	fixed      map[string][]string // route id -> what a patch may not name
 
 	huma       huma.API
@@ -89,6 +90,7 @@ func New(o Options) (*API, error) {
 		meanings:   meanings(),
 		complaints: complaints(),
 		idKinds:    idKinds(),
+		vocabulary: resources.NewVocabulary(),
 		fixed:      map[string][]string{},
 	}
 	mux := http.NewServeMux()

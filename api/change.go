@@ -91,21 +91,42 @@ type creation[S any] struct {
 	Spec   S                 `json:"spec" doc:"What is asked for."`
 }
 
+// settableCreation is a creation whose driver can be given settings for it alone.
+type settableCreation[S any] struct {
+	Name   string            `json:"name,omitempty" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$" patternDescription:"1 to 63 characters of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit" example:"web-1" doc:"Name, unique among resources of the kind."`
+	Labels map[string]string `json:"labels,omitempty" doc:"Labels, for people and for selection."`
+	Spec   S                 `json:"spec" doc:"What is asked for."`
+	OperationProperties
+}
+
 func (c *creation[S]) meta(kind resources.Kind) resources.Meta {
 	return resources.Meta{Kind: kind, Name: c.Name, Labels: c.Labels}
 }
 
 // addCreate adds the routes that make a resource and that plan to.
 func addCreate[S any](a *API, n noun, build func(*creation[S]) resources.Resource) {
+	if !a.settable(n.kind, "create") {
+		addCreation(a, n, func(c *creation[S]) (resources.Resource, map[string]any) { return build(c), nil })
+		return
+	}
+	addCreation(a, n, func(c *settableCreation[S]) (resources.Resource, map[string]any) {
+		return build(&creation[S]{c.Name, c.Labels, c.Spec}), c.Properties
+	})
+}
+
+// addCreation is addCreate with a body of type B, of which build makes the resource and the settings for its creation
+// alone.
+func addCreation[B any](a *API, n noun, build func(*B) (resources.Resource, map[string]any)) {
 	path, about := n.path(), "Accepts a new "+n.one+". It is there at once, with the id in the operation's target; "+
 		"the operation says when it can be used."
 	registerBody(a, route{
 		id: "create-" + n.slug, method: http.MethodPost, path: path, tag: n.tag, status: http.StatusAccepted,
 		summary: "Create " + n.a(), about: about, permission: door.To("create", n.kind),
-	}, func(ctx context.Context, g door.Grant, in *WriteParams, b *creation[S]) (*accepted, error) {
+	}, func(ctx context.Context, g door.Grant, in *WriteParams, b *B) (*accepted, error) {
 		o, err := a.repeated(ctx, g, *in)
 		if o == nil && err == nil {
-			o, err = a.make(ctx, g, build(b), *in)
+			r, given := build(b)
+			o, err = a.make(ctx, g, r, given, *in)
 		}
 		if err != nil {
 			return nil, err
@@ -122,12 +143,12 @@ func addCreate[S any](a *API, n noun, build func(*creation[S]) resources.Resourc
 		about: "Says what creating the " + n.one + " would do: its steps, where it would be placed and why. " +
 			"Does nothing.",
 		permission: door.To("plan", n.kind),
-	}, func(ctx context.Context, g door.Grant, _ *struct{}, b *creation[S]) (*planned, error) {
-		r := build(b)
-		if err := a.checkNew(ctx, g, r); err != nil {
+	}, func(ctx context.Context, g door.Grant, _ *struct{}, b *B) (*planned, error) {
+		r, given := build(b)
+		if err := a.checkNew(ctx, g, r, given); err != nil {
 			return nil, err
 		}
-		s := creating(r)
+		s := creating(r, given)
 		s.Origin = callFrom(ctx).origin()
 		p, err := a.door.Plan(ctx, g, s)
 		if err != nil {
@@ -139,17 +160,18 @@ func addCreate[S any](a *API, n noun, build func(*creation[S]) resources.Resourc
 
 // make checks a new resource and submits it.
 func (a *API) make(
-	ctx context.Context, g door.Grant, r resources.Resource, w WriteParams,
+	ctx context.Context, g door.Grant, r resources.Resource, given map[string]any, w WriteParams,
 ) (*resources.Operation, error) {
-	if err := a.checkNew(ctx, g, r); err != nil {
+	if err := a.checkNew(ctx, g, r, given); err != nil {
 		return nil, err
 	}
-	return a.submit(ctx, g, creating(r), w)
+	return a.submit(ctx, g, creating(r, given), w)
 }
 
-func creating(r resources.Resource) resources.Submission {
+func creating(r resources.Resource, given map[string]any) resources.Submission {
 	return resources.Submission{
 		Action: "create", Target: resources.Ref{Kind: r.Metadata().Kind}, Resource: r,
+		Arguments: resources.Arguments{Properties: given},
 	}
 }
 
@@ -277,6 +299,24 @@ func addActionWith[B arguments](a *API, n noun, x action) {
 		if _, err := a.checkReferences(ctx, g, "", reflect.ValueOf(b)); err != nil {
 			return nil, err
 		}
-		return a.act(ctx, g, in, cmp.Or(x.asks, x.name), (*b).arguments())
+		args := (*b).arguments()
+		if err := a.checkTarget(ctx, g, in, x, args); err != nil {
+			return nil, err
+		}
+		return a.act(ctx, g, in, cmp.Or(x.asks, x.name), args)
 	})
+}
+
+// checkTarget reports what is wrong with the settings for an action on the resource that the parameters name.
+func (a *API) checkTarget(
+	ctx context.Context, g door.Grant, in *ChangeParams, x action, args resources.Arguments,
+) error {
+	if len(args.Properties) == 0 {
+		return nil
+	}
+	r, err := a.door.Get(ctx, g, in.ID)
+	if err != nil {
+		return err
+	}
+	return a.checkAsked(ctx, g, cmp.Or(x.asks, x.name), r, args.Properties, nil)
 }

@@ -15,8 +15,10 @@ import (
 )
 
 // checkNew reports all that can be seen to be wrong with a new resource: its
-// spec, what it refers to, and its driver's properties.
-func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) error {
+// spec, what it refers to, its driver's properties, and those given for its creation alone.
+func (a *API) checkNew(
+	ctx context.Context, g door.Grant, r resources.Resource, given map[string]any,
+) error {
 	p := resources.NewProblems("")
 	r.Validate(p)
 	if err := p.Err(); err != nil {
@@ -28,6 +30,9 @@ func (a *API) checkNew(ctx context.Context, g door.Grant, r resources.Resource) 
 		return err
 	}
 	if err := a.checkProperties(ctx, g, r, nil, found); err != nil {
+		return err
+	}
+	if err := a.checkAsked(ctx, g, "create", r, given, found); err != nil {
 		return err
 	}
 	if err := a.checkController(ctx, g, r, nil); err != nil {
@@ -181,11 +186,11 @@ func (a *API) checkProperties(
 			check.Owner = s.Owner
 		}
 	}
-	if err := a.checkSealed("/spec/properties", check); err != nil {
+	if err := a.checkSealed(specProperties, check); err != nil {
 		return err
 	}
 	if product != "" {
-		return a.checkWith(ctx, []string{product}, check)
+		return a.checkWith(ctx, specProperties, []string{product}, check)
 	}
 	if len(properties) == 0 {
 		return nil
@@ -194,8 +199,11 @@ func (a *API) checkProperties(
 	if err != nil {
 		return err
 	}
-	return a.checkWith(ctx, products, check)
+	return a.checkWith(ctx, specProperties, products, check)
 }
+
+// specProperties is where a resource has its settings.
+const specProperties = "/spec/properties"
 
 // checkSealed refuses what looks like a secret that was sealed, unless the resource has it: nobody is told such a text.
 func (a *API) checkSealed(at string, check resources.PropertyCheck) error {
@@ -234,12 +242,15 @@ func (a *API) checkCategory(ctx context.Context, g door.Grant, r resources.Resou
 func category(kind resources.Kind) string {
 	return map[resources.Kind]string{
 		resources.KindHost: "hypervisor", resources.KindMachine: "hypervisor", resources.KindPool: "storage",
-		resources.KindVolume: "storage", resources.KindImageStore: "image", resources.KindNetwork: "network",
+		resources.KindVolume: "storage", resources.KindSnapshot: "storage",
+		resources.KindImageStore: "image", resources.KindNetwork: "network",
 	}[kind]
 }
 
-// checkWith fails unless one of the drivers takes the properties.
-func (a *API) checkWith(ctx context.Context, products []string, check resources.PropertyCheck) (err error) {
+// checkWith fails unless one of the drivers takes the properties, which the body has at a place.
+func (a *API) checkWith(
+	ctx context.Context, at string, products []string, check resources.PropertyCheck,
+) (err error) {
 	for _, product := range products {
 		if product == "" {
 			continue
@@ -249,11 +260,11 @@ func (a *API) checkWith(ctx context.Context, products []string, check resources.
 			return nil
 		}
 	}
-	return inProperties(err)
+	return inProperties(at, err)
 }
 
 // inProperties makes the error of a driver's check one of the resource's.
-func inProperties(err error) error {
+func inProperties(where string, err error) error {
 	e, ok := errors.AsType[*resources.Error](err)
 	if !ok {
 		return err
@@ -267,7 +278,7 @@ func inProperties(err error) error {
 		at := *e
 		at.Fields = nil
 		for _, f := range e.Fields {
-			f.Pointer = "/spec/properties" + f.Pointer
+			f.Pointer = where + f.Pointer
 			at.Fields = append(at.Fields, f)
 		}
 		return &at

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -49,15 +48,5 @@ func (a *API) checkController(ctx context.Context, g door.Grant, r, before resou
 		return err
 	}
 	check.Before = nil
-	err = a.drivers.Validate(ctx, check)
-	if resources.ClassOf(err) != resources.ClassInvalid {
-		return inProperties(err)
-	}
-	at := *resources.AsError(err)
-	at.Fields = nil
-	for _, f := range resources.AsError(err).Fields {
-		f.Pointer = atController + "/properties" + strings.TrimPrefix(f.Pointer, "/spec/properties")
-		at.Fields = append(at.Fields, f)
-	}
-	return &at
+	return inProperties(atController+"/properties", a.drivers.Validate(ctx, check))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,6 +18,14 @@ type driverList struct {
 	Category   string `query:"category" enum:"network,storage,image,hypervisor,out-of-band" doc:"Only drivers that serve this category."`
 	Hypervisor string `query:"hypervisor" maxLength:"65" example:"sim" doc:"Only drivers that can be used with this hypervisor driver: its product, its name, or what it drives, such as qemu. Storage fits if it serves volumes by a protocol and in a format that the hypervisor takes, images if there is a format both know."`
 	Scope      string `query:"scope" enum:"host,cluster,zone" doc:"Only storage whose pools can be reached from this far: of a host, of a cluster's hosts, of the whole zone. Storage of files counts for all, since a directory can be shared."`
+	Operation  string `query:"operation" maxLength:"80" pattern:"^[a-z-]+/[a-z-]+$" patternDescription:"kind and action of an operation, such as volume/create" example:"volume/create" doc:"Only drivers that can be given settings for this operation alone: its kind and action."`
+}
+
+// fits reports whether a driver has settings for the operation that is asked for.
+func (l *driverList) fits(d *resources.Driver) bool {
+	return l.Operation == "" || slices.ContainsFunc(d.Status.Properties, func(p resources.Property) bool {
+		return p.Scope == l.Operation
+	})
 }
 
 func (l *driverList) facets() map[string]string {
@@ -35,7 +44,7 @@ func (l *driverList) query() (q resources.Query, mark []byte, err error) {
 		return q, nil, err
 	}
 	selected := q
-	selected.Facets = given("hypervisor", l.Hypervisor, "scope", l.Scope)
+	selected.Facets = given("hypervisor", l.Hypervisor, "scope", l.Scope, "operation", l.Operation)
 	maps.Copy(selected.Facets, q.Facets)
 	mark = filterOf(selected)
 	if l.PageToken != "" {
@@ -166,7 +175,7 @@ func (a *API) listDrivers(ctx context.Context, g door.Grant, in *driverList) (*p
 			if err != nil {
 				return nil, err
 			}
-			if fits(item) {
+			if fits(item) && in.fits(item) {
 				out.Body.Items = append(out.Body.Items, item)
 			}
 		}

@@ -263,7 +263,7 @@ func TestBodiesThatCanNotBeRead(t *testing.T) {
 			}
 		})
 	}
-	s.do(request{method: "POST", path: "/v1/machines/mach-1/actions/start", as: admin, body: `{"force":true}`}).
+	s.do(request{method: "POST", path: "/v1/hosts/host-1/actions/activate", as: admin, body: `{"force":true}`}).
 		problem(422, "unexpected-body")
 	ok := s.do(request{
 		method: "POST", path: "/v1/clusters", as: admin, body: `{"name":"a","spec":{}}`,

@@ -48,22 +48,33 @@ func (p machinePatch) apply(m *resources.Machine) {
 	}
 }
 
+// machineSwitch is what a machine is started, paused and resumed with.
+type machineSwitch struct{ OperationProperties }
+
+func (b machineSwitch) arguments() resources.Arguments {
+	return resources.Arguments{Properties: b.Properties}
+}
+
 // machineHalt is how a machine is stopped or rebooted.
 type machineHalt struct {
+	OperationProperties
 	GraceSeconds uint32 `json:"graceSeconds,omitempty" maximum:"600" doc:"How long the guest has to shut down by itself, in seconds; 0 means the zone's default."`
 	Force        bool   `json:"force,omitempty" doc:"Whether to cut the power when the guest does not shut down in time."`
 }
 
 func (b machineHalt) arguments() resources.Arguments {
-	return resources.Arguments{GraceSeconds: b.GraceSeconds, Force: b.Force}
+	return resources.Arguments{GraceSeconds: b.GraceSeconds, Force: b.Force, Properties: b.Properties}
 }
 
 // machineMove is where a machine goes to.
 type machineMove struct {
+	OperationProperties
 	HostID resources.HostID `json:"hostId,omitempty" doc:"Host to go to; absent means the zone chooses."`
 }
 
-func (b machineMove) arguments() resources.Arguments { return resources.Arguments{HostID: b.HostID} }
+func (b machineMove) arguments() resources.Arguments {
+	return resources.Arguments{HostID: b.HostID, Properties: b.Properties}
+}
 
 type machineVolume struct {
 	VolumeID resources.VolumeID `json:"volumeId" doc:"Volume."`
@@ -125,11 +136,9 @@ func (a *API) machines() {
 }
 
 func (a *API) machinePower(n noun) {
-	addAction(
-		a,
-		n,
-		action{name: "start", id: "start-machine", summary: "Start a machine", about: "Starts a stopped machine."},
-	)
+	addActionWith[machineSwitch](a, n, action{
+		name: "start", id: "start-machine", summary: "Start a machine", about: "Starts a stopped machine.", optional: true,
+	})
 	addActionWith[machineHalt](a, n, action{
 		name: "stop", id: "stop-machine", summary: "Stop a machine", optional: true,
 		about: "Asks the guest to shut down; with force, cuts its power when it does not in time.",
@@ -138,12 +147,12 @@ func (a *API) machinePower(n noun) {
 		name: "reboot", id: "reboot-machine", summary: "Reboot a machine", optional: true,
 		about: "Asks the guest to reboot; with force, resets it when it does not in time.",
 	})
-	addAction(a, n, action{
-		name: "pause", id: "pause-machine", summary: "Pause a machine",
+	addActionWith[machineSwitch](a, n, action{
+		name: "pause", id: "pause-machine", summary: "Pause a machine", optional: true,
 		about: "Stops the processors of a running machine; its memory stays.",
 	})
-	addAction(a, n, action{
-		name: "resume", id: "resume-machine", summary: "Resume a machine",
+	addActionWith[machineSwitch](a, n, action{
+		name: "resume", id: "resume-machine", summary: "Resume a machine", optional: true,
 		about: "Lets a paused machine run on.",
 	})
 }

@@ -68,19 +68,21 @@ type volumePatch struct{ MetaPatch }
 func (p volumePatch) apply(v *resources.Volume) { p.meta(&v.Meta) }
 
 type volumeGrow struct {
+	OperationProperties
 	SizeBytes uint64 `json:"sizeBytes" minimum:"1048576" maximum:"70368744177664" doc:"New size in bytes; larger than the size now."`
 }
 
 func (b volumeGrow) arguments() resources.Arguments {
-	return resources.Arguments{SizeBytes: b.SizeBytes}
+	return resources.Arguments{SizeBytes: b.SizeBytes, Properties: b.Properties}
 }
 
 type volumeRevert struct {
+	OperationProperties
 	SnapshotID resources.SnapshotID `json:"snapshotId" doc:"Snapshot of this volume to put it back to. What was written since is lost."`
 }
 
 func (b volumeRevert) arguments() resources.Arguments {
-	return resources.Arguments{SnapshotID: b.SnapshotID}
+	return resources.Arguments{SnapshotID: b.SnapshotID, Properties: b.Properties}
 }
 
 func (a *API) volumes() {

@@ -29,7 +29,7 @@ func (a *API) swaps() {
 	}, func(ctx context.Context, g door.Grant, in *WriteParams, b *creation[resources.SwapSpec]) (*accepted, error) {
 		o, err := a.repeated(ctx, g, *in)
 		if o == nil && err == nil {
-			o, err = a.make(ctx, g, &resources.Swap{Meta: b.meta(n.kind), Spec: b.Spec}, *in)
+			o, err = a.make(ctx, g, &resources.Swap{Meta: b.meta(n.kind), Spec: b.Spec}, nil, *in)
 		}
 		if err != nil {
 			return nil, err

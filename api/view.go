@@ -59,13 +59,16 @@ func (v *view) safe(ctx context.Context, r resources.Resource) (resources.Resour
 	case *resources.Operation:
 		o := *r
 		o.Arguments.Upload = ""
+		var err error
+		scope := string(resources.OperationScope(o.Target.Kind, o.Action))
+		o.Arguments.Properties, err = v.properties(ctx, scope, "", o.Arguments.Properties)
 		for _, field := range []string{"properties", "outOfBand"} { // the resource shows what of them may be seen
 			if _, has := o.Arguments.Spec[field]; has {
 				o.Arguments.Spec = maps.Clone(o.Arguments.Spec)
 				delete(o.Arguments.Spec, field)
 			}
 		}
-		return &o, nil
+		return &o, err
 	case *resources.Driver:
 		d := *r
 		var err error

@@ -148,7 +148,7 @@ func (a *API) createToken(
 	}
 	secret := door.NewSecret()
 	t := &resources.Token{Meta: b.meta(resources.KindToken), Spec: b.Spec}
-	if err := a.checkNew(ctx, g, t); err != nil {
+	if err := a.checkNew(ctx, g, t, nil); err != nil {
 		return nil, err
 	}
 	if !t.Spec.ExpiresAt.IsZero() && !t.Spec.ExpiresAt.After(a.now()) {
@@ -158,7 +158,7 @@ func (a *API) createToken(
 	}
 	t.Spec.ExpiresAt = t.Spec.ExpiresAt.UTC().Truncate(time.Second)
 	t.Status.Digest = secret.Digest()
-	o, err := a.submit(ctx, g, creating(t), *in)
+	o, err := a.submit(ctx, g, creating(t, nil), *in)
 	if err != nil {
 		return nil, err
 	}

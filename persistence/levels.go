@@ -49,6 +49,8 @@ const (
 	FeatureDriverVersions Feature = "driver-versions"
 	// FeatureSealedSecrets: secrets of resources are sealed where they lie, with keys that only nodes have.
 	FeatureSealedSecrets Feature = "sealed-secrets"
+	// FeatureOperationProperties: operations carry settings of drivers.
+	FeatureOperationProperties Feature = "operation-properties"
 )
 
 // FeatureInfo says of a feature which level brings it.
@@ -68,6 +70,7 @@ func Features() []FeatureInfo {
 		{FeatureWholeAudit, 2, "changes of members that are agreed on together each have a line in the audit log"},
 		{FeatureDriverVersions, 2, "drivers can be installed, several versions of one at once"},
 		{FeatureSealedSecrets, 2, "secrets of resources are sealed in the log, the state and backups"},
+		{FeatureOperationProperties, 2, "drivers can be given settings for one operation alone"},
 	}
 }
 

@@ -59,7 +59,7 @@ func (t *tx) checkSealed(ids []string) error {
 func argumentKeys(op *resources.Operation) (ids []string) {
 	spec := op.Arguments.Spec
 	controller, _ := spec["outOfBand"].(map[string]any)
-	for _, bag := range []any{spec["properties"], controller["properties"]} {
+	for _, bag := range []any{spec["properties"], controller["properties"], op.Arguments.Properties} {
 		properties, _ := bag.(map[string]any)
 		for _, value := range properties {
 			if text, sealed := resources.SealedText(value); sealed && text != "" {

@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )

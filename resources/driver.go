@@ -92,7 +92,7 @@ type DriverStatus struct {
 // Property describes one vendor setting.
 type Property struct {
 	Key         string   `json:"key" doc:"Key."`
-	Scope       string   `json:"scope" doc:"Kind of resource it belongs to, or driver."`
+	Scope       string   `json:"scope" doc:"Kind of resource it belongs to, driver, or an operation: its kind and action, such as volume/grow."`
 	Label       string   `json:"label,omitempty" doc:"Short name, for people, in the language asked for."`
 	Description string   `json:"description,omitempty" doc:"What it does."`
 	Type        string   `json:"type" doc:"string, number, boolean or date."`
@@ -125,6 +125,8 @@ type PropertyCheck struct {
 	Owner Ref
 	// Before are the values that the resource has; nil = it is new. What can't be changed must be as it was.
 	Before map[string]any
+	// Acting are resources of which the first that a version acts for says which one is asked, if none is named.
+	Acting []Ref
 	// Languages are those of the caller, as an Accept-Language header lists them.
 	Languages string
 }

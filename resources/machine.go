@@ -270,42 +270,42 @@ func machineActions() map[string]Action {
 		}
 	}
 	return actions(
-		Action{
+		settable(Action{
 			Name: "create", From: []Phase{PhasePending}, During: PhaseCreating, After: running,
 			Undone: PhaseFailed, Deadline: 2 * time.Hour, Summary: "Deploy",
-		},
+		}),
 		Action{
 			Name: "update", From: append([]Phase{PhasePending, PhaseFailed}, settled...),
 			Deadline: time.Minute, Summary: "Change name or labels",
 		},
-		Action{
+		settable(Action{
 			Name: "start", From: []Phase{stopped}, During: PhaseStarting, After: running,
 			Undone: stopped, Deadline: 10 * time.Minute, Summary: "Start",
-		},
-		Action{
+		}),
+		settable(Action{
 			Name: "stop", From: []Phase{running, paused}, During: PhaseStopping, After: stopped,
 			Deadline: 15 * time.Minute, Summary: "Stop",
-		},
-		Action{
+		}),
+		settable(Action{
 			Name: "reboot", From: []Phase{running}, During: PhaseRebooting, After: running,
 			Undone: running, Deadline: 15 * time.Minute, Summary: "Reboot",
-		},
-		Action{
+		}),
+		settable(Action{
 			Name: "pause", From: []Phase{running}, During: PhasePausing, After: paused,
 			Undone: running, Deadline: 5 * time.Minute, Summary: "Pause",
-		},
-		Action{
+		}),
+		settable(Action{
 			Name: "resume", From: []Phase{paused}, During: PhaseResuming, After: running,
 			Undone: paused, Deadline: 5 * time.Minute, Summary: "Resume",
-		},
-		Action{
+		}),
+		settable(Action{
 			Name: "migrate", Level: 2, From: []Phase{running, stopped}, During: PhaseMigrating, Deadline: 2 * time.Hour,
 			Summary: "Move to another host", Final: "send",
-		},
-		Action{
+		}),
+		settable(Action{
 			Name: "recover", Level: 2, From: []Phase{running, paused}, During: PhaseRecovering, Deadline: time.Hour,
 			Summary: "Start again elsewhere, since its host is lost", Final: "start",
-		},
+		}),
 		rebindAction(settled...),
 		change("attach-volume", "Attach a volume", 10*time.Minute),
 		change("detach-volume", "Detach a volume", 10*time.Minute),

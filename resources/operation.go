@@ -66,6 +66,8 @@ type Arguments struct {
 	Forget bool `json:"forget,omitempty" doc:"Whether to leave behind what can't be removed from the storage."`
 	// DriverID is the version that is to act for a resource.
 	DriverID DriverID `json:"driverId,omitempty" doc:"Version of its driver that is to act."`
+	// Properties are settings of the driver for this operation alone: see OperationScope.
+	Properties map[string]any `json:"properties,omitempty" doc:"Settings of the driver for this operation alone."`
 	// Upload is the spooled file a template is made of.
 	Upload string `json:"upload,omitempty" doc:"Spooled upload."`
 }

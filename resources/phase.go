@@ -78,6 +78,8 @@ type Action struct {
 	Internal bool
 	// Deletes is set when the resource is gone once it succeeded.
 	Deletes bool
+	// Settable is set when the resource's driver can be given settings for this operation alone.
+	Settable bool
 }
 
 // simpleTable is the life of a resource that is made, used, changed and deleted.
@@ -132,6 +134,12 @@ func actions(list ...Action) map[string]Action {
 		m[a.Name] = a
 	}
 	return m
+}
+
+// settable marks an action whose driver can be given settings for it alone.
+func settable(a Action) Action {
+	a.Settable = true
+	return a
 }
 
 // internal marks an action that only the engine asks for.

@@ -11,13 +11,15 @@ type Settings struct {
 	Owner Ref
 	// Product of the driver, vendor/name; "" = it is not the resource that says which.
 	Product string
-	// Scope by which drivers describe them.
+	// Scope by which drivers describe them: a kind, or an OperationScope.
 	Scope Kind
 	// At is put before a key to tell it from the same one in another place of the resource; "" for those of the spec.
 	At string
 	// Values are shared with the resource: they are not to be changed, but put.
 	Values map[string]any
-	put    func(values map[string]any)
+	// in is where the resource has them; "" = /spec.
+	in  string
+	put func(values map[string]any)
 }
 
 // Put gives the resource that they are of other values.
@@ -57,8 +59,23 @@ func SettingsOf(r Resource) []Settings {
 	case *Machine:
 		return settings(r.Ref(), r.Kind, "", &r.Spec.Properties)
 	}
-	return nil
+	return settingsOfOperation(r)
 }
+
+func settingsOfOperation(r Resource) []Settings {
+	o, is := r.(*Operation)
+	if !is {
+		return nil
+	}
+	own := settings(o.Ref(), OperationScope(o.Target.Kind, o.Action), "", &o.Arguments.Properties)
+	for i := range own {
+		own[i].in = "/arguments"
+	}
+	return own
+}
+
+// OperationScope is the scope of settings that are given with one operation: "volume/grow".
+func OperationScope(kind Kind, action string) Kind { return kind + "/" + Kind(action) }
 
 func settings(owner Ref, scope Kind, product string, in *map[string]any) []Settings {
 	if len(*in) == 0 {
@@ -69,7 +86,7 @@ func settings(owner Ref, scope Kind, product string, in *map[string]any) []Setti
 	}}
 }
 
-// Configurable are the kinds that have settings.
+// Configurable are the kinds that have settings for as long as they are there; those of operations are not among them.
 func Configurable() []Kind {
 	return []Kind{KindDriver, KindHost, KindPool, KindImageStore, KindNetwork, KindVolume, KindMachine}
 }
@@ -132,6 +149,9 @@ func Shut(r Resource, have func(id string) bool) (pointers []string) {
 
 // Pointer is the JSON pointer to a setting.
 func (s Settings) Pointer(key string) string {
+	if s.in != "" {
+		return s.in + "/properties/" + key
+	}
 	if s.At == "" {
 		return "/spec/properties/" + key
 	}

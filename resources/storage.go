@@ -195,11 +195,11 @@ func volumeDefinition() Definition {
 		New:    func() Resource { return &Volume{Meta: Meta{Kind: KindVolume}} },
 		Phases: simpleTable(),
 		Actions: actions(
-			createAction(time.Hour), updateAction(), deleteAction(30*time.Minute),
-			Action{
+			settable(createAction(time.Hour)), updateAction(), deleteAction(30*time.Minute),
+			settable(Action{
 				Name: "grow", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
 				Deadline: 10 * time.Minute, Summary: "Grow",
-			},
+			}),
 			Action{Name: "reserve", From: made(), Deadline: 10 * time.Minute, Summary: "Reserve space", Internal: true},
 			Action{Name: "claim", From: made(), Deadline: 10 * time.Minute, Summary: "Give to a machine", Internal: true},
 			Action{
@@ -213,10 +213,10 @@ func volumeDefinition() Definition {
 				Name: "unclaim", From: append(made(), PhaseFailed), Deadline: 10 * time.Minute,
 				Summary: "Take from its machine", Internal: true,
 			},
-			Action{
+			settable(Action{
 				Name: "revert", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
 				Deadline: time.Hour, Summary: "Put back to a snapshot",
-			},
+			}),
 			rebindAction(append(made(), PhaseFailed)...),
 		),
 	}
@@ -264,8 +264,10 @@ func (n *Snapshot) Facets() map[string]string {
 func snapshotDefinition() Definition {
 	return Definition{
 		Kind: KindSnapshot, Prefix: "snap", Plural: "snapshots",
-		New:     func() Resource { return &Snapshot{Meta: Meta{Kind: KindSnapshot}} },
-		Phases:  simpleTable(),
-		Actions: actions(createAction(time.Hour), updateAction(), deleteAction(30*time.Minute), rebindAction(made()...)),
+		New:    func() Resource { return &Snapshot{Meta: Meta{Kind: KindSnapshot}} },
+		Phases: simpleTable(),
+		Actions: actions(
+			settable(createAction(time.Hour)), updateAction(), deleteAction(30*time.Minute), rebindAction(made()...),
+		),
 	}
 }

@@ -2,14 +2,17 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -58,7 +61,10 @@ func (c *Context) driverAt(
 			maps.Copy(secrets, hidden)
 		}
 	}
-	place.Properties = open // whoever reaches the driver needs no secret for that
+	place.Properties = maps.Clone(open) // whoever reaches the driver needs no secret for that, nor what this alone has
+	if err := c.forOperation(place, open, secrets); err != nil {
+		return driver{}, err
+	}
 	conn, version, err := c.Engine.Conn(ctx, place)
 	if err != nil {
 		return driver{}, err
@@ -75,6 +81,63 @@ func (c *Context) driverAt(
 		Token: c.Token(), Repeat: c.Repeat, Resource: protoRef(ref), Epoch: c.Epoch, Handle: handle, Properties: values,
 		Secrets: secrets,
 	}}, nil
+}
+
+// forOperation adds the settings that were given for this operation alone: they go over those of resources. Which the
+// version takes that acts now is looked at now; what is undone is undone without them.
+func (c *Context) forOperation(place Place, open map[string]any, secrets map[string]string) error {
+	if c.Undoing {
+		return nil
+	}
+	for _, given := range resources.SettingsOf(c.Operation) {
+		given.Product = place.Product
+		if err := c.takes(place, given); err != nil {
+			return err
+		}
+		more, hidden, err := c.Engine.Part(given)
+		if err != nil {
+			return err
+		}
+		maps.Copy(open, more)
+		maps.Copy(secrets, hidden)
+	}
+	return nil
+}
+
+// takes fails if the version that acts at a place does not take the settings for the operation: another one may have
+// acted when they were accepted, or none been chosen.
+func (c *Context) takes(place Place, given resources.Settings) error {
+	var acting *resources.Driver
+	err := c.Engine.View(func(v *persistence.View) error {
+		versions, err := v.Versions(place.Product)
+		acting = resources.DriverOf(versions, place.Version)
+		return err
+	})
+	if err != nil || acting == nil { // it is not reached either, which says more
+		return err
+	}
+	sheet, err := property.Compile(slices.DeleteFunc(slices.Clone(acting.Status.Properties),
+		func(p resources.Property) bool { return p.Scope != string(given.Scope) }))
+	if err != nil {
+		return fmt.Errorf("reading what version %s describes: %w", acting.Spec.Version, err)
+	}
+	seen := maps.Clone(given.Values)
+	for key, value := range seen {
+		if _, sealed := resources.SealedText(value); sealed {
+			seen[key] = property.Unseen{}
+		}
+	}
+	err = sheet.Validate(property.Values{
+		Driver: place.Product + " " + acting.Spec.Version, Scope: string(given.Scope), Given: seen,
+	})
+	e, refused := errors.AsType[*resources.Error](err)
+	if !refused {
+		return err
+	}
+	for i := range e.Fields {
+		e.Fields[i].Pointer = "/properties" + e.Fields[i].Pointer
+	}
+	return e
 }
 
 // version is the one that acts for the first of some resources that is bound to a product; "" = none is.

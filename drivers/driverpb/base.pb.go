@@ -224,7 +224,7 @@ func (x Property_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Property_Type.Descriptor instead.
 func (Property_Type) EnumDescriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{8, 0}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Property_Access int32
@@ -273,7 +273,7 @@ func (x Property_Access) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Property_Access.Descriptor instead.
 func (Property_Access) EnumDescriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{8, 1}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{9, 1}
 }
 
 type ProbeReply_Health int32
@@ -325,7 +325,7 @@ func (x ProbeReply_Health) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProbeReply_Health.Descriptor instead.
 func (ProbeReply_Health) EnumDescriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{13, 0}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type RecallReply_State int32
@@ -377,7 +377,7 @@ func (x RecallReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RecallReply_State.Descriptor instead.
 func (RecallReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{19, 0}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Ref names a resource: kind in the words of the vocabulary ("volume"), id as
@@ -453,7 +453,9 @@ type Call struct {
 	// What the driver returned last for this resource; empty at first.
 	Handle *Handle `protobuf:"bytes,5,opt,name=handle,proto3" json:"handle,omitempty"`
 	// Vendor properties of the resource and of those above it in scope (driver,
-	// pool, host, network), merged, already validated.
+	// pool, host, network), merged, already validated. What was given for the
+	// operation alone that the call is a step of is among them too, and goes over
+	// what the resource has.
 	Properties *structpb.Struct `protobuf:"bytes,6,opt,name=properties,proto3" json:"properties,omitempty"`
 	// Secret properties, by key; they are not among the properties. Never logged,
 	// never part of a handle.
@@ -841,9 +843,11 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 }
 
 type DescribeReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Properties    []*Property            `protobuf:"bytes,1,rep,name=properties,proto3" json:"properties,omitempty"`
-	Capabilities  *Capabilities          `protobuf:"bytes,2,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Properties   []*Property            `protobuf:"bytes,1,rep,name=properties,proto3" json:"properties,omitempty"`
+	Capabilities *Capabilities          `protobuf:"bytes,2,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// Operations on its resources that take more than the server asks for.
+	Actions       []*ActionRole `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,6 +896,68 @@ func (x *DescribeReply) GetCapabilities() *Capabilities {
 	return nil
 }
 
+func (x *DescribeReply) GetActions() []*ActionRole {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+// ActionRole is the least role that an operation takes on resources of a driver.
+type ActionRole struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its kind and action: "volume/revert".
+	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	// "operator" or "admin".
+	Role          string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActionRole) Reset() {
+	*x = ActionRole{}
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActionRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActionRole) ProtoMessage() {}
+
+func (x *ActionRole) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActionRole.ProtoReflect.Descriptor instead.
+func (*ActionRole) Descriptor() ([]byte, []int) {
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ActionRole) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ActionRole) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
 // Property describes one vendor setting.
 type Property struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -920,15 +986,18 @@ type Property struct {
 	// extends the driver's sandbox by it.
 	PathAccess Property_Access `protobuf:"varint,16,opt,name=path_access,json=pathAccess,proto3,enum=bulkhead.driver.v1.Property_Access" json:"path_access,omitempty"`
 	// Fallback texts (English) for when no message file has the keys.
-	Label         string `protobuf:"bytes,17,opt,name=label,proto3" json:"label,omitempty"`
-	Description   string `protobuf:"bytes,18,opt,name=description,proto3" json:"description,omitempty"`
+	Label       string `protobuf:"bytes,17,opt,name=label,proto3" json:"label,omitempty"`
+	Description string `protobuf:"bytes,18,opt,name=description,proto3" json:"description,omitempty"`
+	// Least role of who gives it a value: "operator" or "admin"; empty = who may
+	// change the resource, or begin the operation.
+	Role          string `protobuf:"bytes,19,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[8]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1009,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[8]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1022,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{8}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Property) GetKey() string {
@@ -1082,6 +1151,13 @@ func (x *Property) GetDescription() string {
 	return ""
 }
 
+func (x *Property) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
 // Capabilities are declared data: shown to operators, used by the planner,
 // checked for honesty by the conformance kit.
 type Capabilities struct {
@@ -1125,7 +1201,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[9]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1213,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[9]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1226,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{9}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Capabilities) GetVolumeFormats() []string {
@@ -1324,7 +1400,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[10]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1412,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[10]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1425,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{10}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConfigureRequest) GetProperties() *structpb.Struct {
@@ -1374,7 +1450,7 @@ type ConfigureReply struct {
 
 func (x *ConfigureReply) Reset() {
 	*x = ConfigureReply{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[11]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1462,7 @@ func (x *ConfigureReply) String() string {
 func (*ConfigureReply) ProtoMessage() {}
 
 func (x *ConfigureReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[11]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1475,7 @@ func (x *ConfigureReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureReply.ProtoReflect.Descriptor instead.
 func (*ConfigureReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{11}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{12}
 }
 
 type ProbeRequest struct {
@@ -1411,7 +1487,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[12]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1499,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[12]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1512,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{12}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProbeRequest) GetCall() *Call {
@@ -1457,7 +1533,7 @@ type ProbeReply struct {
 
 func (x *ProbeReply) Reset() {
 	*x = ProbeReply{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[13]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1545,7 @@ func (x *ProbeReply) String() string {
 func (*ProbeReply) ProtoMessage() {}
 
 func (x *ProbeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[13]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1558,7 @@ func (x *ProbeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeReply.ProtoReflect.Descriptor instead.
 func (*ProbeReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{13}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProbeReply) GetHealth() ProbeReply_Health {
@@ -1508,7 +1584,7 @@ type AdoptRequest struct {
 
 func (x *AdoptRequest) Reset() {
 	*x = AdoptRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[14]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1596,7 @@ func (x *AdoptRequest) String() string {
 func (*AdoptRequest) ProtoMessage() {}
 
 func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[14]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1609,7 @@ func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptRequest.ProtoReflect.Descriptor instead.
 func (*AdoptRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{14}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AdoptRequest) GetCall() *Call {
@@ -1552,7 +1628,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[15]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1640,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[15]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1653,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{15}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReleaseRequest) GetCall() *Call {
@@ -1597,7 +1673,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[16]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1685,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[16]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1698,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{16}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ObserveRequest) GetCall() *Call {
@@ -1650,7 +1726,7 @@ type Observed struct {
 
 func (x *Observed) Reset() {
 	*x = Observed{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[17]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1738,7 @@ func (x *Observed) String() string {
 func (*Observed) ProtoMessage() {}
 
 func (x *Observed) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[17]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1751,7 @@ func (x *Observed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observed.ProtoReflect.Descriptor instead.
 func (*Observed) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{17}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Observed) GetResource() *Ref {
@@ -1722,7 +1798,7 @@ type RecallRequest struct {
 
 func (x *RecallRequest) Reset() {
 	*x = RecallRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[18]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1810,7 @@ func (x *RecallRequest) String() string {
 func (*RecallRequest) ProtoMessage() {}
 
 func (x *RecallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[18]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1823,7 @@ func (x *RecallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecallRequest.ProtoReflect.Descriptor instead.
 func (*RecallRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{18}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RecallRequest) GetToken() string {
@@ -1773,7 +1849,7 @@ type RecallReply struct {
 
 func (x *RecallReply) Reset() {
 	*x = RecallReply{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[19]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1861,7 @@ func (x *RecallReply) String() string {
 func (*RecallReply) ProtoMessage() {}
 
 func (x *RecallReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[19]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1874,7 @@ func (x *RecallReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecallReply.ProtoReflect.Descriptor instead.
 func (*RecallReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{19}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RecallReply) GetState() RecallReply_State {
@@ -1861,7 +1937,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[20]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1949,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[20]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +1962,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{20}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Fault) GetClass() Class {
@@ -1939,7 +2015,7 @@ type HostRequest struct {
 
 func (x *HostRequest) Reset() {
 	*x = HostRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[21]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2027,7 @@ func (x *HostRequest) String() string {
 func (*HostRequest) ProtoMessage() {}
 
 func (x *HostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[21]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2040,7 @@ func (x *HostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRequest.ProtoReflect.Descriptor instead.
 func (*HostRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{21}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HostRequest) GetId() uint64 {
@@ -2060,7 +2136,7 @@ type Launch struct {
 
 func (x *Launch) Reset() {
 	*x = Launch{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[22]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2148,7 @@ func (x *Launch) String() string {
 func (*Launch) ProtoMessage() {}
 
 func (x *Launch) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[22]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2161,7 @@ func (x *Launch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Launch.ProtoReflect.Descriptor instead.
 func (*Launch) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{22}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Launch) GetUnit() string {
@@ -2169,7 +2245,7 @@ type Terminate struct {
 
 func (x *Terminate) Reset() {
 	*x = Terminate{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[23]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2257,7 @@ func (x *Terminate) String() string {
 func (*Terminate) ProtoMessage() {}
 
 func (x *Terminate) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[23]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2270,7 @@ func (x *Terminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terminate.ProtoReflect.Descriptor instead.
 func (*Terminate) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{23}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Terminate) GetUnit() string {
@@ -2220,7 +2296,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[24]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2308,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[24]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2321,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{24}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Inspect) GetUnit() string {
@@ -2266,7 +2342,7 @@ type HostAnswer struct {
 
 func (x *HostAnswer) Reset() {
 	*x = HostAnswer{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[25]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2354,7 @@ func (x *HostAnswer) String() string {
 func (*HostAnswer) ProtoMessage() {}
 
 func (x *HostAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[25]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2367,7 @@ func (x *HostAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostAnswer.ProtoReflect.Descriptor instead.
 func (*HostAnswer) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{25}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HostAnswer) GetId() uint64 {
@@ -2335,7 +2411,7 @@ type Unit struct {
 
 func (x *Unit) Reset() {
 	*x = Unit{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[26]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2423,7 @@ func (x *Unit) String() string {
 func (*Unit) ProtoMessage() {}
 
 func (x *Unit) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[26]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2436,7 @@ func (x *Unit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unit.ProtoReflect.Descriptor instead.
 func (*Unit) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{26}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Unit) GetName() string {
@@ -2427,7 +2503,7 @@ type MetricsRequest struct {
 
 func (x *MetricsRequest) Reset() {
 	*x = MetricsRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +2515,7 @@ func (x *MetricsRequest) String() string {
 func (*MetricsRequest) ProtoMessage() {}
 
 func (x *MetricsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[27]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +2528,7 @@ func (x *MetricsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsRequest.ProtoReflect.Descriptor instead.
 func (*MetricsRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{27}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{28}
 }
 
 type MetricsReply struct {
@@ -2468,7 +2544,7 @@ type MetricsReply struct {
 
 func (x *MetricsReply) Reset() {
 	*x = MetricsReply{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2556,7 @@ func (x *MetricsReply) String() string {
 func (*MetricsReply) ProtoMessage() {}
 
 func (x *MetricsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[28]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2569,7 @@ func (x *MetricsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsReply.ProtoReflect.Descriptor instead.
 func (*MetricsReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{28}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MetricsReply) GetText() []byte {
@@ -2512,7 +2588,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[29]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2600,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[29]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2613,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{29}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShutdownRequest) GetGraceMs() uint32 {
@@ -2555,7 +2631,7 @@ type ShutdownReply struct {
 
 func (x *ShutdownReply) Reset() {
 	*x = ShutdownReply{}
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[30]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2643,7 @@ func (x *ShutdownReply) String() string {
 func (*ShutdownReply) ProtoMessage() {}
 
 func (x *ShutdownReply) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[30]
+	mi := &file_bulkhead_driver_v1_base_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2656,7 @@ func (x *ShutdownReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownReply.ProtoReflect.Descriptor instead.
 func (*ShutdownReply) Descriptor() ([]byte, []int) {
-	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{30}
+	return file_bulkhead_driver_v1_base_proto_rawDescGZIP(), []int{31}
 }
 
 var File_bulkhead_driver_v1_base_proto protoreflect.FileDescriptor
@@ -2625,12 +2701,17 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\fhandle_reads\x18\x05 \x03(\rR\vhandleReads\x12#\n" +
 	"\rhandle_writes\x18\x06 \x01(\rR\fhandleWrites\x12 \n" +
 	"\vconcurrency\x18\a \x01(\rR\vconcurrency\"\x11\n" +
-	"\x0fDescribeRequest\"\x93\x01\n" +
+	"\x0fDescribeRequest\"\xcd\x01\n" +
 	"\rDescribeReply\x12<\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2\x1c.bulkhead.driver.v1.PropertyR\n" +
 	"properties\x12D\n" +
-	"\fcapabilities\x18\x02 \x01(\v2 .bulkhead.driver.v1.CapabilitiesR\fcapabilities\"\x8e\x06\n" +
+	"\fcapabilities\x18\x02 \x01(\v2 .bulkhead.driver.v1.CapabilitiesR\fcapabilities\x128\n" +
+	"\aactions\x18\x03 \x03(\v2\x1e.bulkhead.driver.v1.ActionRoleR\aactions\"8\n" +
+	"\n" +
+	"ActionRole\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"\xa2\x06\n" +
 	"\bProperty\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tlabel_key\x18\x02 \x01(\tR\blabelKey\x12'\n" +
@@ -2652,7 +2733,8 @@ const file_bulkhead_driver_v1_base_proto_rawDesc = "" +
 	"\vpath_access\x18\x10 \x01(\x0e2#.bulkhead.driver.v1.Property.AccessR\n" +
 	"pathAccess\x12\x14\n" +
 	"\x05label\x18\x11 \x01(\tR\x05label\x12 \n" +
-	"\vdescription\x18\x12 \x01(\tR\vdescription\"_\n" +
+	"\vdescription\x18\x12 \x01(\tR\vdescription\x12\x12\n" +
+	"\x04role\x18\x13 \x01(\tR\x04role\"_\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vTYPE_STRING\x10\x01\x12\x0f\n" +
@@ -2837,7 +2919,7 @@ func file_bulkhead_driver_v1_base_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_driver_v1_base_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_bulkhead_driver_v1_base_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_bulkhead_driver_v1_base_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_bulkhead_driver_v1_base_proto_goTypes = []any{
 	(Category)(0),            // 0: bulkhead.driver.v1.Category
 	(Class)(0),               // 1: bulkhead.driver.v1.Class
@@ -2853,91 +2935,93 @@ var file_bulkhead_driver_v1_base_proto_goTypes = []any{
 	(*HelloReply)(nil),       // 11: bulkhead.driver.v1.HelloReply
 	(*DescribeRequest)(nil),  // 12: bulkhead.driver.v1.DescribeRequest
 	(*DescribeReply)(nil),    // 13: bulkhead.driver.v1.DescribeReply
-	(*Property)(nil),         // 14: bulkhead.driver.v1.Property
-	(*Capabilities)(nil),     // 15: bulkhead.driver.v1.Capabilities
-	(*ConfigureRequest)(nil), // 16: bulkhead.driver.v1.ConfigureRequest
-	(*ConfigureReply)(nil),   // 17: bulkhead.driver.v1.ConfigureReply
-	(*ProbeRequest)(nil),     // 18: bulkhead.driver.v1.ProbeRequest
-	(*ProbeReply)(nil),       // 19: bulkhead.driver.v1.ProbeReply
-	(*AdoptRequest)(nil),     // 20: bulkhead.driver.v1.AdoptRequest
-	(*ReleaseRequest)(nil),   // 21: bulkhead.driver.v1.ReleaseRequest
-	(*ObserveRequest)(nil),   // 22: bulkhead.driver.v1.ObserveRequest
-	(*Observed)(nil),         // 23: bulkhead.driver.v1.Observed
-	(*RecallRequest)(nil),    // 24: bulkhead.driver.v1.RecallRequest
-	(*RecallReply)(nil),      // 25: bulkhead.driver.v1.RecallReply
-	(*Fault)(nil),            // 26: bulkhead.driver.v1.Fault
-	(*HostRequest)(nil),      // 27: bulkhead.driver.v1.HostRequest
-	(*Launch)(nil),           // 28: bulkhead.driver.v1.Launch
-	(*Terminate)(nil),        // 29: bulkhead.driver.v1.Terminate
-	(*Inspect)(nil),          // 30: bulkhead.driver.v1.Inspect
-	(*HostAnswer)(nil),       // 31: bulkhead.driver.v1.HostAnswer
-	(*Unit)(nil),             // 32: bulkhead.driver.v1.Unit
-	(*MetricsRequest)(nil),   // 33: bulkhead.driver.v1.MetricsRequest
-	(*MetricsReply)(nil),     // 34: bulkhead.driver.v1.MetricsReply
-	(*ShutdownRequest)(nil),  // 35: bulkhead.driver.v1.ShutdownRequest
-	(*ShutdownReply)(nil),    // 36: bulkhead.driver.v1.ShutdownReply
-	nil,                      // 37: bulkhead.driver.v1.Call.SecretsEntry
-	nil,                      // 38: bulkhead.driver.v1.ConfigureRequest.SecretsEntry
-	(*structpb.Struct)(nil),  // 39: google.protobuf.Struct
-	(*structpb.Value)(nil),   // 40: google.protobuf.Value
+	(*ActionRole)(nil),       // 14: bulkhead.driver.v1.ActionRole
+	(*Property)(nil),         // 15: bulkhead.driver.v1.Property
+	(*Capabilities)(nil),     // 16: bulkhead.driver.v1.Capabilities
+	(*ConfigureRequest)(nil), // 17: bulkhead.driver.v1.ConfigureRequest
+	(*ConfigureReply)(nil),   // 18: bulkhead.driver.v1.ConfigureReply
+	(*ProbeRequest)(nil),     // 19: bulkhead.driver.v1.ProbeRequest
+	(*ProbeReply)(nil),       // 20: bulkhead.driver.v1.ProbeReply
+	(*AdoptRequest)(nil),     // 21: bulkhead.driver.v1.AdoptRequest
+	(*ReleaseRequest)(nil),   // 22: bulkhead.driver.v1.ReleaseRequest
+	(*ObserveRequest)(nil),   // 23: bulkhead.driver.v1.ObserveRequest
+	(*Observed)(nil),         // 24: bulkhead.driver.v1.Observed
+	(*RecallRequest)(nil),    // 25: bulkhead.driver.v1.RecallRequest
+	(*RecallReply)(nil),      // 26: bulkhead.driver.v1.RecallReply
+	(*Fault)(nil),            // 27: bulkhead.driver.v1.Fault
+	(*HostRequest)(nil),      // 28: bulkhead.driver.v1.HostRequest
+	(*Launch)(nil),           // 29: bulkhead.driver.v1.Launch
+	(*Terminate)(nil),        // 30: bulkhead.driver.v1.Terminate
+	(*Inspect)(nil),          // 31: bulkhead.driver.v1.Inspect
+	(*HostAnswer)(nil),       // 32: bulkhead.driver.v1.HostAnswer
+	(*Unit)(nil),             // 33: bulkhead.driver.v1.Unit
+	(*MetricsRequest)(nil),   // 34: bulkhead.driver.v1.MetricsRequest
+	(*MetricsReply)(nil),     // 35: bulkhead.driver.v1.MetricsReply
+	(*ShutdownRequest)(nil),  // 36: bulkhead.driver.v1.ShutdownRequest
+	(*ShutdownReply)(nil),    // 37: bulkhead.driver.v1.ShutdownReply
+	nil,                      // 38: bulkhead.driver.v1.Call.SecretsEntry
+	nil,                      // 39: bulkhead.driver.v1.ConfigureRequest.SecretsEntry
+	(*structpb.Struct)(nil),  // 40: google.protobuf.Struct
+	(*structpb.Value)(nil),   // 41: google.protobuf.Value
 }
 var file_bulkhead_driver_v1_base_proto_depIdxs = []int32{
 	6,  // 0: bulkhead.driver.v1.Call.resource:type_name -> bulkhead.driver.v1.Ref
 	8,  // 1: bulkhead.driver.v1.Call.handle:type_name -> bulkhead.driver.v1.Handle
-	39, // 2: bulkhead.driver.v1.Call.properties:type_name -> google.protobuf.Struct
-	37, // 3: bulkhead.driver.v1.Call.secrets:type_name -> bulkhead.driver.v1.Call.SecretsEntry
+	40, // 2: bulkhead.driver.v1.Call.properties:type_name -> google.protobuf.Struct
+	38, // 3: bulkhead.driver.v1.Call.secrets:type_name -> bulkhead.driver.v1.Call.SecretsEntry
 	8,  // 4: bulkhead.driver.v1.OutcomeReply.handle:type_name -> bulkhead.driver.v1.Handle
 	0,  // 5: bulkhead.driver.v1.HelloReply.categories:type_name -> bulkhead.driver.v1.Category
-	14, // 6: bulkhead.driver.v1.DescribeReply.properties:type_name -> bulkhead.driver.v1.Property
-	15, // 7: bulkhead.driver.v1.DescribeReply.capabilities:type_name -> bulkhead.driver.v1.Capabilities
-	2,  // 8: bulkhead.driver.v1.Property.type:type_name -> bulkhead.driver.v1.Property.Type
-	40, // 9: bulkhead.driver.v1.Property.default:type_name -> google.protobuf.Value
-	40, // 10: bulkhead.driver.v1.Property.enum:type_name -> google.protobuf.Value
-	3,  // 11: bulkhead.driver.v1.Property.path_access:type_name -> bulkhead.driver.v1.Property.Access
-	39, // 12: bulkhead.driver.v1.ConfigureRequest.properties:type_name -> google.protobuf.Struct
-	38, // 13: bulkhead.driver.v1.ConfigureRequest.secrets:type_name -> bulkhead.driver.v1.ConfigureRequest.SecretsEntry
-	7,  // 14: bulkhead.driver.v1.ProbeRequest.call:type_name -> bulkhead.driver.v1.Call
-	4,  // 15: bulkhead.driver.v1.ProbeReply.health:type_name -> bulkhead.driver.v1.ProbeReply.Health
-	7,  // 16: bulkhead.driver.v1.AdoptRequest.call:type_name -> bulkhead.driver.v1.Call
-	7,  // 17: bulkhead.driver.v1.ReleaseRequest.call:type_name -> bulkhead.driver.v1.Call
-	7,  // 18: bulkhead.driver.v1.ObserveRequest.call:type_name -> bulkhead.driver.v1.Call
-	6,  // 19: bulkhead.driver.v1.Observed.resource:type_name -> bulkhead.driver.v1.Ref
-	39, // 20: bulkhead.driver.v1.Observed.facts:type_name -> google.protobuf.Struct
-	5,  // 21: bulkhead.driver.v1.RecallReply.state:type_name -> bulkhead.driver.v1.RecallReply.State
-	26, // 22: bulkhead.driver.v1.RecallReply.fault:type_name -> bulkhead.driver.v1.Fault
-	1,  // 23: bulkhead.driver.v1.Fault.class:type_name -> bulkhead.driver.v1.Class
-	28, // 24: bulkhead.driver.v1.HostRequest.launch:type_name -> bulkhead.driver.v1.Launch
-	29, // 25: bulkhead.driver.v1.HostRequest.terminate:type_name -> bulkhead.driver.v1.Terminate
-	30, // 26: bulkhead.driver.v1.HostRequest.inspect:type_name -> bulkhead.driver.v1.Inspect
-	26, // 27: bulkhead.driver.v1.HostAnswer.fault:type_name -> bulkhead.driver.v1.Fault
-	32, // 28: bulkhead.driver.v1.HostAnswer.unit:type_name -> bulkhead.driver.v1.Unit
-	10, // 29: bulkhead.driver.v1.Base.Hello:input_type -> bulkhead.driver.v1.HelloRequest
-	12, // 30: bulkhead.driver.v1.Base.Describe:input_type -> bulkhead.driver.v1.DescribeRequest
-	16, // 31: bulkhead.driver.v1.Base.Configure:input_type -> bulkhead.driver.v1.ConfigureRequest
-	18, // 32: bulkhead.driver.v1.Base.Probe:input_type -> bulkhead.driver.v1.ProbeRequest
-	20, // 33: bulkhead.driver.v1.Base.Adopt:input_type -> bulkhead.driver.v1.AdoptRequest
-	21, // 34: bulkhead.driver.v1.Base.Release:input_type -> bulkhead.driver.v1.ReleaseRequest
-	22, // 35: bulkhead.driver.v1.Base.Observe:input_type -> bulkhead.driver.v1.ObserveRequest
-	24, // 36: bulkhead.driver.v1.Base.Recall:input_type -> bulkhead.driver.v1.RecallRequest
-	31, // 37: bulkhead.driver.v1.Base.Attend:input_type -> bulkhead.driver.v1.HostAnswer
-	33, // 38: bulkhead.driver.v1.Base.Metrics:input_type -> bulkhead.driver.v1.MetricsRequest
-	35, // 39: bulkhead.driver.v1.Base.Shutdown:input_type -> bulkhead.driver.v1.ShutdownRequest
-	11, // 40: bulkhead.driver.v1.Base.Hello:output_type -> bulkhead.driver.v1.HelloReply
-	13, // 41: bulkhead.driver.v1.Base.Describe:output_type -> bulkhead.driver.v1.DescribeReply
-	17, // 42: bulkhead.driver.v1.Base.Configure:output_type -> bulkhead.driver.v1.ConfigureReply
-	19, // 43: bulkhead.driver.v1.Base.Probe:output_type -> bulkhead.driver.v1.ProbeReply
-	9,  // 44: bulkhead.driver.v1.Base.Adopt:output_type -> bulkhead.driver.v1.OutcomeReply
-	9,  // 45: bulkhead.driver.v1.Base.Release:output_type -> bulkhead.driver.v1.OutcomeReply
-	23, // 46: bulkhead.driver.v1.Base.Observe:output_type -> bulkhead.driver.v1.Observed
-	25, // 47: bulkhead.driver.v1.Base.Recall:output_type -> bulkhead.driver.v1.RecallReply
-	27, // 48: bulkhead.driver.v1.Base.Attend:output_type -> bulkhead.driver.v1.HostRequest
-	34, // 49: bulkhead.driver.v1.Base.Metrics:output_type -> bulkhead.driver.v1.MetricsReply
-	36, // 50: bulkhead.driver.v1.Base.Shutdown:output_type -> bulkhead.driver.v1.ShutdownReply
-	40, // [40:51] is the sub-list for method output_type
-	29, // [29:40] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	15, // 6: bulkhead.driver.v1.DescribeReply.properties:type_name -> bulkhead.driver.v1.Property
+	16, // 7: bulkhead.driver.v1.DescribeReply.capabilities:type_name -> bulkhead.driver.v1.Capabilities
+	14, // 8: bulkhead.driver.v1.DescribeReply.actions:type_name -> bulkhead.driver.v1.ActionRole
+	2,  // 9: bulkhead.driver.v1.Property.type:type_name -> bulkhead.driver.v1.Property.Type
+	41, // 10: bulkhead.driver.v1.Property.default:type_name -> google.protobuf.Value
+	41, // 11: bulkhead.driver.v1.Property.enum:type_name -> google.protobuf.Value
+	3,  // 12: bulkhead.driver.v1.Property.path_access:type_name -> bulkhead.driver.v1.Property.Access
+	40, // 13: bulkhead.driver.v1.ConfigureRequest.properties:type_name -> google.protobuf.Struct
+	39, // 14: bulkhead.driver.v1.ConfigureRequest.secrets:type_name -> bulkhead.driver.v1.ConfigureRequest.SecretsEntry
+	7,  // 15: bulkhead.driver.v1.ProbeRequest.call:type_name -> bulkhead.driver.v1.Call
+	4,  // 16: bulkhead.driver.v1.ProbeReply.health:type_name -> bulkhead.driver.v1.ProbeReply.Health
+	7,  // 17: bulkhead.driver.v1.AdoptRequest.call:type_name -> bulkhead.driver.v1.Call
+	7,  // 18: bulkhead.driver.v1.ReleaseRequest.call:type_name -> bulkhead.driver.v1.Call
+	7,  // 19: bulkhead.driver.v1.ObserveRequest.call:type_name -> bulkhead.driver.v1.Call
+	6,  // 20: bulkhead.driver.v1.Observed.resource:type_name -> bulkhead.driver.v1.Ref
+	40, // 21: bulkhead.driver.v1.Observed.facts:type_name -> google.protobuf.Struct
+	5,  // 22: bulkhead.driver.v1.RecallReply.state:type_name -> bulkhead.driver.v1.RecallReply.State
+	27, // 23: bulkhead.driver.v1.RecallReply.fault:type_name -> bulkhead.driver.v1.Fault
+	1,  // 24: bulkhead.driver.v1.Fault.class:type_name -> bulkhead.driver.v1.Class
+	29, // 25: bulkhead.driver.v1.HostRequest.launch:type_name -> bulkhead.driver.v1.Launch
+	30, // 26: bulkhead.driver.v1.HostRequest.terminate:type_name -> bulkhead.driver.v1.Terminate
+	31, // 27: bulkhead.driver.v1.HostRequest.inspect:type_name -> bulkhead.driver.v1.Inspect
+	27, // 28: bulkhead.driver.v1.HostAnswer.fault:type_name -> bulkhead.driver.v1.Fault
+	33, // 29: bulkhead.driver.v1.HostAnswer.unit:type_name -> bulkhead.driver.v1.Unit
+	10, // 30: bulkhead.driver.v1.Base.Hello:input_type -> bulkhead.driver.v1.HelloRequest
+	12, // 31: bulkhead.driver.v1.Base.Describe:input_type -> bulkhead.driver.v1.DescribeRequest
+	17, // 32: bulkhead.driver.v1.Base.Configure:input_type -> bulkhead.driver.v1.ConfigureRequest
+	19, // 33: bulkhead.driver.v1.Base.Probe:input_type -> bulkhead.driver.v1.ProbeRequest
+	21, // 34: bulkhead.driver.v1.Base.Adopt:input_type -> bulkhead.driver.v1.AdoptRequest
+	22, // 35: bulkhead.driver.v1.Base.Release:input_type -> bulkhead.driver.v1.ReleaseRequest
+	23, // 36: bulkhead.driver.v1.Base.Observe:input_type -> bulkhead.driver.v1.ObserveRequest
+	25, // 37: bulkhead.driver.v1.Base.Recall:input_type -> bulkhead.driver.v1.RecallRequest
+	32, // 38: bulkhead.driver.v1.Base.Attend:input_type -> bulkhead.driver.v1.HostAnswer
+	34, // 39: bulkhead.driver.v1.Base.Metrics:input_type -> bulkhead.driver.v1.MetricsRequest
+	36, // 40: bulkhead.driver.v1.Base.Shutdown:input_type -> bulkhead.driver.v1.ShutdownRequest
+	11, // 41: bulkhead.driver.v1.Base.Hello:output_type -> bulkhead.driver.v1.HelloReply
+	13, // 42: bulkhead.driver.v1.Base.Describe:output_type -> bulkhead.driver.v1.DescribeReply
+	18, // 43: bulkhead.driver.v1.Base.Configure:output_type -> bulkhead.driver.v1.ConfigureReply
+	20, // 44: bulkhead.driver.v1.Base.Probe:output_type -> bulkhead.driver.v1.ProbeReply
+	9,  // 45: bulkhead.driver.v1.Base.Adopt:output_type -> bulkhead.driver.v1.OutcomeReply
+	9,  // 46: bulkhead.driver.v1.Base.Release:output_type -> bulkhead.driver.v1.OutcomeReply
+	24, // 47: bulkhead.driver.v1.Base.Observe:output_type -> bulkhead.driver.v1.Observed
+	26, // 48: bulkhead.driver.v1.Base.Recall:output_type -> bulkhead.driver.v1.RecallReply
+	28, // 49: bulkhead.driver.v1.Base.Attend:output_type -> bulkhead.driver.v1.HostRequest
+	35, // 50: bulkhead.driver.v1.Base.Metrics:output_type -> bulkhead.driver.v1.MetricsReply
+	37, // 51: bulkhead.driver.v1.Base.Shutdown:output_type -> bulkhead.driver.v1.ShutdownReply
+	41, // [41:52] is the sub-list for method output_type
+	30, // [30:41] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_bulkhead_driver_v1_base_proto_init() }
@@ -2945,20 +3029,20 @@ func file_bulkhead_driver_v1_base_proto_init() {
 	if File_bulkhead_driver_v1_base_proto != nil {
 		return
 	}
-	file_bulkhead_driver_v1_base_proto_msgTypes[8].OneofWrappers = []any{}
-	file_bulkhead_driver_v1_base_proto_msgTypes[21].OneofWrappers = []any{
+	file_bulkhead_driver_v1_base_proto_msgTypes[9].OneofWrappers = []any{}
+	file_bulkhead_driver_v1_base_proto_msgTypes[22].OneofWrappers = []any{
 		(*HostRequest_Launch)(nil),
 		(*HostRequest_Terminate)(nil),
 		(*HostRequest_Inspect)(nil),
 	}
-	file_bulkhead_driver_v1_base_proto_msgTypes[26].OneofWrappers = []any{}
+	file_bulkhead_driver_v1_base_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_driver_v1_base_proto_rawDesc), len(file_bulkhead_driver_v1_base_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 )
 
 func baseChecks(h *Harness, _ *about) []check {
@@ -156,9 +156,9 @@ func flaws(p *driverpb.Property) []string {
 			found = append(found, words)
 		}
 	}
-	scopes := []string{"driver", "pool", "host", "network", "volume", "machine", "image-store"}
 	_, err := regexp.Compile(p.GetPattern())
-	flaw(!slices.Contains(scopes, p.GetScope()), "its scope is none of "+strings.Join(scopes, ", "))
+	wrong := property.CheckScope(p.GetScope())
+	flaw(wrong != "", "its scope "+wrong)
 	flaw(!keySyntax.MatchString(p.GetKey()), "its key is not an identifier")
 	flaw(p.GetLabel() == "" || p.GetDescription() == "", "its label or description is missing")
 	flaw(err != nil, "its pattern is no regular expression")

@@ -111,6 +111,10 @@ func baseCitations() []citation {
 		{"", "upgraded under load", swap},
 		{"", "older version left", said(baseFile+"HelloReply.handle_reads",
 			"Handle versions this driver can read, and the one it writes.")},
+		{"", "setting for an operation", honest},
+		{"", "allows for an operation", said(baseFile+"Call.properties",
+			"What was given for the operation alone that the call is a step of is among them too, and goes over what the "+
+				"resource has.")},
 		{"", "value that the description allows", said(baseFile+"Call.properties",
 			"Vendor properties of the resource and of those above it in scope (driver, pool, host, network), merged, "+
 				"already validated.")},

@@ -57,6 +57,34 @@ func plantedRules() []planted {
 			},
 		},
 		{
+			name: "an operation's value that is allowed breaks it", want: []string{step("Base", operationValues)},
+			plant: func(d *sdk.Driver, _ *simworld.World) {
+				right := d.Storage
+				d.Storage = &wrongStorage{StorageServer: right, create: func(
+					ctx context.Context, r *driverpb.CreateVolumeRequest,
+				) (*driverpb.VolumeReply, error) {
+					if r.GetCall().GetProperties().GetFields()["compression"].GetStringValue() == "zstd" {
+						return nil, sdk.Internal("not-thought-of", errors.New("nobody has ever tried this"))
+					}
+					return right.CreateVolume(ctx, r)
+				}}
+			},
+		},
+		{
+			name: "a setting is for an operation that the driver can't do",
+			want: []string{
+				step("Base", operationDeclared), "Hypervisor: live migration is not declared and is refused with UNSUPPORTED",
+			},
+			plant: func(d *sdk.Driver, _ *simworld.World) {
+				d.Description, _ = proto.Clone(d.Description).(*driverpb.DescribeReply)
+				d.Description.Capabilities.LiveMigration = false
+				d.Description.Properties = append(d.Description.Properties, &driverpb.Property{
+					Key: "bandwidth", Scope: "machine/migrate", Type: driverpb.Property_TYPE_BOOLEAN, Label: "Bandwidth",
+					Description: "Whether to take all there is.",
+				})
+			},
+		},
+		{
 			name: "a driver-wide value that is allowed is refused without its field", want: []string{step("Base", values)},
 			plant: func(d *sdk.Driver, _ *simworld.World) {
 				right := d.Resources

@@ -99,16 +99,19 @@ const (
 
 // The names of the checks of every category that has resources of its own.
 const (
-	late          = "a call to make something that arrives late, when that is gone again, makes nothing"
-	epochsApart   = "the epoch of one resource says nothing of another's"
-	adoptFenced   = "Adopt and Release with a stale epoch are refused with FENCED"
-	foreignHandle = "a handle of a version that the driver can't read is refused by Adopt"
-	handleVersion = "each handle has the version that is declared, and at most 64 KiB"
-	adoptGone     = "Adopt of what is gone is refused with NOT_FOUND"
-	atOnce        = "different resources are made at the same time, as many as are declared"
-	values        = "each value that the description allows is taken, or refused with its field"
-	secrets       = "no secret is in a log, a handle, a fault or a fact"
-	swapped       = "swapped under load with itself, nothing fails, is lost or reordered"
+	late              = "a call to make something that arrives late, when that is gone again, makes nothing"
+	epochsApart       = "the epoch of one resource says nothing of another's"
+	adoptFenced       = "Adopt and Release with a stale epoch are refused with FENCED"
+	foreignHandle     = "a handle of a version that the driver can't read is refused by Adopt"
+	handleVersion     = "each handle has the version that is declared, and at most 64 KiB"
+	adoptGone         = "Adopt of what is gone is refused with NOT_FOUND"
+	atOnce            = "different resources are made at the same time, as many as are declared"
+	operationValues   = "each value that the description allows for an operation is taken, or refused with its field"
+	operationDeclared = "a setting for an operation is of one that the driver declares it can do"
+
+	values  = "each value that the description allows is taken, or refused with its field"
+	secrets = "no secret is in a log, a handle, a fault or a fact"
+	swapped = "swapped under load with itself, nothing fails, is lost or reordered"
 )
 
 // everywhere is a check in each category that has resources of its own.

@@ -215,6 +215,7 @@ func (h *Harness) checks(a *about) []check {
 	all := baseChecks(h, a)
 	all = append(all, stepChecks(h, a.can)...)
 	all = append(all, everywhereChecks(h, a)...)
+	all = append(all, operationChecks(h, a)...)
 	all = append(all, swapChecks(h)...)
 	if h.Storage != nil {
 		all = append(all, storageChecks(h, a.can)...)

@@ -34,6 +34,7 @@ func Check(all []resources.Property) error {
 		checkNames(at, one)
 		checkLimits(at, one)
 		checkSecret(at, one)
+		checkOperation(at, one)
 		checkFixed(at, one)
 	}
 	return p.Err()
@@ -104,6 +105,24 @@ func checkSecret(p *resources.Problems, one resources.Property) {
 		p.In("secret").Add("not-allowed", "a secret can have neither a default nor a list of values: everybody reads those")
 	case one.PathAccess != "":
 		p.In("secret").Add("not-allowed", "a path can't be secret: the host's administrators see it")
+	}
+}
+
+// checkOperation refuses what makes no sense for an operation: it is begun by others too, who know nothing of it, and
+// what a driver is let at does not come and go with each.
+func checkOperation(p *resources.Problems, one resources.Property) {
+	if !IsOperation(one.Scope) {
+		return
+	}
+	if one.Required {
+		p.In("required").Add("not-allowed", "a property of an operation can't be required: operations are begun without a "+
+			"user too, as when a host is lost; give it a default")
+	}
+	if one.Immutable {
+		p.In("immutable").Add("not-allowed", "a property of an operation is not kept: there is nothing to change")
+	}
+	if one.PathAccess != "" {
+		p.In("pathAccess").Add("not-allowed", "a property of an operation can't open paths: give it to the resource's")
 	}
 }
 

@@ -105,7 +105,7 @@ func (d *Descriptor) Scopes() []string {
 	}
 	var operations []string
 	for name := range d.scopes {
-		if strings.Contains(name, "/") {
+		if IsOperation(name) {
 			operations = append(operations, name)
 		}
 	}
@@ -121,8 +121,8 @@ func scopes() []string {
 	}
 }
 
-// OperationScope is the scope of settings that are given with one operation: "volume/snapshot".
-func OperationScope(kind resources.Kind, action string) string { return string(kind) + "/" + action }
+// IsOperation reports whether a scope is that of an operation.
+func IsOperation(scope string) bool { return strings.Contains(scope, "/") }
 
 // CheckScope says what is wrong with the name of a scope; "" = nothing.
 func CheckScope(name string) string {
@@ -133,8 +133,25 @@ func CheckScope(name string) string {
 	if !operation {
 		return "must be one of " + strings.Join(scopes(), ", ") + ", or the kind and action of an operation: volume/grow"
 	}
-	if a, known := resources.NewVocabulary().Action(resources.Kind(kind), action); !known || a.Internal {
+	vocabulary := resources.NewVocabulary()
+	switch a, known := vocabulary.Action(resources.Kind(kind), action); {
+	case !known || a.Internal:
 		return "names no operation: there is no action " + action + " of a " + kind
+	case !a.Settable:
+		return "names an operation that takes no settings; those that do are " + strings.Join(settable(vocabulary), ", ")
 	}
 	return ""
+}
+
+// settable are the scopes of the operations that take settings.
+func settable(v resources.Vocabulary) (names []string) {
+	for _, d := range v {
+		for _, a := range d.Actions {
+			if a.Settable {
+				names = append(names, string(resources.OperationScope(d.Kind, a.Name)))
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }

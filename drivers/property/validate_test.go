@@ -36,7 +36,7 @@ func sample() []resources.Property {
 		{Key: "code", Scope: "pool", Type: "string", Pattern: `[a-z]+`},
 		{Key: "where", Scope: "pool", Type: "string", Pattern: `/.*`, PathAccess: "read"},
 		{Key: "world", Scope: "driver", Type: "string", Immutable: true},
-		{Key: "quick", Scope: "volume/grow", Type: "boolean", Required: true},
+		{Key: "quick", Scope: "volume/grow", Type: "boolean"},
 	}
 }
 
@@ -120,7 +120,8 @@ func TestScopesAreApart(t *testing.T) {
 		{"driver", map[string]any{"world": "/w"}, "<nil>"},
 		{"network", nil, "<nil>"},
 		{"network", map[string]any{"path": "/a"}, "/path unknown-property"},
-		{"volume/grow", nil, "/quick required"},
+		{"volume/grow", nil, "<nil>"},
+		{"volume/grow", map[string]any{"quick": "x"}, "/quick wrong-type"},
 		{"volume/grow", map[string]any{"quick": true}, "<nil>"},
 	} {
 		if got := found(d.Validate(property.Values{Scope: c.scope, Given: c.given})); got != c.want {

@@ -128,6 +128,7 @@ func (n *Node) sealedOtherwise(id string) error {
 type validator struct {
 	*driving.Drivers
 	secrets *secrets.Keeper
+	machine *persistence.Machine
 }
 
 // Validate implements api.Drivers.
@@ -144,5 +145,29 @@ func (v *validator) Validate(ctx context.Context, check resources.PropertyCheck)
 		}
 	}
 	check.Given = given
+	if check.Version == "" {
+		var err error
+		if check.Version, err = v.acting(check); err != nil {
+			return err
+		}
+	}
 	return v.Drivers.Validate(ctx, check)
+}
+
+// acting is the version of the product that acts for the first of some resources that one acts for; "" = none does yet.
+func (v *validator) acting(check resources.PropertyCheck) (version string, err error) {
+	err = v.machine.View(func(w *persistence.View) error {
+		for _, ref := range check.Acting {
+			b, bound, err := w.Binding(ref)
+			if err != nil {
+				return err
+			}
+			if bound && b.Product == check.Product && b.Version != "" {
+				version = b.Version
+				return nil
+			}
+		}
+		return nil
+	})
+	return version, err
 }

@@ -126,6 +126,16 @@ func properties() field {
 	}
 }
 
+// asked are settings for one operation alone.
+func asked() field {
+	return field{
+		flag:  "set",
+		path:  "properties",
+		as:    asProperties,
+		usage: "setting of the driver for this operation alone, key=value; key=@file reads a file",
+	}
+}
+
 func reference(flag, path, kind, usage string) field {
 	return field{flag: flag, path: path, as: asReference, kind: kind, usage: usage}
 }

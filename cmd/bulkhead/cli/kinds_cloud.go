@@ -151,14 +151,14 @@ func volumeKind() kind {
 			{flag: "format", path: "spec.format", choices: []string{"raw", "qcow2"}, usage: "raw or qcow2"},
 			reference("template", "spec.templateId", "template", "template it begins as a copy of"),
 			reference("snapshot", "spec.snapshotId", "snapshot", "snapshot it begins as a copy of"),
-			reference("host", "spec.hostId", "host", "host that must reach it"), properties(),
+			reference("host", "spec.hostId", "host", "host that must reach it"), properties(), asked(),
 		},
 		actions: []action{
 			{name: "grow", short: "Make a volume larger", required: []string{"size"}, fields: []field{
-				{flag: "size", path: "sizeBytes", as: asSize, usage: "new size, such as 20GiB"},
+				{flag: "size", path: "sizeBytes", as: asSize, usage: "new size, such as 20GiB"}, asked(),
 			}},
 			{name: "revert", short: "Put a volume back to a snapshot", required: []string{"snapshot"}, fields: []field{
-				reference("snapshot", "snapshotId", "snapshot", "snapshot of the volume"),
+				reference("snapshot", "snapshotId", "snapshot", "snapshot of the volume"), asked(),
 			}},
 		},
 	}
@@ -187,7 +187,7 @@ func snapshotKind() kind {
 			reference("pool", "poolId", "pool", "only snapshots in this pool"),
 			{flag: "group", path: "group", usage: "only snapshots of this group"},
 		},
-		create:   []field{reference("volume", "spec.volumeId", "volume", "volume to take it of")},
+		create:   []field{reference("volume", "spec.volumeId", "volume", "volume to take it of"), asked()},
 		required: []string{"volume"},
 	}
 }
@@ -276,7 +276,7 @@ func machineFields() []field {
 		},
 		recoveryPriority(),
 		{flag: "off", path: "spec.off", as: asSwitch, usage: "leave it off once created"},
-		properties(),
+		properties(), asked(),
 	}
 }
 
@@ -284,19 +284,21 @@ func machineActions() []action {
 	halt := []field{
 		{flag: "grace", path: "graceSeconds", as: asNumber, usage: "seconds the guest has to shut down by itself"},
 		{flag: "force", path: "force", as: asSwitch, usage: "cut the power when the guest does not shut down by itself"},
+		asked(),
 	}
+	only := []field{asked()}
 	volume := reference("volume", "volumeId", "volume", "volume")
 	return []action{
-		{name: "start", short: "Start a machine"},
+		{name: "start", short: "Start a machine", fields: only},
 		{name: "stop", short: "Stop a machine", fields: halt},
 		{name: "reboot", short: "Reboot a machine", fields: halt},
-		{name: "pause", short: "Pause a machine"},
-		{name: "resume", short: "Let a paused machine run on"},
+		{name: "pause", short: "Pause a machine", fields: only},
+		{name: "resume", short: "Let a paused machine run on", fields: only},
 		{name: "migrate", short: "Move a machine to another host, while it runs", fields: []field{
-			reference("host", "hostId", "host", "host to go to; the zone chooses if not given"),
+			reference("host", "hostId", "host", "host to go to; the zone chooses if not given"), asked(),
 		}},
 		{name: "recover", short: "Start a machine elsewhere whose host is lost and fenced", fields: []field{
-			reference("host", "hostId", "host", "host to start it on; the zone chooses if not given"),
+			reference("host", "hostId", "host", "host to start it on; the zone chooses if not given"), asked(),
 		}},
 		{name: "attach-volume", short: "Give a volume to a machine", fields: []field{volume}, required: []string{"volume"}},
 		{name: "detach-volume", short: "Take a volume from a machine", fields: []field{volume}, required: []string{"volume"}},

@@ -212,6 +212,7 @@ func driverKind() kind {
 				flag: "scope", path: "scope", choices: []string{"host", "cluster", "zone"},
 				usage: "only storage that can be reached from a whole host, cluster or zone",
 			},
+			{flag: "operation", path: "operation", usage: "only drivers with settings for an operation, such as volume/create"},
 		},
 		update: []field{
 			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"},

@@ -86,7 +86,11 @@ func (s *fileStorage) create(ctx context.Context, p *pool, req *driverpb.CreateV
 	if err != nil {
 		return err
 	}
-	if err := p.Room(0); err != nil {
+	ahead, err := preallocationOf(req.GetCall())
+	if err != nil {
+		return err
+	}
+	if err := ahead.room(p, size); err != nil {
 		return err
 	}
 	id := req.GetCall().GetResource().GetId()
@@ -95,7 +99,7 @@ func (s *fileStorage) create(ctx context.Context, p *pool, req *driverpb.CreateV
 		return err
 	}
 	defer staged.Discard()
-	if err := s.fill(ctx, p, staged.File(), from, format, size); err != nil {
+	if err := s.fill(ctx, p, staged.File(), from, shape{format, size, ahead}); err != nil {
 		return err
 	}
 	sdk.Progress(ctx, 99, "writing the rest to disk")
@@ -119,33 +123,51 @@ func sizeOf(asked uint64, from *source) (int64, error) {
 	return size, nil
 }
 
+// shape is what a new volume is to be.
+type shape struct {
+	format string
+	size   int64
+	ahead  preallocation
+}
+
 // fill makes the content of a staged volume.
-func (s *fileStorage) fill(
-	ctx context.Context, p *pool, into *os.File, from *source, format string, size int64,
-) error {
-	switch {
-	case from == nil && format == formatRaw:
-		return s.resize(ctx, into, formatRaw, size)
-	case from == nil:
-		return s.qemuImgCreate(ctx, into, size)
-	case from.format == format:
-		if _, err := p.Copy(ctx, into, from.file, copiedPercent); err != nil {
-			return err
-		}
-	default:
-		if err := s.convert(ctx, p, into, from, format); err != nil {
-			return err
-		}
-	}
-	have, err := diskBytes(into, format)
-	if err != nil || have >= size {
+func (s *fileStorage) fill(ctx context.Context, p *pool, into *os.File, from *source, want shape) error {
+	if err := s.begin(ctx, p, into, from, want); err != nil {
 		return err
 	}
-	return s.resize(ctx, into, format, size)
+	have, err := diskBytes(into, want.format)
+	if err != nil {
+		return err
+	}
+	if have < want.size {
+		if err := s.resize(ctx, into, want); err != nil {
+			return err
+		}
+	}
+	if want.format == formatRaw && want.ahead == preallocateAll {
+		return reserve(ctx, into, want.size)
+	}
+	return nil
+}
+
+// begin makes what a volume begins with: nothing, or a copy.
+func (s *fileStorage) begin(ctx context.Context, p *pool, into *os.File, from *source, want shape) error {
+	// Tables are written by qemu-img alone, while it makes a disk.
+	tables := want.format == formatQCOW2 && want.ahead != preallocateNothing
+	switch {
+	case from == nil && want.format == formatRaw:
+		return nil
+	case from == nil:
+		return s.qemuImgCreate(ctx, into, want)
+	case from.format == want.format && !tables:
+		_, err := p.Copy(ctx, into, from.file, copiedPercent)
+		return err
+	}
+	return s.convert(ctx, p, into, from, want)
 }
 
 // convert copies between formats.
-func (s *fileStorage) convert(ctx context.Context, p *pool, into *os.File, from *source, format string) error {
+func (s *fileStorage) convert(ctx context.Context, p *pool, into *os.File, from *source, want shape) error {
 	needed, err := s.qemuImgMeasure(ctx, from)
 	if err != nil {
 		return err
@@ -153,15 +175,15 @@ func (s *fileStorage) convert(ctx context.Context, p *pool, into *os.File, from 
 	if err := p.Room(needed); err != nil {
 		return err
 	}
-	return s.qemuImgConvert(ctx, into, from, format)
+	return s.qemuImgConvert(ctx, into, from, want)
 }
 
 // resize makes a disk that is not in use larger.
-func (s *fileStorage) resize(ctx context.Context, file *os.File, format string, size int64) error {
-	if format == formatQCOW2 {
-		return s.qemuImgResize(ctx, file, size)
+func (s *fileStorage) resize(ctx context.Context, file *os.File, want shape) error {
+	if want.format == formatQCOW2 {
+		return s.qemuImgResize(ctx, file, want)
 	}
-	if err := file.Truncate(size); err != nil {
+	if err := file.Truncate(want.size); err != nil {
 		return fmt.Errorf("setting size: %w", err)
 	}
 	return nil

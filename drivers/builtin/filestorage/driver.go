@@ -65,7 +65,7 @@ func describe() *driverpb.DescribeReply {
 			LabelKey: "pool.format.label", Label: "Format of new volumes",
 			DescriptionKey: "pool.format.description",
 			Description:    "What a volume is made as when it does not say: raw (fastest) or qcow2.",
-		}),
+		}, preallocationProperty()),
 		Capabilities: &driverpb.Capabilities{
 			VolumeFormats: []string{formatRaw, formatQCOW2},
 			PoolScope:     "host", Protocol: protocolFile,

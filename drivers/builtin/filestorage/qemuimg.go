@@ -27,7 +27,7 @@ const (
 	qemuImgOpenFiles    = 64
 	qemuImgSays         = 4 << 10
 
-	qcow2Options = "compat=1.1,cluster_size=65536,lazy_refcounts=off,preallocation=off"
+	qcow2Options = "compat=1.1,cluster_size=65536,lazy_refcounts=off,preallocation="
 )
 
 // qemuImgPaths is where distributions put the program.
@@ -45,26 +45,26 @@ func findQemuImg() string {
 }
 
 // qemuImgCreate makes an empty qcow2 in a staged file.
-func (s *fileStorage) qemuImgCreate(ctx context.Context, into *os.File, size int64) error {
-	_, err := s.runQemuImg(ctx, []*os.File{into}, "create", "-q", "-f", formatQCOW2, "-o", qcow2Options,
-		given(0), strconv.FormatInt(size, 10))
+func (s *fileStorage) qemuImgCreate(ctx context.Context, into *os.File, want shape) error {
+	_, err := s.runQemuImg(ctx, []*os.File{into}, "create", "-q", "-f", formatQCOW2, "-o",
+		qcow2Options+want.ahead.qemuImg(), given(0), strconv.FormatInt(want.size, 10))
 	return err
 }
 
 // qemuImgConvert copies a disk into a staged file of another format.
-func (s *fileStorage) qemuImgConvert(ctx context.Context, into *os.File, from *source, format string) error {
-	args := []string{"convert", "-p", "-f", from.format, "-O", format}
-	if format == formatQCOW2 {
-		args = append(args, "-o", qcow2Options)
+func (s *fileStorage) qemuImgConvert(ctx context.Context, into *os.File, from *source, want shape) error {
+	args := []string{"convert", "-p", "-f", from.format, "-O", want.format}
+	if want.format == formatQCOW2 {
+		args = append(args, "-o", qcow2Options+want.ahead.qemuImg())
 	}
 	_, err := s.runQemuImg(ctx, []*os.File{from.file, into}, append(args, given(0), given(1))...)
 	return err
 }
 
 // qemuImgResize makes a qcow2 that nobody has open larger.
-func (s *fileStorage) qemuImgResize(ctx context.Context, file *os.File, size int64) error {
-	_, err := s.runQemuImg(ctx, []*os.File{file}, "resize", "-q", "-f", formatQCOW2, given(0),
-		strconv.FormatInt(size, 10))
+func (s *fileStorage) qemuImgResize(ctx context.Context, file *os.File, want shape) error {
+	_, err := s.runQemuImg(ctx, []*os.File{file}, "resize", "-q", "-f", formatQCOW2,
+		"--preallocation="+want.ahead.qemuImg(), given(0), strconv.FormatInt(want.size, 10))
 	return err
 }
 

@@ -186,7 +186,7 @@ func (s *fileStorage) grow(ctx context.Context, p *pool, found volume, size int6
 			return err
 		}
 	}
-	if err := s.resize(ctx, file, found.format, size); err != nil {
+	if err := s.resize(ctx, file, shape{found.format, size, preallocateNothing}); err != nil {
 		return err
 	}
 	if err := file.Sync(); err != nil {

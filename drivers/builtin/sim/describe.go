@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"strings"
+
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
@@ -74,17 +76,37 @@ func describedProperties() []*driverpb.Property {
 			Description: "What the simulated guest does when the power button is pressed.",
 		},
 	}
+	all = append(all, forCreation()...)
 	for _, scope := range []string{"driver", "pool", "image-store", "host", "network", "volume", "machine"} {
 		all = append(all, misbehaviour(scope)...)
 	}
 	for _, p := range all {
-		name := "property." + p.GetScope() + "." + p.GetKey()
+		name := "property." + strings.ReplaceAll(p.GetScope(), "/", ".") + "." + p.GetKey()
 		if p.GetGroup() == groupMisbehaviour { // says the same in all scopes
 			name = "property." + p.GetKey()
 		}
 		p.LabelKey, p.DescriptionKey = name+".label", name+".description"
 	}
 	return all
+}
+
+// forCreation are settings for the creation of a volume alone.
+func forCreation() []*driverpb.Property {
+	const scope = "volume/create"
+	return []*driverpb.Property{
+		{
+			Key: propCompression, Scope: scope, Type: driverpb.Property_TYPE_STRING, MaxLength: 4, Label: "Compression",
+			Default: structpb.NewStringValue(uncompressed),
+			Enum: []*structpb.Value{
+				structpb.NewStringValue(uncompressed), structpb.NewStringValue(quickly), structpb.NewStringValue(tightly),
+			},
+			Description: "How what the volume begins with is compressed: the better, the less space it takes.",
+		},
+		{
+			Key: propPassphrase, Scope: scope, Type: driverpb.Property_TYPE_STRING, Secret: true, MaxLength: 256,
+			Pattern: `\S{8,}`, Label: "Passphrase", Description: "What the simulated hardware locks the volume with.",
+		},
+	}
 }
 
 // accessKey is a secret as real storage has them. Nothing is done with it but to look at its form.

@@ -29,12 +29,25 @@ const (
 	propShutdown = "shutdown"
 	propKey      = "accessKey"
 
+	propCompression = "compression"
+	propPassphrase  = "passphrase"
+
 	propController = "controller"
 	propUUID       = "expectedUuid"
 )
 
 // minAccessKey is the least length of an access key.
 const minAccessKey = 8
+
+// How a volume can be compressed when it is made, each with the share of its space that it takes then.
+const (
+	uncompressed = "none"
+	quickly      = "lz4"
+	tightly      = "zstd"
+
+	quickShare = 2
+	tightShare = 4
+)
 
 // Defaults of what simulated hardware has.
 const (
@@ -87,10 +100,12 @@ func badProperty(key, message string) error {
 }
 
 // checkAccessKey checks the key that simulated hardware asks for, which opens nothing.
-func checkAccessKey(secrets map[string]string) error {
-	key := secrets[propKey]
+func checkAccessKey(secrets map[string]string) error { return checkSecret(secrets, propKey) }
+
+func checkSecret(secrets map[string]string, name string) error {
+	key := secrets[name]
 	if key != "" && (len(key) < minAccessKey || strings.ContainsFunc(key, unicode.IsSpace)) {
-		return badProperty(propKey, fmt.Sprintf("must have at least %d characters, none of them blank", minAccessKey))
+		return badProperty(name, fmt.Sprintf("must have at least %d characters, none of them blank", minAccessKey))
 	}
 	return nil
 }
@@ -103,6 +118,22 @@ func (p properties) text(key string) (string, error) {
 		return kind.StringValue, nil
 	}
 	return "", badProperty(key, "must be a string")
+}
+
+// compressed is how much space it takes to write some bytes of a volume that is made.
+func (p properties) compressed(written uint64) (uint64, error) {
+	how, err := p.text(propCompression)
+	switch {
+	case err != nil:
+		return 0, err
+	case how == "", how == uncompressed:
+		return written, nil
+	case how == quickly:
+		return written / quickShare, nil
+	case how == tightly:
+		return written / tightShare, nil
+	}
+	return 0, badProperty(propCompression, "must be none, lz4 or zstd")
 }
 
 func (p properties) flag(key string) (bool, error) {

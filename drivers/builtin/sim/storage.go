@@ -159,6 +159,13 @@ func (s *storage) CreateVolume(
 	if !slices.Contains(volumeFormats(), want.Format) {
 		return nil, sdk.Invalid("unknown-format", "/format", "the pool keeps volumes as "+fmt.Sprint(volumeFormats()), "")
 	}
+	asked := properties(r.GetCall().GetProperties().GetFields())
+	if _, err := asked.compressed(0); err != nil {
+		return nil, err
+	}
+	if err := checkSecret(r.GetCall().GetSecrets(), propPassphrase); err != nil {
+		return nil, err
+	}
 	if want.Bytes == 0 {
 		return nil, sdk.Invalid("no-size", "/sizeBytes", "a volume has at least one byte", "")
 	}
@@ -175,6 +182,9 @@ func (s *storage) CreateVolume(
 		pool, _ := tx.Get(simworld.Key{Kind: simworld.KindPool, ID: key.Scope})
 		if pool.Detail != nil && pool.Detail.Thin {
 			want.Allocated = written
+		}
+		if want.Allocated, err = asked.compressed(want.Allocated); err != nil {
+			return nil, err
 		}
 		return answer(tx.Create(&want), func() *driverpb.VolumeReply { return volumeReply(want, nil) })
 	})
