@@ -199,6 +199,38 @@ func TestOnlyAdministratorsSwap(t *testing.T) {
 	}
 }
 
+// TestOnlyAdministratorsStopASwap: what stops one takes it back, and so does what stops a part of it.
+func TestOnlyAdministratorsStopASwap(t *testing.T) {
+	s := newSite(t)
+	s.build()
+	_, to := s.versions("a/files")
+	swap := s.post("/v1/swaps", `{"spec":{"to":"`+to+`"}}`).made()
+	s.zone.Hold = true
+	began := s.post("/v1/swaps/"+swap+"/actions/start", nil).want(http.StatusAccepted).body["id"].(string)
+	part := s.zone.Add(&resources.Operation{
+		Meta: resources.Meta{Kind: resources.KindOperation, Phase: resources.PhaseQueued}, Action: "rebind",
+		Target: resources.Ref{Kind: resources.KindVolume, ID: "vol-1"}, ParentID: resources.OperationID(began),
+	})
+	other := s.zone.Add(&resources.Operation{
+		Meta: resources.Meta{Kind: resources.KindOperation, Phase: resources.PhaseQueued}, Action: "grow",
+		Target: resources.Ref{Kind: resources.KindVolume, ID: "vol-1"}, ParentID: "op" + tailOfNothing,
+	})
+	as := func(who, id, resolution string) *answer {
+		return s.do(request{method: "POST", path: "/v1/operations/" + id + "/actions/" + resolution, as: who})
+	}
+	for _, id := range []string{began, part} {
+		for _, resolution := range []string{"cancel", "abandon", "unwind", "retry"} {
+			as(operator, id, resolution).problem(http.StatusForbidden, "denied")
+		}
+		if detail, _ := as(operator, id, "cancel").body["detail"].(string); !strings.Contains(detail, "swap:start") {
+			t.Errorf("refused with %q", detail)
+		}
+	}
+	as(operator, other, "cancel").want(http.StatusAccepted)
+	as(admin, part, "cancel").want(http.StatusAccepted)
+	as(admin, began, "cancel").want(http.StatusAccepted)
+}
+
 // TestAVersionChecksItsOwnSettings: not those of the current one, and nothing where none is changed.
 func TestAVersionChecksItsOwnSettings(t *testing.T) {
 	s := newSite(t)

@@ -166,7 +166,7 @@ func unauthenticated() error {
 	}
 }
 
-func denied(p Permission) error {
+func denied(p Permission) *resources.Error {
 	return &resources.Error{
 		Class: resources.ClassDenied, Code: "denied",
 		Message: "your role does not allow " + p.String(),

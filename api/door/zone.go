@@ -160,13 +160,48 @@ func (d *Door) Resolve(
 	if !g.covers(resources.KindOperation, string(r)) {
 		return nil, ungranted(g)
 	}
-	if _, err := d.Get(ctx, g, string(id)); err != nil {
+	found, err := d.Get(ctx, g, string(id))
+	if err != nil {
+		return nil, err
+	}
+	if err := d.mayDecide(ctx, g, found); err != nil {
 		return nil, err
 	}
 	o.Principal = g.principal.String()
 	op, err := d.engine.Resolve(ctx, id, r, o)
 	g.later(op, err)
 	return op, err
+}
+
+// mayDecide fails unless the holder may begin what an operation does, and what those do that asked for it: who may not
+// begin a swap may not stop one either, nor a part of it.
+func (d *Door) mayDecide(ctx context.Context, g Grant, r resources.Resource) error {
+	for {
+		o, ok := r.(*resources.Operation)
+		if !ok {
+			return nil
+		}
+		began := To(o.Action, o.Target.Kind)
+		if o.Arguments.Forget {
+			began.Verb = VerbForget
+		}
+		if !d.allows(g.principal.role, began) {
+			e := denied(began)
+			e.Message = "your role does not allow to decide on this: it is part of " + began.String()
+			return e
+		}
+		if o.ParentID == "" {
+			return nil
+		}
+		var err error
+		r, _, err = d.reader.Get(ctx, resources.Ref{Kind: resources.KindOperation, ID: string(o.ParentID)})
+		if resources.ClassOf(err) == resources.ClassNotFound { // it ended long ago
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // The verbs of Suspend.
