@@ -88,6 +88,7 @@ func (a *API) driverRoutes() {
 	addPatch[driverPatch](a, n)
 	addDelete(a, n)
 	a.install(n)
+	a.copyDriver(n)
 	register(a, route{
 		id: "get-driver-schema", method: http.MethodGet, path: n.target() + "/schema", tag: n.tag,
 		summary: "Get the schema of a driver's properties",

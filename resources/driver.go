@@ -21,6 +21,8 @@ type DriverSpec struct {
 	// Digest and Tree are of what is installed: see archive.Archive.
 	Digest string `json:"digest,omitempty" doc:"SHA-256 of the archive it was installed from."`
 	Tree   string `json:"tree,omitempty" doc:"SHA-256 of what the archive holds, file by file."`
+	// Variant tells it from the same version with other settings.
+	Variant string `json:"variant,omitempty" doc:"Label of a version that was copied to be given other settings, the last part of its version."`
 	// Requires is what must run before it, as its archive says.
 	Requires []DriverRequirement `json:"requires,omitempty" doc:"Drivers that must run on a machine before it is started there."`
 	// Installs grows when the same archive is installed again.

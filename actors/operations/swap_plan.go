@@ -15,6 +15,7 @@ func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
 		Resources: map[string]int{}, NoReturn: "commit",
 		PermissionsAdded:   lacking(s.to.Status.Permissions, s.from.Status.Permissions),
 		PermissionsRemoved: lacking(s.from.Status.Permissions, s.to.Status.Permissions),
+		SettingsChanged:    resources.SettingsThatDiffer(s.from, s.to),
 		OneWay:             !reads(s.from, s.to.Status.HandleWrites),
 	}
 	if plan.OneWay {

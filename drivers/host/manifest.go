@@ -208,11 +208,14 @@ func (p *problems) capabilities(names []string, field string) {
 	}
 }
 
-// isVersion tells whether a program that says it is a version is the manifest's. Build metadata tells apart what is
-// made of one program, and the program need not know of it.
+// isVersion tells whether a program that says it is a version is the manifest's. Build metadata at the end of that
+// tells apart what is made of one program, and the program need not know of it.
 func (m Manifest) isVersion(said string) bool {
-	program, _, _ := strings.Cut(m.Version, "+")
-	return said == m.Version || said == program
+	rest, begins := strings.CutPrefix(m.Version, said)
+	if !begins || said == "" {
+		return false
+	}
+	return rest == "" || rest[0] == '+' || rest[0] == '.' && strings.Contains(said, "+")
 }
 
 // Digest identifies what the manifest says.

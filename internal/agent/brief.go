@@ -141,7 +141,7 @@ func record(d *agentpb.Driver) (*resources.Driver, error) {
 		Meta: resources.Meta{Kind: resources.KindDriver, Name: d.GetProduct()},
 		Spec: resources.DriverSpec{
 			Product: d.GetProduct(), Version: d.GetVersion(), BuiltIn: d.GetVersion() == "", Current: d.GetCurrent(),
-			Digest: d.GetDigest(), Tree: d.GetTree(), Installs: d.GetInstalls(),
+			Digest: d.GetDigest(), Tree: d.GetTree(), Installs: d.GetInstalls(), Variant: d.GetVariant(),
 			Enabled: d.GetEnabled(), Properties: d.GetProperties().AsMap(), Secrets: d.GetSecrets(),
 		},
 		Status: resources.DriverStatus{Capabilities: d.GetCapabilities().AsMap()},

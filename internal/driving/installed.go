@@ -123,6 +123,10 @@ func (d *Drivers) unpacked(ctx context.Context, record *resources.Driver) (*vers
 	if one.manifest, err = found.Declaration.Manifest(Platform(), dir); err != nil {
 		return nil, err
 	}
+	if record.ProgramVersion() != one.manifest.Version {
+		return nil, fmt.Errorf("its archive holds version %s", one.manifest.Version)
+	}
+	one.manifest.Version = v.Number
 	if shipped, here := d.here(Version{Product: v.Product}); here && shipped.manifest.Version == v.Number {
 		return nil, fmt.Errorf("the program here has version %s itself, which is used instead", v.Number)
 	}
@@ -158,10 +162,24 @@ func (d *Drivers) quarantine(one *version, why error) {
 	if why != nil {
 		words = why.Error() + ": " + words
 	}
-	if err := d.shelf.Quarantine(one.digest, one.installs); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.shelf.Quarantine(one.digest, d.installsOf(one)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		words += " (" + err.Error() + ")"
 	}
 	d.note(one.Version, trouble{resources.TroubleQuarantined, words})
+}
+
+// installsOf is how often the archive of a version was installed again: whatever variants are made of it, that must be
+// done once more before anything is run from it.
+func (d *Drivers) installsOf(one *version) (most uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	most = one.installs
+	for _, other := range d.versions {
+		if other.digest == one.digest {
+			most = max(most, other.installs)
+		}
+	}
+	return most
 }
 
 // retire ends the processes of versions that are installed no more, or must not be run, and removes what they came in.

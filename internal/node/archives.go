@@ -109,8 +109,12 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	installs := uint64(0)
 	for _, one := range versions {
 		if one.Spec.Version != d.Version {
+			if one.Spec.Digest == found.Digest { // a variant of it is there: members get its archive anew too
+				installs = max(installs, one.Spec.Installs+1)
+			}
 			continue
 		}
 		if one.Spec.Digest == found.Digest {
@@ -124,7 +128,7 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d)},
 		Spec: resources.DriverSpec{
 			Product: d.Name, Version: d.Version, Categories: d.Categories, Enabled: true, Current: len(versions) == 0,
-			Digest: found.Digest, Tree: found.Tree(), Requires: d.Required(),
+			Digest: found.Digest, Tree: found.Tree(), Requires: d.Required(), Installs: installs,
 		},
 	}
 	return record, n.system.Engine().MayInstall(record)

@@ -128,7 +128,7 @@ func (b *briefs) driver(r resources.Resource) (err error) {
 	d := &agentpb.Driver{
 		Product: record.Spec.Product, Enabled: record.Spec.Enabled, Secrets: record.Spec.Secrets,
 		Version: driving.VersionOf(record).Number, Current: record.Spec.Current, Digest: record.Spec.Digest,
-		Tree: record.Spec.Tree, Installs: record.Spec.Installs,
+		Tree: record.Spec.Tree, Installs: record.Spec.Installs, Variant: record.Spec.Variant,
 	}
 	if d.Properties, err = structOf(record.Spec.Properties); err != nil {
 		return fmt.Errorf("telling agents of driver %s: %w", record.Spec.Product, err)

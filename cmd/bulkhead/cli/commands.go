@@ -46,7 +46,9 @@ func (a *app) kindCommand(k kind) *cobra.Command {
 func (a *app) ownCommands(k kind) []*cobra.Command {
 	switch k.name {
 	case "driver":
-		return []*cobra.Command{a.propertiesCommand(k), a.installCommand(), a.upgradeDriverCommand()}
+		return []*cobra.Command{
+			a.propertiesCommand(k), a.installCommand(), a.upgradeDriverCommand(), a.copyCommand(), a.configureCommand(),
+		}
 	case "swap":
 		return []*cobra.Command{a.swapCommand()}
 	case "machine":

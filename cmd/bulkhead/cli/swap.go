@@ -76,7 +76,7 @@ func (a *app) swapCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.planSwap(cmd, fields, to)
+		return a.planSwap(cmd, fields, "", to)
 	}
 	return create
 }
@@ -120,7 +120,7 @@ func (a *app) upgradeDriverCommand() *cobra.Command {
 			return a.nothingToSwap(cmd, operation)
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "driver %s: installed\n", nameOrID(driver))
-		return a.planSwap(cmd, fields, id)
+		return a.planSwap(cmd, fields, "", id)
 	}
 	return cmd
 }
@@ -167,9 +167,10 @@ func (a *app) nothingToSwap(cmd *cobra.Command, operation client.Object) error {
 	return err
 }
 
-// planSwap plans a swap to a version, shows the plan, and begins it if that is wanted.
-func (a *app) planSwap(cmd *cobra.Command, fields []field, to string) error {
-	body, err := a.swapBody(cmd, fields, to)
+// planSwap plans a swap to a version, shows the plan, and begins it if that is wanted. From is the version that acts
+// now; "" = the current one, or the one that a flag names.
+func (a *app) planSwap(cmd *cobra.Command, fields []field, from, to string) error {
+	body, err := a.swapBody(cmd, fields, from, to)
 	if err != nil {
 		return err
 	}
@@ -203,9 +204,12 @@ func (a *app) planSwap(cmd *cobra.Command, fields []field, to string) error {
 	return nil
 }
 
-func (a *app) swapBody(cmd *cobra.Command, fields []field, to string) (map[string]any, error) {
+func (a *app) swapBody(cmd *cobra.Command, fields []field, from, to string) (map[string]any, error) {
 	body := map[string]any{}
 	put(body, "spec.to", to)
+	if from != "" {
+		put(body, "spec.from", from)
+	}
 	if err := a.collect(cmd.Context(), cmd, fields, body); err != nil {
 		return nil, err
 	}

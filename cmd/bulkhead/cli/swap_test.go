@@ -206,9 +206,51 @@ func TestADriverIsUpgraded(t *testing.T) {
 		"driver", "upgrade", second, "--yes")
 	run(0, []string{"observed for 5s", "committed", "resources moved: 2"},
 		"driver", "upgrade", packed(t, "1.2.0"), "--yes", "--start", "--observe", "5s")
+	run(0, []string{": copied", "+set1", "resources moved: 2"},
+		"driver", "configure", s.lastDriver().Name, "--property", "x=null", "--start", "--observe", "5s")
 	bad := filepath.Join(t.TempDir(), "bad.car")
 	if err := os.WriteFile(bad, []byte("no archive"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run(2, []string{"bad.car"}, "driver", "upgrade", bad, "--yes")
+}
+
+// TestSettingsOfADriverAreChangedBySwap: one command copies the version, and plans a swap to the copy from it.
+func TestSettingsOfADriverAreChangedBySwap(t *testing.T) {
+	s := newSite(t, false)
+	s.versions()
+	r := s.run("driver", "copy", "files-1.1.0", "--as", "b", "--name", "files-b")
+	if r.code != 0 || !strings.Contains(r.out, "files-b") {
+		t.Errorf("copying: exit %d: %s%s", r.code, r.out, r.err)
+	}
+	copied := s.lastDriver()
+	if copied.Spec.Version != "1.1.0+b" || copied.Name != "files-b" || copied.Spec.Current {
+		t.Errorf("copied: %+v", copied)
+	}
+	for text, args := range map[string]string{
+		"--property: must be given":  "driver configure files-1.1.0",
+		"there is a version 1.1.0+b": "driver copy files-1.1.0 --as b",
+		"a/files is a product":       "driver configure a/files --property x=1",
+		"label must be 1 to 20":      "driver copy files-1.1.0 --as B!",
+		"there is no driver named":   "driver copy nothing-here",
+	} {
+		if r := s.run(strings.Fields(args)...); r.code == 0 || !strings.Contains(r.err, text) {
+			t.Errorf("%s: exit %d, not %q: %s", args, r.code, text, r.err)
+		}
+	}
+	t.Setenv("BULKHEAD_TOKEN", s.token("op", resources.RoleOperator))
+	if r := s.run("driver", "copy", "files-1.1.0"); r.code != 5 {
+		t.Errorf("an operator copies: exit %d: %s%s", r.code, r.out, r.err)
+	}
+}
+
+func (s *site) lastDriver() *resources.Driver {
+	s.t.Helper()
+	for _, one := range slices.Backward(s.zone.Submissions()) {
+		if d, ok := one.Resource.(*resources.Driver); ok {
+			return d
+		}
+	}
+	s.t.Fatal("no driver was asked for")
+	return nil
 }

@@ -46,6 +46,7 @@ func differences(line func(what, format string, values ...any), swap client.Obje
 		{"settings", "propertiesAdded", "+", ""},
 		{"settings", "propertiesRemoved", "-", " (what is given is kept, for the way back)"},
 		{"settings", "propertiesChanged", "~", ""},
+		{"settings", "settingsChanged", "~", " (has another value)"},
 	} {
 		all, _ := at(swap, "status.plan."+part.path).([]any)
 		for _, one := range all {

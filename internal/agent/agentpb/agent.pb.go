@@ -238,9 +238,11 @@ type Driver struct {
 	Current bool `protobuf:"varint,9,opt,name=current,proto3" json:"current,omitempty"`
 	// Of the archive that the version comes in, of what that unpacks to, and how
 	// often it was installed again.
-	Digest        string `protobuf:"bytes,10,opt,name=digest,proto3" json:"digest,omitempty"`
-	Tree          string `protobuf:"bytes,11,opt,name=tree,proto3" json:"tree,omitempty"`
-	Installs      uint64 `protobuf:"varint,12,opt,name=installs,proto3" json:"installs,omitempty"`
+	Digest   string `protobuf:"bytes,10,opt,name=digest,proto3" json:"digest,omitempty"`
+	Tree     string `protobuf:"bytes,11,opt,name=tree,proto3" json:"tree,omitempty"`
+	Installs uint64 `protobuf:"varint,12,opt,name=installs,proto3" json:"installs,omitempty"`
+	// Last part of the version of one that was copied to be given other settings.
+	Variant       string `protobuf:"bytes,13,opt,name=variant,proto3" json:"variant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -357,6 +359,13 @@ func (x *Driver) GetInstalls() uint64 {
 		return x.Installs
 	}
 	return 0
+}
+
+func (x *Driver) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
 }
 
 // Bound is a resource that names the agent and a driver there.
@@ -611,7 +620,7 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x123\n" +
 	"\adrivers\x18\x02 \x03(\v2\x19.bulkhead.agent.v1.DriverR\adrivers\x12.\n" +
 	"\x05bound\x18\x03 \x03(\v2\x18.bulkhead.agent.v1.BoundR\x05bound\x12\x1a\n" +
-	"\bexpelled\x18\x04 \x03(\tR\bexpelled\"\xc4\x04\n" +
+	"\bexpelled\x18\x04 \x03(\tR\bexpelled\"\xde\x04\n" +
 	"\x06Driver\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aenabled\x18\x02 \x01(\bR\aenabled\x127\n" +
@@ -627,7 +636,8 @@ const file_bulkhead_agent_v1_agent_proto_rawDesc = "" +
 	"\x06digest\x18\n" +
 	" \x01(\tR\x06digest\x12\x12\n" +
 	"\x04tree\x18\v \x01(\tR\x04tree\x12\x1a\n" +
-	"\binstalls\x18\f \x01(\x04R\binstalls\x1a:\n" +
+	"\binstalls\x18\f \x01(\x04R\binstalls\x12\x18\n" +
+	"\avariant\x18\r \x01(\tR\avariant\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
