@@ -62,6 +62,8 @@ type Zone struct {
 	behave  func(ctx context.Context, version, method string, request any) error
 	// served are the versions of drivers that are not the simulator.
 	served map[driverVersion]func() (grpc.ClientConnInterface, error)
+	// proposing is called before a command is applied.
+	proposing func(cmd persistence.Command)
 }
 
 // New sets a zone up and starts it.
@@ -160,8 +162,21 @@ func (z *Zone) Kill() {
 	}
 }
 
+// Before sets what is called before each command is applied, by whoever proposes it: what it does itself comes first.
+func (z *Zone) Before(proposing func(cmd persistence.Command)) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.proposing = proposing
+}
+
 // Propose implements actors.Log: it applies at once.
 func (z *Zone) Propose(_ context.Context, cmd persistence.Command) (persistence.Result, error) {
+	z.mu.Lock()
+	proposing := z.proposing
+	z.mu.Unlock()
+	if proposing != nil {
+		proposing(cmd)
+	}
 	data, err := z.Machine.Codec().EncodeCommand(cmd)
 	if err != nil {
 		return persistence.Result{}, err

@@ -199,10 +199,14 @@ func TestWhatIsRequiredIsInQuarantine(t *testing.T) {
 	}
 	s.close(true)
 	s = start(t, s.dir, simOnly)
-	s.until("the one is in quarantine", func() bool { return s.phase("acme/z-fabric") == "degraded: quarantined on node-1" })
+	s.until("the one is in quarantine", func() bool {
+		return s.phase("acme/z-fabric") == "degraded: quarantined on node-1"
+	})
 	s.until("the other is blocked", func() bool { return s.phase("acme/a-shelf") == "degraded: blocked on node-1" })
 	status, _ := s.driver("acme/a-shelf")["status"].(map[string]any)
-	for _, words := range []string{"requires driver acme/z-fabric 1.2.0, which is quarantined here", "lastError", "troubles"} {
+	for _, words := range []string{
+		"requires driver acme/z-fabric 1.2.0, which is quarantined here", "lastError", "troubles",
+	} {
 		if !strings.Contains(fmt.Sprint(status), words) {
 			t.Errorf("no %q in %v", words, status)
 		}
