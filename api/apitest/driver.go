@@ -236,3 +236,30 @@ func (z *Zone) TakeArchive(_ context.Context, from io.Reader) (*resources.Driver
 		Status: resources.DriverStatus{Current: first, HandleWrites: 1},
 	}, nil
 }
+
+// decided refuses what the life of a version of a driver does not allow. The caller holds the lock.
+func (z *Zone) decided(s resources.Submission) error {
+	facts := z.InTheWay
+	next, _ := s.Resource.(*resources.Driver)
+	was, there := z.state[s.Target].(*resources.Driver)
+	facts.Driver, facts.There = was, there
+	var event resources.DriverEvent
+	switch {
+	case s.Target.Kind != resources.KindDriver:
+		return nil
+	case s.Action == "create":
+		facts.Driver, event = next, resources.DriverInstall
+	case s.Action == "delete":
+		event = resources.DriverUninstall
+	case next.Spec.Enabled != was.Spec.Enabled && next.Spec.Enabled:
+		event = resources.DriverEnable
+	case next.Spec.Enabled != was.Spec.Enabled:
+		event = resources.DriverDisable
+	case next.Spec.Current && !was.Spec.Current:
+		event = resources.DriverMakeCurrent
+	default:
+		return nil
+	}
+	_, err := facts.Decide(event)
+	return err
+}

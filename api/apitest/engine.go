@@ -18,6 +18,9 @@ func (z *Zone) Submit(_ context.Context, s resources.Submission) (*resources.Ope
 	if err != nil {
 		return nil, err
 	}
+	if err := z.decided(s); err != nil {
+		return nil, err
+	}
 	z.revision++
 	z.submissions = append(z.submissions, s)
 	m := target.Metadata()

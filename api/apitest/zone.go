@@ -21,6 +21,8 @@ type Zone struct {
 	Hold bool
 	// ReadyError is what Ready answers.
 	ReadyError error
+	// InTheWay, if set before the zone is used, is what is in the way of all that is asked of versions of drivers.
+	InTheWay resources.DriverFacts
 	// SwapPlan, if set before the zone is used, is what each swap comes to.
 	SwapPlan resources.SwapPlan
 

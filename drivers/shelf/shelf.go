@@ -229,8 +229,15 @@ func (s *Shelf) Bad(digest string) (mark uint64, is bool) {
 	return mark, true
 }
 
-// Pardon ends the quarantine of an archive: it may be given again.
-func (s *Shelf) Pardon(digest string) error {
+// Pardon ends the quarantine of an archive, of which tree is what the zone remembers: it may be given again. What was put
+// here anew meanwhile stays. What was changed, and is here still since the quarantine was cut off, is taken away first.
+func (s *Shelf) Pardon(ctx context.Context, digest, tree string) error {
+	if s.known(digest) && s.Verify(ctx, digest, tree) != nil {
+		mark, _ := s.Bad(digest)
+		if err := s.Quarantine(digest, mark); err != nil {
+			return err
+		}
+	}
 	if err := os.Remove(s.bad(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("ending the quarantine of archive %s: %w", digest, err)
 	}

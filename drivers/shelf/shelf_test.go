@@ -126,7 +126,7 @@ func TestQuarantineLastsUntilPardoned(t *testing.T) {
 	if kept, err := s.Quarantined(found.Digest); len(kept) != 1 || err != nil {
 		t.Errorf("kept are %v, %v", kept, err)
 	}
-	if err := s.Pardon(found.Digest); err != nil {
+	if err := s.Pardon(t.Context(), found.Digest, found.Tree()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Receive(t.Context(), found.Digest, 0, bytes.NewReader(car)); err != nil {
@@ -164,5 +164,61 @@ func TestOneReceivesAtATime(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "sha256", ".*")); len(left) > 0 {
 		t.Errorf("left are %v", left)
+	}
+}
+
+// TestAQuarantineThatWasCutOff: what was changed does not come back into use with the pardon.
+func TestAQuarantineThatWasCutOff(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	car := pack(t, "one")
+	found, err := s.Put(t.Context(), bytes.NewReader(car), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	license := filepath.Join(s.Dir(found.Digest), "LICENSE")
+	if err := errors.Join(
+		os.Chmod(license, 0o644), os.WriteFile(license, []byte("Pay.\n"), 0o644),
+		os.WriteFile(s.Dir(found.Digest)+".bad", []byte("1"), 0o600), // the first thing that a quarantine does
+	); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if err := s.Pardon(t.Context(), found.Digest, found.Tree()); err != nil {
+		t.Fatal(err)
+	}
+	if lacks := s.Lacks([]string{found.Digest}); len(lacks) != 1 {
+		t.Error("it does not ask for it anew")
+	}
+	if kept, err := s.Quarantined(found.Digest); len(kept) != 1 || err != nil {
+		t.Errorf("kept are %v, %v", kept, err)
+	}
+	if err := s.Receive(t.Context(), found.Digest, found.Bytes, bytes.NewReader(car)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Verify(t.Context(), found.Digest, found.Tree()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatIsPutInQuarantineStays: it was put here to be installed again.
+func TestWhatIsPutInQuarantineStays(t *testing.T) {
+	s := open(t, t.TempDir())
+	car := pack(t, "one")
+	found, err := s.Put(t.Context(), bytes.NewReader(car), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Quarantine(found.Digest, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), bytes.NewReader(car), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Pardon(t.Context(), found.Digest, found.Tree()); err != nil {
+		t.Fatal(err)
+	}
+	if lacks := s.Lacks([]string{found.Digest}); len(lacks) > 0 {
+		t.Error("it is asked for again")
 	}
 }

@@ -74,7 +74,7 @@ func (d *Drivers) bring(ctx context.Context, record *resources.Driver) (*version
 			d.note(v, trouble{resources.TroubleQuarantined, quarantineWords})
 			return nil, false
 		}
-		if err := d.shelf.Pardon(digest); err != nil {
+		if err := d.shelf.Pardon(ctx, digest, record.Spec.Tree); err != nil {
 			d.fail(v, err)
 			return nil, false
 		}

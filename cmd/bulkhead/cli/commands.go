@@ -48,6 +48,9 @@ func (a *app) ownCommands(k kind) []*cobra.Command {
 	case "driver":
 		return []*cobra.Command{
 			a.propertiesCommand(k), a.installCommand(), a.upgradeDriverCommand(), a.copyCommand(), a.configureCommand(),
+			a.enablingCommand(k, "enable", "Start a version of a driver, and let resources be bound to it", true),
+			a.enablingCommand(k, "disable", "End the processes of a version of a driver that nothing is bound to", false),
+			a.uninstallCommand(k),
 		}
 	case "swap":
 		return []*cobra.Command{a.swapCommand()}

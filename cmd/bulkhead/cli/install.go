@@ -33,6 +33,24 @@ func (a *app) installCommand() *cobra.Command {
 	return cmd
 }
 
+// enablingCommand enables or disables a version of a driver.
+func (a *app) enablingCommand(k kind, verb, short string, enabled bool) *cobra.Command {
+	cmd := a.oneTarget(k, verb, short)
+	changing(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		body := map[string]any{"spec": map[string]any{"enabled": enabled}}
+		return a.change(cmd, k, args[0], http.MethodPatch, "", body)
+	}
+	return cmd
+}
+
+// uninstallCommand is what deleting a driver is called, too.
+func (a *app) uninstallCommand(k kind) *cobra.Command {
+	cmd := a.deleteCommand(k)
+	cmd.Use, cmd.Short = "uninstall <name|id>...", "Uninstall versions of drivers that nothing is bound to"
+	return cmd
+}
+
 // install asks for the installation of what an archive holds.
 func (a *app) install(cmd *cobra.Command, name string) (client.Object, error) {
 	f, err := os.Open(name)
