@@ -44,8 +44,8 @@ func put(file, dir string) error {
 	return s.Remove(found.Digest)
 }
 
-// TestKilledWhilePuttingAndRemoving kills the child at its n-th call that changes files, for all n: what is here then is
-// whole, or is asked for, and nothing else is left.
+// TestKilledWhilePuttingAndRemoving kills the child at its n-th call that changes files, for all n: what is here then
+// is whole, or is asked for, and nothing else is left.
 func TestKilledWhilePuttingAndRemoving(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatal("this test kills a program at chosen system calls with strace: install strace")

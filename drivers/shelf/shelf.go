@@ -229,8 +229,9 @@ func (s *Shelf) Bad(digest string) (mark uint64, is bool) {
 	return mark, true
 }
 
-// Pardon ends the quarantine of an archive, of which tree is what the zone remembers: it may be given again. What was put
-// here anew meanwhile stays. What was changed, and is here still since the quarantine was cut off, is taken away first.
+// Pardon ends the quarantine of an archive, of which tree is what the zone remembers: it may be given again. What was
+// put here anew meanwhile stays. What was changed, and is here still since the quarantine was cut off, is taken away
+// first.
 func (s *Shelf) Pardon(ctx context.Context, digest, tree string) error {
 	if s.known(digest) && s.Verify(ctx, digest, tree) != nil {
 		mark, _ := s.Bad(digest)

@@ -1,9 +1,11 @@
 package node_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +37,13 @@ func TestALowDisk(t *testing.T) {
 	}
 	if refused["code"] != "disk-low" || refused["remedy"] == "" {
 		t.Errorf("new work is refused with %v", refused)
+	}
+	status, full := s.install(scriptArchive(t, "acme/shelf", "1.0.0", ""))
+	if full["code"] != "disk-low" || full["remedy"] == "" || !strings.Contains(fmt.Sprint(full["detail"]), "MiB free") {
+		t.Errorf("an archive is refused with %d %v", status, full)
+	}
+	if left, _ := filepath.Glob(filepath.Join(data, "archives", "sha256", "*")); len(left) > 0 {
+		t.Errorf("the archive left %v", left)
 	}
 	s.close(true)
 	s = start(t, data)

@@ -226,6 +226,9 @@ func TestAChangedArchiveIsQuarantined(t *testing.T) {
 
 func TestANodeThatWasAwayGetsWhatItLacks(t *testing.T) {
 	z := newZone(t, "n1", "n2", "n3")
+	agent := z.join("h1", "n1")
+	z.well("n1", "h1")
+	agent.close()
 	away := z.servers["n3"]
 	away.close(true)
 	s := z.servers["n1"]
@@ -243,4 +246,6 @@ func TestANodeThatWasAwayGetsWhatItLacks(t *testing.T) {
 	z.until("2.0.0 runs on the node that was away", func() bool {
 		return z.servers["n3"].states("2.0.0")["n3"] == "running"
 	})
+	agent.start()
+	z.until("2.0.0 runs on the agent that was away", func() bool { return s.states("2.0.0")["h1"] == "running" })
 }

@@ -51,7 +51,8 @@ func TestTheLifeOfAVersion(t *testing.T) {
 			"1 drivers can't run without driver acme/shelf 1.4.0: acme/rack 1.0.0", "disable or uninstall them first",
 		}},
 		"disable, swapped": {
-			"disable", true, resources.DriverFacts{Swap: resources.Ref{Kind: resources.KindSwap, ID: "swp-1"}},
+			"disable", true,
+			resources.DriverFacts{Swap: resources.Ref{Kind: resources.KindSwap, ID: "swp-1"}},
 			[]string{"swap swp-1 of driver acme/shelf 1.4.0 is under way", "cancel its operation"},
 		},
 		"uninstall, used": {"uninstall", true, resources.DriverFacts{Bound: pools}, []string{"2 resources are bound"}},
