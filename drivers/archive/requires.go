@@ -9,7 +9,8 @@ import (
 )
 
 // RunsUnder refuses a version of Bulkhead that is not in the range that the driver declares. A build before a release
-// counts as the release; of one without a version nobody knows, and it is not refused.
+// (0.4.0-dev) is in a range only if the range names one; of a build without a version nobody knows, and it is not
+// refused.
 func (d *Declaration) RunsUnder(program string) error {
 	if d.Requires.Server == "" {
 		return nil
@@ -22,7 +23,7 @@ func (d *Declaration) RunsUnder(program string) error {
 	if err != nil {
 		return fmt.Errorf("reading the versions of Bulkhead that %s %s runs under: %w", d.Name, d.Version, err)
 	}
-	if released := semver.New(number.Major(), number.Minor(), number.Patch(), "", ""); !within.Check(released) {
+	if !within.Check(number) {
 		return fmt.Errorf("%s %s runs under versions %s of Bulkhead, and this is %s",
 			d.Name, d.Version, d.Requires.Server, program)
 	}

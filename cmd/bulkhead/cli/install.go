@@ -84,6 +84,9 @@ func permitted(found *archive.Archive) string {
 			fmt.Fprintf(&b, "  %s: %s\n", what, clean(strings.Join(items, ", ")))
 		}
 	}
+	for _, r := range found.Declaration.Required() {
+		list("it requires", []string{r.String()})
+	}
 	b.WriteString("On each node and agent it may, besides computing and writing to a directory of its own:\n")
 	list("read", p.Read)
 	list("write", p.Write)
