@@ -105,7 +105,8 @@ func (a *API) install(n noun) {
 		status: http.StatusAccepted, summary: "Install a version of a driver",
 		about: "Installs the version that an archive (.car) holds, beside those that there are. The archive is checked, " +
 			"and kept by two nodes if there are several, before this is accepted; all nodes and agents get it by themselves. " +
-			"The first version of a product becomes its current one. Installing the same archive again has members get " +
+			"The first version of a product becomes its current one. It is refused if what the version requires is not there. " +
+			"Installing the same archive again has members get " +
 			"anew what they had to take out of use.",
 		permission: door.To("create", n.kind),
 	}
@@ -136,20 +137,43 @@ func (a *API) installDriver(ctx context.Context, g door.Grant, in *struct{ Write
 		return nil, err
 	}
 	c.allow(ordinary, ordinary)
-	s := resources.Submission{Action: "create", Target: resources.Ref{Kind: resources.KindDriver}, Resource: d}
-	if d.ID != "" {
-		again := *d
-		again.Spec.Installs++
-		if g, err = a.door.Also(g, door.To("update", resources.KindDriver), d.ID); err != nil {
+	for try := 1; ; try++ {
+		o, err := a.submitInstall(ctx, g, d, in.WriteParams)
+		if err == nil {
+			return a.accept(ctx, g, o)
+		}
+		// Somebody else installed it at the same time, or changed it.
+		overtaken := []string{"installed-meanwhile", "revision-changed"}
+		if !slices.Contains(overtaken, resources.AsError(err).Code) || try == maxOvertaken {
 			return nil, err
 		}
-		s = resources.Submission{Action: "update", Target: d.Ref(), Resource: &again, IfRevision: d.Revision}
+		if d, err = a.archives.InstalledFrom(ctx, d); err != nil {
+			return nil, err
+		}
 	}
-	o, err := a.submit(ctx, g, s, in.WriteParams)
+}
+
+// maxOvertaken is how often an installation may be overtaken by others of the same version.
+const maxOvertaken = 16
+
+// submitInstall asks for a version to be installed, or to be installed again.
+func (a *API) submitInstall(
+	ctx context.Context, g door.Grant, d *resources.Driver, in WriteParams,
+) (*resources.Operation, error) {
+	if d.ID == "" {
+		return a.submit(ctx, g, resources.Submission{
+			Action: "create", Target: resources.Ref{Kind: resources.KindDriver}, Resource: d,
+		}, in)
+	}
+	g, err := a.door.Also(g, door.To("update", resources.KindDriver), d.ID)
 	if err != nil {
 		return nil, err
 	}
-	return a.accept(ctx, g, o)
+	again := *d
+	again.Spec.Installs++
+	return a.submit(ctx, g, resources.Submission{
+		Action: "update", Target: d.Ref(), Resource: &again, IfRevision: d.Revision,
+	}, in)
 }
 
 // listDrivers lists drivers, and looks itself at what they say that they can do: nothing is found by that.

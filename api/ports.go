@@ -41,6 +41,9 @@ type Archives interface {
 	// created. It fails with class invalid if something is wrong with the archive, and with class conflict if there is
 	// another archive of the same version. What is not submitted then is forgotten.
 	TakeArchive(ctx context.Context, from io.Reader) (*resources.Driver, error)
+	// InstalledFrom finds the record that a version from the same archive has now; what TakeArchive made of it if there
+	// is none.
+	InstalledFrom(ctx context.Context, d *resources.Driver) (*resources.Driver, error)
 }
 
 // Health tells whether the zone can serve.

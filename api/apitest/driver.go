@@ -237,6 +237,11 @@ func (z *Zone) TakeArchive(_ context.Context, from io.Reader) (*resources.Driver
 	}, nil
 }
 
+// InstalledFrom implements api.Archives.
+func (z *Zone) InstalledFrom(_ context.Context, d *resources.Driver) (*resources.Driver, error) {
+	return d, nil
+}
+
 // decided refuses what the life of a version of a driver does not allow. The caller holds the lock.
 func (z *Zone) decided(s resources.Submission) error {
 	facts := z.InTheWay

@@ -75,8 +75,10 @@ func (d *Drivers) apply(ctx context.Context, one *version, record *resources.Dri
 		d.log.Info("a driver is started again, since it does not take its new properties as it runs",
 			slog.String("driver", one.String()), slog.Any("error", err))
 	}
-	if err := d.host.Stop(ctx, name); err != nil {
-		return fmt.Errorf("stopping driver %s: %w", one.String(), err)
+	if runs || !record.Spec.Enabled { // one that a server before has left is taken over
+		if err := d.host.Stop(ctx, name); err != nil {
+			return fmt.Errorf("stopping driver %s: %w", one.String(), err)
+		}
 	}
 	if !record.Spec.Enabled {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,14 +50,80 @@ func (n *Node) TakeArchive(ctx context.Context, from io.Reader) (*resources.Driv
 	if err != nil {
 		return nil, badArchive(err)
 	}
+	if !n.taking.begin(found.Digest, func() bool { return len(n.shelf.Lacks([]string{found.Digest})) == 0 }) {
+		return nil, &resources.Error{
+			Class: resources.ClassUnavailable, Code: "archive-dropped",
+			Message: "another installation of the archive was refused at the same time", Remedy: "install it again",
+		}
+	}
 	record, err := n.recordOf(found)
-	if err != nil {
-		return nil, errors.Join(err, n.dropArchive(found.Digest))
+	if err == nil {
+		err = n.secure(ctx, found.Digest)
 	}
-	if err := n.secure(ctx, found.Digest); err != nil {
-		return nil, errors.Join(err, n.dropArchive(found.Digest))
+	return record, errors.Join(err, n.taking.end(found.Digest, err == nil, func() error {
+		return n.dropArchive(found.Digest)
+	}))
+}
+
+// taking is which archives are being installed: what one installation does not need another one may.
+type taking struct {
+	mu sync.Mutex
+	// by counts, by digest, the installations that look at an archive; promised is when one was last found to be well:
+	// it is submitted then.
+	by       map[string]int
+	promised map[string]time.Time
+}
+
+// promiseTime is how long it may take until what is promised is submitted. What is not is removed at the next start.
+const promiseTime = 10 * time.Minute
+
+// begin reports whether an archive is still there, and keeps it until the end.
+func (t *taking) begin(digest string, there func() bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
+		t.by, t.promised = map[string]int{}, map[string]time.Time{}
 	}
-	return record, nil
+	is := there()
+	if is {
+		t.by[digest]++
+	}
+	return is
+}
+
+// end drops an archive that was refused, unless another installation needs it.
+func (t *taking) end(digest string, well bool, drop func() error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.promised, func(_ string, at time.Time) bool { return time.Since(at) > promiseTime })
+	if t.by[digest]--; t.by[digest] == 0 {
+		delete(t.by, digest)
+	}
+	if well {
+		t.promised[digest] = time.Now()
+		return nil
+	}
+	if _, needed := t.promised[digest]; needed || t.by[digest] > 0 {
+		return nil
+	}
+	return drop()
+}
+
+// InstalledFrom implements api.Archives.
+func (n *Node) InstalledFrom(_ context.Context, d *resources.Driver) (found *resources.Driver, err error) {
+	fresh := *d
+	fresh.Meta = resources.Meta{Kind: d.Kind, Name: d.Name}
+	found = &fresh
+	err = n.machine.View(func(v *persistence.View) error {
+		versions, err := v.Versions(d.Spec.Product)
+		for _, one := range versions {
+			if one.Spec.Version == d.Spec.Version && one.Spec.Digest == d.Spec.Digest {
+				found = one
+			}
+		}
+		return err
+	})
+	return found, err
 }
 
 // badArchive says what is wrong with an archive.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -197,5 +198,33 @@ func TestAnUploadThatIsCutOff(t *testing.T) {
 		t.Errorf("installed are %v", left)
 	}
 	s.installed(car)
+	s.until("it runs", func() bool { return s.running("acme/shelf") })
+}
+
+// TestSeveralInstallTheSame: at the same time. There is one version then, and nobody is told anything else.
+func TestSeveralInstallTheSame(t *testing.T) {
+	s := start(t, dataDir(t), simOnly)
+	car := scriptArchive(t, "acme/shelf", "1.0.0", "")
+	other := scriptArchive(t, "acme/shelf", "1.0.0", "requires: {server: \">=0.0.0-0\"}\n")
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			mine := car
+			if i == 3 {
+				mine = other
+			}
+			status, answer := s.install(mine)
+			switch {
+			case status == http.StatusAccepted && answer["phase"] == "succeeded":
+			case status == http.StatusConflict && answer["code"] == "version-taken":
+			default:
+				t.Errorf("it is told %d %v", status, answer)
+			}
+		})
+	}
+	all.Wait()
+	if found := s.numbers("acme/shelf"); len(found) != 1 {
+		t.Errorf("installed are %v", found)
+	}
 	s.until("it runs", func() bool { return s.running("acme/shelf") })
 }

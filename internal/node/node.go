@@ -139,6 +139,7 @@ type Node struct {
 	drivers          *driving.Drivers
 	spool            *spool
 	shelf            *shelf.Shelf
+	taking           taking // archives that are being installed
 	server           *http.Server
 	address          net.Addr
 	served           chan error
