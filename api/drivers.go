@@ -96,6 +96,7 @@ func (a *API) driverRoutes() {
 			"that Accept-Language asks for.",
 		permission: door.To(door.VerbGet, n.kind),
 	}, a.driverSchema)
+	a.driverFigures(n)
 }
 
 // install adds the route that installs a version of a driver.

@@ -138,3 +138,49 @@ func TestDriversSpeakTheLanguageAskedFor(t *testing.T) {
 		field("query", "/scope", "bad-format")
 	s.get("/v1/drivers/drv"+tailOfNothing+"/schema").problem(404, "not-found")
 }
+
+func TestHowADriverDoes(t *testing.T) {
+	s, names := catalogue(t)
+	path := ""
+	for id, product := range names {
+		if product == "a/files" {
+			path = "/v1/drivers/" + id
+		}
+	}
+	all := s.get(path + "/instances").want(http.StatusOK).body
+	one := all["items"].([]any)[0].(object)
+	method := one["methods"].([]any)[0].(object)
+	if one["node"] != "node-1" || one["isolation"] != "strong" || one["memoryBytes"] != float64(12<<20) ||
+		method["method"] != "Storage.CreateVolume" || method["p99Seconds"] != 1.25 ||
+		method["outcomes"].(object)["exhausted"] != 1.0 || len(one["lastErrors"].([]any)) != 2 {
+		t.Errorf("got %v", one)
+	}
+	if bound := all["bound"].([]any)[0].(object); bound["count"] != 2.0 || bound["list"] != "/v1/pools?driver=a/files" {
+		t.Errorf("it acts for %v", bound)
+	}
+	if silent := all["unanswered"].([]any)[0].(object); silent["node"] != "node-2" {
+		t.Errorf("unanswered: %v", silent)
+	}
+	const volume = "vol-01jd3v8x5m9k2q7r4t6w8y0z1a"
+	for query, want := range map[string]int{
+		"": 1, "?limit=1&kind=volume": 1, "?kind=pool": 0, "?resource=" + volume: 1,
+		"?resource=vol" + tailOfNothing: 0,
+	} {
+		list := s.get(path + "/calls" + query).want(http.StatusOK).body["items"].([]any)
+		if len(list) != want {
+			t.Errorf("%s: got %d resources, want %d", query, len(list), want)
+			continue
+		}
+		if want == 0 {
+			continue
+		}
+		found := list[0].(object)
+		if found["resource"].(object)["id"] != volume || found["lastError"].(object)["code"] != "no-space" {
+			t.Errorf("%s: got %v", query, found)
+		}
+	}
+	s.get(path+"/calls?limit=0").problem(422, "validation-failed").field("query", "/limit", "out-of-range")
+	s.get(path+"/calls?resource=something").problem(422, "validation-failed").field("query", "/resource", "bad-format")
+	s.get("/v1/drivers/drv"+tailOfNothing+"/instances").problem(404, "not-found")
+	s.get("/v1/drivers/drv"+tailOfNothing+"/calls").problem(404, "not-found")
+}

@@ -32,6 +32,8 @@ type Drivers interface {
 	Schema(ctx context.Context, d *resources.Driver, scope, languages string) (map[string]any, error)
 	// Translate returns the properties of a driver with their texts in that language.
 	Translate(d *resources.Driver, languages string) []resources.Property
+	// DriverFigures says how the instances of a driver do, on all nodes and agents that answer in time.
+	DriverFigures(ctx context.Context, d *resources.Driver, q resources.FiguresQuery) (resources.DriverFigures, error)
 }
 
 // Archives takes the archives that drivers are installed from.

@@ -202,6 +202,7 @@ func (a *Agent) serve() error {
 	relay.Register(a.server, a.drivers, nodes)
 	relay.RegisterTunnels(a.server, a.tunnels, nodes)
 	relay.RegisterArchives(a.server, a.shelf, nodes)
+	relay.RegisterMeters(a.server, a.drivers, nodes)
 	var ctx context.Context
 	ctx, a.stop = context.WithCancel(context.Background())
 	a.chores.Go(func() {

@@ -113,7 +113,7 @@ func owners() map[string][]string {
 		"github.com/hashicorp/memberlist":          {"cluster/gossip"},
 		"github.com/hashicorp/raft":                {"cluster"},
 		"github.com/hashicorp/raft-wal":            {"cluster"},
-		"github.com/prometheus/client_golang":      {"internal/metrics/...", "drivers/..."},
+		"github.com/prometheus/client_golang":      {"internal/...", "drivers/..."},
 		"github.com/prometheus/client_model":       {"internal/...", "drivers/..."},
 		"github.com/prometheus/common":             {"drivers/..."},
 		"github.com/santhosh-tekuri/jsonschema/v6": {"api/...", "drivers/..."},

@@ -12,6 +12,7 @@ import (
 // Registry keeps the figures of one node.
 type Registry struct {
 	registry *prometheus.Registry
+	sources  sources
 
 	proposals  *prometheus.HistogramVec
 	frame      prometheus.Histogram
@@ -106,7 +107,7 @@ func (r *Registry) Verified(at time.Time, err error) {
 
 // Handler serves the figures.
 func (r *Registry) Handler() http.Handler {
-	return promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{Registry: r.registry})
+	return promhttp.HandlerFor(prometheus.GathererFunc(r.gather), promhttp.HandlerOpts{Registry: r.registry})
 }
 
 // Proposed counts a proposal and the time it took.

@@ -22,12 +22,7 @@ func Tidy(ctx context.Context, allocated func() uint64, giveBack func()) {
 }
 
 // Fleet is the drivers of all nodes and agents, as this node's actors reach them.
-func (n *Node) Fleet() operations.Drivers {
-	return &fleet{
-		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, agents: n.agents,
-		tunnels: n.tunnels,
-	}
-}
+func (n *Node) Fleet() operations.Drivers { return n.fleet() }
 
 // StateMachine is the zone's state as a cluster applies entries to it.
 func StateMachine(m *persistence.Machine) cluster.StateMachine { return stateMachine{m} }

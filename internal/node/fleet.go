@@ -187,3 +187,14 @@ func (o *offered) Overlap(ctx context.Context, a, b relay.Place) (string, error)
 	}
 	return d.Overlap(ctx, a, b)
 }
+
+// Figures implements relay.Meters.
+func (o *offered) Figures(
+	ctx context.Context, product, version string, q resources.FiguresQuery,
+) (*resources.InstanceFigures, error) {
+	d, err := o.get()
+	if err != nil {
+		return nil, err
+	}
+	return d.Figures(ctx, product, version, q)
+}

@@ -220,16 +220,15 @@ func (n *Node) isMember(name pki.Name) bool {
 
 // register serves what other nodes ask of this one besides agreeing.
 func (n *Node) register(s grpc.ServiceRegistrar) {
-	relay.Register(s, &n.offered, func(ctx context.Context) error {
+	peers := func(ctx context.Context) error {
 		_, err := cluster.PeerOf(ctx)
 		return err
-	})
+	}
+	relay.Register(s, &n.offered, peers)
 	relay.RegisterNews(s, n.heardOfStart)
 	n.registerTunnels(s)
-	relay.RegisterArchives(s, n.shelf, func(ctx context.Context) error {
-		_, err := cluster.PeerOf(ctx)
-		return err
-	})
+	relay.RegisterArchives(s, n.shelf, peers)
+	relay.RegisterMeters(s, &n.offered, peers)
 }
 
 // heardOfStart has those of this node's resources adopted that a driver serves which

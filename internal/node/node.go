@@ -286,6 +286,7 @@ func (n *Node) openHost(ctx context.Context) error {
 		return err
 	}
 	n.offered.drivers.Store(n.drivers)
+	n.metrics.Also(n.drivers.Families)
 	return nil
 }
 
@@ -341,12 +342,17 @@ func (n *Node) driverStarted(ctx context.Context, v driving.Version) {
 	n.tellStarted(ctx, product)
 }
 
-// openActors takes up the zone's work.
-func (n *Node) openActors(ctx context.Context) error {
-	drivers := &fleet{
+// fleet is the drivers of all nodes and agents.
+func (n *Node) fleet() *fleet {
+	return &fleet{
 		node: n.config.Name, own: n.drivers, here: n.here, state: n.machine, cluster: n.cluster, agents: n.agents,
 		tunnels: n.tunnels,
 	}
+}
+
+// openActors takes up the zone's work.
+func (n *Node) openActors(ctx context.Context) error {
+	drivers := n.fleet()
 	var lease func() bool
 	if n.network != nil {
 		held := placement.NewLease(n.terms(), n.cluster.Renew, n.hold)

@@ -129,6 +129,7 @@ type validator struct {
 	*driving.Drivers
 	secrets *secrets.Keeper
 	machine *persistence.Machine
+	fleet   *fleet
 }
 
 // Validate implements api.Drivers.

@@ -18,7 +18,8 @@ func (n *Node) serve(listener net.Listener) error {
 	log := n.config.Log.With(slog.String("component", "api"))
 	a, err := api.New(api.Options{
 		Version: n.config.Version, Engine: n.system.Engine(), Health: n, Uploads: n.spool,
-		Backups: n, Archives: n, Drivers: &validator{n.drivers, &n.secrets.Keeper, n.machine},
+		Backups: n, Archives: n,
+		Drivers: &validator{n.drivers, &n.secrets.Keeper, n.machine, n.fleet()},
 		Cluster: &nodes{n},
 		Reader: &reader{
 			machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents,

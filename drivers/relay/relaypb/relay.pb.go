@@ -1219,13 +1219,14 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\fFiguresReply\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\"\x1d\n" +
 	"\aProblem\x12\x12\n" +
-	"\x04json\x18\x01 \x01(\fR\x04json2\xbc\x03\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json2\xed\x02\n" +
 	"\x05Relay\x12D\n" +
 	"\x04Open\x12\x1e.bulkhead.relay.v1.OpenRequest\x1a\x1c.bulkhead.relay.v1.OpenReply\x12<\n" +
 	"\x04Call\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12?\n" +
 	"\aConsole\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12M\n" +
 	"\aOverlap\x12!.bulkhead.relay.v1.OverlapRequest\x1a\x1f.bulkhead.relay.v1.OverlapReply\x12P\n" +
-	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply\x12M\n" +
+	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply2W\n" +
+	"\x06Meters\x12M\n" +
 	"\aFigures\x12!.bulkhead.relay.v1.FiguresRequest\x1a\x1f.bulkhead.relay.v1.FiguresReply2U\n" +
 	"\x04News\x12M\n" +
 	"\aStarted\x12!.bulkhead.relay.v1.StartedRequest\x1a\x1f.bulkhead.relay.v1.StartedReply2\x86\x01\n" +
@@ -1288,7 +1289,7 @@ var file_bulkhead_relay_v1_relay_proto_depIdxs = []int32{
 	12, // 10: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
 	13, // 11: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
 	16, // 12: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
-	18, // 13: bulkhead.relay.v1.Relay.Figures:input_type -> bulkhead.relay.v1.FiguresRequest
+	18, // 13: bulkhead.relay.v1.Meters.Figures:input_type -> bulkhead.relay.v1.FiguresRequest
 	6,  // 14: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
 	12, // 15: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
 	12, // 16: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
@@ -1299,7 +1300,7 @@ var file_bulkhead_relay_v1_relay_proto_depIdxs = []int32{
 	12, // 21: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
 	15, // 22: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
 	17, // 23: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
-	19, // 24: bulkhead.relay.v1.Relay.Figures:output_type -> bulkhead.relay.v1.FiguresReply
+	19, // 24: bulkhead.relay.v1.Meters.Figures:output_type -> bulkhead.relay.v1.FiguresReply
 	7,  // 25: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
 	12, // 26: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
 	12, // 27: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
@@ -1325,7 +1326,7 @@ func file_bulkhead_relay_v1_relay_proto_init() {
 			NumEnums:      1,
 			NumMessages:   20,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_bulkhead_relay_v1_relay_proto_goTypes,
 		DependencyIndexes: file_bulkhead_relay_v1_relay_proto_depIdxs,

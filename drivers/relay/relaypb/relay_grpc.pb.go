@@ -28,7 +28,6 @@ const (
 	Relay_Console_FullMethodName  = "/bulkhead.relay.v1.Relay/Console"
 	Relay_Overlap_FullMethodName  = "/bulkhead.relay.v1.Relay/Overlap"
 	Relay_GuestUID_FullMethodName = "/bulkhead.relay.v1.Relay/GuestUID"
-	Relay_Figures_FullMethodName  = "/bulkhead.relay.v1.Relay/Figures"
 )
 
 // RelayClient is the client API for Relay service.
@@ -58,9 +57,6 @@ type RelayClient interface {
 	Overlap(ctx context.Context, in *OverlapRequest, opts ...grpc.CallOption) (*OverlapReply, error)
 	// GuestUID says which user guests run as.
 	GuestUID(ctx context.Context, in *GuestUIDRequest, opts ...grpc.CallOption) (*GuestUIDReply, error)
-	// Figures says how the instance of a version does: what it was called, how long
-	// that took, and what went wrong.
-	Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error)
 }
 
 type relayClient struct {
@@ -127,16 +123,6 @@ func (c *relayClient) GuestUID(ctx context.Context, in *GuestUIDRequest, opts ..
 	return out, nil
 }
 
-func (c *relayClient) Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(FiguresReply)
-	err := c.cc.Invoke(ctx, Relay_Figures_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // RelayServer is the server API for Relay service.
 // All implementations must embed UnimplementedRelayServer
 // for forward compatibility.
@@ -164,9 +150,6 @@ type RelayServer interface {
 	Overlap(context.Context, *OverlapRequest) (*OverlapReply, error)
 	// GuestUID says which user guests run as.
 	GuestUID(context.Context, *GuestUIDRequest) (*GuestUIDReply, error)
-	// Figures says how the instance of a version does: what it was called, how long
-	// that took, and what went wrong.
-	Figures(context.Context, *FiguresRequest) (*FiguresReply, error)
 	mustEmbedUnimplementedRelayServer()
 }
 
@@ -191,9 +174,6 @@ func (UnimplementedRelayServer) Overlap(context.Context, *OverlapRequest) (*Over
 }
 func (UnimplementedRelayServer) GuestUID(context.Context, *GuestUIDRequest) (*GuestUIDReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method GuestUID not implemented")
-}
-func (UnimplementedRelayServer) Figures(context.Context, *FiguresRequest) (*FiguresReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Figures not implemented")
 }
 func (UnimplementedRelayServer) mustEmbedUnimplementedRelayServer() {}
 func (UnimplementedRelayServer) testEmbeddedByValue()               {}
@@ -284,24 +264,6 @@ func _Relay_GuestUID_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Relay_Figures_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(FiguresRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(RelayServer).Figures(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Relay_Figures_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RelayServer).Figures(ctx, req.(*FiguresRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // Relay_ServiceDesc is the grpc.ServiceDesc for Relay service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -321,10 +283,6 @@ var Relay_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GuestUID",
 			Handler:    _Relay_GuestUID_Handler,
 		},
-		{
-			MethodName: "Figures",
-			Handler:    _Relay_Figures_Handler,
-		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -340,6 +298,118 @@ var Relay_ServiceDesc = grpc.ServiceDesc{
 			ClientStreams: true,
 		},
 	},
+	Metadata: "bulkhead/relay/v1/relay.proto",
+}
+
+const (
+	Meters_Figures_FullMethodName = "/bulkhead.relay.v1.Meters/Figures"
+)
+
+// MetersClient is the client API for Meters service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Meters is served by each member that runs drivers, for the nodes, which tell
+// operators.
+type MetersClient interface {
+	// Figures says how the instance of a version does: what it was called, how long
+	// that took, and what went wrong.
+	Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error)
+}
+
+type metersClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewMetersClient(cc grpc.ClientConnInterface) MetersClient {
+	return &metersClient{cc}
+}
+
+func (c *metersClient) Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FiguresReply)
+	err := c.cc.Invoke(ctx, Meters_Figures_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// MetersServer is the server API for Meters service.
+// All implementations must embed UnimplementedMetersServer
+// for forward compatibility.
+//
+// Meters is served by each member that runs drivers, for the nodes, which tell
+// operators.
+type MetersServer interface {
+	// Figures says how the instance of a version does: what it was called, how long
+	// that took, and what went wrong.
+	Figures(context.Context, *FiguresRequest) (*FiguresReply, error)
+	mustEmbedUnimplementedMetersServer()
+}
+
+// UnimplementedMetersServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedMetersServer struct{}
+
+func (UnimplementedMetersServer) Figures(context.Context, *FiguresRequest) (*FiguresReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Figures not implemented")
+}
+func (UnimplementedMetersServer) mustEmbedUnimplementedMetersServer() {}
+func (UnimplementedMetersServer) testEmbeddedByValue()                {}
+
+// UnsafeMetersServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to MetersServer will
+// result in compilation errors.
+type UnsafeMetersServer interface {
+	mustEmbedUnimplementedMetersServer()
+}
+
+func RegisterMetersServer(s grpc.ServiceRegistrar, srv MetersServer) {
+	// If the following call panics, it indicates UnimplementedMetersServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Meters_ServiceDesc, srv)
+}
+
+func _Meters_Figures_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FiguresRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetersServer).Figures(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Meters_Figures_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetersServer).Figures(ctx, req.(*FiguresRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Meters_ServiceDesc is the grpc.ServiceDesc for Meters service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Meters_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "bulkhead.relay.v1.Meters",
+	HandlerType: (*MetersServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Figures",
+			Handler:    _Meters_Figures_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "bulkhead/relay/v1/relay.proto",
 }
 

@@ -1,8 +1,10 @@
-// Simversion is the simulator under another version, for archives that tests make.
+// Simversion is the simulator under another version, for archives that tests make. It counts something.
 package main
 
 import (
 	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
@@ -14,6 +16,11 @@ func main() {
 	os.Exit(sdk.Main(func(env sdk.Environment) (sdk.Driver, error) {
 		d, err := sim.New(env)
 		d.Version = version
+		starts := prometheus.NewCounter(prometheus.CounterOpts{Name: "starts_total", Help: "Times that it was started."})
+		starts.Inc()
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(starts)
+		d.Metrics = registry
 		return d, err
 	}))
 }

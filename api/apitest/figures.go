@@ -1,0 +1,55 @@
+package apitest
+
+import (
+	"context"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// Called is when a driver of the zone was called last.
+func Called() time.Time { return time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC) }
+
+// DriverFigures implements api.Drivers: each driver runs on node-1, was called 12 times, of which one failed, and does
+// not answer on node-2.
+func (z *Zone) DriverFigures(
+	_ context.Context, d *resources.Driver, q resources.FiguresQuery,
+) (resources.DriverFigures, error) {
+	volume := resources.Ref{Kind: resources.KindVolume, ID: "vol-01jd3v8x5m9k2q7r4t6w8y0z1a"}
+	full := resources.CallError{
+		At: Called(), Method: "Storage.CreateVolume", Resource: &volume, Class: "exhausted", Code: "no-space",
+		Message: "the pool is full",
+	}
+	one := resources.InstanceFigures{
+		Instance: resources.Instance{
+			Node: "node-1", State: "running", PID: 4711, StartedAt: Called().Add(-time.Hour), Restarts: 1,
+			Isolation: "strong", Health: "ready",
+		},
+		MemoryBytes: 12 << 20, CPUSeconds: 3.5, Since: Called().Add(-time.Hour), PerSecond: 0.2, InFlight: 1, Called: 1,
+		Methods: []resources.MethodFigures{{
+			Method: "Storage.CreateVolume", Calls: 12, Outcomes: map[string]uint64{"ok": 11, "exhausted": 1}, PerSecond: 0.2,
+			InFlight: 1, MeanSeconds: 0.012, P50Seconds: 0.011, P99Seconds: 1.25,
+		}},
+		LastErrors: []resources.CallError{
+			{At: Called().Add(-time.Minute), Message: "the process ended: killed by signal 9"}, full,
+		},
+		Metrics: &resources.RegisteredMetrics{
+			At: Called(), Names: []string{"bulkhead_driver_a_files_requests_total"}, Series: 1,
+			Refused: []string{"up: a series has no value"},
+		},
+	}
+	known := resources.ResourceFigures{
+		Node: "node-1", Resource: volume, Calls: 12, Failed: 1, MeanSeconds: 0.012, LongestSeconds: 1.25, LastAt: Called(),
+		LastMethod: "Storage.CreateVolume", LastOutcome: "exhausted", LastError: &full,
+	}
+	if q.Limit > 0 && (q.Kind == "" || q.Kind == volume.Kind) && (q.ID == "" || q.ID == volume.ID) {
+		one.Resources = append(one.Resources, known)
+	}
+	return resources.DriverFigures{
+		Items:      []resources.InstanceFigures{one},
+		Unanswered: []resources.Unanswered{{Node: "node-2", Reason: "it is silent"}},
+		Bound: []resources.BoundCount{{
+			Kind: resources.KindPool, Count: 2, List: "/v1/pools?driver=" + d.Spec.Product,
+		}},
+	}, nil
+}

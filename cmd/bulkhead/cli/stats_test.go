@@ -1,0 +1,54 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+func TestHowADriverDoes(t *testing.T) {
+	s := newSite(t, false)
+	s.zone.AddDriver("a/files", []string{"storage"})
+	r := s.run("driver", "stats", "a/files")
+	for _, want := range []string{
+		"a/files 1.0.0", "acts for 2 of kind pool: /v1/pools?driver=a/files", "node-1  running", "process    4711 for ",
+		"restarts 1", "isolation  strong", "12 MiB, 3.5s of processor time", "0.20 each second, 1 in flight",
+		"bulkhead_driver_a_files_requests_total", "left out   up: a series has no value",
+		"Storage.CreateVolume  12     1       0.20        1          12ms  11ms  1.25s",
+		"(process)", "the process ended: killed by signal 9", "no-space", "volume/vol-01jd3v8x5m9k2q7r4t6w8y0z1a",
+		"node-2  did not answer: it is silent",
+	} {
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("exit %d, no %q in\n%s%s", r.code, want, r.out, r.err)
+		}
+	}
+	r = s.run("driver", "stats", "files", "--resources", "--limit", "5")
+	for _, want := range []string{
+		"volume/vol-01jd3v8x5m9k2q7r4t6w8y0z1a", "Storage.CreateVolume exhausted", "no-space the pool",
+	} {
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("exit %d, no %q in\n%s%s", r.code, want, r.out, r.err)
+		}
+	}
+	pool := s.zone.Add(&resources.Pool{
+		Meta: resources.Meta{Kind: resources.KindPool, Name: "fast"}, Spec: resources.PoolSpec{Driver: "a/files"},
+	})
+	for _, of := range []string{"pool/fast", pool} {
+		r = s.run("driver", "stats", "files", "--resource", of, "-o", "json")
+		var answer map[string]any
+		if err := json.Unmarshal([]byte(r.out), &answer); err != nil || len(answer["items"].([]any)) != 0 {
+			t.Errorf("%s: exit %d, %v\n%s%s", of, r.code, err, r.out, r.err)
+		}
+	}
+	if r := s.run("driver", "stats", "files", "--resource", "nothing/fast"); r.code != 2 ||
+		!strings.Contains(r.err, "there is no kind nothing") {
+		t.Errorf("exit %d\n%s", r.code, r.err)
+	}
+	r = s.run("driver", "stats", "files", "-o", "json")
+	var answer map[string]any
+	if err := json.Unmarshal([]byte(r.out), &answer); err != nil || answer["items"] == nil {
+		t.Errorf("exit %d, %v\n%s%s", r.code, err, r.out, r.err)
+	}
+}

@@ -1,0 +1,156 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+const (
+	// figuresPatience is how long a member has to say how its instance of a driver does.
+	figuresPatience = 2 * time.Second
+	// askedAtOnce is how many members are asked at the same time.
+	askedAtOnce = 32
+)
+
+// meters returns those of a node or agent.
+func (f *fleet) meters(node string) (relay.Meters, error) {
+	if f.here(node) {
+		return f.own, nil
+	}
+	if one := f.agents.attended(node); one != nil {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		if one.conn == nil {
+			return nil, fmt.Errorf("it is silent: %s", one.why)
+		}
+		return relay.RemoteMeters(one.conn), nil
+	}
+	conn, err := f.cluster.Conn(node)
+	if err != nil {
+		return nil, err
+	}
+	return relay.RemoteMeters(conn), nil
+}
+
+// attended returns an agent as this node knows it; nil if it knows none of that name.
+func (a *agents) attended(name string) *attended {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.by[name]
+}
+
+// figures says how a driver does on all members: each is asked when somebody wants to know, and not before.
+func (f *fleet) figures(
+	ctx context.Context, d *resources.Driver, q resources.FiguresQuery,
+) (found resources.DriverFigures, err error) {
+	ctx, cancel := context.WithTimeout(ctx, figuresPatience)
+	defer cancel()
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	places := make(chan struct{}, askedAtOnce)
+	for _, node := range f.Nodes() {
+		asking.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			one, err := f.figuresOf(ctx, node, driving.VersionOf(d), q)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				found.Unanswered = append(found.Unanswered, resources.Unanswered{
+					Node: node, Reason: operations.Words(err.Error()),
+				})
+			case one != nil:
+				found.Items = append(found.Items, *one)
+			}
+		})
+	}
+	asking.Wait()
+	slices.SortFunc(found.Items, func(a, b resources.InstanceFigures) int { return compareNames(f.node, a.Node, b.Node) })
+	slices.SortFunc(found.Unanswered, func(a, b resources.Unanswered) int { return strings.Compare(a.Node, b.Node) })
+	found.Bound, err = f.bound(d)
+	return found, err
+}
+
+func (f *fleet) figuresOf(
+	ctx context.Context, node string, v driving.Version, q resources.FiguresQuery,
+) (*resources.InstanceFigures, error) {
+	m, err := f.meters(node)
+	if err != nil {
+		return nil, err
+	}
+	one, err := m.Figures(ctx, v.Product, v.Number, q)
+	if err != nil || one == nil {
+		return nil, err
+	}
+	one.Node = node // whatever it says
+	for i := range one.Resources {
+		one.Resources[i].Node = node
+	}
+	return one, nil
+}
+
+// bound counts what a version acts for, by kind and node.
+func (f *fleet) bound(d *resources.Driver) ([]resources.BoundCount, error) {
+	type place struct {
+		kind resources.Kind
+		node string
+	}
+	counts := map[place]int{}
+	err := f.state.View(func(v *persistence.View) error {
+		refs, err := v.BoundTo(d)
+		for _, ref := range refs {
+			if !slices.Contains(resources.Bindable(), ref.Kind) { // there are many, and they are where that is
+				counts[place{kind: ref.Kind}]++
+				continue
+			}
+			r, failed := v.Get(ref)
+			if failed != nil {
+				continue // it goes just now
+			}
+			counts[place{ref.Kind, operations.PlaceOf(r).Node}]++
+		}
+		return err
+	})
+	var list []resources.BoundCount
+	vocabulary := resources.NewVocabulary()
+	for p, n := range counts {
+		one := resources.BoundCount{Kind: p.kind, Node: p.node, Count: n}
+		if slices.Contains(resources.Bindable(), p.kind) { // others are asked for by what they stand on
+			one.List = "/v1/" + vocabulary[p.kind].Plural + filters(d, p.kind, p.node)
+		}
+		list = append(list, one)
+	}
+	slices.SortFunc(list, func(a, b resources.BoundCount) int {
+		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Node, b.Node))
+	})
+	return list, err
+}
+
+// filters are those of a list that a product acts for.
+func filters(d *resources.Driver, kind resources.Kind, node string) string {
+	given := url.Values{"driver": {d.Spec.Product}}
+	if kind == resources.KindHost && node != "" { // only hosts can be asked for by node
+		given.Set("node", node)
+	}
+	return "?" + given.Encode()
+}
+
+// DriverFigures implements api.Drivers.
+func (v *validator) DriverFigures(
+	ctx context.Context, d *resources.Driver, q resources.FiguresQuery,
+) (resources.DriverFigures, error) {
+	return v.fleet.figures(ctx, d, q)
+}
