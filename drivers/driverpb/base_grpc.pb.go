@@ -79,8 +79,8 @@ type BaseClient interface {
 	Attend(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostAnswer, HostRequest], error)
 	// Metrics returns what the driver counts itself, for the operators' monitoring.
 	// A driver that has nothing to tell answers UNIMPLEMENTED. It answers from
-	// memory, within a second: it asks no backend. What is told changes by numbers,
-	// not by names.
+	// memory, within a second: it asks no backend. Names and values of labels are
+	// the driver's choice, never a user's: there are few, and none holds a secret.
 	Metrics(ctx context.Context, in *MetricsRequest, opts ...grpc.CallOption) (*MetricsReply, error)
 	// Shutdown asks the driver to exit once running calls are finished, at the
 	// latest after the grace period.
@@ -257,8 +257,8 @@ type BaseServer interface {
 	Attend(grpc.BidiStreamingServer[HostAnswer, HostRequest]) error
 	// Metrics returns what the driver counts itself, for the operators' monitoring.
 	// A driver that has nothing to tell answers UNIMPLEMENTED. It answers from
-	// memory, within a second: it asks no backend. What is told changes by numbers,
-	// not by names.
+	// memory, within a second: it asks no backend. Names and values of labels are
+	// the driver's choice, never a user's: there are few, and none holds a secret.
 	Metrics(context.Context, *MetricsRequest) (*MetricsReply, error)
 	// Shutdown asks the driver to exit once running calls are finished, at the
 	// latest after the grace period.

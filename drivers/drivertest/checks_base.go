@@ -17,7 +17,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 )
 
-func baseChecks(h *Harness, _ *about) []check {
+func baseChecks(h *Harness, a *about) []check {
 	return []check{
 		{name: "Base: Hello agrees on the highest API version both sides know", run: helloAgrees},
 		{name: "Base: Hello without a common API version is refused with FAILED_PRECONDITION", run: helloRefuses},
@@ -32,6 +32,10 @@ func baseChecks(h *Harness, _ *about) []check {
 		{name: "Base: Probe answers for the process", run: probeProcess},
 		{name: "Base: Recall of a token never heard of answers STATE_UNKNOWN", run: recallUnknown},
 		{name: "Base: ids that are no file names are refused", run: badIDs},
+		{
+			name: "Base: Metrics are in the text format, and none breaks a rule", run: metricsShown,
+			why: declared(a.counts, "metrics"),
+		},
 		{name: "Base: Shutdown ends the process within its grace", run: shutdownEnds},
 	}
 }

@@ -102,6 +102,9 @@ func baseCitations() []citation {
 		{"Base", "Recall of a token", said(baseFile+"Base.Recall", "Recall answers what became of a call, by its token.")},
 		{"Base", "ids that are no file names", said(baseFile+"Ref",
 			"Ids match ^[a-z0-9][a-z0-9-]{0,62}$, so they are safe in file names and object names.")},
+		{"Base", "Metrics are", said(baseFile+"MetricsReply.text",
+			"In the Prometheus text exposition format, version 0.0.4: counters, gauges and histograms, each with TYPE and "+
+				"HELP, at most 256 KiB and 1000 series.")},
 		{"Base", "Shutdown ends", said(baseFile+"Base.Shutdown",
 			"Shutdown asks the driver to exit once running calls are finished, at the latest after the grace period.")},
 		{"", "secret", secret},

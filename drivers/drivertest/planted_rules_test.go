@@ -4,16 +4,49 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest"
+	"github.com/bulkhead-cloud/bulkhead/drivers/drivertest/report"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
+
+const metricsRules = "Base: Metrics are in the text format, and none breaks a rule"
+
+// gauge are metrics with one series.
+func gauge(name, label, value string) sdk.Metrics {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: "How many there are."}, []string{label})
+	g.WithLabelValues(value).Set(1)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(g)
+	return registry
+}
+
+// TestMetricsThatAreRightPass: no check fails for a driver that registers some.
+func TestMetricsThatAreRightPass(t *testing.T) {
+	world := simworld.New()
+	h := simulator(t, world, func(env sdk.Environment) (sdk.Driver, error) {
+		d := sim.NewDriver(world, sim.Options{Instance: env.Instance})
+		d.Metrics = gauge("volumes", "pool", "fast")
+		return d, nil
+	})
+	results := drivertest.Evaluate(t, h)
+	compare(t, results, nil)
+	if !slices.ContainsFunc(results, func(c report.Check) bool { return c.Name == metricsRules && c.Passed() }) {
+		t.Error("its metrics were not looked at")
+	}
+}
 
 // plantedRules are bugs that each break one rule, and are found by the check of that rule alone.
 func plantedRules() []planted {
@@ -32,6 +65,18 @@ func plantedRules() []planted {
 		{
 			name: "a secret is logged", want: []string{step("Storage", secrets)},
 			plantLog: logsSecrets,
+		},
+		{
+			name: "metrics that say they are of another driver", want: []string{metricsRules},
+			plant: func(d *sdk.Driver, _ *simworld.World) { d.Metrics = gauge("volumes", "driver", "other/one") },
+		},
+		{
+			name: "metrics without a value", want: []string{metricsRules},
+			plant: func(d *sdk.Driver, _ *simworld.World) {
+				registry := prometheus.NewRegistry()
+				registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "rate", Help: "None."}, math.NaN))
+				d.Metrics = registry
+			},
 		},
 		{
 			name: "one epoch for all", want: []string{step("Storage", epochsApart)}, plant: oneEpoch,

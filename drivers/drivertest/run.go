@@ -202,11 +202,15 @@ type about struct {
 	hello      *driverpb.HelloReply
 	properties []*driverpb.Property
 	can        *driverpb.Capabilities
+	counts     bool // it registers metrics of its own
 }
 
 func learn(e *env) *about {
 	described := e.describe()
-	return &about{hello: e.hello(), properties: described.GetProperties(), can: described.GetCapabilities()}
+	_, err := e.metrics()
+	return &about{
+		hello: e.hello(), properties: described.GetProperties(), can: described.GetCapabilities(), counts: !unserved(err),
+	}
 }
 
 // checks lists what a driver is held to, by what it says of itself.

@@ -22,7 +22,7 @@ import (
 func TestWhatIsAboutTheProcessIsRefused(t *testing.T) {
 	refused := []string{
 		"/bulkhead.driver.v1.Base/Hello", "/bulkhead.driver.v1.Base/Configure", "/bulkhead.driver.v1.Base/Attend",
-		"/bulkhead.driver.v1.Base/Shutdown",
+		"/bulkhead.driver.v1.Base/Shutdown", "/bulkhead.driver.v1.Base/Metrics",
 	}
 	n, l := pair(t, &backend{})
 	spy := &reached{}
