@@ -113,7 +113,7 @@ func notAgent(err error, dataDir string) error {
 }
 
 func agentCommand() *cobra.Command {
-	var dataDir, isolation, logLevel, logFormat string
+	var dataDir, isolation, logLevel, logFormat, metrics string
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of a host",
@@ -131,7 +131,7 @@ func agentCommand() *cobra.Command {
 			}
 			return runAgent(cmd.Context(), agent.Config{
 				DataDir: dataDir, Version: version, BuiltIns: node.BuiltIns(), MinimumIsolation: minimum, Log: log,
-				Epochs: node.AgentEpochs(),
+				Epochs: node.AgentEpochs(), MetricsListen: metrics,
 			}, cmd.OutOrStdout())
 		},
 	}
@@ -140,6 +140,7 @@ func agentCommand() *cobra.Command {
 	flags.StringVar(&isolation, "minimum-isolation", "none", "start no driver below this: none, basic, good or strong")
 	flags.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&metrics, "metrics-listen", "", "address:port where /metrics has the figures, for whoever reaches it")
 	return cmd
 }
 

@@ -44,7 +44,9 @@ type Config struct {
 	Epochs *host.Epochs
 	// GuestUID and DataGID are the user of guests and the group of their files; default 62000.
 	GuestUID, DataGID uint32
-	Log               *slog.Logger
+	// MetricsListen is where whoever reaches it can read the figures; "" = nowhere.
+	MetricsListen string
+	Log           *slog.Logger
 }
 
 const defaultID = 62000
@@ -84,6 +86,7 @@ type Agent struct {
 	tunnels    *relay.Tunnels
 	attendance *attendance
 	server     *grpc.Server
+	page       *page
 	stop       context.CancelFunc
 	chores     sync.WaitGroup
 
@@ -110,7 +113,7 @@ func (a *Agent) start(ctx context.Context) (err error) {
 		return err
 	}
 	a.attendance = newAttendance(a)
-	for _, step := range []func(context.Context) error{a.openDrivers, a.openNetwork} {
+	for _, step := range []func(context.Context) error{a.openDrivers, a.openNetwork, a.openPage} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -314,6 +317,7 @@ func (a *Agent) Close() error {
 	if a.wire != nil {
 		err = a.wire.Close()
 	}
+	err = errors.Join(err, a.page.close())
 	a.chores.Wait()
 	if a.drivers != nil {
 		a.drivers.Close()

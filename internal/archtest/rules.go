@@ -63,6 +63,7 @@ func Bulkhead() Rules {
 			"internal/driving": {"resources/...", "drivers/...", "actors/operations", "internal/secrets"},
 			"internal/agent/...": {
 				"resources/...", "drivers/...", "cluster/...", "internal/driving", "internal/tunnels", "internal/secrets",
+				"internal/metrics",
 			},
 			"internal/secrets":       {"resources/..."},
 			"internal/tunnels":       {"drivers/...", "cluster/..."},
@@ -115,7 +116,7 @@ func owners() map[string][]string {
 		"github.com/hashicorp/raft-wal":            {"cluster"},
 		"github.com/prometheus/client_golang":      {"internal/...", "drivers/..."},
 		"github.com/prometheus/client_model":       {"internal/...", "drivers/..."},
-		"github.com/prometheus/common":             {"drivers/..."},
+		"github.com/prometheus/common":             {"internal/...", "drivers/..."},
 		"github.com/santhosh-tekuri/jsonschema/v6": {"api/...", "drivers/..."},
 		"github.com/spf13/cobra":                   {"cmd/..."},
 		"github.com/vishvananda/netlink":           {"drivers/builtin/bridgenetwork/..."},

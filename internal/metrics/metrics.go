@@ -28,10 +28,23 @@ type Registry struct {
 	verifiedAt prometheus.Gauge
 }
 
-// New makes an empty registry for a program of a version.
+// Plain makes a registry for a program of a version that has the figures of its process, and those of sources.
+func Plain(version string) *Registry {
+	r := &Registry{registry: prometheus.NewRegistry()}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "bulkhead_build_info", Help: "1; the version is in the label.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	r.registry.MustRegister(info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// New makes an empty registry for a node of a version.
 func New(version string) *Registry {
 	r := &Registry{
-		registry: prometheus.NewRegistry(),
+		registry: Plain(version).registry,
 		proposals: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bulkhead_log_proposal_seconds", Help: "Time from a proposal to its result.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16),
@@ -63,14 +76,8 @@ func New(version string) *Registry {
 		}, []string{"kind", "action"}),
 	}
 	r.watch()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "bulkhead_build_info", Help: "1; the version is in the label.",
-		ConstLabels: prometheus.Labels{"version": version},
-	})
-	info.Set(1)
 	r.registry.MustRegister(r.proposals, r.frame, r.stored, r.applied, r.snapshots, r.leading, r.operations, r.duration,
-		r.care, r.crashes, r.verified, r.verifiedAt, info, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		r.care, r.crashes, r.verified, r.verifiedAt)
 	return r
 }
 
@@ -105,9 +112,14 @@ func (r *Registry) Verified(at time.Time, err error) {
 	}
 }
 
+// readersAtOnce is how many may read the figures at the same time; further ones are told to come again.
+const readersAtOnce = 8
+
 // Handler serves the figures.
 func (r *Registry) Handler() http.Handler {
-	return promhttp.HandlerFor(prometheus.GathererFunc(r.gather), promhttp.HandlerOpts{Registry: r.registry})
+	return promhttp.HandlerFor(prometheus.GathererFunc(r.gather), promhttp.HandlerOpts{
+		Registry: r.registry, MaxRequestsInFlight: readersAtOnce,
+	})
 }
 
 // Proposed counts a proposal and the time it took.

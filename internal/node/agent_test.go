@@ -60,7 +60,9 @@ func (z *zone) join(name, through string) *hostAgent {
 
 func (h *hostAgent) config() agent.Config {
 	log := slog.New(slog.NewTextHandler(h.t.Output(), nil)).With(slog.String("agent", h.name))
-	c := agent.Config{DataDir: h.dir, Version: "test", Log: log, Epochs: node.AgentEpochs()}
+	c := agent.Config{
+		DataDir: h.dir, Version: "test", Log: log, Epochs: node.AgentEpochs(), MetricsListen: "127.0.0.1:0",
+	}
 	for _, b := range node.BuiltIns() {
 		if b.Name == "sim" {
 			c.BuiltIns = append(c.BuiltIns, b)

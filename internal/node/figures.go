@@ -37,6 +37,9 @@ func (f *fleet) meters(node string) (relay.Meters, error) {
 		}
 		return relay.RemoteMeters(one.conn), nil
 	}
+	if err := f.agents.absent(node); err != nil {
+		return nil, err
+	}
 	conn, err := f.cluster.Conn(node)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 package node_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,9 +117,22 @@ func TestHowADriverDoesEverywhere(t *testing.T) {
 	if !pools {
 		t.Errorf("it acts for %v", answer["bound"])
 	}
-	_, calls := z.servers["n3"].call(http.MethodGet, path+"/calls?resource="+volume, nil)
-	if found := objects(calls, "items"); len(found) != 1 || found[0]["node"] != "h1" {
-		t.Errorf("for the volume: %v", calls)
+	z.until("another node knows of the calls for the volume", func() bool { // which begins to attend the agent, too
+		_, calls := z.servers["n3"].call(http.MethodGet, path+"/calls?resource="+volume, nil)
+		found := objects(calls, "items")
+		return len(found) == 1 && found[0]["node"] == "h1"
+	})
+	theirs, err := http.Get("http://" + agent.agent.Metrics().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(theirs.Body)
+	if err = errors.Join(err, theirs.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `bulkhead_driver_calls_total{class="ok",driver="bulkhead/sim",`) ||
+		!strings.Contains(string(text), "bulkhead_build_info{") || strings.Contains(string(text), "bulkhead_log_") {
+		t.Errorf("the agent's page:\n%s", text)
 	}
 	agent.close()
 	z.until("the agent that is gone is named", func() bool {
