@@ -1,6 +1,8 @@
 package driving
 
 import (
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -39,3 +41,6 @@ func StopOrder(planned []Planned) (names []string) {
 	}
 	return names
 }
+
+// Beside leaves out what a driver named as the host names its own.
+func Beside(own []*dto.MetricFamily) []*dto.MetricFamily { return newMetricsPage().beside(own) }

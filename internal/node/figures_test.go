@@ -43,7 +43,9 @@ func TestADriverSaysWhatItCounts(t *testing.T) {
 	}
 	s.until("2.0.0 runs", func() bool { return s.pid("2.0.0") != 0 })
 	pool := s.create("pools", map[string]any{"name": "p", "spec": map[string]any{"driver": simulator}})
-	volume := s.create("volumes", map[string]any{"name": "v", "spec": map[string]any{"poolId": pool, "sizeBytes": 1 << 20}})
+	volume := s.create("volumes", map[string]any{
+		"name": "v", "spec": map[string]any{"poolId": pool, "sizeBytes": 1 << 20},
+	})
 	const own = `bulkhead_driver_bulkhead_sim_starts_total{driver="bulkhead/sim",instance="`
 	s.until("its counter is on the page", func() bool { return strings.Contains(s.figures(), own) })
 	page := s.figures()
@@ -91,7 +93,9 @@ func TestHowADriverDoesEverywhere(t *testing.T) {
 	s := z.servers["n1"]
 	z.until("it runs on the agent", func() bool { return z.process("n1", simulator, "h1") != 0 })
 	pool := s.create("pools", map[string]any{"name": "p", "spec": map[string]any{"driver": simulator, "node": "h1"}})
-	volume := s.create("volumes", map[string]any{"name": "v", "spec": map[string]any{"poolId": pool, "sizeBytes": 1 << 20}})
+	volume := s.create("volumes", map[string]any{
+		"name": "v", "spec": map[string]any{"poolId": pool, "sizeBytes": 1 << 20},
+	})
 	path := "/v1/drivers/" + fmt.Sprint(s.driver(simulator)["id"])
 	var answer map[string]any
 	z.until("all members answer", func() bool {
