@@ -125,6 +125,11 @@ func agentCommand() *cobra.Command {
 			if err != nil {
 				return cli.Usage("--minimum-isolation: must be none, basic, good or strong, not "+strconv.Quote(isolation), "")
 			}
+			if metrics != "" {
+				if err := checkListen("--metrics-listen", metrics, "127.0.0.1:7482"); err != nil {
+					return err
+				}
+			}
 			log, err := newLog(os.Stderr, logLevel, logFormat)
 			if err != nil {
 				return err

@@ -17,21 +17,21 @@ import (
 // exposedRemedy is what to do about an API that others can listen to.
 const exposedRemedy = "listen on loopback and put a proxy that speaks TLS before it"
 
-// checkListen makes sure that a server could listen on an address.
-func checkListen(address string) error {
+// checkListen makes sure that a program could listen on an address, which a flag gave.
+func checkListen(flag, address, example string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return cli.Usage("--listen: must be address:port, such as "+node.DefaultListen+", not "+strconv.Quote(address), "")
+		return cli.Usage(flag+": must be address:port, such as "+example+", not "+strconv.Quote(address), "")
 	}
 	if host == "" || host == "localhost" {
 		return nil
 	}
 	if _, err := netip.ParseAddr(host); err != nil {
 		if _, err := net.LookupHost(host); err != nil { //nolint:noctx // right before listening, which looks it up again
-			return cli.Usage("--listen: "+strconv.Quote(host)+" is no address of this machine",
+			return cli.Usage(flag+": "+strconv.Quote(host)+" is no address of this machine",
 				"name an address such as 127.0.0.1")
 		}
 	}

@@ -90,6 +90,9 @@ func wrongUse(t *testing.T, path string) {
 			"host", "join", "--token", hostToken(t), "--from", "192.0.2.1:7481", "--listen", "127.0.0.1:7481", "--name", "A_B",
 		},
 		`'bulkhead agent' takes no arguments`: {"agent", "now"},
+		`--metrics-listen: must be address:port, such as 127.0.0.1:7482, not "here"`: {
+			"agent", "--metrics-listen", "here",
+		},
 	} {
 		if r := run(t, path, args...); r.code != 2 || !strings.Contains(r.err, want) {
 			t.Errorf("%v: exit %d: %s", args, r.code, r.err)

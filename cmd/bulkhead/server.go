@@ -52,7 +52,7 @@ func (f *serverFlags) config() (node.Config, error) {
 		return node.Config{}, cli.Usage("--minimum-isolation: must be none, basic, good or strong, not "+
 			strconv.Quote(f.isolation), "")
 	}
-	if err := checkListen(f.listen); err != nil {
+	if err := checkListen("--listen", f.listen, node.DefaultListen); err != nil {
 		return node.Config{}, err
 	}
 	log, err := newLog(os.Stderr, f.logLevel, f.logFormat)
