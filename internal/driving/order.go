@@ -15,7 +15,7 @@ import (
 
 // orderPatience is how long, in all, those that come later wait for those before them to run or to fail. What hangs
 // holds nobody up for longer but what requires it.
-const orderPatience = 5 * time.Second
+const orderPatience = 2 * time.Second
 
 // turn is a version that is here, and what the zone says of it.
 type turn struct {
