@@ -385,6 +385,23 @@ func (e *Engine) Resolve(
 	return result.Operation, err
 }
 
+// Refused writes into the audit log that somebody was not allowed something. A zone of an older level has no words for
+// it.
+func (e *Engine) Refused(
+	ctx context.Context, action string, target resources.Ref, why string, o resources.Origin,
+) error {
+	var known bool
+	err := e.state.View(func(v *persistence.View) (err error) {
+		known, err = v.Enabled(persistence.FeaturePolicies)
+		return err
+	})
+	if err != nil || !known {
+		return err
+	}
+	_, err = e.log.Propose(ctx, &persistence.Refuse{Action: action, Target: target, Why: why, Origin: o})
+	return err
+}
+
 // Suspend holds back work on a resource, or lets it go on.
 func (e *Engine) Suspend(
 	ctx context.Context, ref resources.Ref, suspended bool, o resources.Origin,

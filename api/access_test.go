@@ -21,6 +21,7 @@ func allowedFor(op operation) string {
 		op.id() == "begin-rotation", op.id() == "attest-host-off":
 		return admin
 	case (op.path == "/v1/zone" || strings.HasPrefix(op.path, "/v1/drivers") ||
+		strings.HasPrefix(op.path, "/v1/policies") ||
 		strings.HasPrefix(op.path, "/v1/swaps")) && op.method != http.MethodGet:
 		return admin
 	case op.method == http.MethodGet:

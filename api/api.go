@@ -162,6 +162,7 @@ func tags() []*huma.Tag {
 		tag("Join tokens", "What lets nodes and hosts in."),
 		tag("Upgrade", "Which programs the nodes run, and what the zone may rely on."),
 		tag("Tokens", "Credentials of this API."),
+		tag("Policies", "Which roles may use which drivers, for what."),
 		tag("Drivers", "What drives hypervisors, storage, images and networks."),
 		tag("Swaps", "Another version of a driver acts, resource by resource, while they are used."),
 		tag("Clusters", "Hosts that share storage and stand in for each other."),
@@ -189,6 +190,7 @@ func (a *API) routes() {
 	a.upgrades()
 	a.rotation()
 	a.tokens()
+	a.policies()
 	a.driverRoutes()
 	a.swaps()
 	a.clusters()

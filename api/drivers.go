@@ -19,12 +19,16 @@ type driverList struct {
 	Hypervisor string `query:"hypervisor" maxLength:"65" example:"sim" doc:"Only drivers that can be used with this hypervisor driver: its product, its name, or what it drives, such as qemu. Storage fits if it serves volumes by a protocol and in a format that the hypervisor takes, images if there is a format both know."`
 	Scope      string `query:"scope" enum:"host,cluster,zone" doc:"Only storage whose pools can be reached from this far: of a host, of a cluster's hosts, of the whole zone. Storage of files counts for all, since a directory can be shared."`
 	Operation  string `query:"operation" maxLength:"80" pattern:"^[a-z-]+/[a-z-]+$" patternDescription:"kind and action of an operation, such as volume/create" example:"volume/create" doc:"Only drivers that can be given settings for this operation alone: its kind and action."`
+	Usable     bool   `query:"usable" doc:"Only drivers that policies, and the drivers themselves, let you use for anything; with operation, only with settings that you may give."`
 }
 
-// fits reports whether a driver has settings for the operation that is asked for.
-func (l *driverList) fits(d *resources.Driver) bool {
+// fits reports whether a driver has settings for the operation that is asked for, and can be used by who asks.
+func (l *driverList) fits(d *resources.Driver, usable bool) bool {
+	if l.Usable && !usable {
+		return false
+	}
 	return l.Operation == "" || slices.ContainsFunc(d.Status.Properties, func(p resources.Property) bool {
-		return p.Scope == l.Operation
+		return p.Scope == l.Operation && (p.Denied == "" || !l.Usable)
 	})
 }
 
@@ -45,6 +49,9 @@ func (l *driverList) query() (q resources.Query, mark []byte, err error) {
 	}
 	selected := q
 	selected.Facets = given("hypervisor", l.Hypervisor, "scope", l.Scope, "operation", l.Operation)
+	if l.Usable {
+		selected.Facets["usable"] = "true"
+	}
 	maps.Copy(selected.Facets, q.Facets)
 	mark = filterOf(selected)
 	if l.PageToken != "" {
@@ -84,7 +91,12 @@ func (a *API) driverRoutes() {
 			"in the language that Accept-Language asks for. With category, hypervisor and scope: those that can be used there.",
 		permission: door.To(door.VerbList, n.kind),
 	}, a.listDrivers)
-	addGet[resources.Driver](a, n)
+	register(a, route{
+		id: "get-driver", method: http.MethodGet, path: n.target(), tag: n.tag, summary: "Get one " + n.one,
+		about: "Reads one driver by its id, with what you may not use it for and which of its properties you may not give " +
+			"a value.",
+		permission: door.To(door.VerbGet, n.kind),
+	}, a.getDriver)
 	addPatch[driverPatch](a, n)
 	addDelete(a, n)
 	a.install(n)
@@ -177,9 +189,38 @@ func (a *API) submitInstall(
 	}, in)
 }
 
+func (a *API) getDriver(ctx context.Context, g door.Grant, in *TargetParams) (*one[resources.Driver], error) {
+	r, err := a.door.Get(ctx, g, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	marks, err := a.door.Marks(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	out, err := shownOne[resources.Driver](ctx, a, g, r)
+	if err == nil {
+		marks.On(out.Body)
+	}
+	return out, err
+}
+
+// selected marks drivers for who asks, and tells which of them are in a list.
+func (a *API) selected(ctx context.Context, g door.Grant, in *driverList) (func(d *resources.Driver) bool, error) {
+	fits, err := a.usable(ctx, g, in)
+	if err != nil {
+		return nil, err
+	}
+	marks, err := a.door.Marks(ctx, g)
+	return func(d *resources.Driver) bool {
+		usable := marks.On(d)
+		return fits(d) && in.fits(d, usable)
+	}, err
+}
+
 // listDrivers lists drivers, and looks itself at what they say that they can do: nothing is found by that.
 func (a *API) listDrivers(ctx context.Context, g door.Grant, in *driverList) (*pageOf[resources.Driver], error) {
-	fits, err := a.usable(ctx, g, in)
+	fits, err := a.selected(ctx, g, in)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +242,7 @@ func (a *API) listDrivers(ctx context.Context, g door.Grant, in *driverList) (*p
 			if err != nil {
 				return nil, err
 			}
-			if fits(item) && in.fits(item) {
+			if fits(item) {
 				out.Body.Items = append(out.Body.Items, item)
 			}
 		}

@@ -125,6 +125,8 @@ func TestEveryFilterSelects(t *testing.T) {
 				value = examples[0].(string)
 			} else if enum, ok := schema["enum"].([]any); ok {
 				value = enum[len(enum)-1].(string)
+			} else if schema["type"] == "boolean" {
+				value = "true"
 			} else if _, ok := schema["$ref"]; ok {
 				continue // kinds and roles: all are in use
 			}

@@ -52,7 +52,10 @@ func (a *API) operations() {
 		resolution     resources.Resolution
 		summary, about string
 	}{
-		{resources.ResolutionCancel, "Cancel an operation", "Asks an operation to stop. What it did is undone. For those who may begin such an operation."},
+		{
+			resources.ResolutionCancel, "Cancel an operation",
+			"Asks an operation to stop. What it did is undone. For those who may begin such an operation.",
+		},
 		{resources.ResolutionRetry, "Retry an operation", "Lets an operation that needs an operator try its step again."},
 		{resources.ResolutionUnwind, "Unwind an operation", "Has what an operation that needs an operator did undone."},
 		{

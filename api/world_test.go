@@ -50,6 +50,9 @@ func (s *site) build() world {
 	)
 	bag := func() map[string]any { return map[string]any{"path": "/data", "password": canaryProperty} }
 	add(&resources.Cluster{Meta: meta(resources.KindCluster)})
+	add(&resources.Policy{Meta: meta(resources.KindPolicy), Spec: resources.PolicySpec{
+		Effect: resources.PolicyDeny, Drivers: []string{"nobody/has-it"},
+	}})
 	host := add(&resources.Host{Meta: meta(resources.KindHost), Spec: resources.HostSpec{
 		Driver: "bulkhead/sim", Properties: map[string]any{"password": canaryProperty},
 	}, Status: resources.HostStatus{CPUs: 8, MemoryBytes: 16 << 30}})

@@ -153,6 +153,7 @@ func commands() []known {
 		{1, func() Command { return &Commit{} }},
 		{1, func() Command { return &Resolve{} }},
 		{1, func() Command { return &Suspend{} }},
+		{2, func() Command { return &Refuse{} }},
 		{1, func() Command { return &Place{} }},
 		{1, func() Command { return &Compact{} }},
 		{1, func() Command { return &Invite{} }},

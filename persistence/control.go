@@ -156,3 +156,24 @@ func (c *Suspend) apply(t *tx) (Result, error) {
 	})
 	return Result{Resource: next}, err
 }
+
+// DecisionDenied is what the audit log says of a request that a policy did not allow.
+const DecisionDenied = "denied"
+
+// Refuse writes down that somebody was not allowed something. Nothing else is changed.
+type Refuse struct {
+	Action string           `json:"a"`
+	Target resources.Ref    `json:"r"`
+	Why    string           `json:"y"`
+	Origin resources.Origin `json:"w"`
+}
+
+func (*Refuse) commandName() string { return "refuse" }
+
+func (c *Refuse) apply(t *tx) (Result, error) {
+	t.principal = c.Origin.Principal
+	return Result{}, t.audit(resources.Audit{
+		Principal: c.Origin.Principal, Source: c.Origin.Source, RequestID: c.Origin.RequestID, Action: c.Action,
+		Target: c.Target, Decision: DecisionDenied, Statement: c.Why, Digest: c.Origin.Digest,
+	})
+}

@@ -51,6 +51,8 @@ const (
 	FeatureSealedSecrets Feature = "sealed-secrets"
 	// FeatureOperationProperties: operations carry settings of drivers.
 	FeatureOperationProperties Feature = "operation-properties"
+	// FeaturePolicies: policies say who may use which drivers for what.
+	FeaturePolicies Feature = "policies"
 )
 
 // FeatureInfo says of a feature which level brings it.
@@ -71,6 +73,7 @@ func Features() []FeatureInfo {
 		{FeatureDriverVersions, 2, "drivers can be installed, several versions of one at once"},
 		{FeatureSealedSecrets, 2, "secrets of resources are sealed in the log, the state and backups"},
 		{FeatureOperationProperties, 2, "drivers can be given settings for one operation alone"},
+		{FeaturePolicies, 2, "policies say which roles may use which drivers, actions and properties"},
 	}
 }
 
@@ -184,8 +187,12 @@ func (m *Machine) allowsResource(d *Document, level uint32) error {
 	}
 	if newer, ok := r.(interface{ Level() uint32 }); ok && newer.Level() > level {
 		feature := FeatureMovingMachines
-		if d.Kind == resources.KindDriver || d.Kind == resources.KindSwap {
+		switch d.Kind {
+		case resources.KindDriver, resources.KindSwap:
 			feature = FeatureDriverVersions
+		case resources.KindPolicy:
+			feature = FeaturePolicies
+		default:
 		}
 		return notYet(string(feature), newer.Level(), level)
 	}

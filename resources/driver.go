@@ -79,6 +79,7 @@ type DriverStatus struct {
 	Digest       string         `json:"digest,omitempty" doc:"SHA-256 of its executable."`
 	Properties   []Property     `json:"properties,omitempty" doc:"Settings it understands, by scope."`
 	Capabilities map[string]any `json:"capabilities,omitempty" doc:"What it declares it can do."`
+	Actions      []ActionRole   `json:"actions,omitempty" doc:"Actions on its resources that take a higher role than the zone asks for, by its own word."`
 	// Permissions, HandleReads and HandleWrites are told apart when another version takes over.
 	Permissions  []string   `json:"permissions,omitempty" doc:"What it may do besides answering calls."`
 	HandleReads  []uint32   `json:"handleReads,omitempty" doc:"Formats of what a driver remembers of a resource that it can read, besides the one it writes."`
@@ -89,6 +90,8 @@ type DriverStatus struct {
 	// What follows is for showing it, and kept nowhere.
 	Current bool `json:"current,omitempty" cbor:"-" doc:"Whether new resources are bound to it now."`
 	Bound   int  `json:"bound,omitempty" cbor:"-" doc:"How many resources it acts for."`
+	// Denied is told to who asks alone.
+	Denied []DeniedAction `json:"denied,omitempty" cbor:"-" doc:"What you may not use it for, because of a policy or of what it asks for itself; that your role allows it at all is another thing."`
 }
 
 // Property describes one vendor setting.
@@ -107,11 +110,26 @@ type Property struct {
 	Max         *float64 `json:"max,omitempty" doc:"Largest number."`
 	Default     any      `json:"default,omitempty" doc:"Value when none is given."`
 	Enum        []any    `json:"enum,omitempty" doc:"Values allowed."`
+	Role        Role     `json:"role,omitempty" doc:"Least role of who gives it a value, by the driver's own word; absent means who may change the resource or begin the operation."`
 	PathAccess  string   `json:"pathAccess,omitempty" doc:"read or read-write, when the value is a path on the host."`
 	// What follows is for showing it. It is asked of the driver at each start, and kept nowhere.
 	Group          string `json:"group,omitempty" cbor:"-" doc:"What it is shown together with."`
 	LabelKey       string `json:"labelKey,omitempty" cbor:"-" doc:"Key of the label in the driver's message files."`
 	DescriptionKey string `json:"descriptionKey,omitempty" cbor:"-" doc:"Key of the description in the driver's message files."`
+	// Denied is told to who asks alone.
+	Denied string `json:"denied,omitempty" cbor:"-" doc:"Why you may not give it a value: a policy, or the role that it takes; absent if you may."`
+}
+
+// ActionRole is the least role that an action on resources of a driver takes, by the driver's own word.
+type ActionRole struct {
+	Action string `json:"action" doc:"Kind and action, such as volume/revert." example:"volume/revert"`
+	Role   Role   `json:"role" doc:"Least role of who begins it."`
+}
+
+// DeniedAction is something that who asks may not use a driver for.
+type DeniedAction struct {
+	Action string `json:"action" doc:"Kind and action, such as volume/create." example:"volume/create"`
+	Why    string `json:"why" doc:"What keeps you from it: a policy, or the role that it takes."`
 }
 
 // PropertyCheck asks whether a driver takes values for the properties of a scope.

@@ -8,6 +8,7 @@ type Kind string
 const (
 	KindZone       Kind = "zone"
 	KindToken      Kind = "token"
+	KindPolicy     Kind = "policy"
 	KindDriver     Kind = "driver"
 	KindCluster    Kind = "cluster"
 	KindHost       Kind = "host"
@@ -58,6 +59,7 @@ func Definitions() []Definition {
 	return []Definition{
 		zoneDefinition(),
 		tokenDefinition(),
+		policyDefinition(),
 		driverDefinition(),
 		clusterDefinition(),
 		hostDefinition(),

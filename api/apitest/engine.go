@@ -329,3 +329,24 @@ func (z *Zone) Suspend(
 	z.put(r, "", resources.EventUpdated)
 	return r, nil
 }
+
+// Refused implements door.Engine.
+func (z *Zone) Refused(
+	_ context.Context, action string, target resources.Ref, why string, o resources.Origin,
+) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.revision++
+	z.audit = append(z.audit, resources.Audit{
+		Position: resources.Position{Revision: z.revision}, At: z.now(), Principal: o.Principal, Source: o.Source,
+		RequestID: o.RequestID, Action: action, Target: target, Decision: "denied", Statement: why, Digest: o.Digest,
+	})
+	return nil
+}
+
+// Changes implements door.Reader: any change counts for all kinds.
+func (z *Zone) Changes(resources.Kind) uint64 {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.revision
+}

@@ -88,6 +88,9 @@ func (f *Follower) Get(ctx context.Context, ref resources.Ref) (resources.Resour
 	return f.now().Get(ctx, ref)
 }
 
+// Changes implements door.Reader.
+func (f *Follower) Changes(kind resources.Kind) uint64 { return f.now().Changes(kind) }
+
 // List implements door.Reader.
 func (f *Follower) List(ctx context.Context, q resources.Query) (resources.Page, error) {
 	return f.now().List(ctx, q)

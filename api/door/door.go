@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -16,6 +17,7 @@ type Door struct {
 	cluster Cluster
 	policy  map[resources.Kind]needed
 	now     func() time.Time
+	book    atomic.Pointer[book]
 }
 
 // New makes a door to a zone. Now is the clock that expiry is judged by.

@@ -50,6 +50,7 @@ func policy() map[resources.Kind]needed {
 	return map[resources.Kind]needed{
 		resources.KindZone:       {reader, admin},
 		resources.KindToken:      {admin, admin},
+		resources.KindPolicy:     {reader, admin},
 		resources.KindDriver:     {reader, admin},
 		resources.KindSwap:       {reader, admin},
 		resources.KindCluster:    {reader, operator},

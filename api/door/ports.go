@@ -16,15 +16,23 @@ type Consistency struct {
 	AtLeast uint64
 }
 
-// Reader reads the agreed state of a zone, as this node has it. What it returns is
-// shared and must not be changed. All methods may be called concurrently.
-type Reader interface {
+// Freshness tells how new the state is that a node has.
+type Freshness interface {
 	// Consistent returns once the state of this node is as fresh as asked for, with
 	// the revision it has then: reads that begin afterwards find that or more. Unless
 	// c is stale it asks a majority of the nodes; a node that is the only one has
 	// nobody to ask and answers at once. It waits until ctx ends, or fails before with
 	// class unavailable if nobody can tell. The revision is returned with an error too.
 	Consistent(ctx context.Context, c Consistency) (revision uint64, err error)
+	// Changes counts the changes of resources of a kind that this node knows of: what was read after it answered
+	// a number is as it was read while it answers the same.
+	Changes(kind resources.Kind) uint64
+}
+
+// Reader reads the agreed state of a zone, as this node has it. What it returns is
+// shared and must not be changed. All methods may be called concurrently.
+type Reader interface {
+	Freshness
 	// Get returns one resource and the revision of the state it was read from, or a
 	// *resources.Error of class not-found, with the revision too.
 	Get(ctx context.Context, ref resources.Ref) (r resources.Resource, revision uint64, err error)
@@ -48,9 +56,21 @@ type Reader interface {
 	Repeated(ctx context.Context, principal, key string, fingerprint []byte) (*resources.Operation, error)
 }
 
+// Control is what is written down at once, and no operation.
+type Control interface {
+	// Resolve takes down what somebody decides on an operation.
+	Resolve(ctx context.Context, id resources.OperationID, r resources.Resolution, o resources.Origin,
+	) (*resources.Operation, error)
+	// Suspend holds back work on a resource, or lets it go on. It is idempotent.
+	Suspend(ctx context.Context, ref resources.Ref, suspended bool, o resources.Origin) (resources.Resource, error)
+	// Refused writes into the audit log that the origin was not allowed an action, and why.
+	Refused(ctx context.Context, action string, target resources.Ref, why string, o resources.Origin) error
+}
+
 // Engine changes a zone. Errors are or wrap a *resources.Error. All methods may
 // be called concurrently.
 type Engine interface {
+	Control
 	// Submit accepts an action as an operation, durably. For "create" the target's
 	// id is chosen by the engine and is found in the operation's target. With an
 	// idempotency key a repetition answers with the first operation; another
@@ -62,11 +82,6 @@ type Engine interface {
 	// Wait returns the operation once it has ended or needs an operator; when ctx
 	// ends before, it returns the operation as it stands and no error.
 	Wait(ctx context.Context, id resources.OperationID) (*resources.Operation, error)
-	// Resolve takes down what somebody decides on an operation.
-	Resolve(ctx context.Context, id resources.OperationID, r resources.Resolution, o resources.Origin,
-	) (*resources.Operation, error)
-	// Suspend holds back work on a resource, or lets it go on. It is idempotent.
-	Suspend(ctx context.Context, ref resources.Ref, suspended bool, o resources.Origin) (resources.Resource, error)
 	// Console connects to a machine's console of a kind, "serial" or "vnc". The
 	// caller closes it.
 	Console(ctx context.Context, id resources.MachineID, kind string) (io.ReadWriteCloser, error)

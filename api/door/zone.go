@@ -77,6 +77,9 @@ func (d *Door) AuditLog(
 // the action "create", which its creation put off.
 const verbUpload = "upload"
 
+// verbPlan is the permission to ask what a creation would do.
+const verbPlan = "plan"
+
 // VerbForget is the permission to delete what can't be removed from where it is,
 // VerbForgetVolume that to detach it.
 const (
@@ -107,6 +110,10 @@ func (d *Door) Submit(ctx context.Context, g Grant, s resources.Submission) (*re
 	if !g.submits(s) {
 		return nil, ungranted(g)
 	}
+	if err := d.mayUse(ctx, g, s); err != nil {
+		d.refuse(ctx, g, s, err)
+		return nil, err
+	}
 	s.Origin.Principal = g.principal.String()
 	o, err := d.engine.Submit(ctx, s)
 	g.later(o, err)
@@ -129,8 +136,11 @@ func (d *Door) Repeated(ctx context.Context, g Grant, key string, fingerprint []
 
 // Plan asks the engine what a creation would do.
 func (d *Door) Plan(ctx context.Context, g Grant, s resources.Submission) (*resources.Plan, error) {
-	if !g.covers(s.Target.Kind, "plan") {
+	if !g.covers(s.Target.Kind, verbPlan) {
 		return nil, ungranted(g)
+	}
+	if err := d.mayUse(ctx, g, s); err != nil {
+		return nil, err // what was not asked for in earnest is not written down
 	}
 	s.Origin.Principal = g.principal.String()
 	return d.engine.Plan(ctx, s)
@@ -215,8 +225,13 @@ func (d *Door) Suspend(ctx context.Context, g Grant, id string, o resources.Orig
 	if !g.covers(g.permission.Kind, VerbSuspend, VerbResume) {
 		return nil, ungranted(g)
 	}
-	o.Principal = g.principal.String()
 	ref := resources.Ref{Kind: g.permission.Kind, ID: id}
+	asked := resources.Submission{Action: g.permission.Verb, Target: ref, Origin: o}
+	if err := d.mayUse(ctx, g, asked); err != nil {
+		d.refuse(ctx, g, asked, err)
+		return nil, err
+	}
+	o.Principal = g.principal.String()
 	r, err := d.engine.Suspend(ctx, ref, g.permission.Verb == VerbSuspend, o)
 	g.later(r, err)
 	return r, err
@@ -228,6 +243,13 @@ func (d *Door) Console(
 ) (io.ReadWriteCloser, error) {
 	if !g.covers(resources.KindMachine, "console") {
 		return nil, ungranted(g)
+	}
+	asked := resources.Submission{
+		Action: g.permission.Verb, Target: resources.Ref{Kind: resources.KindMachine, ID: string(id)},
+	}
+	if err := d.mayUse(ctx, g, asked); err != nil {
+		d.refuse(ctx, g, asked, err)
+		return nil, err
 	}
 	return d.engine.Console(ctx, id, kind)
 }

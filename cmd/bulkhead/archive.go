@@ -278,7 +278,15 @@ func overview(a *archive.Archive) (map[string]any, error) {
 	}
 	var keys []string
 	for _, property := range answers.GetProperties() {
-		keys = append(keys, property.GetScope()+"."+property.GetKey())
+		key := property.GetScope() + "." + property.GetKey()
+		if property.GetRole() != "" {
+			key += ":" + property.GetRole()
+		}
+		keys = append(keys, key)
+	}
+	var roles []string
+	for _, a := range answers.GetActions() {
+		roles = append(roles, a.GetAction()+":"+a.GetRole())
 	}
 	var platforms []string
 	for platform := range d.Entry {
@@ -289,6 +297,7 @@ func overview(a *archive.Archive) (map[string]any, error) {
 		"name": d.Name, "version": d.Version, "description": d.Description, "license": d.License, "author": d.Author,
 		"categories": strings.Join(d.Categories, " "), "platforms": strings.Join(platforms, " "),
 		"digest": a.Digest, "bytes": a.Bytes, "files": len(a.Files), "properties": strings.Join(keys, " "),
+		"actions":     strings.Join(roles, " "),
 		"permissions": strings.Join(d.Permissions.Words(), ", "), "isolation": d.Isolation.Minimum,
 		"script":    strings.TrimSpace(d.Script.Protocol + " " + strings.Join(d.Script.Actions, " ")),
 		"languages": languages(a), "contract": fmt.Sprintf("%d to %d", d.Contract.Min, d.Contract.Max),

@@ -16,12 +16,17 @@ func (c *checker) properties(d *Declaration) {
 		c.add(err.Error(), "", "properties")
 		return
 	}
-	wrong, ok := errors.AsType[*resources.Error](property.Check(property.Described(described.GetProperties())))
+	c.described("properties", property.Check(property.Described(described.GetProperties())))
+	c.described("actions", property.CheckActions(property.DescribedActions(described.GetActions())))
+}
+
+func (c *checker) described(list string, err error) {
+	wrong, ok := errors.AsType[*resources.Error](err)
 	if !ok {
 		return
 	}
 	for _, field := range wrong.Fields {
-		path := slices.Concat([]string{"properties"}, pointer(field.Pointer))
+		path := slices.Concat([]string{list}, pointer(field.Pointer))
 		c.add(field.Message, propertyRemedy(path), path...)
 	}
 }

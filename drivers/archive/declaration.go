@@ -39,9 +39,11 @@ type Declaration struct {
 	Isolation   Isolation     `yaml:"isolation,omitempty"`
 	Limits      ProcessLimits `yaml:"limits,omitempty"`
 	// Concurrency is calls in flight; 0 = the host's default.
-	Concurrency  uint32       `yaml:"concurrency,omitempty"`
-	Handles      Handles      `yaml:"handles"`
-	Properties   []Property   `yaml:"properties,omitempty"`
+	Concurrency uint32     `yaml:"concurrency,omitempty"`
+	Handles     Handles    `yaml:"handles"`
+	Properties  []Property `yaml:"properties,omitempty"`
+	// Actions are those on its resources that take more than the server asks for.
+	Actions      []ActionRole `yaml:"actions,omitempty"`
 	Capabilities Capabilities `yaml:"capabilities,omitempty"`
 	Timeouts     Timeouts     `yaml:"timeouts,omitempty"`
 }

@@ -91,7 +91,7 @@ func TestProblemsNameLinePathAndRemedy(t *testing.T) {
 		},
 		"unknown": {
 			minimal("colour: red"),
-			"driver.yaml:12: colour: there is no such field; the fields are apiVersion, author",
+			"driver.yaml:12: colour: there is no such field; the fields are actions, apiVersion, author",
 		},
 		"nearly": {
 			minimal("homePage: x"),
@@ -352,6 +352,28 @@ func TestLicences(t *testing.T) {
 	} {
 		if _, err := archive.Parse([]byte(with("license", "license: "+license))); err != nil {
 			t.Errorf("%s: %v", license, err)
+		}
+	}
+}
+
+// What a driver asks of who uses it is said to servers as it stands in driver.yaml.
+func TestRolesAreDescribed(t *testing.T) {
+	d, err := archive.Parse([]byte(property("role: admin") + "\nactions:\n  - {action: volume/revert, role: operator}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	described, err := d.Describe()
+	if err != nil || described.GetProperties()[0].GetRole() != "admin" ||
+		fmt.Sprint(described.GetActions()[0].GetAction(), described.GetActions()[0].GetRole()) != "volume/revertoperator" {
+		t.Errorf("described is %v, %v", described, err)
+	}
+	for text, want := range map[string]string{
+		property("role: reader"):                                       "properties[0].role",
+		minimal("actions: [{action: volume/explode, role: admin}]"):    "actions[0].action",
+		minimal("actions: [{action: volume/revert, role: everybody}]"): "actions[0].role",
+	} {
+		if _, err := archive.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %s, got %v", want, err)
 		}
 	}
 }

@@ -36,6 +36,14 @@ type Property struct {
 	Immutable      bool     `yaml:"immutable,omitempty"`
 	// PathAccess is read, read-write or empty: the value is a path on the host that the driver needs.
 	PathAccess string `yaml:"pathAccess,omitempty"`
+	// Role is the least role of who gives it a value: operator, admin or empty.
+	Role string `yaml:"role,omitempty"`
+}
+
+// ActionRole is the least role that an action on the driver's resources takes.
+type ActionRole struct {
+	Action string `yaml:"action"`
+	Role   string `yaml:"role"`
 }
 
 func propertyType(name string) driverpb.Property_Type {
@@ -68,7 +76,7 @@ func (p *Property) Proto() (*driverpb.Property, error) {
 		Key: p.Key, Type: propertyType(p.Type), Scope: p.Scope, Required: p.Required, MaxLength: p.MaxLength,
 		Label: p.Label, Description: p.Description, LabelKey: p.LabelKey, DescriptionKey: p.DescriptionKey,
 		Min: p.Min, Max: p.Max, Pattern: p.Pattern, Secret: p.Secret, Group: p.Group, Immutable: p.Immutable,
-		PathAccess: pathAccess(p.PathAccess),
+		PathAccess: pathAccess(p.PathAccess), Role: p.Role,
 	}
 	var err error
 	if p.Default != nil {
@@ -99,6 +107,9 @@ func (d *Declaration) Describe() (*driverpb.DescribeReply, error) {
 			return nil, err
 		}
 		reply.Properties = append(reply.Properties, converted)
+	}
+	for _, a := range d.Actions {
+		reply.Actions = append(reply.Actions, &driverpb.ActionRole{Action: a.Action, Role: a.Role})
 	}
 	return reply, nil
 }

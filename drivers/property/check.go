@@ -35,6 +35,9 @@ func Check(all []resources.Property) error {
 		checkLimits(at, one)
 		checkSecret(at, one)
 		checkOperation(at, one)
+		if one.Role != "" && one.Role != resources.RoleOperator && one.Role != resources.RoleAdmin {
+			at.In("role").Add("not-allowed", "must be operator or admin")
+		}
 		checkFixed(at, one)
 	}
 	return p.Err()
@@ -106,6 +109,25 @@ func checkSecret(p *resources.Problems, one resources.Property) {
 	case one.PathAccess != "":
 		p.In("secret").Add("not-allowed", "a path can't be secret: the host's administrators see it")
 	}
+}
+
+// CheckActions says all that is wrong with the roles that actions take, as Check does.
+func CheckActions(all []resources.ActionRole) error {
+	p := resources.NewProblems("")
+	vocabulary := resources.NewVocabulary()
+	for i, one := range all {
+		kind, name, _ := strings.Cut(one.Action, "/")
+		if a, known := vocabulary.Action(resources.Kind(kind), name); !known || a.Internal {
+			p.At(i).In("action").Add("not-allowed", "must be the kind and name of an action, such as volume/revert")
+		}
+		if slices.ContainsFunc(all[:i], func(o resources.ActionRole) bool { return o.Action == one.Action }) {
+			p.At(i).In("action").Add("duplicate", "is listed twice")
+		}
+		if one.Role != resources.RoleOperator && one.Role != resources.RoleAdmin {
+			p.At(i).In("role").Add("not-allowed", "must be operator or admin")
+		}
+	}
+	return p.Err()
 }
 
 // checkOperation refuses what makes no sense for an operation: it is begun by others too, who know nothing of it, and

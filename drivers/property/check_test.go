@@ -20,6 +20,7 @@ func TestListsThatMakeNoSense(t *testing.T) {
 		"/0/scope not-allowed":      func(p *resources.Property) { p.Scope = "rack" },
 		"/0/scope  not-allowed":     func(p *resources.Property) { p.Scope = "volume/explode" },
 		"/0/scope   not-allowed":    func(p *resources.Property) { p.Scope = "volume/delete" },
+		"/0/role not-allowed":       func(p *resources.Property) { p.Role = resources.RoleReader },
 		"/0/required not-allowed":   func(p *resources.Property) { p.Scope, p.Required = "volume/grow", true },
 		"/0/immutable not-allowed":  func(p *resources.Property) { p.Scope, p.Immutable = "volume/grow", true },
 		"/0/pathAccess not-allowed": func(p *resources.Property) { p.Scope, p.PathAccess = "machine/start", "read" },
@@ -59,15 +60,34 @@ func TestListsThatMakeNoSense(t *testing.T) {
 	}
 }
 
+func TestRolesOfActionsThatMakeNoSense(t *testing.T) {
+	good := resources.ActionRole{Action: "volume/revert", Role: resources.RoleAdmin}
+	if err := property.CheckActions([]resources.ActionRole{good, {Action: "pool/delete", Role: "operator"}}); err != nil {
+		t.Error(err)
+	}
+	for want, list := range map[string][]resources.ActionRole{
+		"/0/action not-allowed":  {{Action: "volume/explode", Role: resources.RoleAdmin}},
+		"/0/action  not-allowed": {{Action: "volume/claim", Role: resources.RoleAdmin}}, // the engine's own
+		"/0/role not-allowed":    {{Action: "volume/grow", Role: "root"}},
+		"/0/role  not-allowed":   {{Action: "volume/grow"}},
+		"/1/action duplicate":    {good, good},
+	} {
+		if got := found(property.CheckActions(list)); got != strings.Join(strings.Fields(want), " ") {
+			t.Errorf("want %s, got %s", want, got)
+		}
+	}
+}
+
 func TestDescriptionsAreTakenWhole(t *testing.T) {
 	got := property.Described([]*driverpb.Property{{
 		Key: "k", Scope: "host", Type: driverpb.Property_TYPE_DATE, Required: true, Immutable: true, Secret: true,
 		MaxLength: 3, Pattern: "p", Group: "g", LabelKey: "lk", DescriptionKey: "dk", Label: "l", Description: "d",
-		Min: new(0.0), PathAccess: driverpb.Property_ACCESS_READ,
+		Min: new(0.0), PathAccess: driverpb.Property_ACCESS_READ, Role: "admin",
 	}})
 	want := resources.Property{
 		Key: "k", Scope: "host", Type: "date", Required: true, Immutable: true, Secret: true, MaxLength: 3, Pattern: "p",
 		Group: "g", LabelKey: "lk", DescriptionKey: "dk", Label: "l", Description: "d", Min: got[0].Min, PathAccess: "read",
+		Role: "admin",
 	}
 	if *got[0].Min != 0 || fmt.Sprintf("%+v", got[0]) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %+v", got[0])

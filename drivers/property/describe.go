@@ -39,12 +39,20 @@ func Described(all []*driverpb.Property) []resources.Property {
 			Required: p.GetRequired(), Immutable: p.GetImmutable(), Secret: p.GetSecret(), MaxLength: p.GetMaxLength(),
 			Pattern: p.GetPattern(), Default: p.GetDefault().AsInterface(),
 			Min: p.Min, Max: p.Max, // not their getters: nil means none
-			PathAccess: accesses[p.GetPathAccess()],
+			PathAccess: accesses[p.GetPathAccess()], Role: resources.Role(p.GetRole()),
 		}
 		for _, e := range p.GetEnum() {
 			out.Enum = append(out.Enum, e.AsInterface())
 		}
 		described = append(described, out)
+	}
+	return described
+}
+
+// DescribedActions turns the roles that actions on a driver's resources take into the vocabulary's words.
+func DescribedActions(all []*driverpb.ActionRole) (described []resources.ActionRole) {
+	for _, a := range all {
+		described = append(described, resources.ActionRole{Action: a.GetAction(), Role: resources.Role(a.GetRole())})
 	}
 	return described
 }

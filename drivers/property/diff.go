@@ -127,6 +127,7 @@ func traits(p resources.Property) []Difference {
 		{Name: "secret", After: p.Secret},
 		{Name: "immutable", After: p.Immutable},
 		{Name: "pathAccess", After: text(p.PathAccess)},
+		{Name: "role", After: text(string(p.Role))},
 	}
 }
 

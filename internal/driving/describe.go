@@ -19,6 +19,7 @@ import (
 type description struct {
 	sheet        *property.Descriptor // compiled once, for as long as the driver says the same
 	capabilities map[string]any
+	actions      []resources.ActionRole
 	raw          *driverpb.Capabilities
 }
 
@@ -51,6 +52,7 @@ func (d *Drivers) learn(ctx context.Context, i *host.Instance) error {
 	}
 	was := record.Status
 	record.Status.Properties, record.Status.Capabilities = properties, about.capabilities
+	record.Status.Actions = about.actions
 	record.Status.HandleReads, record.Status.HandleWrites = i.Handles()
 	record.Status.Permissions = i.Manifest().Permissions.Words()
 	if d.remember != nil && !saysTheSame(was, record.Status) {
@@ -82,6 +84,7 @@ func (d *Drivers) insist(ctx context.Context, record *resources.Driver) error {
 func saysTheSame(was, is resources.DriverStatus) bool {
 	return reflect.DeepEqual(lasting(was.Properties), lasting(is.Properties)) &&
 		reflect.DeepEqual(was.Capabilities, is.Capabilities) && slices.Equal(was.Permissions, is.Permissions) &&
+		slices.Equal(was.Actions, is.Actions) &&
 		slices.Equal(was.HandleReads, is.HandleReads) && was.HandleWrites == is.HandleWrites
 }
 
@@ -127,6 +130,7 @@ func (d *Drivers) recall(record *resources.Driver) {
 	}
 	d.set(VersionOf(record), description{
 		sheet: sheet, capabilities: record.Status.Capabilities, raw: capabilities(record.Status.Capabilities),
+		actions: record.Status.Actions,
 	})
 }
 
@@ -151,6 +155,7 @@ func (d *Drivers) Describe(r resources.Resource) resources.Resource {
 	d.mu.Unlock()
 	if known { // else the zone still knows what it said of itself before
 		record.Status.Properties, record.Status.Capabilities = about.sheet.All(), about.capabilities
+		record.Status.Actions = about.actions
 	}
 	record.Status.Current = d.isCurrent(v)
 	record.Status.Instances = nil // a change of the record may have written down what ran then

@@ -20,6 +20,10 @@ func describe(reply *driverpb.DescribeReply) (description, error) {
 	if d.sheet, err = property.Compile(property.Described(reply.GetProperties())); err != nil {
 		return d, fmt.Errorf("it describes properties that make no sense: %w", err)
 	}
+	d.actions = property.DescribedActions(reply.GetActions())
+	if err := property.CheckActions(d.actions); err != nil {
+		return d, fmt.Errorf("it describes roles of actions that make no sense: %w", err)
+	}
 	if data, err := protojson.Marshal(reply.GetCapabilities()); err == nil {
 		json.Unmarshal(data, &d.capabilities) //nolint:errcheck // what protojson wrote is JSON
 	}

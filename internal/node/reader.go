@@ -51,6 +51,9 @@ func (r *reader) Get(_ context.Context, ref resources.Ref) (resources.Resource, 
 	return found, revision, err
 }
 
+// Changes implements door.Reader.
+func (r *reader) Changes(kind resources.Kind) uint64 { return r.machine.Changes(kind) }
+
 func (r *reader) read(ref resources.Ref) (found resources.Resource, revision uint64, err error) {
 	bound := 0
 	err = r.machine.View(func(v *persistence.View) error {

@@ -109,7 +109,7 @@ func finishes(cmd persistence.Command) bool {
 		*persistence.Bootstrap: // a server that can't start finishes nothing
 		return true
 	case *persistence.Invite, *persistence.Admit, *persistence.Finalize, *persistence.Declare, *persistence.Reseal,
-		*persistence.NoteTrouble:
+		*persistence.NoteTrouble, *persistence.Refuse:
 		return false
 	case *persistence.Rotate:
 		return c.Begin == nil

@@ -100,6 +100,12 @@ func propertyNeed(p client.Object) string {
 	if p["immutable"] == true {
 		words = append(words, "fixed")
 	}
+	if role := text(p, "role"); role != "" {
+		words = append(words, "by "+role)
+	}
+	if text(p, "denied") != "" {
+		words = append(words, "not by you")
+	}
 	return strings.Join(words, ", ")
 }
 

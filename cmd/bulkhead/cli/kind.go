@@ -160,7 +160,7 @@ func kinds() []kind {
 	all := []kind{clusterKind(), hostKind(), poolKind(), imageStoreKind(), templateKind()}
 	all = append(all, networkKind(), addressKind(), ruleKind(), nicKind())
 	all = append(all, volumeKind(), snapshotKind(), machineKind())
-	return append(all, driverKind(), swapKind(), tokenKind(), operationKind())
+	return append(all, policyKind(), driverKind(), swapKind(), tokenKind(), operationKind())
 }
 
 // kindNamed finds a kind.

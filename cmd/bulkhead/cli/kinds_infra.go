@@ -188,6 +188,47 @@ func templateKind() kind {
 	}
 }
 
+// policyKind is the rules on who may use which drivers.
+func policyKind() kind {
+	effects := []string{"allow", "deny"}
+	fields := []field{
+		{flag: "effect", path: "spec.effect", choices: effects, usage: "allow or deny"},
+		{flag: "priority", path: "spec.priority", as: asNumber, usage: "lower comes first, and the first decides"},
+		{
+			flag: "role", path: "spec.roles", as: asList, choices: []string{"admin", "operator", "reader"},
+			usage: "whose use; everybody's if not given",
+		},
+		{flag: "driver", path: "spec.drivers", as: asList, usage: "driver, vendor/name or vendor/*; all if not given"},
+		{
+			flag: "category", path: "spec.categories", as: asList,
+			choices: []string{"network", "storage", "image", "hypervisor", "out-of-band"},
+			usage:   "drivers that serve this category; all if not given",
+		},
+		{
+			flag: "action", path: "spec.actions", as: asList,
+			usage: "kind and action, such as volume/create, volume/* or */delete; all if not given",
+		},
+		{
+			flag: "property", path: "spec.properties", as: asList,
+			usage: "key of a property that is given a value, * for all; the action itself if not given",
+		},
+		{flag: "reason", path: "spec.reason", usage: "what somebody who is refused is told besides"},
+	}
+	return kind{
+		name: "policy", plural: "policies", short: "Policies: which roles may use which drivers, for what", named: true,
+		planned: true, suspendable: true, deletable: true,
+		columns: []column{
+			textColumn("PRIORITY", "spec.priority"), textColumn("EFFECT", "spec.effect"), textColumn("ROLES", "spec.roles"),
+			textColumn("DRIVERS", "spec.drivers"), textColumn("ACTIONS", "spec.actions"),
+			textColumn("PROPERTIES", "spec.properties"),
+		},
+		filters:  []field{{flag: "effect", path: "effect", choices: effects, usage: "only policies with this effect"}},
+		create:   fields,
+		required: []string{"effect"},
+		update:   fields,
+	}
+}
+
 func driverKind() kind {
 	return kind{
 		name: "driver", plural: "drivers", short: "Drivers and their processes", deletable: true,
@@ -213,6 +254,7 @@ func driverKind() kind {
 				usage: "only storage that can be reached from a whole host, cluster or zone",
 			},
 			{flag: "operation", path: "operation", usage: "only drivers with settings for an operation, such as volume/create"},
+			{flag: "usable", path: "usable", as: asSwitch, usage: "only drivers that policies let you use"},
 		},
 		update: []field{
 			{flag: "enabled", path: "spec.enabled", as: asSwitch, usage: "whether resources can be bound to it"},
