@@ -64,6 +64,7 @@ func TestDriversSayWhatTheyWantToKnow(t *testing.T) {
 	}
 	want := []string{
 		"path = Verzeichnis", "minimumFreeBytes = Freizuhaltender Platz", "format = Format neuer Volumes",
+		"preallocation = Vorbelegung",
 	}
 	if !slices.Equal(labels, want) {
 		t.Errorf("the driver wants to know %v, want %v", labels, want)
