@@ -58,6 +58,7 @@ func vendors(t *testing.T, path string) {
 	if r := run(t, path, "driver", "inspect", "nowhere.car"); r.code != 2 || !strings.Contains(r.err, "name a .car file") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}
+	inspectRoles(t, path)
 	if r := run(t, path, "driver", "schema"); r.out != string(archive.Schema()) {
 		t.Error("it prints another schema")
 	}
@@ -83,5 +84,27 @@ func wrongDeclaration(t *testing.T, path string) {
 			!strings.Contains(r.err, "driver.yaml:3: kind: theme is not one of") {
 			t.Errorf("%s: exit %d: %s", command, r.code, r.err)
 		}
+	}
+}
+
+// inspectRoles asks for more than the server does, for an action and a property, and looks whether that is shown.
+func inspectRoles(t *testing.T, path string) {
+	t.Helper()
+	declaration := filepath.Join("shelf", "driver.yaml")
+	text, err := os.ReadFile(declaration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asking := strings.Replace(string(text)+"\nactions: [{action: volume/revert, role: admin}]\n",
+		"    scope: pool\n", "    scope: pool\n    role: operator\n", 1)
+	if err := os.WriteFile(declaration, []byte(asking), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, path, "driver", "inspect", "shelf")
+	if r.code != 0 || !strings.Contains(r.out, "volume/revert:admin") || !strings.Contains(r.out, ":operator") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if err := os.WriteFile(declaration, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -30,6 +30,7 @@ properties:
      pathAccess: read-write}
   - {key: minimumFreeBytes, type: number, scope: pool, label: Kept free, description: Bytes that stay free.}
   - {key: format, type: string, scope: pool, label: Format, description: Format of new volumes.}
+  - {key: preallocation, type: string, scope: volume/create, label: Ahead, description: Space taken at once.}
 capabilities:
   volume_formats: [raw, qcow2]
   pool_scope: host
