@@ -27,7 +27,9 @@ type Options struct {
 	Uploads  Uploads
 	Backups  Backups
 	Archives Archives
-	Cluster  Cluster
+	// Developing is nil where nothing may be attached.
+	Developing Developing
+	Cluster    Cluster
 	// Metrics is served at /metrics to readers; nil = not at all.
 	Metrics http.Handler
 	Log     *slog.Logger
@@ -44,6 +46,7 @@ type API struct {
 	health     Health
 	uploads    Uploads
 	archives   Archives
+	developing Developing
 	backups    Backups
 	metrics    http.Handler
 	log        *slog.Logger
@@ -79,6 +82,7 @@ func New(o Options) (*API, error) {
 		health:     o.Health,
 		uploads:    o.Uploads,
 		archives:   o.Archives,
+		developing: o.Developing,
 		backups:    o.Backups,
 		metrics:    o.Metrics,
 		log:        o.Log,
@@ -255,6 +259,7 @@ func (a *API) plain(mux *http.ServeMux) error {
 	mux.HandleFunc("GET /openapi.json", serveDocument(a.document))
 	mux.HandleFunc("GET /openapi-3.0.json", serveDocument(a.document30))
 	mux.HandleFunc("GET "+consolePath, a.console)
+	mux.HandleFunc("GET "+attachPath, a.attached)
 	mux.HandleFunc("GET /problems/{class}", a.explain)
 	pages, err := docs.Handler()
 	if err != nil {

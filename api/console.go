@@ -44,7 +44,9 @@ type ticket struct {
 	grant   door.Grant
 	machine resources.MachineID
 	kind    string
-	expires time.Time
+	// driver and session are of one to attach with.
+	driver, session string
+	expires         time.Time
 }
 
 // tickets are those that were given out and not yet used. Safe for concurrent
@@ -96,7 +98,9 @@ func (a *API) consoles(n noun) {
 			b.Kind = "serial"
 		}
 		expires := a.now().Add(ticketLife)
-		token, err := a.tickets.issue(ticket{g, resources.MachineID(in.ID), b.Kind, expires})
+		token, err := a.tickets.issue(ticket{
+			grant: g, machine: resources.MachineID(in.ID), kind: b.Kind, expires: expires,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -110,19 +114,12 @@ func (a *API) consoles(n noun) {
 // console serves the websocket. The ticket is the proof of who it is.
 func (a *API) console(w http.ResponseWriter, r *http.Request) {
 	c := callFrom(r.Context())
-	stranger := neighbourhood(c.source)
-	k, ok := a.tickets.use(r.URL.Query().Get("token"))
+	k, ok := a.ticketOf(w, r)
 	if !ok {
-		if !a.strangers.take(stranger) {
-			a.refuse(w, r, throttled())
-			return
-		}
-		a.refuse(w, r, &resources.Error{
-			Class:   resources.ClassUnauthenticated,
-			Code:    "bad-ticket",
-			Message: "the console ticket is not valid, used or too old",
-			Remedy:  "ask for a new one",
-		})
+		return
+	}
+	if k.driver != "" {
+		a.refuse(w, r, badTicket())
 		return
 	}
 	c.principal = k.grant.Principal().String()
@@ -144,6 +141,27 @@ func (a *API) console(w http.ResponseWriter, r *http.Request) {
 	a.log.InfoContext(r.Context(), "console opened", who...)
 	a.pipe(r.Context(), socket, end, k.grant)
 	a.log.InfoContext(r.Context(), "console closed", who...)
+}
+
+// ticketOf takes the ticket that a request to open a websocket comes with, or refuses the request.
+func (a *API) ticketOf(w http.ResponseWriter, r *http.Request) (ticket, bool) {
+	k, ok := a.tickets.use(r.URL.Query().Get("token"))
+	if ok {
+		return k, true
+	}
+	if !a.strangers.take(neighbourhood(callFrom(r.Context()).source)) {
+		a.refuse(w, r, throttled())
+		return ticket{}, false
+	}
+	a.refuse(w, r, badTicket())
+	return ticket{}, false
+}
+
+func badTicket() error {
+	return &resources.Error{
+		Class: resources.ClassUnauthenticated, Code: "bad-ticket", Message: "the ticket is not valid, used or too old",
+		Remedy: "ask for a new one",
+	}
 }
 
 // noSocket answers a request that is none to open a websocket; status is how the

@@ -101,6 +101,7 @@ func (a *API) driverRoutes() {
 	addDelete(a, n)
 	a.install(n)
 	a.copyDriver(n)
+	a.attaching(n)
 	register(a, route{
 		id: "get-driver-schema", method: http.MethodGet, path: n.target() + "/schema", tag: n.tag,
 		summary: "Get the schema of a driver's properties",

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"net"
 
 	"github.com/bulkhead-cloud/bulkhead/api/door"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -46,6 +47,23 @@ type Archives interface {
 	// InstalledFrom finds the record that a version from the same archive has now; what TakeArchive made of it if there
 	// is none.
 	InstalledFrom(ctx context.Context, d *resources.Driver) (*resources.Driver, error)
+}
+
+// Developing has processes that developers run take the places of drivers'.
+type Developing interface {
+	// Attach has the processes of a session take the place of the one that the server runs of a version of a driver. Asked
+	// again for the same session it answers with the same attachment. It fails with class conflict if another session
+	// has it, denied if the server demands isolation, unavailable if the version is not run here.
+	Attach(ctx context.Context, d *resources.Driver, session, who string) (Attachment, error)
+}
+
+// Attachment is a place that a developer's processes have taken, one after the other.
+type Attachment interface {
+	// Serve makes calls over a connection until it is broken or ctx ends, and closes it. Tell is called once calls are
+	// made, or with why none can be.
+	Serve(ctx context.Context, conn net.Conn, tell func(refused error))
+	// Detach gives the place back.
+	Detach()
 }
 
 // Health tells whether the zone can serve.

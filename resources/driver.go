@@ -158,7 +158,7 @@ type Instance struct {
 	PID       int       `json:"pid,omitempty" doc:"Process id."`
 	StartedAt time.Time `json:"startedAt,omitzero" doc:"When the process started."`
 	Restarts  int       `json:"restarts" doc:"How often it was restarted."`
-	Isolation string    `json:"isolation,omitempty" doc:"strong, good, basic or none."`
+	Isolation string    `json:"isolation,omitempty" doc:"strong, good, basic or none; none (attached) while a developer's process has taken its place."`
 	// Applied and Missing are the isolation report.
 	Applied   []string           `json:"applied,omitempty" doc:"Confinement that holds."`
 	Missing   []MissingIsolation `json:"missing,omitempty" doc:"Confinement that does not hold."`

@@ -112,7 +112,8 @@ func openTerminal(t *testing.T) *terminal {
 	}
 	term := &terminal{dir: dir}
 	term.as = strings.NewReplacer("--replace ~/bulkhead", "--replace "+clone, "~/", dir+"/",
-		"/var/tmp/first-driver", term.zone(), "127.0.0.1:7480", freeAddress(t))
+		"/var/tmp/first-driver", term.zone(), "/var/tmp/developing", filepath.Join(dir, "developing"),
+		"127.0.0.1:7480", freeAddress(t))
 	shell := exec.Command("bash", "-eu", "-o", "pipefail")
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := shell.StdinPipe()

@@ -244,13 +244,15 @@ func hanging(t *testing.T, path string) {
 }
 
 // startServer starts a server that is ended, with its drivers, after the test. It returns what it said when it served.
-func startServer(t *testing.T, path, data, listen string) (server *exec.Cmd, said string, ended <-chan struct{}) {
+func startServer(
+	t *testing.T, path, data, listen string, flags ...string,
+) (server *exec.Cmd, said string, ended <-chan struct{}) {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server = exec.Command(path, "server", "--data-dir", data, "--listen", listen)
+	server = exec.Command(path, append([]string{"server", "--data-dir", data, "--listen", listen}, flags...)...)
 	server.Stdout, server.Stderr = log, log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)

@@ -34,6 +34,8 @@ type serverFlags struct {
 	isolation string
 	logLevel  string
 	logFormat string
+	// development is never on unless it is asked for.
+	development bool
 }
 
 func (f *serverFlags) register(cmd *cobra.Command, dataDir string) {
@@ -42,6 +44,8 @@ func (f *serverFlags) register(cmd *cobra.Command, dataDir string) {
 	flags.StringVar(&f.listen, "listen", node.DefaultListen, "address:port to serve the API on, unencrypted")
 	flags.StringVar(&f.name, "name", "node-1", "name of this node; must stay the same")
 	flags.StringVar(&f.isolation, "minimum-isolation", "none", "start no driver below this: none, basic, good or strong")
+	flags.BoolVar(&f.development, "development", false,
+		"let administrators run drivers of theirs, unconfined, in place of installed ones: never where it matters")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 }
@@ -61,6 +65,7 @@ func (f *serverFlags) config() (node.Config, error) {
 	}
 	return node.Config{
 		DataDir: f.dataDir, Listen: f.listen, Name: f.name, Version: version, MinimumIsolation: minimum, Log: log,
+		Development: f.development,
 	}, nil
 }
 

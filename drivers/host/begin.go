@@ -23,9 +23,12 @@ func groupName(instance string) string { return "driver." + instance }
 // bring takes the process of the server before over, or starts a new one.
 func (i *Instance) bring(ctx context.Context) (*run, error) {
 	i.mutex.Lock()
-	found, setup := i.found, i.setup
+	found, setup, attached := i.found, i.setup, i.attached
 	i.found = nil
 	i.mutex.Unlock()
+	if attached != nil {
+		return i.bringAttached(ctx, attached, setup)
+	}
 	if found == nil {
 		return i.begin(ctx, setup)
 	}

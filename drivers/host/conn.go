@@ -46,11 +46,8 @@ func (c *conn) invoke(
 	if err := c.instance.host.admit(ctx, request); err != nil {
 		return err
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
-		defer cancel()
-	}
+	ctx, cancel := c.bounded(ctx, current, method)
+	defer cancel()
 	counted.Sent()
 	call := &callSent{}
 	err = current.conn.Invoke(call.in(ctx), method, request, reply, options...)
@@ -58,6 +55,18 @@ func (c *conn) invoke(
 		err = bearable(reply)
 	}
 	return c.translate(ctx, method, call, err)
+}
+
+// bounded gives a call a deadline if it comes without one. Work that is asked of an attached process has none: it may
+// stand at a breakpoint.
+func (c *conn) bounded(ctx context.Context, current *run, method string) (context.Context, context.CancelFunc) {
+	if current.unconfined() && !isControl(method) {
+		return patiently(ctx)
+	}
+	if _, bounded := ctx.Deadline(); bounded {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.instance.manifest.Timeouts.Call)
 }
 
 // NewStream implements grpc.ClientConnInterface. The stream counts as a call in flight until it ends or ctx does.

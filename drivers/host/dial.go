@@ -55,7 +55,11 @@ func (i *Instance) dial(ctx context.Context, path string) (net.Conn, error) {
 	}
 	for _, dir := range []string{asked, real} {
 		if rest, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rest) && rest != "." {
-			return process.DialBelow(ctx, real, rest, current.process)
+			own, is := current.process.(*process.Process)
+			if !is {
+				return nil, fmt.Errorf("the driver is attached, and its process is not known here: %w", process.ErrForeign)
+			}
+			return process.DialBelow(ctx, real, rest, own)
 		}
 	}
 	return nil, fmt.Errorf("it is in no directory of the driver's: %w", process.ErrForeign)

@@ -239,6 +239,9 @@ func (h *Host) EnsureGrants(ctx context.Context, name string, grants []Grant) er
 	if !ok {
 		return fmt.Errorf("granting paths to %s: no such instance", name)
 	}
+	if instance.Attached() != "" {
+		return nil // it reaches what its user does, and nothing is made ready for anybody else
+	}
 	keys := keysOf(grants)
 	if instance.reaches(grants, keys) {
 		return nil

@@ -77,6 +77,8 @@ type Instance struct {
 	starts   int
 	inARow   int
 	own      own
+	// attached is what has taken the place of the process; nil = nothing has.
+	attached *Attachment
 }
 
 // newInstance begins supervision, with the process that a server before left running, if there is one.
@@ -259,6 +261,8 @@ func (i *Instance) ensureGrants(ctx context.Context, grants []Grant, keys map[st
 	var down error
 	err := i.await(ctx, func() bool {
 		switch {
+		case i.attached != nil:
+			return true
 		case i.state == StateBackingOff || i.state == StateCrashLoop:
 			down = fmt.Errorf("%w: %w", i.unavailable(), errDown)
 			return true
@@ -283,6 +287,10 @@ func (i *Instance) ensureGrants(ctx context.Context, grants []Grant, keys map[st
 // unavailable says why no process can be called, with the mutex held.
 func (i *Instance) unavailable() error {
 	reason := ""
+	if i.attached != nil {
+		return sdk.Transient("driver-unavailable", fmt.Sprintf("driver %s waits for the process that %s attaches", i.name,
+			i.attached.who))
+	}
 	if len(i.failures) > 0 {
 		reason = ": " + i.failures[len(i.failures)-1].Text
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -31,9 +32,21 @@ const (
 	attendPause = time.Second
 )
 
+// lived is the process of a run: one that the host started or found, or one that was attached.
+type lived interface { //nolint:interfacebloat // it is all that a run needs of a process
+	Identity() process.Identity
+	Done() <-chan struct{}
+	Exit() process.Exit
+	Running() bool
+	Wait(ctx context.Context) error
+	Signal(signal unix.Signal) error
+	// Close lets go of it.
+	Close()
+}
+
 // run is one process of an instance, from ready to ended.
 type run struct {
-	process *process.Process
+	process lived
 	conn    *grpc.ClientConn
 	record  driverRecord
 	slots   chan struct{} // as many as calls may be in flight

@@ -22,6 +22,14 @@ var errStopped = errors.New("the instance is stopped")
 func (i *Instance) supervise(ctx context.Context) {
 	keeper := i.keepLog()
 	defer func() {
+		i.mutex.Lock()
+		attached := i.attached
+		i.mutex.Unlock()
+		if attached != nil {
+			attached.Detach()
+		}
+	}()
+	defer func() {
 		if keeper != nil {
 			_ = keeper.Close() // the log says so itself
 		}
@@ -34,7 +42,7 @@ func (i *Instance) supervise(ctx context.Context) {
 		case errors.Is(err, errStopped):
 			i.change(func() { i.state, i.run = StateStopped, nil })
 			return
-		case errors.Is(err, errReplaced):
+		case errors.Is(err, errReplaced), errors.Is(err, errUnattached):
 			continue
 		}
 		if !i.backOff(ctx, err) {
@@ -95,6 +103,9 @@ func (i *Instance) serve(ctx context.Context, current *run) error {
 		_ = current.close()
 		return ctx.Err()
 	}
+	if current.unconfined() {
+		return i.unattach(current, reason, cancel)
+	}
 	reason = errors.Join(reason, i.end(current, reason, cancel))
 	if group.OutOfMemory() > 0 {
 		reason = errors.Join(reason, errOutOfMemory(i.manifest.Limits.MemoryBytes))
@@ -110,6 +121,9 @@ func (i *Instance) serve(ctx context.Context, current *run) error {
 func (i *Instance) waitForEnd(ctx context.Context, current *run, sick <-chan error) error {
 	select {
 	case <-current.process.Done():
+		if current.unconfined() {
+			return fmt.Errorf("%w: the connection to it has ended", errUnattached)
+		}
 		return fmt.Errorf("the process ended: %s", current.process.Exit())
 	case err := <-sick:
 		return err

@@ -157,7 +157,11 @@ func (i *Instance) isPeer(conn net.Conn) error {
 	if current == nil {
 		return fmt.Errorf("driver %s is %s: %w", i.name, i.State(), process.ErrForeign)
 	}
-	return current.process.IsPeer(conn)
+	own, is := current.process.(*process.Process)
+	if !is {
+		return fmt.Errorf("driver %s is attached, and its process is not known here: %w", i.name, process.ErrForeign)
+	}
+	return own.IsPeer(conn)
 }
 
 // clearTunnels removes the sockets that a server before left.

@@ -22,6 +22,9 @@ const (
 	EnvServerUID = "DRIVER_SERVER_UID" // user of the host
 	EnvOrphanTTL = "DRIVER_ORPHAN_TTL" // Go duration; how long to live without a connection
 	EnvLogLevel  = "DRIVER_LOG_LEVEL"  // debug, info, warn or error
+	// EnvSocket is a path to listen at instead of the inherited listener, for a process that a developer starts in a
+	// debugger: see "bulkhead driver run --attach --no-start".
+	EnvSocket = "DRIVER_SOCKET"
 )
 
 const (
@@ -33,7 +36,8 @@ const (
 )
 
 const byHand = "This is a Bulkhead driver. It is started by the Bulkhead server, not by hand.\n" +
-	"Install it with: bulkhead driver install <archive>\n"
+	"Install it with: bulkhead driver install <archive>\n" +
+	"Develop it with: bulkhead driver run DIR --attach\n"
 
 // Main serves the driver that newDriver makes on the listener inherited as fd 3, until Shutdown, SIGTERM or the
 // orphan rule ends it. It returns the exit code for the process: 0 after a proper end, 1 after a failure, 2 when it
@@ -43,6 +47,10 @@ func Main(newDriver func(env Environment) (Driver, error)) (exitCode int) {
 	signal.Ignore(syscall.SIGXFSZ, syscall.SIGPIPE)
 	instance := os.Getenv(EnvInstance)
 	listener, err := inheritedListener()
+	if instance != "" && err != nil && os.Getenv(EnvSocket) != "" {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	if instance == "" || err != nil {
 		_, _ = os.Stderr.WriteString(byHand)
 		return 2
@@ -82,6 +90,9 @@ func run(
 }
 
 func inheritedListener() (net.Listener, error) {
+	if path := os.Getenv(EnvSocket); path != "" {
+		return listenAt(path)
+	}
 	syscall.CloseOnExec(listenerFD)
 	file := os.NewFile(listenerFD, "listener")
 	if file == nil {
@@ -91,6 +102,20 @@ func inheritedListener() (net.Listener, error) {
 	listener, err := net.FileListener(file)
 	if err != nil {
 		return nil, fmt.Errorf("taking over the listener: %w", err)
+	}
+	return listener, nil
+}
+
+// listenAt makes a socket in place of one that a process before left.
+func listenAt(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("replacing the socket of a process before: %w", err)
+		}
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening at %s: %w", EnvSocket, err)
 	}
 	return listener, nil
 }

@@ -180,7 +180,11 @@ func (d *Drivers) show(i *host.Instance) resources.Instance {
 		Node: d.node, State: string(i.State()), PID: i.PID(), StartedAt: i.StartedAt().UTC(), Restarts: i.Restarts(),
 		Isolation: string(report.Level), Applied: report.Applied,
 	}
-	if shown.PID != 0 {
+	attached := i.Attached() != ""
+	if attached {
+		shown.Isolation += " (attached)"
+	}
+	if shown.PID != 0 || attached {
 		shown.Health, shown.Reason = healthWords(i.Health())
 	}
 	for _, m := range report.Missing {

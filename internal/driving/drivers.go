@@ -300,6 +300,15 @@ func (d *Drivers) Conn(ctx context.Context, p relay.Place) (grpc.ClientConnInter
 	return i.Conn(), i.Manifest().Version, nil
 }
 
+// Attach has the processes of a developer's session take the place of the one here of a version: see host.Attach.
+func (d *Drivers) Attach(record *resources.Driver, session, who string) (*host.Attachment, error) {
+	i, err := d.instance(VersionOf(record))
+	if err != nil {
+		return nil, err
+	}
+	return d.host.Attach(i.Name(), session, who)
+}
+
 // Console implements relay.Drivers.
 func (d *Drivers) Console(ctx context.Context, p relay.Place, socket string) (io.ReadWriteCloser, error) {
 	_, i, err := d.acting(p)

@@ -42,6 +42,8 @@ type Config struct {
 	Executable string
 	// BuiltIns are the drivers that ship with the program; default BuiltIns().
 	BuiltIns []BuiltIn
+	// Development lets administrators attach processes of theirs in place of drivers'.
+	Development bool
 	// MinimumIsolation below which no driver starts; default none.
 	MinimumIsolation sandbox.Level
 	// GuestUID and DataGID are the user of guests and the group of their files.

@@ -16,8 +16,13 @@ import (
 
 func (n *Node) serve(listener net.Listener) error {
 	log := n.config.Log.With(slog.String("component", "api"))
+	var developing api.Developing
+	if n.config.Development {
+		developing = n
+	}
 	a, err := api.New(api.Options{
-		Version: n.config.Version, Engine: n.system.Engine(), Health: n, Uploads: n.spool,
+		Developing: developing,
+		Version:    n.config.Version, Engine: n.system.Engine(), Health: n, Uploads: n.spool,
 		Backups: n, Archives: n,
 		Drivers: &validator{n.drivers, &n.secrets.Keeper, n.machine, n.fleet()},
 		Cluster: &nodes{n},

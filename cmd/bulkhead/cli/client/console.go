@@ -19,11 +19,20 @@ func (c *Client) Console(ctx context.Context, machine string) (net.Conn, error) 
 	if err := c.Do(ctx, call, &ticket); err != nil {
 		return nil, err
 	}
+	socket, err := c.open(ctx, ticket.URL)
+	if err != nil {
+		return nil, err
+	}
+	return websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), nil
+}
+
+// open opens the websocket that a ticket names.
+func (c *Client) open(ctx context.Context, ticket string) (*websocket.Conn, error) {
 	u := *c.base
 	u.Scheme = strings.Replace(u.Scheme, "http", "ws", 1)
-	at, err := url.Parse(ticket.URL)
+	at, err := url.Parse(ticket)
 	if err != nil {
-		return nil, fmt.Errorf("reading the console's address: %w", err)
+		return nil, fmt.Errorf("reading the address of the websocket: %w", err)
 	}
 	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+at.Path, at.RawQuery
 	options := &websocket.DialOptions{HTTPClient: c.http}
@@ -34,5 +43,5 @@ func (c *Client) Console(ctx context.Context, machine string) (net.Conn, error) 
 	if err != nil {
 		return nil, c.unreachable(err)
 	}
-	return websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), nil
+	return socket, nil
 }
