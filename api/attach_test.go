@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -100,7 +101,7 @@ func TestAProcessIsAttachedWithATicketOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	read(c, websocket.MessageBinary, "HELLO")
-	if _, r, err := dial(t, server, url, nil); err == nil || r.StatusCode != 401 {
+	if _, r, err := dial(t, server, url, nil); err == nil || r.StatusCode != http.StatusUnauthorized {
 		t.Error("a ticket was good twice")
 	}
 	s.do(request{method: "POST", path: path, as: admin, body: `{"session":"AAAAAAAAAAAAAAAAAAAAAAAAAA"}`}).
@@ -131,13 +132,14 @@ func TestWhoMayNotAttach(t *testing.T) {
 	s.do(request{method: "POST", path: path, as: operator, body: someSession}).problem(403, "denied")
 	s.do(request{method: "POST", path: path, as: reader, body: someSession}).problem(403, "denied")
 	s.do(request{method: "POST", path: path, as: admin, body: `{"session":"short"}`}).problem(422, "validation-failed")
-	s.do(request{method: "POST", path: "/v1/drivers/drv" + tailOfNothing + "/actions/attach", as: admin, body: someSession}).
-		problem(404, "not-found")
+	nothing := "/v1/drivers/drv" + tailOfNothing + "/actions/attach"
+	s.do(request{method: "POST", path: nothing, as: admin, body: someSession}).problem(404, "not-found")
 	server := serve(s)
 	console := s.do(request{
 		method: "POST", path: "/v1/machines/" + w[resources.KindMachine] + "/actions/console", as: operator,
 	}).want(200).body["token"].(string)
-	if _, r, err := dial(t, server, "/v1/attach?token="+console, nil); err == nil || r.StatusCode != 401 {
+	_, r, err := dial(t, server, "/v1/attach?token="+console, nil)
+	if err == nil || r.StatusCode != http.StatusUnauthorized {
 		t.Error("the ticket of a console attaches a process")
 	}
 	ordinary := newSite(t)

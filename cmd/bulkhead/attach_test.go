@@ -18,7 +18,6 @@ import (
 type bench struct {
 	t                  *testing.T
 	program, dir, pool string
-	server             <-chan struct{} // closed when it has ended
 }
 
 // newBench builds a driver that "bulkhead driver new" began. It stands still in CreateVolume while its pool's directory
@@ -111,8 +110,7 @@ func (b *bench) serve(flags ...string) {
 	if err := errors.Join(os.Chmod(data, 0o711), os.Chmod(filepath.Dir(data), 0o711)); err != nil {
 		b.t.Fatal(err)
 	}
-	_, said, ended := startServer(b.t, b.program, data, "127.0.0.1:0", flags...)
-	b.server = ended
+	_, said, _ := startServer(b.t, b.program, data, "127.0.0.1:0", flags...)
 	logIn(b.t, said, data)
 }
 
@@ -136,6 +134,17 @@ func (b *bench) until(like string, args ...string) {
 		}
 	}
 	b.t.Fatalf("%v never says %s, but\n%s", args, like, said)
+}
+
+// waitForFile waits until somebody has made a file.
+func (b *bench) waitForFile(path string) {
+	b.t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
+	b.t.Fatalf("nobody makes %s", path)
 }
 
 // attached is a "bulkhead driver run --attach" that goes on.
@@ -303,7 +312,7 @@ func (b *bench) inADebugger() {
 		b.t.Fatal(err)
 	}
 	b.must("volume", "create", "v3", "--size", "8M", "--no-wait")
-	waitFor(b.t, filepath.Join(dirs[0], "held"), "", b.server)
+	b.waitForFile(filepath.Join(dirs[0], "held"))
 	if code := a.leave(); code != 0 {
 		b.t.Errorf("leaving in the middle of a call it exits with %d", code)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
@@ -238,6 +240,7 @@ func TestWhatCanNotBeAttached(t *testing.T) {
 	if err := <-said; err == nil || !strings.Contains(err.Error(), "the manifest says acme/refused 1.0.0") {
 		t.Errorf("another version: %v", err)
 	}
+	d.newer()
 	near, far := net.Pipe()
 	go func() {
 		_, _ = far.Write([]byte("this is no driver\n"))
@@ -250,6 +253,42 @@ func TestWhatCanNotBeAttached(t *testing.T) {
 	})
 	d.attach.Detach()
 	until(t, "the own process is back", func() bool { return i.State() == host.StateRunning && i.PID() != 0 })
+}
+
+// fromTheFuture is a driver of a contract that this host does not know.
+type fromTheFuture struct {
+	driverpb.UnimplementedBaseServer
+}
+
+// Hello implements driverpb.BaseServer.
+func (fromTheFuture) Hello(context.Context, *driverpb.HelloRequest) (*driverpb.HelloReply, error) {
+	return &driverpb.HelloReply{Api: 7, Name: "acme/refused", Version: "1.0.0"}, nil
+}
+
+// newer attaches a driver that speaks another version of the contract, which must be refused.
+func (d *developer) newer() {
+	d.t.Helper()
+	listener, err := net.Listen("unix", d.t.TempDir()+"/s")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	driverpb.RegisterBaseServer(server, fromTheFuture{})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() {
+		server.Stop()
+		<-served
+	}()
+	conn, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	said := make(chan error, 1)
+	d.attach.Serve(bounded(d.t), conn, func(refused error) { said <- refused })
+	if err := <-said; err == nil || !strings.Contains(err.Error(), "it chose contract version 7, which was not offered") {
+		d.t.Errorf("another contract: %v", err)
+	}
 }
 
 func TestNothingIsAttachedWhereIsolationIsDemanded(t *testing.T) {
