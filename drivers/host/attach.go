@@ -50,7 +50,7 @@ type Attachment struct {
 
 // Attach has the processes of a session take the place of an instance's own one, which is ended. Asked again for the
 // same session it answers with the same attachment. Errors carry a fault: CONFLICT "already-attached" when another
-// session has it, DENIED "isolation-too-low" when the node or the driver demands a confinement.
+// session has it, DENIED "isolation-too-low" when the node demands a confinement.
 func (h *Host) Attach(name, session, who string) (*Attachment, error) {
 	i, ok := h.Instance(name)
 	if !ok {
