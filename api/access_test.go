@@ -13,7 +13,7 @@ import (
 )
 
 // allowedFor is the least role that an operation is for, told from its path and
-// method alone: what the policy table must come to.
+// method alone: what the rights of roles must come to.
 func allowedFor(op operation) string {
 	switch {
 	case strings.HasPrefix(op.path, "/v1/tokens"), strings.HasPrefix(op.path, "/v1/audit"), op.path == "/v1/backup",

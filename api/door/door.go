@@ -15,14 +15,14 @@ type Door struct {
 	reader  Reader
 	engine  Engine
 	cluster Cluster
-	policy  map[resources.Kind]needed
+	rights  map[resources.Kind]needed
 	now     func() time.Time
 	book    atomic.Pointer[book]
 }
 
 // New makes a door to a zone. Now is the clock that expiry is judged by.
 func New(reader Reader, engine Engine, cluster Cluster, now func() time.Time) *Door {
-	return &Door{reader: reader, engine: engine, cluster: cluster, policy: policy(), now: now}
+	return &Door{reader: reader, engine: engine, cluster: cluster, rights: rights(), now: now}
 }
 
 // Entry is what a caller comes with.
@@ -152,7 +152,7 @@ func (d *Door) grant(p Principal, permission Permission, id string) (Grant, erro
 	return Grant{}, denied(permission)
 }
 
-// Also allows the holder of a grant a further thing, by the same policy and from the
+// Also allows the holder of a grant a further thing, by the same rights and from the
 // same state.
 func (d *Door) Also(g Grant, permission Permission, id string) (Grant, error) {
 	more, err := d.grant(g.principal, permission, id)

@@ -44,8 +44,8 @@ func (p Permission) reads() bool {
 // needed says which role a kind takes to read and to change.
 type needed struct{ read, write resources.Role }
 
-// policy is the whole of it: who may do what. What is not in it is denied.
-func policy() map[resources.Kind]needed {
+// rights are the whole of what roles may do. What is not in them is denied.
+func rights() map[resources.Kind]needed {
 	const admin, operator, reader = resources.RoleAdmin, resources.RoleOperator, resources.RoleReader
 	return map[resources.Kind]needed{
 		resources.KindZone:       {reader, admin},
@@ -93,7 +93,7 @@ func rank(r resources.Role) int {
 
 // allows reports whether a role may do a thing.
 func (d *Door) allows(role resources.Role, p Permission) bool {
-	n, known := d.policy[p.Kind]
+	n, known := d.rights[p.Kind]
 	if !known {
 		return false
 	}
