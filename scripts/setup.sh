@@ -25,6 +25,7 @@ test|race        mkfs.btrfs          btrfs-progs          gives tests another on
 test|race        isoinfo             genisoimage          reads seeds as a second opinion
 test|race        socat               socat                speaks to consoles
 test|race        mmdebstrap          mmdebstrap           makes a disk of the distribution with cloud-init
+test|race        busybox             busybox-static       is a guest of a network
 test|race        ssh                 openssh-client       logs in to a machine
 test|race        ssh-keygen          openssh-client       makes keys that backups are encrypted to
 test|race        age                 age                  reads encrypted backups as a second opinion
@@ -58,6 +59,10 @@ done <<<"$needs"
 if [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
 	missing+=(ca-certificates)
 	echo "setup: the certificates of the Internet are missing (package ca-certificates: downloads modules)"
+fi
+if [[ $task = test || $task = race ]] && [ ! -e /usr/share/OVMF/OVMF_CODE_4M.fd ]; then
+	missing+=(ovmf)
+	echo "setup: the firmware of UEFI machines is missing (package ovmf: boots machines with UEFI)"
 fi
 # The race detector needs the C library's headers as well.
 if [ "$task" = race ] && [ ! -e /usr/include/stdlib.h ]; then
