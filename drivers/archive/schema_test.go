@@ -197,7 +197,8 @@ var beyond = []string{
 	"semantic version", "SPDX", "above max", "absolute path", "range of versions", "named twice", "system's",
 	"too little", "among those it reads", "out of range", "described twice", "must be", "must not", "is longer than",
 	"does not match", "is outside of", "names no operation", "a secret can have", "a path can't", "is for properties",
-	"anchors", "tags such as", "invisible character", "is missing at the end", "a ) is missing", "does not belong there",
+	"is not kept", "anchors", "tags such as", "invisible character", "is missing at the end", "a ) is missing",
+	"does not belong there",
 }
 
 // TestSchemaAndParserAgree changes proper declarations at random: what the schema refuses the parser refuses, and what
@@ -243,7 +244,7 @@ func acceptsRapid(t *rapid.T, text []byte) bool {
 	}
 	var value any
 	if err := yaml.Unmarshal(text, &value); err != nil {
-		t.Fatal(err)
+		return false // yaml.Marshal writes "\nA" in a list so that nothing can read it; the parser is to refuse that too
 	}
 	asJSON, err := json.Marshal(value)
 	if err != nil {
