@@ -13,18 +13,17 @@ import (
 // killer kills the server and its drivers at random moments until ctx ends or it
 // killed enough.
 type killer struct {
-	server *server.Server
-	client *client.Client
-	random *rand.Rand
-	limit  int
-	kills  int
-	// shortest and longest time between kills.
-	shortest, longest time.Duration
+	server  *server.Server
+	client  *client.Client
+	random  *rand.Rand
+	limit   int
+	kills   int
+	between time.Duration // kills, on average
 }
 
 func (k *killer) run(ctx context.Context) error {
 	for k.limit == 0 || k.kills < k.limit {
-		pause := k.shortest + time.Duration(k.random.Int64N(int64(k.longest-k.shortest)))
+		pause := k.between/4 + time.Duration(k.random.Int64N(int64(k.between*3/2)))
 		select {
 		case <-ctx.Done():
 			return nil

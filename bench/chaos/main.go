@@ -96,6 +96,7 @@ func readFlags() (*flags, error) {
 	flag.IntVar(&f.kills, "kills", 0, "stop after so many kills; 0 = go by the duration")
 	flag.StringVar(&f.image, "image", "", "guest disk, for -real")
 	flag.BoolVar(&f.swaps, "swaps", true, "have one version of the simulator after the other act")
+	flag.DurationVar(&f.between, "between", 0, "mean time between kills in a zone of one node; 0 = as suits what is used")
 	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
 	flag.IntVar(&f.nodes, "nodes", 1, "how many nodes the zone has: 1, or 3 and more")
 	flag.IntVar(&f.agents, "agents", 1, "how many agents of hosts a zone of several nodes has")
@@ -107,6 +108,9 @@ func readFlags() (*flags, error) {
 	flag.Parse()
 	if f.agents < 0 || f.agents > maxAgents {
 		return nil, fmt.Errorf("-agents is between 0 and %d", maxAgents)
+	}
+	if f.between < 0 || f.between > 0 && f.between < 10*time.Millisecond {
+		return nil, errors.New("-between is 0, or 10ms and more")
 	}
 	if f.nodes < 1 || f.nodes == 2 || f.nodes > 1 && (f.real || f.kills > 0) {
 		return nil, errors.New("-nodes is 1, or 3 and more, and then without -real and -kills")

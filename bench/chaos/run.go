@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,17 +26,18 @@ type settings struct {
 	image    string
 	keep     bool
 	swaps    bool
+	between  time.Duration // mean time between kills in a zone of one node; 0 = as suits what is used
 	nodes    int
 	agents   int    // of hosts, in a zone of several nodes
 	plan     plan   // of a zone of several nodes
 	program  string // other than this, for restartWith
 }
 
-// Times between kills: the simulator is fast, guests take a while.
+// Mean times between kills: the simulator is fast, guests take a while.
 const (
-	simShortest, simLongest   = 200 * time.Millisecond, 1500 * time.Millisecond
-	realShortest, realLongest = 2 * time.Second, 8 * time.Second
-	settlePatience            = 3 * time.Minute
+	betweenSim     = 800 * time.Millisecond
+	betweenReal    = 5 * time.Second
+	settlePatience = 3 * time.Minute
 )
 
 func run(ctx context.Context, s settings) (*report, error) {
@@ -129,10 +131,10 @@ func disturb(
 	wg.Go(func() { swaps.run(working) })
 	k := &killer{
 		server: target, client: c, random: rand.New(rand.NewPCG(s.seed, 0)), limit: s.kills,
-		shortest: simShortest, longest: simLongest,
+		between: cmp.Or(s.between, betweenSim),
 	}
 	if s.real {
-		k.shortest, k.longest = realShortest, realLongest
+		k.between = cmp.Or(s.between, betweenReal)
 	}
 	err := k.run(working)
 	if s.kills > 0 {
