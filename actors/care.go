@@ -267,10 +267,32 @@ func (s *System) observe(h *resources.Host) (map[string]string, error) {
 	return collect(stream)
 }
 
-// askHost connects to the driver of a host for a question about it.
+// askHost connects to the driver of a host for a question about it. Connecting can take long: who acts for the host,
+// and by which version of the driver, is read again after it.
 func (s *System) askHost(
 	ctx context.Context, h *resources.Host,
 ) (grpc.ClientConnInterface, *driverpb.Call, error) {
+	place, _, err := s.hostCall(h)
+	if err != nil {
+		return nil, nil, err
+	}
+	version := place.Version
+	conn, _, err := s.config.Drivers.Conn(ctx, place)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !s.leased() {
+		return nil, nil, errFenced
+	}
+	place, call, err := s.hostCall(h)
+	if err == nil && place.Version != version {
+		err = fmt.Errorf("host %s was handed over from version %s to %s meanwhile", h.ID, version, place.Version)
+	}
+	return conn, call, err
+}
+
+// hostCall reads who is to be asked about a host, and with what, as it is now.
+func (s *System) hostCall(h *resources.Host) (operations.Place, *driverpb.Call, error) {
 	place := operations.Place{Product: h.Spec.Driver, Node: h.Spec.Node}
 	call := &driverpb.Call{Resource: &driverpb.Ref{Kind: string(h.Kind), Id: h.ID}}
 	err := s.config.State.View(func(v *persistence.View) error {
@@ -286,12 +308,5 @@ func (s *System) askHost(
 		}
 		return err
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	conn, _, err := s.config.Drivers.Conn(ctx, place)
-	if err == nil && !s.leased() { // connecting can take long
-		err = errFenced
-	}
-	return conn, call, err
+	return place, call, err
 }
