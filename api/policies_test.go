@@ -247,3 +247,60 @@ func TestDriversAreMarkedForWhoAsks(t *testing.T) {
 		}
 	}
 }
+
+// The driver of a host's controller is used when the controller is named, and when it is asked something.
+func TestPoliciesOnControllersOfHosts(t *testing.T) {
+	s := newRuled(t)
+	key := resources.Property{Key: "lax", Scope: "host", Type: "boolean"}
+	guarded := key
+	guarded.Role = resources.RoleAdmin
+	s.zone.AddDriver("acme/open", []string{"out-of-band"}, key)
+	bmc := s.zone.Add(&resources.Driver{
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: "bmc"},
+		Spec: resources.DriverSpec{
+			Product: "acme/bmc", Version: "1.0.0", Categories: []string{"out-of-band"}, Enabled: true, BuiltIn: true,
+		},
+		Status: resources.DriverStatus{
+			Actions:    []resources.ActionRole{{Action: "host/fence", Role: resources.RoleAdmin}},
+			Properties: []resources.Property{guarded},
+		},
+	})
+	host := func(name, driver, properties string) *answer {
+		return s.as(operator, "POST", "/v1/hosts", `{"name":"`+name+`","spec":{"driver":"a/qemu","outOfBand":{"driver":"`+
+			driver+`","properties":`+properties+`}}}`)
+	}
+	patch := func(id, change string) *answer {
+		return s.do(request{
+			method: "PATCH", path: "/v1/hosts/" + id, as: operator, body: `{"spec":` + change + `}`,
+		})
+	}
+	id := host("one", "acme/bmc", `{}`).want(http.StatusAccepted).made()
+	ask := func(action string) *answer {
+		return s.as(operator, "POST", "/v1/hosts/"+id+"/actions/"+action, "")
+	}
+	ask("power-off").want(http.StatusAccepted)
+	ask("fence").problem(http.StatusForbidden, "role-needed")
+	// What one driver lets anybody give is not taken over to one that does not.
+	loose := host("two", "acme/open", `{"lax":true}`).want(http.StatusAccepted).made()
+	patch(loose, `{"outOfBand":{"driver":"acme/bmc"}}`).problem(http.StatusForbidden, "role-needed").
+		field("body", "/spec/outOfBand/properties/lax", "role-needed")
+	s.rule("no-power", `{"effect":"deny","roles":["operator"],"categories":["out-of-band"],"actions":["host/power-off"]}`)
+	ask("power-off").problem(http.StatusForbidden, "policy-denied")
+	ask("power-on").want(http.StatusAccepted)
+	s.rule("not-bmc", `{"effect":"deny","roles":["operator"],"drivers":["acme/bmc"]}`)
+	ask("power-on").problem(http.StatusForbidden, "policy-denied")
+	host("three", "acme/bmc", `{}`).problem(http.StatusForbidden, "policy-denied").
+		field("body", "/spec/outOfBand/driver", "policy-denied")
+	patch(loose, `{"outOfBand":{"driver":"acme/bmc","properties":{"lax":null}}}`).
+		problem(http.StatusForbidden, "policy-denied").field("body", "/spec/outOfBand/driver", "policy-denied")
+	patch(id, `{"outOfBand":{"driver":""}}`).problem(http.StatusForbidden, "policy-denied")
+	patch(id, `{"tags":["rack-1"]}`).want(http.StatusAccepted) // that is nothing to the controller
+	list := ids(s.as(operator, "GET", "/v1/drivers?category=out-of-band&usable=true", "").want(http.StatusOK))
+	if len(list) != 1 || list[0] == bmc {
+		t.Errorf("usable are %v", list)
+	}
+	denied, _ := s.as(operator, "GET", "/v1/drivers/"+bmc, "").body["status"].(object)["denied"].([]any)
+	if len(denied) != 6 {
+		t.Errorf("denied are %v", denied)
+	}
+}

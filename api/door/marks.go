@@ -24,6 +24,22 @@ func (d *Door) Marks(ctx context.Context, g Grant) (Marks, error) {
 	return Marks{b, g.principal.role}, err
 }
 
+// actionsOf are the actions on a kind that drivers of a category act in.
+func actionsOf(v resources.Vocabulary, category string, kind resources.Kind) (names []string) {
+	if category == outOfBand {
+		return append([]string{"create", "update"}, asksController()...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(v[kind].Actions)) {
+		if !v[kind].Actions[name].Internal {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// outOfBand is the category of the drivers of hosts' controllers.
+const outOfBand = "out-of-band"
+
 // kindsOf are those that drivers of a category act for.
 func kindsOf(category string) []resources.Kind {
 	return map[string][]resources.Kind{
@@ -31,6 +47,7 @@ func kindsOf(category string) []resources.Kind {
 		"image":      {resources.KindImageStore, resources.KindTemplate},
 		"hypervisor": {resources.KindHost, resources.KindMachine},
 		"network":    {resources.KindNetwork, resources.KindAddress, resources.KindRule, resources.KindNic},
+		outOfBand:    {resources.KindHost},
 	}[category]
 }
 
@@ -41,10 +58,7 @@ func (m Marks) On(d *resources.Driver) (usable bool) {
 	v := resources.NewVocabulary()
 	for _, category := range d.Spec.Categories {
 		for _, kind := range kindsOf(category) {
-			for _, name := range slices.Sorted(maps.Keys(v[kind].Actions)) {
-				if v[kind].Actions[name].Internal {
-					continue
-				}
+			for _, name := range actionsOf(v, category, kind) {
 				action := string(kind) + "/" + name
 				if why := m.book.verdict(m.role, driverUse{product: d.Spec.Product, action: action}); why != nil {
 					d.Status.Denied = append(d.Status.Denied, resources.DeniedAction{Action: action, Why: why.words()})

@@ -96,6 +96,7 @@ func (u *uses) collect(
 			u.settings(product, s, before, chosen)
 		}
 	}
+	u.controlled(s, r, before)
 	return u.implied(ctx, s, r)
 }
 
@@ -103,22 +104,75 @@ func (u *uses) collect(
 func (u *uses) settings(product string, s resources.Submission, before resources.Resource, chosen bool) {
 	had, has := placed(before), placed(s.Resource)
 	for _, at := range slices.Sorted(maps.Keys(union(had, has))) {
-		where, there := has[at]
-		if !there {
-			where = had[at]
+		was, is := had[at], has[at]
+		if at != "" && was.Product != is.Product { // of another driver they mean something else
+			u.set(product, s, was, resources.Settings{}, chosen)
+			was = resources.Settings{}
 		}
-		for _, key := range changed(had[at].Values, has[at].Values) {
-			one := driverUse{
-				product: product, action: string(s.Target.Kind) + "/" + s.Action, property: key, chosen: chosen,
-				scope: string(where.Scope), pointer: where.Pointer(key),
-			}
-			if at != "" { // it has a driver of its own
-				one.product, one.chosen = where.Product, true
-			}
-			u.list = append(u.list, one)
+		u.set(product, s, was, is, chosen)
+	}
+}
+
+// set are the uses of the properties in one place whose values are not the same.
+func (u *uses) set(product string, s resources.Submission, was, is resources.Settings, chosen bool) {
+	where := is
+	if len(is.Values) == 0 {
+		where = was
+	}
+	for _, key := range changed(was.Values, is.Values) {
+		one := driverUse{
+			product: product, action: string(s.Target.Kind) + "/" + s.Action, property: key, chosen: chosen,
+			scope: string(where.Scope), pointer: where.Pointer(key),
+		}
+		if where.At != "" { // it has a driver of its own
+			one.product, one.chosen = where.Product, true
+		}
+		u.list = append(u.list, one)
+	}
+}
+
+// controlled are the uses of the driver of a host's controller: when it is asked something, and when it is named or
+// given up.
+func (u *uses) controlled(s resources.Submission, r, before resources.Resource) {
+	if s.Target.Kind != resources.KindHost {
+		return
+	}
+	was, is := controllerOf(before), controllerOf(r)
+	var products []string
+	switch {
+	case slices.Contains(asksController(), s.Action):
+		products = []string{is}
+	case s.Resource != nil && was != is:
+		products = []string{was, is}
+	}
+	for _, product := range products {
+		if product != "" {
+			u.list = append(u.list, driverUse{
+				product: product, action: string(s.Target.Kind) + "/" + s.Action, chosen: true,
+				pointer: pointerOf(s, "/spec/outOfBand/driver"),
+			})
 		}
 	}
 }
+
+// pointerOf is where a submission says something, if it is of what is asked for at all.
+func pointerOf(s resources.Submission, pointer string) string {
+	if s.Resource == nil {
+		return ""
+	}
+	return pointer
+}
+
+// controllerOf is the product that controls the power of a host; "" = there is none.
+func controllerOf(r resources.Resource) string {
+	if h, ok := r.(*resources.Host); ok && h.Spec.OutOfBand != nil {
+		return h.Spec.OutOfBand.Driver
+	}
+	return ""
+}
+
+// asksController lists the actions on hosts for which their controllers are asked.
+func asksController() []string { return []string{"power-status", "power-on", "power-off", "fence"} }
 
 // placed are the settings of a resource by their place in it. Of several in one place the last are those asked for.
 func placed(r resources.Resource) map[string]resources.Settings {
