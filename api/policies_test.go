@@ -304,3 +304,15 @@ func TestPoliciesOnControllersOfHosts(t *testing.T) {
 		t.Errorf("denied are %v", denied)
 	}
 }
+
+// What a version serves that is installed it says itself: its product may not be known yet.
+func TestPoliciesOnCategoriesHoldNewDrivers(t *testing.T) {
+	s := newRuled(t)
+	s.rule("no-storage", `{"effect":"deny","categories":["storage"],"actions":["driver/create"]}`)
+	r := request{
+		method: "POST", path: "/v1/drivers", as: admin, body: []byte("1.0.0"),
+		header: map[string]string{"Content-Type": "application/octet-stream"},
+	}
+	s.do(r).problem(http.StatusForbidden, "policy-denied")
+}
+

@@ -129,7 +129,8 @@ func (b *book) verdict(role resources.Role, one driverUse) *verdict {
 		a = &asking{}
 	}
 	rule := resources.PolicyOn(resources.Use{
-		Role: role, Product: one.product, Categories: a.categories, Action: one.action, Property: one.property,
+		Role: role, Product: one.product, Categories: slices.Concat(a.categories, one.categories), Action: one.action,
+		Property: one.property,
 	}, b.rules)
 	switch {
 	case rule != nil && rule.Spec.Effect == resources.PolicyDeny:

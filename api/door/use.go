@@ -28,6 +28,8 @@ type driverUse struct {
 	// scope of the property.
 	scope   string
 	pointer string
+	// categories are those that a version itself says which is installed: its product may not serve them yet.
+	categories []string
 	// chosen is unset when the driver is one of several that could be chosen.
 	chosen bool
 }
@@ -84,6 +86,7 @@ func (u *uses) collect(
 		for _, verb := range verbs {
 			one := driverUse{
 				product: product, action: string(s.Target.Kind) + "/" + verb, pointer: pointer, chosen: chosen,
+				categories: saidBy(r),
 			}
 			u.list = append(u.list, one)
 			one.scope = string(resources.OperationScope(s.Target.Kind, s.Action))
@@ -122,7 +125,7 @@ func (u *uses) set(product string, s resources.Submission, was, is resources.Set
 	for _, key := range changed(was.Values, is.Values) {
 		one := driverUse{
 			product: product, action: string(s.Target.Kind) + "/" + s.Action, property: key, chosen: chosen,
-			scope: string(where.Scope), pointer: where.Pointer(key),
+			scope: string(where.Scope), pointer: where.Pointer(key), categories: saidBy(s.Resource),
 		}
 		if where.At != "" { // it has a driver of its own
 			one.product, one.chosen = where.Product, true
@@ -173,6 +176,14 @@ func controllerOf(r resources.Resource) string {
 
 // asksController lists the actions on hosts for which their controllers are asked.
 func asksController() []string { return []string{"power-status", "power-on", "power-off", "fence"} }
+
+// saidBy are the categories that the record of a driver says.
+func saidBy(r resources.Resource) []string {
+	if d, ok := r.(*resources.Driver); ok {
+		return d.Spec.Categories
+	}
+	return nil
+}
 
 // placed are the settings of a resource by their place in it. Of several in one place the last are those asked for.
 func placed(r resources.Resource) map[string]resources.Settings {
