@@ -316,3 +316,26 @@ func TestPoliciesOnCategoriesHoldNewDrivers(t *testing.T) {
 	s.do(r).problem(http.StatusForbidden, "policy-denied")
 }
 
+// A repetition is answered with the first operation also when a rule was made since.
+func TestARuleDoesNotChangeWhatARepetitionIsAnswered(t *testing.T) {
+	s := newRuled(t)
+	remove := func() *answer {
+		return s.do(request{
+			method: "DELETE", path: "/v1/pools/" + s.slow, as: operator, header: map[string]string{"Idempotency-Key": "once"},
+		})
+	}
+	s.zone.Hold = true
+	first := remove().want(http.StatusAccepted).body["id"]
+	s.zone.Hold = false
+	s.rule("stay", `{"effect":"deny","actions":["pool/delete"]}`)
+	if again := remove().want(http.StatusAccepted).body["id"]; again != first {
+		t.Errorf("answered with %v, at first %v", again, first)
+	}
+	s.as(operator, "DELETE", "/v1/pools/"+s.slow, "").problem(http.StatusForbidden, "policy-denied")
+	for _, l := range s.get("/v1/audit").want(http.StatusOK).body["items"].([]any) {
+		if line := l.(object); line["decision"] == "denied" && line["action"] != "delete" {
+			t.Errorf("the audit log says %v", line)
+		}
+	}
+}
+

@@ -111,6 +111,11 @@ func (d *Door) Submit(ctx context.Context, g Grant, s resources.Submission) (*re
 		return nil, ungranted(g)
 	}
 	if err := d.mayUse(ctx, g, s); err != nil {
+		// What was allowed when it was asked for first is answered as then.
+		if o, unlike := d.Repeated(ctx, g, s.IdempotencyKey, s.Fingerprint); o != nil || unlike != nil {
+			g.later(o, unlike)
+			return o, unlike
+		}
 		d.refuse(ctx, g, s, err)
 		return nil, err
 	}
