@@ -27,6 +27,10 @@ func (l *driverList) fits(d *resources.Driver, usable bool) bool {
 	if l.Usable && !usable {
 		return false
 	}
+	isAsked := func(a resources.DeniedAction) bool { return a.Action == l.Operation }
+	if l.Usable && slices.ContainsFunc(d.Status.Denied, isAsked) {
+		return false
+	}
 	return l.Operation == "" || slices.ContainsFunc(d.Status.Properties, func(p resources.Property) bool {
 		return p.Scope == l.Operation && (p.Denied == "" || !l.Usable)
 	})

@@ -339,3 +339,16 @@ func TestARuleDoesNotChangeWhatARepetitionIsAnswered(t *testing.T) {
 	}
 }
 
+// Where a driver can't be used for an operation, its settings for that are of no use.
+func TestDriversForAnOperationThatIsDenied(t *testing.T) {
+	s := newRuled(t)
+	s.rule("no-volumes", `{"effect":"deny","roles":["operator"],"drivers":["acme/array"],"actions":["volume/create"]}`)
+	path := "/v1/drivers?operation=volume/create&usable=true"
+	if got := ids(s.as(operator, "GET", path, "").want(http.StatusOK)); len(got) != 0 {
+		t.Errorf("usable for it are %v", got)
+	}
+	if got := ids(s.as(admin, "GET", path, "").want(http.StatusOK)); len(got) != 1 {
+		t.Errorf("an admin may use %v for it", got)
+	}
+}
+
