@@ -78,7 +78,7 @@ func (a *API) attach(ctx context.Context, g door.Grant, id, session string) (Att
 			Remedy:  "attach to a server of your own: bulkhead dev --development",
 		}
 	}
-	found, err := a.door.Get(ctx, g, id)
+	found, err := a.door.Use(ctx, g, id, callFrom(ctx).origin())
 	if err != nil {
 		return nil, err
 	}

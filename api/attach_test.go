@@ -142,6 +142,14 @@ func TestWhoMayNotAttach(t *testing.T) {
 	if err == nil || r.StatusCode != http.StatusUnauthorized {
 		t.Error("the ticket of a console attaches a process")
 	}
+	rule := s.post("/v1/policies", `{"name":"no","spec":{"effect":"deny","actions":["driver/attach"]}}`).made()
+	s.do(request{method: "POST", path: path, as: admin, body: someSession}).problem(403, "policy-denied")
+	s.post("/v1/policies/"+rule+"/actions/suspend-work", nil).want(200)
+	late := s.do(request{method: "POST", path: path, as: admin, body: someSession}).want(200).body["url"].(string)
+	s.post("/v1/policies/"+rule+"/actions/resume-work", nil).want(200)
+	if _, r, err := dial(t, server, late, nil); err == nil || r.StatusCode != http.StatusForbidden {
+		t.Error("a ticket from before a rule attaches a process")
+	}
 	ordinary := newSite(t)
 	path = "/v1/drivers/" + ordinary.build()[resources.KindDriver] + "/actions/attach"
 	ordinary.do(request{method: "POST", path: path, as: admin, body: someSession}).problem(409, "no-development-server")

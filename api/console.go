@@ -91,7 +91,7 @@ func (a *API) consoles(n noun) {
 			"console says and what is typed.",
 		permission: door.To("console", n.kind),
 	}, func(ctx context.Context, g door.Grant, in *TargetParams, b *consoleRequest) (*consoleAnswer, error) {
-		if _, err := a.door.Get(ctx, g, in.ID); err != nil {
+		if _, err := a.door.Use(ctx, g, in.ID, callFrom(ctx).origin()); err != nil {
 			return nil, err
 		}
 		if b.Kind == "" {

@@ -352,3 +352,24 @@ func TestDriversForAnOperationThatIsDenied(t *testing.T) {
 	}
 }
 
+// A console that a rule does not allow gets no ticket, and the refusal says who asked from where.
+func TestPoliciesOnConsoles(t *testing.T) {
+	s := newRuled(t)
+	w := s.build()
+	s.rule("no-consoles", `{"effect":"deny","roles":["operator"],"actions":["machine/console"]}`)
+	path := "/v1/machines/" + w[resources.KindMachine] + "/actions/console"
+	s.as(operator, "POST", path, "").problem(http.StatusForbidden, "policy-denied")
+	s.as(admin, "POST", path, "").want(http.StatusOK)
+	refusals := 0
+	for _, l := range s.get("/v1/audit").want(http.StatusOK).body["items"].([]any) {
+		if line := l.(object); line["action"] == "console" && line["decision"] == "denied" {
+			refusals++
+			if line["source"] != "192.0.2.7" || line["requestId"] == nil {
+				t.Errorf("the audit log says %v", line)
+			}
+		}
+	}
+	if refusals != 1 {
+		t.Errorf("there are %d refusals in the audit log", refusals)
+	}
+}

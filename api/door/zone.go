@@ -242,6 +242,21 @@ func (d *Door) Suspend(ctx context.Context, g Grant, id string, o resources.Orig
 	return r, err
 }
 
+// Use loads the resource that the grant is for an action on which not the engine does. It fails as Get does, and with
+// class denied unless the policies allow it.
+func (d *Door) Use(ctx context.Context, g Grant, id string, o resources.Origin) (resources.Resource, error) {
+	r, err := d.Get(ctx, g, id)
+	if err != nil {
+		return nil, err
+	}
+	asked := resources.Submission{Action: g.permission.Verb, Target: r.Metadata().Ref(), Origin: o}
+	if err := d.mayUse(ctx, g, asked); err != nil {
+		d.refuse(ctx, g, asked, err)
+		return nil, err
+	}
+	return r, nil
+}
+
 // Console connects to a machine's console. The caller closes it.
 func (d *Door) Console(
 	ctx context.Context, g Grant, id resources.MachineID, kind string,
