@@ -32,6 +32,9 @@ func (a *API) copyDriver(n noun) {
 		o, err := a.repeated(ctx, g, in.WriteParams)
 		if o == nil && err == nil {
 			o, err = a.copied(ctx, g, in.ID, b, in.WriteParams)
+			for try := 1; overtaken(err) && try < maxOvertaken; try++ {
+				o, err = a.copied(ctx, g, in.ID, b, in.WriteParams)
+			}
 		}
 		if err != nil {
 			return nil, err

@@ -160,9 +160,7 @@ func (a *API) installDriver(ctx context.Context, g door.Grant, in *struct{ Write
 		if err == nil {
 			return a.accept(ctx, g, o)
 		}
-		// Somebody else installed it at the same time, or changed it.
-		overtaken := []string{"installed-meanwhile", "revision-changed"}
-		if !slices.Contains(overtaken, resources.AsError(err).Code) || try == maxOvertaken {
+		if !overtaken(err) || try == maxOvertaken {
 			return nil, err
 		}
 		if d, err = a.archives.InstalledFrom(ctx, d); err != nil {
@@ -173,6 +171,11 @@ func (a *API) installDriver(ctx context.Context, g door.Grant, in *struct{ Write
 
 // maxOvertaken is how often an installation may be overtaken by others of the same version.
 const maxOvertaken = 16
+
+// overtaken reports whether somebody else installed a version at the same time, or changed it.
+func overtaken(err error) bool {
+	return err != nil && slices.Contains([]string{"installed-meanwhile", "revision-changed"}, resources.AsError(err).Code)
+}
 
 // submitInstall asks for a version to be installed, or to be installed again.
 func (a *API) submitInstall(

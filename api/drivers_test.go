@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
 
+	"github.com/bulkhead-cloud/bulkhead/api"
+	"github.com/bulkhead-cloud/bulkhead/api/apitest"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -183,4 +186,50 @@ func TestHowADriverDoes(t *testing.T) {
 	s.get(path+"/calls?resource=something").problem(422, "validation-failed").field("query", "/resource", "bad-format")
 	s.get("/v1/drivers/drv"+tailOfNothing+"/instances").problem(404, "not-found")
 	s.get("/v1/drivers/drv"+tailOfNothing+"/calls").problem(404, "not-found")
+}
+
+// rival is an engine before which somebody else is, once.
+type rival struct {
+	*apitest.Zone
+	first func()
+}
+
+// Submit implements door.Engine.
+func (r *rival) Submit(ctx context.Context, s resources.Submission) (*resources.Operation, error) {
+	if first := r.first; first != nil {
+		r.first = nil
+		first()
+		return nil, &resources.Error{
+			Class: resources.ClassUnavailable, Code: "installed-meanwhile", Message: "it was installed at the same time",
+		}
+	}
+	return r.Zone.Submit(ctx, s)
+}
+
+// Who copies a version at the same time as somebody else gets another copy, or is told that the label is taken.
+func TestCopiesThatAreMadeAtTheSameTime(t *testing.T) {
+	for body, want := range map[string]string{`{}`: "1.0.0+set2", `{"label":"set1"}`: ""} {
+		r := &rival{}
+		s := newSite(t, func(o *api.Options, z *apitest.Zone) {
+			r.Zone = z
+			o.Engine = r
+		})
+		from, _ := s.versions("a/files")
+		r.first = func() {
+			s.zone.Add(&resources.Driver{
+				Meta: resources.Meta{Kind: resources.KindDriver}, Spec: resources.DriverSpec{
+					Product: "a/files", Version: "1.0.0+set1", Variant: "set1", Categories: []string{"storage"}, Enabled: true,
+				},
+			})
+		}
+		a := s.post("/v1/drivers/"+from+"/actions/copy", body)
+		if want == "" {
+			a.problem(409, "version-taken").field("body", "/label", "version-taken")
+			continue
+		}
+		made := s.get("/v1/drivers/" + a.want(202).made()).want(200).body["spec"].(object)
+		if made["version"] != want {
+			t.Errorf("the copy is %v, want %s", made["version"], want)
+		}
+	}
 }
