@@ -39,7 +39,8 @@ func (d *Driver) Variant(label, name string, properties map[string]any, versions
 		}
 	}
 	if name == "" {
-		name = strings.TrimSuffix(d.Name, "."+d.Spec.Variant) + "." + label
+		name = strings.TrimSuffix(d.Name, "."+d.Spec.Variant)
+		name = strings.TrimRight(name[:min(len(name), maxName-len("."+label))], "-.") + "." + label
 	}
 	next := &Driver{Meta: Meta{Kind: KindDriver, Name: name, Labels: maps.Clone(d.Labels)}, Spec: d.Spec}
 	next.Spec.Version, next.Spec.Variant = d.variantNumber(label), label

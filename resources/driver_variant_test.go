@@ -2,6 +2,7 @@ package resources_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -59,5 +60,23 @@ func TestVariants(t *testing.T) {
 	}
 	if keys := resources.SettingsThatDiffer(plain, built); len(keys) > 0 {
 		t.Errorf("settings that differ though they do not: %v", keys)
+	}
+}
+
+// A copy that nobody named has a name that it can have, however long that of the version is.
+func TestVariantsOfVersionsWithLongNames(t *testing.T) {
+	d := &resources.Driver{
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: strings.Repeat("a", 56) + "-1.0.0"},
+		Spec: resources.DriverSpec{Product: "a/b", Version: "1.0.0"},
+	}
+	for _, label := range []string{"", "b", "a-label-of-20-letters"[:20]} {
+		next, err := d.Variant(label, "", nil, []*resources.Driver{d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := resources.NewProblems("")
+		if next.Validate(p); p.Err() != nil || !strings.HasSuffix(next.Name, "."+next.Spec.Variant) {
+			t.Errorf("label %q: the copy is called %s: %v", label, next.Name, p.Err())
+		}
 	}
 }

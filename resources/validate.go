@@ -87,6 +87,7 @@ var (
 )
 
 const (
+	maxName        = 63 // as in namePattern
 	maxLabels      = 64
 	maxLabelLength = 63
 )

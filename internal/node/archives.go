@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -192,7 +193,7 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 		return nil, err
 	}
 	record := &resources.Driver{
-		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d)},
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d, found.Digest)},
 		Spec: resources.DriverSpec{
 			Product: d.Name, Version: d.Version, Categories: d.Categories, Enabled: true, Current: len(versions) == 0,
 			Digest: found.Digest, Tree: found.Tree(), Requires: d.Required(), Installs: installs,
@@ -201,16 +202,24 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 	return record, n.system.Engine().MayInstall(record)
 }
 
-// archiveName is what a version is called: no built-in driver has a version in its name.
-func archiveName(d *archive.Declaration) string {
-	name := []byte(d.Name + "-" + d.Version)
-	for i, c := range name {
-		if c == '/' || c == '+' {
-			name[i] = '.'
-		}
+// longestName is how long the name of a resource may be.
+const longestName = 63
+
+// archiveName is what a version is called: no built-in driver has a version in its name. Where that is no name of a
+// resource, since it is too long or not in lower case, the end of it is from the digest.
+func archiveName(d *archive.Declaration, digest string) string {
+	plain := strings.NewReplacer("/", ".", "+", ".").Replace(d.Name + "-" + d.Version)
+	name := strings.ToLower(plain)
+	if name == plain && len(name) <= longestName && strings.TrimRight(name, "-.") == name {
+		return name
 	}
-	return string(name)
+	_, sum, _ := strings.Cut(digest, ":")
+	mark := "-" + sum[:min(len(sum), markLength)]
+	return strings.TrimRight(name[:min(len(name), longestName-len(mark))], "-.") + mark
 }
+
+// markLength is how much of a digest tells two names apart.
+const markLength = 12
 
 // dropArchive removes an archive that came to nothing, unless it is one that is installed.
 func (n *Node) dropArchive(digest string) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/placement"
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -40,6 +41,11 @@ func Fresh(n *cluster.Node) func(context.Context) error {
 // Leading is what a placer asks.
 func Leading(n *cluster.Node) func(time.Duration) ([]placement.Member, uint64) {
 	return (&Node{cluster: n}).leading
+}
+
+// ArchiveName is what a version is called that is installed from an archive.
+func ArchiveName(product, version, digest string) string {
+	return archiveName(&archive.Declaration{Name: product, Version: version}, digest)
 }
 
 // Tokens are those that are known as long as none changes.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim"
+	"github.com/bulkhead-cloud/bulkhead/internal/node"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 const simulatorYAML = `apiVersion: bulkhead.dev/v1
@@ -32,6 +34,41 @@ dataGroup: true
 limits: {memory: 2GiB}
 handles: {reads: [1], writes: 1}
 `
+
+// Whatever an archive may be called and say of its version, there is a name for it that a resource can have.
+func TestEveryVersionHasAName(t *testing.T) {
+	part := strings.Repeat("v", 32)
+	names := map[string]bool{}
+	for i, is := range [][2]string{
+		{"acme/array", "2.0.0"},
+		{"acme/array", "2.0.0-RC1"},
+		{"acme/array", "2.0.0-rc1"},
+		{"acme/array", "2.0.0+B"},
+		{"acme/array", "2.0.0-rc-"},
+		{part + "/" + part, "1.0.0"},
+		{part + "/" + part, "1.0.0-" + part + "+" + part},
+		{"acme/array-", "1.0.0"},
+	} {
+		text := strings.Replace(fmt.Sprintf(simulatorYAML, is[1]), "bulkhead/sim", is[0], 1)
+		if _, err := archive.Parse([]byte(text)); err != nil {
+			t.Fatalf("there is no such archive: %v", err)
+		}
+		d := &resources.Driver{
+			Meta: resources.Meta{
+				Kind: resources.KindDriver, Name: node.ArchiveName(is[0], is[1], fmt.Sprintf("sha256:%x", 1<<50+i<<40)),
+			},
+			Spec: resources.DriverSpec{Product: is[0], Version: is[1]},
+		}
+		p := resources.NewProblems("")
+		if d.Validate(p); p.Err() != nil {
+			t.Errorf("%s %s is called %s: %v", is[0], is[1], d.Name, p.Err())
+		}
+		names[d.Name] = true
+	}
+	if len(names) != 8 || !names["acme.array-2.0.0"] || !names["acme.array-2.0.0-rc1"] {
+		t.Errorf("names are %v", names)
+	}
+}
 
 // simulatorArchive makes an archive of the simulator: it is declared to be of one version, and says that it is of
 // another.
