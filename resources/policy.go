@@ -141,6 +141,36 @@ func (p *Policy) Validate(problems *Problems) {
 	validateEach(s.In("properties"), p.Spec.Properties, policyKey, "must be the key of a property, or *")
 	validateEach(s.In("actions"), p.Spec.Actions, policyAction,
 		"must be a kind and an action such as volume/create, or * for either")
+	v := NewVocabulary()
+	for i, action := range p.Spec.Actions {
+		if policyAction.MatchString(action) && !v.names(action) {
+			s.In("actions").At(i).Add("not-allowed", "names nothing that anybody can ask for")
+		}
+	}
+}
+
+// names reports whether there is something that can be asked for which a pattern of a policy names.
+func (v Vocabulary) names(pattern string) bool {
+	kind, verb, _ := strings.Cut(pattern, "/")
+	if _, known := v[Kind(kind)]; kind != "*" && !known {
+		return false
+	}
+	if verb == "*" || slices.Contains(besideActions(), verb) {
+		return true
+	}
+	for _, d := range v {
+		if a, has := d.Actions[verb]; has && !a.Internal && (kind == "*" || kind == string(d.Kind)) {
+			return true
+		}
+	}
+	return false
+}
+
+// besideActions is what can be asked for and is no action of a kind by itself.
+func besideActions() []string {
+	return []string{
+		"forget", "forget-volume", "upload", "console", "attach", "suspend-work", "resume-work",
+	}
 }
 
 func validateEach(p *Problems, list []string, syntax *regexp.Regexp, want string) {

@@ -96,6 +96,17 @@ func TestPoliciesThatSayNothing(t *testing.T) {
 			t.Errorf("want %s, got %+v", want, e)
 		}
 	}
+	for action, something := range map[string]bool{
+		"volume/create": true, "*/create": true, "volume/*": true, "*/*": true, "pool/forget": true, "*/power-off": true,
+		"machine/console": true, "swap/start": true, "driver/attach": true, "volumes/create": false, "volume/creat": false,
+		"host/start": false, "*/destroy": false, "volume/claim": false,
+	} {
+		p := resources.NewProblems("")
+		rule("r", resources.PolicyDeny, 0, func(s *resources.PolicySpec) { s.Actions = []string{action} }).Validate(p)
+		if e := resources.AsError(p.Err()); (e == nil) != something || e != nil && e.Fields[0].Pointer != "/spec/actions/0" {
+			t.Errorf("%s: %+v", action, e)
+		}
+	}
 	p := resources.NewProblems("")
 	rule("r", resources.PolicyAllow, 0, nil).Validate(p)
 	if p.Err() != nil {
