@@ -47,8 +47,11 @@ func (s *Submit) witnessed(t *tx) error {
 	}
 }
 
-// driverFacts gathers what the state says of a version that something is asked of.
-func (v *View) driverFacts(d *resources.Driver, judged resources.RequirementVerdict) (*resources.DriverFacts, error) {
+// driverFacts gathers what the state says of a version that some events are asked of. What is bound to it is only
+// looked for where that decides: there can be millions.
+func (v *View) driverFacts(
+	d *resources.Driver, judged resources.RequirementVerdict, events ...resources.DriverEvent,
+) (*resources.DriverFacts, error) {
 	f := &resources.DriverFacts{Driver: d, There: true, RequirementVerdict: judged}
 	versions, err := v.Versions(d.Spec.Product)
 	if err != nil {
@@ -56,8 +59,10 @@ func (v *View) driverFacts(d *resources.Driver, judged resources.RequirementVerd
 	}
 	current := resources.CurrentDriver(versions)
 	f.CurrentOfSeveral = len(versions) > 1 && current != nil && current.ID == d.ID
-	if f.Bound, err = v.BoundTo(d); err != nil {
-		return nil, err
+	if slices.ContainsFunc(events, resources.DriverEvent.MindsUse) {
+		if f.Bound, err = v.BoundTo(d); err != nil {
+			return nil, err
+		}
 	}
 	f.Swap, err = v.swapOf(d)
 	return f, err
@@ -128,7 +133,7 @@ func (v *View) MayChange(was, is *resources.Driver, judged resources.Requirement
 	if len(events) == 0 {
 		return nil
 	}
-	facts, err := v.driverFacts(was, judged)
+	facts, err := v.driverFacts(was, judged, events...)
 	if err != nil {
 		return err
 	}
@@ -146,7 +151,7 @@ func (v *View) MayChange(was, is *resources.Driver, judged resources.Requirement
 
 // MayRemove refuses to remove a version where it stands.
 func (v *View) MayRemove(d *resources.Driver, judged resources.RequirementVerdict) error {
-	facts, err := v.driverFacts(d, judged)
+	facts, err := v.driverFacts(d, judged, resources.DriverUninstall)
 	if err == nil {
 		_, err = facts.Decide(resources.DriverUninstall)
 	}

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +41,16 @@ func DriverEvents() []DriverEvent {
 	return []DriverEvent{
 		DriverInstall, DriverEnable, DriverDisable, DriverMakeCurrent, DriverUse, DriverSwapTo, DriverUninstall,
 	}
+}
+
+// MindsUse reports whether it can be refused because of what is bound to a version.
+func (e DriverEvent) MindsUse() bool {
+	for _, row := range DriverLife() {
+		if slices.Contains(row[e].Refused, CodeDriverInUse) {
+			return true
+		}
+	}
+	return false
 }
 
 // Codes of what refuses an event.
