@@ -24,11 +24,25 @@ func (v *View) Versions(product string) (list []*resources.Driver, err error) {
 // EachBound calls yield for what the versions of a product act for, until it answers false: each resource that names
 // the product, with no binding if it has none yet, and then what is in or on it.
 func (v *View) EachBound(product string, yield func(r resources.Resource, b *Binding) bool) error {
+	return v.eachOf(product, v.EachWithin, yield)
+}
+
+// EachServed is EachBound with what is in or on such a resource and bound to nothing yet: it may be just being made.
+func (v *View) EachServed(product string, yield func(r resources.Resource, b *Binding) bool) error {
+	return v.eachOf(product, v.EachInside, yield)
+}
+
+// within goes through a resource that names a product, and what is in or on it: EachWithin or EachInside.
+type within func(
+	owner resources.Resource, product string, yield func(r resources.Resource, b *Binding) bool,
+) (more bool, err error)
+
+func (v *View) eachOf(product string, each within, yield func(r resources.Resource, b *Binding) bool) error {
 	for _, kind := range resources.Bindable() {
 		var failed error
 		more := true
 		err := v.Each(kind, map[string]string{"driver": product}, func(owner resources.Resource) bool {
-			more, failed = v.EachWithin(owner, product, yield)
+			more, failed = each(owner, product, yield)
 			return more && failed == nil
 		})
 		if err = errors.Join(err, failed); err != nil || !more {
@@ -43,6 +57,15 @@ func (v *View) EachBound(product string, yield func(r resources.Resource, b *Bin
 func (v *View) EachWithin(
 	owner resources.Resource, product string, yield func(r resources.Resource, b *Binding) bool,
 ) (more bool, err error) {
+	return v.EachInside(owner, product, func(r resources.Resource, b *Binding) bool {
+		return b == nil && r.Metadata().Ref() != owner.Metadata().Ref() || yield(r, b)
+	})
+}
+
+// EachInside is EachServed for one resource that names the product, as EachWithin is EachBound.
+func (v *View) EachInside(
+	owner resources.Resource, product string, yield func(r resources.Resource, b *Binding) bool,
+) (more bool, err error) {
 	b, bound, err := v.Binding(owner.Metadata().Ref())
 	switch {
 	case err != nil:
@@ -55,7 +78,11 @@ func (v *View) EachWithin(
 		var failed error
 		err := v.Each(q.Kind, q.Facets, func(r resources.Resource) bool {
 			b, bound, err := v.Binding(r.Metadata().Ref())
-			if failed = err; err == nil && bound && b.Product == product {
+			switch failed = err; {
+			case err != nil:
+			case !bound:
+				more = yield(r, nil)
+			case b.Product == product:
 				more = yield(r, &b)
 			}
 			return more && failed == nil

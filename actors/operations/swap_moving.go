@@ -38,6 +38,8 @@ type moving struct {
 	// passed are those that somebody was working on when it was their turn.
 	passed map[resources.Ref]bool
 	done   int
+	// awaited: what was just being made when all others had gone was waited for.
+	awaited bool
 }
 
 // all moves what list names until nothing is left of it, but what was tried in vain.
@@ -50,9 +52,13 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 		if err != nil {
 			return err
 		}
-		idle, busy := m.left(members)
+		idle, busy, made := m.left(members)
 		if len(idle)+len(busy) == 0 {
-			return m.verdict(ctx)
+			if m.awaited {
+				return m.verdict(ctx)
+			}
+			m.await(ctx, made)
+			continue
 		}
 		for some := range slices.Chunk(idle, looksEvery) {
 			m.report(len(idle) + len(busy))
@@ -68,6 +74,16 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 		if len(m.stays) > 0 && !m.urgent {
 			return m.verdict(ctx)
 		}
+	}
+}
+
+// await waits for those that were being made when all that they are in or on had gone: what is begun later is made by
+// the version that acts for that by then. What turns out to be with the other version is moved like all others.
+func (m *moving) await(ctx context.Context, made []resources.Ref) {
+	m.awaited = true
+	m.some(ctx, made, busyAtOnce, m.one)
+	for _, ref := range made {
+		delete(m.stays, ref)
 	}
 }
 
@@ -97,10 +113,14 @@ func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
 
 // left tells those that are to be moved still, those that nobody works on apart from the others. Those that stand on
 // others come first, all of them.
-func (m *moving) left(members []member) (idle, busy []resources.Ref) {
+func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 	first := -1
 	for _, one := range members {
 		if one.suspended && !m.urgent || m.stays[one.ref] != nil {
+			continue
+		}
+		if one.unbound {
+			made = append(made, one.ref)
 			continue
 		}
 		rank := 0
@@ -118,7 +138,7 @@ func (m *moving) left(members []member) (idle, busy []resources.Ref) {
 			idle = append(idle, one.ref)
 		}
 	}
-	return idle, busy
+	return idle, busy, made
 }
 
 // pause returns an error when no more are to be moved now.

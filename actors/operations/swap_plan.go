@@ -96,39 +96,65 @@ type member struct {
 	created         int64
 	// held reports whether a driver has something of it now that can be asked how it is.
 	held bool
+	// unbound: no version acts for it yet, and it is being worked on. Which one does now nobody has noted.
+	unbound bool
 }
 
-// membersOf lists what a version acts for in the scope of a swap, those that stand on others first.
-func membersOf(v *persistence.View, s swap, acting *resources.Driver) (list []member, err error) {
+// gathering lists what a version acts for, and what it may be making just now.
+type gathering struct {
+	view     *persistence.View
+	shards   int
+	versions []*resources.Driver
+	acting   *resources.Driver
+	list     []member
+	err      error
+}
+
+func newGathering(v *persistence.View, acting *resources.Driver) (*gathering, error) {
 	owners, err := v.Owners()
 	if err != nil {
 		return nil, err
 	}
 	versions, err := v.Versions(acting.Spec.Product)
+	return &gathering{view: v, shards: len(owners), versions: versions, acting: acting}, err
+}
+
+// add adds a resource if the version acts for it, and reports whether there may be more.
+func (g *gathering) add(r resources.Resource, b *persistence.Binding) bool {
+	if b != nil {
+		if now := resources.DriverOf(g.versions, b.Version); now == nil || now.ID != g.acting.ID {
+			return true
+		}
+	}
+	var m member
+	m, g.err = memberOf(g.view, r, g.shards)
+	if m.unbound = b == nil; m.unbound && !m.busy {
+		return g.err == nil // it gets the version of its owner when somebody makes it
+	}
+	m.held = m.held && !m.unbound
+	g.list = append(g.list, m)
+	return g.err == nil
+}
+
+// membersOf lists what a version acts for in the scope of a swap, those that stand on others first.
+func membersOf(v *persistence.View, s swap, acting *resources.Driver) ([]member, error) {
+	g, err := newGathering(v, acting)
 	if err != nil {
 		return nil, err
 	}
-	var failed error
-	add := func(r resources.Resource, b *persistence.Binding) bool {
-		if b == nil || !covers(s.Spec.Scope, r) {
-			return true
-		}
-		if now := resources.DriverOf(versions, b.Version); now == nil || now.ID != acting.ID {
-			return true
-		}
-		var m member
-		m, failed = memberOf(v, r, len(owners))
-		list = append(list, m)
-		return failed == nil
-	}
-	err = eachInScope(v, s.Spec.Scope, acting.Spec.Product, add)
-	slices.SortStableFunc(list, func(a, b member) int {
-		return cmp.Compare(slices.Index(Rebindable(), a.ref.Kind), slices.Index(Rebindable(), b.ref.Kind))
+	err = eachInScope(v, s.Spec.Scope, acting.Spec.Product, func(r resources.Resource, b *persistence.Binding) bool {
+		return !covers(s.Spec.Scope, r) || g.add(r, b)
 	})
-	return list, cmp.Or(err, failed)
+	slices.SortStableFunc(g.list, byRank)
+	return g.list, cmp.Or(err, g.err)
 }
 
-// eachInScope goes through what a product acts for, as far as the scope may have it.
+// byRank sorts those that stand on others first.
+func byRank(a, b member) int {
+	return cmp.Compare(slices.Index(Rebindable(), a.ref.Kind), slices.Index(Rebindable(), b.ref.Kind))
+}
+
+// eachInScope goes through what a product acts for, as far as the scope may have it, and through what it may be making.
 func eachInScope(
 	v *persistence.View, scope resources.SwapScope, product string,
 	yield func(r resources.Resource, b *persistence.Binding) bool,
@@ -149,10 +175,10 @@ func eachInScope(
 		if err != nil {
 			return unlessGone(err)
 		}
-		_, err = v.EachWithin(owner, product, yield)
+		_, err = v.EachInside(owner, product, yield)
 		return err
 	}
-	return v.EachBound(product, yield)
+	return v.EachServed(product, yield)
 }
 
 // covers reports whether a scope has a resource in it.

@@ -1,0 +1,72 @@
+package actors_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// What a version was making when the rest was moved goes to the new version as well, and back with the rest.
+func TestSwapMovesWhatIsJustBeingMade(t *testing.T) {
+	for name, swapped := range map[string]bool{"by the old version": true, "by the new version": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				z := newVersions(t, 3)
+				var begun atomic.Bool
+				slow := newVersion
+				if swapped {
+					slow = oldVersion
+				}
+				z.Behave(func(ctx context.Context, version, method string, _ any) error {
+					if version == slow && method == "CreateVolume" {
+						begun.Store(true)
+						select {
+						case <-time.After(10 * time.Minute):
+						case <-ctx.Done():
+						}
+					}
+					return nil
+				})
+				begin := func() *resources.Operation {
+					op := z.Submit(resources.Submission{
+						Action: "create", Target: resources.Ref{Kind: resources.KindVolume},
+						Resource: &resources.Volume{
+							Meta: resources.Meta{Kind: resources.KindVolume, Name: "slow"}, Spec: resources.VolumeSpec{SizeBytes: gib},
+						},
+					})
+					for !begun.Load() {
+						time.Sleep(time.Second)
+					}
+					return op
+				}
+				var made *resources.Operation
+				want, phase := oldVersion, resources.PhaseRolledBack
+				spec := resources.SwapSpec{SettleSeconds: 3600}
+				if swapped {
+					made, want, phase, spec.SettleSeconds = begin(), newVersion, resources.PhaseCommitted, 10
+				}
+				id, start := z.swap(spec)
+				if !swapped {
+					for z.bound()[oldVersion] > 0 {
+						time.Sleep(time.Second)
+					}
+					made = begin()
+					z.Cancel(start.ID)
+				}
+				z.Wait(start.ID)
+				if s := z.get(id); s.Phase != phase {
+					t.Fatalf("the swap is %s", s.Phase)
+				}
+				if op := z.Wait(made.ID); op.Phase != resources.PhaseSucceeded {
+					t.Errorf("the volume: %s: %v", op.Phase, op.Error)
+				}
+				if got := z.bound(); got[want] != 5 || len(got) != 1 {
+					t.Errorf("bound are %v, want all to %s", got, want)
+				}
+			})
+		})
+	}
+}
