@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -69,4 +70,57 @@ func TestSwapMovesWhatIsJustBeingMade(t *testing.T) {
 			})
 		})
 	}
+}
+
+// label changes the labels of a volume.
+func (z *versions) label(ref resources.Ref, labels map[string]string) {
+	z.t.Helper()
+	var next *resources.Volume
+	err := z.Machine.View(func(v *persistence.View) error {
+		found, err := persistence.Find[*resources.Volume](v, ref.Kind, ref.ID)
+		if err == nil {
+			changed := *found
+			changed.Labels = labels
+			next = &changed
+		}
+		return err
+	})
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	op := z.Ask(resources.Submission{Action: "update", Target: ref, Resource: next})
+	if op.Phase != resources.PhaseSucceeded {
+		z.t.Fatalf("labelling %s: %v", ref, op.Error)
+	}
+}
+
+// What was moved by its labels goes back whatever labels it has then, with what was made in it.
+func TestSwapGoesBackWhateverBecameOfLabels(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 0)
+		labels := map[string]string{"tier": "test"}
+		pool := resources.Ref{Kind: resources.KindPool, ID: z.Must(&resources.Pool{
+			Meta: resources.Meta{Kind: resources.KindPool, Name: "marked", Labels: labels},
+			Spec: resources.PoolSpec{Driver: "bulkhead/sim"},
+		})}
+		in := func(name string, labels map[string]string) resources.Ref {
+			return resources.Ref{Kind: resources.KindVolume, ID: z.Must(&resources.Volume{
+				Meta: resources.Meta{Kind: resources.KindVolume, Name: name, Labels: labels},
+				Spec: resources.VolumeSpec{SizeBytes: gib, PoolID: resources.PoolID(pool.ID)},
+			})}
+		}
+		volume := in("marked", labels)
+		time.Sleep(time.Minute)
+		id, start := z.swap(resources.SwapSpec{Scope: resources.SwapScope{Labels: labels}, SettleSeconds: 600})
+		for z.bound()[newVersion] < 2 {
+			time.Sleep(time.Second)
+		}
+		z.label(volume, nil)
+		in("later", nil)
+		z.Cancel(start.ID)
+		z.Wait(start.ID)
+		if got := z.bound(); z.get(id).Phase != resources.PhaseRolledBack || len(got) != 1 || got[oldVersion] != 4 {
+			t.Errorf("it is %s, bound are %v", z.get(id).Phase, got)
+		}
+	})
 }

@@ -237,10 +237,10 @@ func moveBack(ctx context.Context, c *Context) error {
 	move := &moving{
 		context: c, swap: s, to: s.from, urgent: true, atOnce: cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce),
 	}
-	err = move.all(ctx, func() ([]member, error) {
-		members, err := c.members(s, s.to)
-		members = slices.DeleteFunc(members, func(m member) bool {
-			return !moved[m.ref] && m.created < began.UnixNano()
+	err = move.all(ctx, func() (members []member, err error) {
+		err = c.Engine.View(func(v *persistence.View) error {
+			members, err = toMoveBack(v, s, moved, began)
+			return err
 		})
 		slices.Reverse(members) // what is made meanwhile in those that were moved back is with them
 		return members, err
@@ -250,6 +250,51 @@ func moveBack(ctx context.Context, c *Context) error {
 	}
 	Change(c, func(s *resources.Swap) { s.Status.Left, s.Status.Moved = s.Status.Left+s.Status.Moved, 0 })
 	return nil
+}
+
+// toMoveBack lists what a swap moved that is with the new version still, and what was made since in its scope or in
+// what it moved. What became of labels since does not matter.
+func toMoveBack(v *persistence.View, s swap, moved map[resources.Ref]bool, began time.Time) ([]member, error) {
+	isNew := func(m member) bool { return m.unbound || m.created >= began.UnixNano() }
+	list, err := membersOf(v, s, s.to)
+	if err != nil || s.Spec.Scope.IsAll() {
+		return slices.DeleteFunc(list, func(m member) bool { return !moved[m.ref] && !isNew(m) }), err
+	}
+	g, err := newGathering(v, s.to)
+	if err != nil {
+		return nil, err
+	}
+	for ref := range moved {
+		if err := g.addMoved(ref); err != nil {
+			return nil, err
+		}
+	}
+	list = append(list, g.list...)
+	seen := map[resources.Ref]bool{}
+	list = slices.DeleteFunc(list, func(m member) bool {
+		again := seen[m.ref]
+		seen[m.ref] = true
+		return again || !moved[m.ref] && !isNew(m)
+	})
+	slices.SortStableFunc(list, byRank)
+	return list, nil
+}
+
+// addMoved adds a resource that was moved, with what is in or on it.
+func (g *gathering) addMoved(ref resources.Ref) error {
+	r, err := g.view.Get(ref)
+	if err != nil {
+		return unlessGone(err)
+	}
+	if resources.OwnerOf(r) == ref {
+		_, err = g.view.EachInside(r, g.acting.Spec.Product, g.add)
+		return cmp.Or(err, g.err)
+	}
+	b, bound, err := g.view.Binding(ref)
+	if err == nil && bound && b.Product == g.acting.Spec.Product {
+		g.add(r, &b)
+	}
+	return cmp.Or(err, g.err)
 }
 
 // began is when an operation began; the beginning of time if nobody knows it any more.
