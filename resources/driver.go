@@ -89,7 +89,7 @@ type DriverStatus struct {
 	Troubles []DriverTrouble `json:"troubles,omitempty" doc:"Members where it does not run though it is enabled, and why."`
 	// What follows is for showing it, and kept nowhere.
 	Current bool `json:"current,omitempty" cbor:"-" doc:"Whether new resources are bound to it now."`
-	Bound   int  `json:"bound,omitempty" cbor:"-" doc:"How many resources it acts for."`
+	Bound   int  `json:"bound,omitempty" cbor:"-" doc:"How many resources it acts for; where there are very many, as it was counted lately."`
 	// Denied is told to who asks alone.
 	Denied []DeniedAction `json:"denied,omitempty" cbor:"-" doc:"What you may not use it for, because of a policy or of what it asks for itself; that your role allows it at all is another thing."`
 }

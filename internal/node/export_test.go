@@ -48,6 +48,12 @@ func ArchiveName(product, version, digest string) string {
 	return archiveName(&archive.Declaration{Name: product, Version: version}, digest)
 }
 
+// Uses tells how many resources a version acts for, of which count makes the counts.
+func Uses(count func(d *resources.Driver) ([]resources.BoundCount, error)) func(id string) (int, error) {
+	u := &uses{count: count, by: map[string]*counted{}}
+	return func(id string) (int, error) { return u.total(&resources.Driver{Meta: resources.Meta{ID: id}}) }
+}
+
 // Tokens are those that are known as long as none changes.
 type Tokens struct{ tokens }
 

@@ -1,10 +1,8 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +11,6 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
-	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -57,7 +54,7 @@ func (a *agents) attended(name string) *attended {
 // figures says how a driver does on all members: each is asked when somebody wants to know, and not before.
 func (f *fleet) figures(
 	ctx context.Context, d *resources.Driver, q resources.FiguresQuery,
-) (found resources.DriverFigures, err error) {
+) (found resources.DriverFigures) {
 	ctx, cancel := context.WithTimeout(ctx, figuresPatience)
 	defer cancel()
 	var mu sync.Mutex
@@ -83,8 +80,7 @@ func (f *fleet) figures(
 	asking.Wait()
 	slices.SortFunc(found.Items, func(a, b resources.InstanceFigures) int { return compareNames(f.node, a.Node, b.Node) })
 	slices.SortFunc(found.Unanswered, func(a, b resources.Unanswered) int { return strings.Compare(a.Node, b.Node) })
-	found.Bound, err = f.bound(d)
-	return found, err
+	return found
 }
 
 func (f *fleet) figuresOf(
@@ -105,55 +101,12 @@ func (f *fleet) figuresOf(
 	return one, nil
 }
 
-// bound counts what a version acts for, by kind and node.
-func (f *fleet) bound(d *resources.Driver) ([]resources.BoundCount, error) {
-	type place struct {
-		kind resources.Kind
-		node string
-	}
-	counts := map[place]int{}
-	err := f.state.View(func(v *persistence.View) error {
-		refs, err := v.BoundTo(d)
-		for _, ref := range refs {
-			if !slices.Contains(resources.Bindable(), ref.Kind) { // there are many, and they are where that is
-				counts[place{kind: ref.Kind}]++
-				continue
-			}
-			r, failed := v.Get(ref)
-			if failed != nil {
-				continue // it goes just now
-			}
-			counts[place{ref.Kind, operations.PlaceOf(r).Node}]++
-		}
-		return err
-	})
-	var list []resources.BoundCount
-	vocabulary := resources.NewVocabulary()
-	for p, n := range counts {
-		one := resources.BoundCount{Kind: p.kind, Node: p.node, Count: n}
-		if slices.Contains(resources.Bindable(), p.kind) { // others are asked for by what they stand on
-			one.List = "/v1/" + vocabulary[p.kind].Plural + filters(d, p.kind, p.node)
-		}
-		list = append(list, one)
-	}
-	slices.SortFunc(list, func(a, b resources.BoundCount) int {
-		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Node, b.Node))
-	})
-	return list, err
-}
-
-// filters are those of a list that a product acts for.
-func filters(d *resources.Driver, kind resources.Kind, node string) string {
-	given := url.Values{"driver": {d.Spec.Product}}
-	if kind == resources.KindHost && node != "" { // only hosts can be asked for by node
-		given.Set("node", node)
-	}
-	return "?" + given.Encode()
-}
-
 // DriverFigures implements api.Drivers.
 func (v *validator) DriverFigures(
 	ctx context.Context, d *resources.Driver, q resources.FiguresQuery,
 ) (resources.DriverFigures, error) {
-	return v.fleet.figures(ctx, d, q)
+	found := v.fleet.figures(ctx, d, q)
+	var err error
+	found.Bound, err = v.uses.of(d)
+	return found, err
 }

@@ -19,6 +19,7 @@ type reader struct {
 	drivers *driving.Drivers
 	agents  *agents
 	tokens  *tokens
+	uses    *uses
 }
 
 // Consistent implements door.Reader.
@@ -55,20 +56,11 @@ func (r *reader) Get(_ context.Context, ref resources.Ref) (resources.Resource, 
 func (r *reader) Changes(kind resources.Kind) uint64 { return r.machine.Changes(kind) }
 
 func (r *reader) read(ref resources.Ref) (found resources.Resource, revision uint64, err error) {
-	bound := 0
 	err = r.machine.View(func(v *persistence.View) error {
 		if revision, err = v.Applied(); err != nil {
 			return err
 		}
-		if found, err = v.Get(ref); err != nil {
-			return err
-		}
-		d, ok := found.(*resources.Driver)
-		if !ok {
-			return nil
-		}
-		list, err := v.BoundTo(d)
-		bound = len(list)
+		found, err = v.Get(ref)
 		return err
 	})
 	if err != nil {
@@ -76,9 +68,9 @@ func (r *reader) read(ref resources.Ref) (found resources.Resource, revision uin
 	}
 	found = r.agents.describe(r.drivers.Describe(found))
 	if d, ok := found.(*resources.Driver); ok {
-		d.Status.Bound = bound // lists go without: each would read all bindings
+		d.Status.Bound, err = r.uses.total(d) // lists go without: each would read all bindings
 	}
-	return found, revision, nil
+	return found, revision, err
 }
 
 // List implements door.Reader.

@@ -130,6 +130,7 @@ type validator struct {
 	secrets *secrets.Keeper
 	machine *persistence.Machine
 	fleet   *fleet
+	uses    *uses
 }
 
 // Validate implements api.Drivers.

@@ -20,15 +20,16 @@ func (n *Node) serve(listener net.Listener) error {
 	if n.config.Development {
 		developing = n
 	}
+	bound := newUses(n.machine)
 	a, err := api.New(api.Options{
 		Developing: developing,
 		Version:    n.config.Version, Engine: n.system.Engine(), Health: n, Uploads: n.spool,
 		Backups: n, Archives: n,
-		Drivers: &validator{n.drivers, &n.secrets.Keeper, n.machine, n.fleet()},
+		Drivers: &validator{n.drivers, &n.secrets.Keeper, n.machine, n.fleet(), bound},
 		Cluster: &nodes{n},
 		Reader: &reader{
 			machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents,
-			tokens: &tokens{machine: n.machine},
+			tokens: &tokens{machine: n.machine}, uses: bound,
 		},
 		Metrics: n.metrics.Handler(), Log: log, Limits: n.config.Limits,
 	})
