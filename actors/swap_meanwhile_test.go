@@ -6,9 +6,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
+	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
+
+// about is the id of the resource that a call is about.
+func about(request any) string {
+	asked, ok := request.(interface{ GetCall() *driverpb.Call })
+	if !ok {
+		return ""
+	}
+	return asked.GetCall().GetResource().GetId()
+}
 
 // What a version was making when the rest was moved goes to the new version as well, and back with the rest.
 func TestSwapMovesWhatIsJustBeingMade(t *testing.T) {
@@ -70,6 +82,81 @@ func TestSwapMovesWhatIsJustBeingMade(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a driver can't find any more can be moved, and back, and keeps nothing else from it.
+func TestSwapMovesWhatIsLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 5)
+		if err := z.World.Vanish(simworld.Key{Kind: simworld.KindVolume, Scope: z.pool.ID, ID: z.volumes[2].ID}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute) // it is noted
+		id, start := z.swap(resources.SwapSpec{})
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+		if got := z.bound(); got[newVersion] != 6 || len(got) != 1 {
+			t.Errorf("bound are %v", got)
+		}
+		back := z.Do(resources.Ref{Kind: resources.KindSwap, ID: id}, "roll-back", resources.Arguments{})
+		if got := z.bound(); back.Phase != resources.PhaseSucceeded || got[oldVersion] != 6 || len(got) != 1 {
+			t.Errorf("rolled back as %s: %v; bound are %v", back.Phase, back.Error, got)
+		}
+	})
+}
+
+// What is lost and nobody has noted is a reason to go back, and keeps nothing from it either.
+func TestSwapGoesBackForWhatIsLostUnnoticed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 5)
+		lost := z.volumes[2]
+		if err := z.World.Vanish(simworld.Key{Kind: simworld.KindVolume, Scope: z.pool.ID, ID: lost.ID}); err != nil {
+			t.Fatal(err)
+		}
+		_, start := z.swap(resources.SwapSpec{ObserveSeconds: 1})
+		op := z.Wait(start.ID)
+		if op.Phase != resources.PhaseFailed || op.Error == nil || len(op.Error.Reasons) != 1 ||
+			op.Error.Reasons[0].Candidate != lost {
+			t.Errorf("the swap ended as %s: %+v", op.Phase, op.Error)
+		}
+		if got := z.bound(); got[oldVersion] != 6 || len(got) != 1 {
+			t.Errorf("bound are %v", got)
+		}
+	})
+}
+
+// What the new version has deleted and says that it could not is moved back all the same: the old one finds nothing,
+// and deletes the record.
+func TestSwapGoesBackThoughTheNewVersionDeleted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 4)
+		down := sdk.Transient("driver-unavailable", "it does not run")
+		z.Behave(func(_ context.Context, version, method string, request any) error {
+			if version != newVersion || method != "DeleteVolume" {
+				return nil
+			}
+			key := simworld.Key{Kind: simworld.KindVolume, Scope: z.pool.ID, ID: about(request)}
+			if err := z.World.Vanish(key); err != nil {
+				t.Log(err) // it is gone already
+			}
+			return down
+		})
+		id, start := z.swap(resources.SwapSpec{Canaries: []resources.Ref{z.volumes[0]}})
+		for z.bound()[newVersion] == 0 {
+			time.Sleep(time.Second)
+		}
+		deletion := z.Submit(resources.Submission{Action: "delete", Target: z.volumes[0]})
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseFailed || z.get(id).Phase != resources.PhaseRolledBack {
+			t.Errorf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+		if op := z.Wait(deletion.ID); op.Phase != resources.PhaseSucceeded {
+			t.Errorf("the deletion: %s: %v", op.Phase, op.Error)
+		}
+		if got := z.bound(); got[oldVersion] != 4 || len(got) != 1 {
+			t.Errorf("bound are %v", got)
+		}
+	})
 }
 
 // label changes the labels of a volume.

@@ -139,7 +139,10 @@ func (c *Context) letGo(ctx context.Context) (*driverpb.Handle, error) {
 	defer cancel()
 	d.call.Token = c.Token() + "/release"
 	reply, err := driverpb.NewBaseClient(d.conn).Release(ctx, &driverpb.ReleaseRequest{Call: d.call})
-	if err != nil {
+	switch {
+	case lost(err):
+		return nil, nil
+	case err != nil:
 		return c.letGoAnyhow(FromFault(err))
 	}
 	return reply.GetHandle(), nil
@@ -152,10 +155,19 @@ func (c *Context) letGoAnyhow(err error) (*driverpb.Handle, error) {
 	return nil, nil
 }
 
-// take has a version take the target, and asks it whether that is well.
+// lost reports whether a driver answers that the thing is not there: there is nothing to let go of then, nor to take.
+func lost(err error) bool {
+	return err != nil && resources.ClassOf(FromFault(err)) == resources.ClassNotFound
+}
+
+// take has a version take the target, and asks it whether that is well. What was lost before, or may have been deleted
+// since, is its own also if it finds nothing.
 func (c *Context) take(ctx context.Context, d *driver) error {
 	d.call.Token = c.Token() + "/adopt"
 	reply, err := driverpb.NewBaseClient(d.conn).Adopt(ctx, &driverpb.AdoptRequest{Call: d.call})
+	if lost(err) && (notedIll(c.Resource) || c.Operation.Urgent) {
+		return nil
+	}
 	if err != nil {
 		return FromFault(err)
 	}
@@ -195,5 +207,5 @@ func takeBack(ctx context.Context, c *Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return FromFault(err)
 	}
-	return err
+	return gone(err) // what it can't find is ill with it, as it would be had nobody asked
 }

@@ -212,8 +212,8 @@ func (m *moving) one(ctx context.Context, ref resources.Ref) {
 		Action: "rebind", Target: ref, Arguments: resources.Arguments{DriverID: resources.DriverID(m.to.ID)},
 		Urgent: m.urgent, Round: string(ref.Kind) + "/" + ref.ID + "/" + m.round(try),
 	})
-	if resources.ClassOf(err) == resources.ClassNotFound {
-		err = nil // it was deleted meanwhile
+	if resources.ClassOf(err) == resources.ClassNotFound && m.deleted(ref) { // else its driver does not find it
+		err = nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -224,6 +224,15 @@ func (m *moving) one(ctx context.Context, ref resources.Ref) {
 	case ctx.Err() == nil && try+m.context.step().Attempts > moveTries: // also if this is killed again and again
 		m.stays[ref] = err
 	}
+}
+
+// deleted reports whether there is no such resource any more.
+func (m *moving) deleted(ref resources.Ref) bool {
+	err := m.context.Engine.View(func(v *persistence.View) error {
+		_, err := v.Get(ref)
+		return err
+	})
+	return resources.ClassOf(err) == resources.ClassNotFound
 }
 
 // round tells this attempt of the step, and this try in it, from others.
