@@ -159,6 +159,23 @@ func TestSwapGoesBackThoughTheNewVersionDeleted(t *testing.T) {
 	})
 }
 
+// What always took longer to answer than the canary is not worse than before.
+func TestSwapDoesNotBlameWhatWasAlwaysSlow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 6)
+		z.Behave(func(_ context.Context, _, method string, request any) error {
+			if id := about(request); method == "Probe" && id != "" && id != z.volumes[0].ID {
+				time.Sleep(300 * time.Millisecond)
+			}
+			return nil
+		})
+		_, start := z.swap(resources.SwapSpec{Canaries: []resources.Ref{z.volumes[0]}})
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+			t.Errorf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+	})
+}
+
 // label changes the labels of a volume.
 func (z *versions) label(ref resources.Ref, labels map[string]string) {
 	z.t.Helper()

@@ -97,6 +97,7 @@ type watching struct {
 	swap    swap
 	refs    []resources.Ref
 	since   time.Time
+	// answers are those of the canaries alone: of the others nobody knows how long they took before.
 	answers answers
 	// row counts the bad answers of each without a good one in between.
 	row map[resources.Ref]int
@@ -105,7 +106,13 @@ type watching struct {
 
 // look asks each how it is, and what became of the operations on it.
 func (w *watching) look(ctx context.Context) {
-	said := w.context.askAll(ctx, w.refs, &w.answers)
+	var others answers
+	said := w.context.askAll(ctx, w.refs, func(ref resources.Ref) *answers {
+		if slices.Contains(w.swap.Status.Canaries, ref) {
+			return &w.answers
+		}
+		return &others
+	})
 	if ctx.Err() != nil {
 		return
 	}
@@ -188,7 +195,7 @@ func byDriver(e *resources.Error) bool {
 func (c *Context) sample(ctx context.Context, refs []resources.Ref, rounds int) resources.SwapHealth {
 	var a answers
 	for range rounds {
-		c.askAll(ctx, refs, &a)
+		c.askAll(ctx, refs, func(resources.Ref) *answers { return &a })
 	}
 	return a.health()
 }
@@ -197,11 +204,13 @@ func (c *Context) sample(ctx context.Context, refs []resources.Ref, rounds int) 
 const askedAtOnce = 8
 
 // askAll asks all how they are, and returns what is wrong with each.
-func (c *Context) askAll(ctx context.Context, refs []resources.Ref, into *answers) []string {
+func (c *Context) askAll(
+	ctx context.Context, refs []resources.Ref, into func(ref resources.Ref) *answers,
+) []string {
 	said := make([]string, len(refs))
 	tasks := make([]func(context.Context), len(refs))
 	for i, ref := range refs {
-		tasks[i] = func(ctx context.Context) { said[i] = c.askHealth(ctx, ref, into) }
+		tasks[i] = func(ctx context.Context) { said[i] = c.askHealth(ctx, ref, into(ref)) }
 	}
 	c.Engine.Together(ctx, askedAtOnce, tasks)
 	return said
