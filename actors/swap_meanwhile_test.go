@@ -159,6 +159,34 @@ func TestSwapGoesBackThoughTheNewVersionDeleted(t *testing.T) {
 	})
 }
 
+// What is usual is known from before the first was moved, also to who takes the swap up after a crash in the middle.
+func TestSwapKnowsWhatIsUsualAfterACrash(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 6)
+		var killed atomic.Bool
+		z.Behave(func(ctx context.Context, version, method string, request any) error {
+			switch {
+			case version == newVersion && method == "Probe" && about(request) != "":
+				time.Sleep(2 * time.Second) // it is slow
+			case version == newVersion && method == "Adopt" && about(request) == z.volumes[1].ID && !killed.Load():
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		id, start := z.swap(resources.SwapSpec{Canaries: []resources.Ref{z.volumes[0], z.volumes[1]}})
+		for z.bound()[newVersion] == 0 {
+			time.Sleep(time.Second)
+		}
+		killed.Store(true)
+		z.Restart()
+		op := z.Wait(start.ID)
+		if s := z.get(id); s.Phase != resources.PhaseRolledBack || op.Error == nil || op.Error.Code != "worse-than-before" {
+			t.Errorf("it is %s: %v; before %+v, after %+v", s.Phase, op.Error, s.Status.Before, s.Status.After)
+		}
+	})
+}
+
 // What always took longer to answer than the canary is not worse than before.
 func TestSwapDoesNotBlameWhatWasAlwaysSlow(t *testing.T) {
 	bubble(t, func(t *testing.T) {

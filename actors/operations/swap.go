@@ -22,7 +22,7 @@ func swapOperations() []Definition {
 		)},
 		{Kind: resources.KindSwap, Action: "start", Check: checkStart, Steps: steps(
 			Step{Name: "claim", Do: claimSwap, Undo: unclaimSwap},
-			Step{Name: "ready", Do: awaitVersion, Timeout: readyTimeout + time.Minute},
+			Step{Name: "ready", Do: awaitVersion, Timeout: readyTimeout + 5*time.Minute},
 			Step{Name: "canary", Do: moveCanaries, Undo: moveBack, Timeout: swapTimeout},
 			Step{Name: "observe", Do: observeCanaries, Timeout: swapTimeout},
 			Step{Name: "current", Do: makeCurrent, Undo: unmakeCurrent},

@@ -22,7 +22,7 @@ const (
 )
 
 // awaitVersion waits until the new version answers on all nodes where it is to act, before the first resource is let
-// go, and chooses which that is.
+// go, chooses which that is, and notes how it answers before.
 func awaitVersion(ctx context.Context, c *Context) error {
 	s, err := c.swap()
 	if err != nil {
@@ -60,7 +60,11 @@ func awaitVersion(ctx context.Context, c *Context) error {
 		return err
 	}
 	canaries := chooseCanaries(s.Spec, members)
-	Change(c, func(s *resources.Swap) { s.Status.Canaries = canaries })
+	before := c.sample(ctx, canaries) // now: who takes the next step up may find some that were moved already
+	if ctx.Err() != nil {
+		return fmt.Errorf("asking what is to be moved first how it is: %w", context.Cause(ctx))
+	}
+	Change(c, func(s *resources.Swap) { s.Status.Canaries, s.Status.Before = canaries, before })
 	return nil
 }
 
@@ -141,21 +145,16 @@ func (c *Context) members(s swap, acting *resources.Driver) (list []member, err 
 	return list, err
 }
 
-// moveCanaries moves a few resources, and notes how they answered before.
+// moveCanaries moves a few resources.
 func moveCanaries(ctx context.Context, c *Context) error {
 	s, err := c.swap()
 	if err != nil {
 		return err
 	}
 	canaries := s.Status.Canaries
-	before := c.sample(ctx, canaries, baselineRounds)
 	move := &moving{context: c, swap: s, to: s.to, atOnce: len(canaries)}
 	move.these(ctx, canaries)
-	if err := move.verdict(ctx); err != nil {
-		return err
-	}
-	Change(c, func(s *resources.Swap) { s.Status.Before = before })
-	return nil
+	return move.verdict(ctx)
 }
 
 // chooseCanaries takes those that were named or are marked, else idle ones before busy ones, one owner after the other.

@@ -15,6 +15,8 @@ import (
 const (
 	// baselineRounds is how often each canary is asked before it is moved, so that it is known what is usual.
 	baselineRounds = 10
+	// baselineTime is how long that goes on if answers are slow; the round that is under way is ended.
+	baselineTime = 30 * time.Second
 	// watchEvery is how often each is asked while it is observed.
 	watchEvery = 500 * time.Millisecond
 	// badInARow bad answers of one resource end the observation.
@@ -192,9 +194,10 @@ func byDriver(e *resources.Error) bool {
 }
 
 // sample asks some resources a few times how they are.
-func (c *Context) sample(ctx context.Context, refs []resources.Ref, rounds int) resources.SwapHealth {
+func (c *Context) sample(ctx context.Context, refs []resources.Ref) resources.SwapHealth {
 	var a answers
-	for range rounds {
+	end := c.Engine.Now().Add(baselineTime)
+	for n := 0; n < baselineRounds && (n == 0 || c.Engine.Now().Before(end)); n++ {
 		c.askAll(ctx, refs, func(resources.Ref) *answers { return &a })
 	}
 	return a.health()
