@@ -256,3 +256,29 @@ func TestSwapGoesBackWhateverBecameOfLabels(t *testing.T) {
 		}
 	})
 }
+
+// Canaries that the swap can't move are refused, and not waited for.
+func TestSwapRefusesCanariesThatAreNotItsOwn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 3)
+		suspend := func(on bool) {
+			if _, err := z.Engine().Suspend(t.Context(), z.volumes[0], on, resources.Origin{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		suspend(true)
+		for name, spec := range map[string]resources.SwapSpec{
+			"suspended":    {Canaries: z.volumes[:1]},
+			"out of scope": {Canaries: z.volumes[1:2], Scope: resources.SwapScope{Resource: z.volumes[2]}},
+		} {
+			_, start := z.swap(spec)
+			op := z.Wait(start.ID)
+			if op.Phase != resources.PhaseFailed || op.Error == nil || op.Error.Code != "bad-swap" {
+				t.Errorf("%s: %s: %v", name, op.Phase, op.Error)
+			}
+			if got := z.bound(); got[oldVersion] != 4 || len(got) != 1 {
+				t.Errorf("%s: bound are %v", name, got)
+			}
+		}
+	})
+}

@@ -59,6 +59,9 @@ func awaitVersion(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkCanaries(s, members); err != nil {
+		return err
+	}
 	canaries := chooseCanaries(s.Spec, members)
 	before := c.sample(ctx, canaries) // now: who takes the next step up may find some that were moved already
 	if ctx.Err() != nil {
@@ -155,6 +158,26 @@ func moveCanaries(ctx context.Context, c *Context) error {
 	move := &moving{context: c, swap: s, to: s.to, atOnce: len(canaries)}
 	move.these(ctx, canaries)
 	return move.verdict(ctx)
+}
+
+// checkCanaries refuses those that were named and that the swap is not for, or that nothing is done for now.
+func checkCanaries(s swap, members []member) error {
+	suspended := map[resources.Ref]bool{}
+	for _, m := range members {
+		suspended[m.ref] = m.suspended
+	}
+	for i, ref := range s.Spec.Canaries {
+		field := fmt.Sprintf("canaries/%d", i)
+		held, ours := suspended[ref]
+		switch {
+		case !ours:
+			return badSwap(field, "not-in-scope", "is not in the scope, or version "+s.from.Spec.Version+" does not act for it",
+				"name others, or none: then they are chosen")
+		case held:
+			return badSwap(field, "suspended", "is suspended", "resume it, or name others")
+		}
+	}
+	return nil
 }
 
 // chooseCanaries takes those that were named or are marked, else idle ones before busy ones, one owner after the other.
