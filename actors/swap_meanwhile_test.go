@@ -282,3 +282,24 @@ func TestSwapRefusesCanariesThatAreNotItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// A swap is rolled back whole though the records of its parts are forgotten before its own.
+func TestRollBackAfterPartsAreForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 4)
+		time.Sleep(time.Minute)
+		id, start := z.swap(resources.SwapSpec{SettleSeconds: 3600})
+		op := z.Wait(start.ID)
+		compact := &persistence.Compact{OperationsBefore: op.EndedAt, Limit: 1000}
+		if _, err := z.Propose(t.Context(), compact); err != nil {
+			t.Fatal(err)
+		}
+		if !z.Known(op.Ref()) {
+			t.Fatal("the operation itself is forgotten")
+		}
+		back := z.Do(resources.Ref{Kind: resources.KindSwap, ID: id}, "roll-back", resources.Arguments{})
+		if got := z.bound(); back.Phase != resources.PhaseSucceeded || got[oldVersion] != 5 || len(got) != 1 {
+			t.Errorf("rolled back as %s: %v; bound are %v", back.Phase, back.Error, got)
+		}
+	})
+}

@@ -256,6 +256,9 @@ func moveBack(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
+	if len(moved) < s.Status.Moved { // parts of it are forgotten before it is itself
+		began = time.Time{}
+	}
 	move := &moving{
 		context: c, swap: s, to: s.from, urgent: true, atOnce: cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce),
 	}
