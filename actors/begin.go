@@ -73,7 +73,7 @@ func (r *runner) beginLocal(ctx context.Context, u *unit, names []string, now ti
 // for as long as one entry takes: whoever takes the operation up anew does the step from its beginning. When it does
 // not work out it is begun like any other, and done is false.
 func (r *runner) beginAhead(ctx context.Context, u *unit, names []string, now time.Time) (n next, done bool) {
-	if len(u.steps) != 1 || !u.steps[0].Ahead {
+	if !u.isAhead() {
 		return next{}, false
 	}
 	step, op := u.steps[0], *u.op
@@ -102,6 +102,17 @@ func (r *runner) beginAhead(ctx context.Context, u *unit, names []string, now ti
 		r.takeBack(ctx, step, c)
 	}
 	return w.orRetry(), true
+}
+
+// isAhead reports whether beginAhead is for a unit.
+func (u *unit) isAhead() bool { return len(u.steps) == 1 && u.steps[0].Ahead }
+
+// beginBack takes up an operation that was cancelled before anybody noted that it had begun: whoever acted for the
+// resource before may have done its step and not lived to say so. What follows is that it is undone.
+func (r *runner) beginBack(ctx context.Context, u *unit, names []string, now time.Time) next {
+	journal.Begin(u.op, names, u.resource.Metadata().Phase, now)
+	r.intend(u, now)
+	return r.write(ctx, u, change{phase: u.action.During}).orRetry()
 }
 
 // takeBack undoes a step of an operation that was cancelled while nobody knew yet that it had begun.

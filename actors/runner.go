@@ -145,12 +145,15 @@ func (r *runner) load(u *unit) (found bool, err error) {
 // begin takes an operation up, if the resource is in a phase that allows it.
 func (r *runner) begin(ctx context.Context, u *unit) next {
 	now := r.engine.Now()
-	if why := r.unfit(u); why != nil {
-		return r.refuse(ctx, u, why)
-	}
 	names := make([]string, len(u.steps))
 	for i, s := range u.steps {
 		names[i] = s.Name
+	}
+	if why := r.unfit(u); why != nil {
+		if u.resource != nil && u.op.Cancel && u.isAhead() {
+			return r.beginBack(ctx, u, names, now)
+		}
+		return r.refuse(ctx, u, why)
 	}
 	if n, done := r.beginLocal(ctx, u, names, now); done {
 		return n

@@ -2,6 +2,8 @@ package actors_test
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -255,6 +257,98 @@ func TestSwapGoesBackWhateverBecameOfLabels(t *testing.T) {
 			t.Errorf("it is %s, bound are %v", z.get(id).Phase, got)
 		}
 	})
+}
+
+// holders notes which versions have a resource: those that took it and did not let it go since.
+type holders struct {
+	mu  sync.Mutex
+	has map[string][]string // by id
+}
+
+func (h *holders) note(version, method, id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.has == nil {
+		h.has = map[string][]string{}
+	}
+	others := slices.DeleteFunc(slices.Clone(h.has[id]), func(v string) bool { return v == version })
+	switch method {
+	case "Adopt", "CreateVolume":
+		h.has[id] = append(others, version)
+	case "Release":
+		h.has[id] = others
+	}
+}
+
+func (h *holders) of(id string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.has[id])
+}
+
+// A swap that is cancelled while a resource is handed over leaves it with the old version alone, also if the new one
+// did not take it, and if the node was killed in between.
+func TestCancelledHandOverIsTakenBack(t *testing.T) {
+	for name, kill := range map[string]bool{"refused": false, "killed": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				z := newVersions(t, 1)
+				volume := z.volumes[0].ID
+				h := &holders{}
+				h.note(oldVersion, "Adopt", volume)
+				var cancelled atomic.Bool
+				var start atomic.Pointer[resources.Operation]
+				asked := make(chan struct{}, 100)
+				z.Behave(func(ctx context.Context, version, method string, request any) error {
+					if about(request) != volume {
+						return nil
+					}
+					if version == newVersion && method == "Adopt" && !cancelled.Load() {
+						if kill {
+							h.note(version, method, volume) // it has it, and nobody hears of it
+						}
+						asked <- struct{}{}
+						<-ctx.Done()
+						return sdk.Transient("driver-unavailable", "it does not run")
+					}
+					h.note(version, method, volume)
+					return nil
+				})
+				_, op := z.swap(resources.SwapSpec{Canaries: z.volumes})
+				start.Store(op)
+				<-asked
+				if kill {
+					z.Kill()
+				}
+				cancelled.Store(true)
+				z.Cancel(op.ID)
+				if kill {
+					z.cancelChildren(op.ID)
+					z.Start()
+				}
+				z.Wait(op.ID)
+				time.Sleep(time.Minute) // nobody waits for what was cancelled while no node ran
+				if got := h.of(volume); !slices.Equal(got, []string{oldVersion}) {
+					t.Errorf("the volume is with %v", got)
+				}
+				if got := z.bound(); got[oldVersion] != 2 || len(got) != 1 {
+					t.Errorf("bound are %v", got)
+				}
+			})
+		})
+	}
+}
+
+// cancelChildren cancels what an operation has asked for, as it does itself.
+func (z *versions) cancelChildren(parent string) {
+	z.t.Helper()
+	all, err := z.List(resources.Query{Kind: resources.KindOperation, Facets: map[string]string{"parent": parent}})
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	for _, r := range all {
+		z.Cancel(r.Metadata().ID)
+	}
 }
 
 // Canaries that the swap can't move are refused, and not waited for.

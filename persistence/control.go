@@ -75,11 +75,32 @@ func (c *Resolve) write(t *tx, old, op *resources.Operation) error {
 	if err != nil {
 		return err
 	}
+	ahead, err := t.mayBeAhead(zone, op)
+	if err != nil {
+		return err
+	}
+	if ahead {
+		return t.update(old, op) // the same
+	}
 	op.Phase, op.EndedAt = resources.PhaseCancelled, t.at
 	op.Error = &resources.Error{Class: resources.ClassCancelled, Code: "cancelled", Message: "cancelled before it began"}
 	t.pending.remove(queueKey(ShardOf(op.Target, zone.Status.Shards), op.Target, op.Place()))
 	t.ended(op)
 	return t.update(old, op)
+}
+
+// mayBeAhead reports whether an operation that has not begun may have had an effect: resources are handed over before
+// that is noted, when it is their turn.
+func (t *tx) mayBeAhead(zone *resources.Zone, op *resources.Operation) (bool, error) {
+	if op.Action != "rebind" {
+		return false, nil
+	}
+	head, _, err := t.Head(ShardOf(op.Target, zone.Status.Shards), op.Target)
+	if err != nil || head == nil || head.ID != op.ID {
+		return false, err
+	}
+	r, err := t.stored(op.Target)
+	return err == nil && !r.Metadata().Suspended, err
 }
 
 // mayCancel refuses to stop a deletion that has begun.
