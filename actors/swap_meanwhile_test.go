@@ -397,3 +397,40 @@ func TestRollBackAfterPartsAreForgotten(t *testing.T) {
 		}
 	})
 }
+
+// A node that was killed takes a cancelled swap back with what it had asked for, and that waits still.
+func TestCancelledSwapLeavesNothingWaitingAfterACrash(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 4)
+		z.Behave(func(ctx context.Context, _, method string, _ any) error {
+			if method == "GrowVolume" {
+				select {
+				case <-time.After(90 * time.Second):
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		})
+		grow := z.Submit(resources.Submission{
+			Action: "grow", Target: z.volumes[2], Arguments: resources.Arguments{SizeBytes: 2 * gib},
+		})
+		id, start := z.swap(resources.SwapSpec{ObserveSeconds: 1})
+		for z.bound()[newVersion] < 3 {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(10 * time.Second) // it waits behind what is being done
+		z.Kill()
+		z.Cancel(start.ID)
+		z.Start()
+		if z.Wait(start.ID); z.get(id).Phase != resources.PhaseRolledBack {
+			t.Errorf("the swap is %s", z.get(id).Phase)
+		}
+		if op := z.Wait(grow.ID); op.Phase != resources.PhaseSucceeded {
+			t.Errorf("growing: %s: %v", op.Phase, op.Error)
+		}
+		time.Sleep(time.Minute)
+		if got := z.bound(); got[oldVersion] != 5 || len(got) != 1 {
+			t.Errorf("bound are %v", got)
+		}
+	})
+}

@@ -47,6 +47,9 @@ func handOver(ctx context.Context, c *Context) error {
 	if err != nil || already {
 		return err
 	}
+	if err := c.stillWanted(); err != nil {
+		return err
+	}
 	next := *c
 	next.acting = to.Spec.Version
 	if !heldByDriver(c.Resource) {
@@ -68,6 +71,26 @@ func handOver(ctx context.Context, c *Context) error {
 	}
 	c.bind(d, d.call.GetHandle())
 	return nil
+}
+
+// stillWanted fails if the swap that asked for this is being taken back, or has ended: who took it up after a crash did
+// not wait for what it had asked for before.
+func (c *Context) stillWanted() error {
+	if c.Operation.ParentID == "" || c.Operation.Urgent {
+		return nil
+	}
+	var parent *resources.Operation
+	err := c.Engine.View(func(v *persistence.View) (err error) {
+		parent, err = v.Operation(c.Operation.ParentID)
+		return unlessGone(err)
+	})
+	if err != nil || parent != nil && parent.Phase == resources.PhaseRunning {
+		return err
+	}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "swap-taken-back", Message: "the swap that asked for it is being taken back",
+		Remedy: "nothing is left to do",
+	}
 }
 
 // successor is the version that is to act, and whether it does already.

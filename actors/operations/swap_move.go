@@ -229,7 +229,7 @@ func moveRest(ctx context.Context, c *Context) error {
 	if err := move.all(ctx, func() ([]member, error) { return c.members(s, s.from) }); err != nil {
 		return err
 	}
-	moved, err := c.movedBy(resources.OperationID(c.Operation.ID), s.to)
+	moved, _, err := c.movedBy(resources.OperationID(c.Operation.ID), s.to)
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func moveBack(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	moved, err := c.movedBy(by, s.to)
+	moved, open, err := c.movedBy(by, s.to)
 	if err != nil {
 		return err
 	}
@@ -267,6 +267,11 @@ func moveBack(ctx context.Context, c *Context) error {
 			members, err = toMoveBack(v, s, moved, began)
 			return err
 		})
+		for _, ref := range open { // whoever hands it over now is waited for; who begins later finds the swap taken back
+			if !slices.ContainsFunc(members, func(m member) bool { return m.ref == ref }) {
+				members = append(members, member{ref: ref, unbound: true})
+			}
+		}
 		slices.Reverse(members) // what is made meanwhile in those that were moved back is with them
 		return members, err
 	})
@@ -334,17 +339,22 @@ func (c *Context) began(id resources.OperationID) (at time.Time, err error) {
 	return at, err
 }
 
-// movedBy lists what an operation has had moved to a version.
-func (c *Context) movedBy(id resources.OperationID, to *resources.Driver) (map[resources.Ref]bool, error) {
-	moved := map[resources.Ref]bool{}
-	err := c.Engine.View(func(v *persistence.View) error {
+// movedBy lists what an operation has had moved to a version, and those of it whose move has not ended.
+func (c *Context) movedBy(
+	id resources.OperationID, to *resources.Driver,
+) (moved map[resources.Ref]bool, open []resources.Ref, err error) {
+	moved = map[resources.Ref]bool{}
+	err = c.Engine.View(func(v *persistence.View) error {
 		return v.Each(resources.KindOperation, map[string]string{"parent": string(id)}, func(r resources.Resource) bool {
 			op, ok := r.(*resources.Operation)
 			if ok && op.Action == "rebind" && string(op.Arguments.DriverID) == to.ID && op.Phase != resources.PhaseCancelled {
 				moved[op.Target] = true
+				if !op.Ended() {
+					open = append(open, op.Target)
+				}
 			}
 			return true
 		})
 	})
-	return moved, err
+	return moved, open, err
 }
