@@ -40,7 +40,11 @@ func (c *Context) driverAt(
 ) (driver, error) {
 	var err error
 	if place.Version = c.acting; place.Version == "" {
-		if place.Version, err = c.version(place.Product, ref, owner); err != nil {
+		refs := []resources.Ref{ref}
+		for _, r := range own { // a snapshot that no version has yet is taken by the one that has its volume
+			refs = append(refs, r.Metadata().Ref())
+		}
+		if place.Version, err = c.version(place.Product, append(refs, owner)...); err != nil {
 			return driver{}, err
 		}
 	}

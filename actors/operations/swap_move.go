@@ -320,7 +320,19 @@ func (g *gathering) addMoved(ref resources.Ref) error {
 		_, err = g.view.EachInside(r, g.acting.Spec.Product, g.add)
 		return cmp.Or(err, g.err)
 	}
-	b, bound, err := g.view.Binding(ref)
+	if err := g.addBound(r); err != nil || ref.Kind != resources.KindVolume {
+		return err
+	}
+	var failed error
+	err = g.view.Each(resources.KindSnapshot, map[string]string{"volume": ref.ID}, func(r resources.Resource) bool {
+		failed = g.addBound(r) // it was taken by the version that has the volume
+		return failed == nil
+	})
+	return cmp.Or(err, failed)
+}
+
+func (g *gathering) addBound(r resources.Resource) error {
+	b, bound, err := g.view.Binding(r.Metadata().Ref())
 	if err == nil && bound && b.Product == g.acting.Spec.Product {
 		g.add(r, &b)
 	}
