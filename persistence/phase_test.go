@@ -52,3 +52,30 @@ func (z *zone) refuses(t *testing.T, ref resources.Ref, remedies map[string]stri
 		}
 	}
 }
+
+// TestWhatIsUnderWayIsNotTakenAwayAtOnce: an operation whose target is gone would never come to its end.
+func TestWhatIsUnderWayIsNotTakenAwayAtOnce(t *testing.T) {
+	z := newZone(t)
+	z.must(&persistence.Finalize{Level: 2, Nodes: []persistence.Program{program("n1", 2)}})
+	ref := resources.Ref{Kind: resources.KindSwap, ID: "swp-1"}
+	made := z.create(&resources.Swap{
+		Meta: resources.Meta{Kind: ref.Kind, ID: ref.ID}, Spec: resources.SwapSpec{To: "drv-2", From: "drv-1"},
+	}, true)
+	made.Pending = true
+	z.must(made)
+	z.enter(ref, resources.PhaseCreating, resources.PhasePlanned)
+	start := z.must(z.submit("start", ref, nil)).Operation
+	gone := func() *persistence.Submit {
+		deletion := z.submit("delete", ref, nil)
+		deletion.Instant = true
+		return deletion
+	}
+	z.refused(gone(), "operation-under-way")
+	z.enter(ref, resources.PhaseSwapping)
+	z.refused(gone(), "operation-under-way")
+	start.Phase = resources.PhaseFailed
+	z.must(&persistence.Commit{Fence: z.fence(ref), Operation: z.seal(start)})
+	z.refused(gone(), "wrong-phase")
+	z.enter(ref, resources.PhaseRolledBack)
+	z.must(gone())
+}

@@ -256,7 +256,8 @@ func (s *Submit) create(t *tx) (resources.Resource, error) {
 }
 
 // allowed checks revision and phase. Behind other operations the phase is not
-// known yet; it is checked again when the operation begins.
+// known yet; it is checked again when the operation begins. What is taken away at
+// once is behind nothing, and what is queued would never come to its end.
 func (s *Submit) allowed(t *tx, op *resources.Operation, action resources.Action, current resources.Resource) error {
 	m := current.Metadata()
 	if s.IfRevision != 0 && s.IfRevision != m.Revision {
@@ -274,13 +275,28 @@ func (s *Submit) allowed(t *tx, op *resources.Operation, action resources.Action
 		return err
 	}
 	queued, err := t.queued(ShardOf(op.Target, zone.Status.Shards), op.Target)
-	if err != nil || len(queued) > 0 || op.Urgent {
+	if err != nil {
 		return err
+	}
+	switch {
+	case len(queued) > 0 && s.Instant && action.Deletes:
+		return inUse(m, queued)
+	case len(queued) > 0, op.Urgent:
+		return nil
 	}
 	if !slices.Contains(action.From, m.Phase) {
 		return t.wrongPhase(m, action)
 	}
 	return nil
+}
+
+// inUse says what is queued for a resource that is to be deleted.
+func inUse(m *resources.Meta, queued []string) error {
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "operation-under-way",
+		Message: fmt.Sprintf("%s %s has operations that have not ended: %s", m.Kind, m.ID, strings.Join(queued, ", ")),
+		Remedy:  "wait until they have ended, or cancel them",
+	}
 }
 
 func (t *tx) wrongPhase(m *resources.Meta, action resources.Action) error {
