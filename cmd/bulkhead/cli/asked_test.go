@@ -47,3 +47,24 @@ func TestSettingsForOneOperation(t *testing.T) {
 		t.Error("a cluster is made with settings")
 	}
 }
+
+// A value that must not stand in a command comes from standard input, once.
+func TestASettingFromStandardInput(t *testing.T) {
+	s := newSite(t, false)
+	s.zone.AddDriver("a/array", []string{"storage"},
+		resources.Property{Key: "note", Scope: "pool", Type: "string"},
+		resources.Property{Key: "more", Scope: "pool", Type: "string"})
+	var out, errors output
+	code := s.start(t.Context(), "words", &out, &errors, "pool", "create", "p", "--driver", "a/array",
+		"--property", "note=@-")
+	all := s.zone.Submissions()
+	made, ok := all[len(all)-1].Resource.(*resources.Pool)
+	if code != 0 || !ok || made.Spec.Properties["note"] != "words" {
+		t.Errorf("exit %d: %s; made is %+v", code, errors.String(), made)
+	}
+	code = s.start(t.Context(), "words", &out, &errors, "pool", "create", "q", "--driver", "a/array",
+		"--property", "note=@-", "--property", "more=@-")
+	if code != 2 || !strings.Contains(errors.String(), "--property: only one value can come from standard input") {
+		t.Errorf("twice: exit %d: %s", code, errors.String())
+	}
+}

@@ -13,7 +13,7 @@ import (
 func copyFields() []field {
 	differ := properties()
 	differ.path = "properties"
-	differ.usage = "setting that differs, key=value; key=@file reads a file, key=null takes it away"
+	differ.usage = "setting that differs, key=value; key=@file reads a file, @- standard input, key=null takes it away"
 	return []field{
 		differ,
 		{flag: "as", path: "label", usage: "what tells it from the version: 1.5.0+LABEL; chosen if not given"},

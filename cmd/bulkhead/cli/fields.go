@@ -139,7 +139,7 @@ func (a *app) read(ctx context.Context, stdin io.Reader, f field, given []string
 	case asContent:
 		return readContent(stdin, last)
 	case asProperties:
-		return readProperties(given)
+		return readProperties(stdin, given)
 	case asTime:
 		return readTime(a.now(), last)
 	case asList:
@@ -189,6 +189,9 @@ func readScalar(f field, text string) (any, error) {
 		if err := d.Set(text); err != nil {
 			return nil, wrong(err)
 		}
+		if time.Duration(d) < time.Second || time.Duration(d)%time.Second != 0 {
+			return nil, usage("must be whole seconds, 1s at least, not "+strconv.Quote(text), "")
+		}
 		return json.Number(strconv.Itoa(int(time.Duration(d).Seconds()))), nil
 	default:
 		b, err := strconv.ParseBool(text)
@@ -224,7 +227,7 @@ func readContent(stdin io.Reader, name string) (string, error) {
 
 // readProperties reads key=value pairs. A value that is a JSON number, boolean
 // or null is taken as such.
-func readProperties(given []string) (map[string]any, error) {
+func readProperties(stdin io.Reader, given []string) (map[string]any, error) {
 	m := map[string]any{}
 	for _, pair := range given {
 		key, text, ok := strings.Cut(pair, "=")
@@ -232,11 +235,16 @@ func readProperties(given []string) (map[string]any, error) {
 			return nil, usage("must be key=value, not "+strconv.Quote(pair), "")
 		}
 		if name, file := strings.CutPrefix(text, "@"); file {
-			content, err := readContent(nil, name)
+			if name == "-" && stdin == nil {
+				return nil, usage("only one value can come from standard input", "put the others into files, key=@file")
+			}
+			content, err := readContent(stdin, name)
 			if err != nil {
 				return nil, err
 			}
-			m[key] = content
+			if m[key] = content; name == "-" {
+				stdin = nil
+			}
 			continue
 		}
 		m[key] = text

@@ -122,7 +122,7 @@ func properties() field {
 		flag:  "property",
 		path:  "spec.properties",
 		as:    asProperties,
-		usage: "setting of the driver, key=value; key=@file reads a file",
+		usage: "setting of the driver, key=value; key=@file reads a file, @- standard input",
 	}
 }
 
@@ -132,7 +132,7 @@ func asked() field {
 		flag:  "set",
 		path:  "properties",
 		as:    asProperties,
-		usage: "setting of the driver for this operation alone, key=value; key=@file reads a file",
+		usage: "setting of the driver for this operation alone, key=value; key=@file reads a file, @- standard input",
 	}
 }
 

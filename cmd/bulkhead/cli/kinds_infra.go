@@ -33,7 +33,7 @@ func hostKind() kind {
 		{flag: "out-of-band-node", path: "spec.outOfBand.node", usage: "node that asks its controller"},
 		{
 			flag: "out-of-band-property", path: "spec.outOfBand.properties", as: asProperties,
-			usage: "setting of the driver of its controller, key=value; key=@file reads a file",
+			usage: "setting of the driver of its controller, key=value; key=@file reads a file, @- standard input",
 		},
 	}
 	return kind{

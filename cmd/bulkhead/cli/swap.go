@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 func swapKind() kind {
@@ -45,9 +46,18 @@ func swapFields() []field {
 		},
 		{flag: "canary", path: "spec.canaries", as: asRefs, usage: "resource to move first; chosen if none is named"},
 		{flag: "canaries", path: "spec.canaryCount", as: asNumber, usage: "how many to move first if none is named; 1"},
-		{flag: "observe", path: "spec.observeSeconds", as: asSeconds, usage: "how long to observe them first; 30s"},
-		{flag: "settle", path: "spec.settleSeconds", as: asSeconds, usage: "how long to observe all in the end; 10s"},
-		{flag: "at-once", path: "spec.atOnce", as: asNumber, usage: "how many to move at the same time; 16"},
+		{
+			flag: "observe", path: "spec.observeSeconds", as: asSeconds,
+			usage: fmt.Sprintf("how long to observe them first; %ds", resources.DefaultObserveSeconds),
+		},
+		{
+			flag: "settle", path: "spec.settleSeconds", as: asSeconds,
+			usage: fmt.Sprintf("how long to observe all in the end; %ds", resources.DefaultSettleSeconds),
+		},
+		{
+			flag: "at-once", path: "spec.atOnce", as: asNumber,
+			usage: fmt.Sprintf("how many to move at the same time; %d", resources.DefaultSwapsAtOnce),
+		},
 		{
 			flag: "accept-permissions", path: "spec.acceptPermissions", as: asSwitch,
 			usage: "let the version do what the one of before could not",
