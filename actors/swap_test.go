@@ -171,6 +171,38 @@ func TestSwapMovesAllThatAVersionActsFor(t *testing.T) {
 
 // TestBadVersionIsTakenBack: whatever way the new version is bad in, all is bound to the old one again, nothing failed
 // for who used it, and it says why.
+// TestCanariesAreOfTheSwap: what a swap does not move would be observed for nothing.
+func TestCanariesAreOfTheSwap(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 2)
+		plan := func(scope resources.SwapScope, canary resources.Ref) *resources.Error {
+			_, err := z.Engine().Submit(t.Context(), resources.Submission{
+				Action: "create", Target: resources.Ref{Kind: resources.KindSwap},
+				Resource: &resources.Swap{Meta: resources.Meta{Kind: resources.KindSwap}, Spec: resources.SwapSpec{
+					To: resources.DriverID(z.new), Scope: scope, Canaries: []resources.Ref{z.volumes[0], canary},
+				}},
+			})
+			return resources.AsError(err)
+		}
+		for name, c := range map[string]struct {
+			scope  resources.SwapScope
+			canary resources.Ref
+		}{
+			"a driver":             {canary: resources.Ref{Kind: resources.KindDriver, ID: z.old}},
+			"outside of the scope": {resources.SwapScope{Resource: z.volumes[0]}, z.volumes[1]},
+		} {
+			err := plan(c.scope, c.canary)
+			if err == nil || len(err.Fields) != 1 || err.Fields[0].Pointer != "/spec/canaries/1" ||
+				err.Fields[0].Code != "not-moved" {
+				t.Errorf("%s: %+v", name, err)
+			}
+		}
+		if err := plan(resources.SwapScope{Owner: z.pool}, z.volumes[1]); err != nil {
+			t.Errorf("in the scope: %v", err)
+		}
+	})
+}
+
 func TestBadVersionIsTakenBack(t *testing.T) {
 	down := sdk.Transient("driver-unavailable", "it does not run")
 	for name, tc := range map[string]struct {

@@ -98,7 +98,7 @@ func checkNewSwap(v *persistence.View, _ *resources.Operation, r resources.Resou
 		e := resources.AsError(err)
 		return badSwap("to", e.Code, "can't take over: "+e.Message, e.Remedy)
 	}
-	return checkScope(v, s)
+	return checkScope(v, found)
 }
 
 // mayTakeOver refuses a version that resources can't be moved to where it stands.
@@ -108,11 +108,22 @@ func mayTakeOver(d *resources.Driver) error {
 	return err
 }
 
-// checkScope refuses to name what is not there, or is no owner.
-func checkScope(v *persistence.View, s *resources.Swap) error {
+// checkScope refuses to name what is not there, or is no owner, and canaries that the swap would not move: nothing
+// would be observed then.
+func checkScope(v *persistence.View, s swap) error {
 	named := map[string]resources.Ref{"scope/resource": s.Spec.Scope.Resource, "scope/owner": s.Spec.Scope.Owner}
 	for i, ref := range s.Spec.Canaries {
-		named[fmt.Sprintf("canaries/%d", i)] = ref
+		field := fmt.Sprintf("canaries/%d", i)
+		named[field] = ref
+		moved, err := moves(v, s, ref)
+		if err != nil {
+			return err
+		}
+		if !moved {
+			return badSwap(field, "not-moved",
+				"is nothing that version "+s.from.Spec.Version+" acts for in the scope of the swap",
+				"name resources that are moved; \"bulkhead driver stats\" says what the version acts for")
+		}
 	}
 	for field, ref := range named {
 		if ref.IsZero() {
@@ -130,6 +141,21 @@ func checkScope(v *persistence.View, s *resources.Swap) error {
 		}
 	}
 	return nil
+}
+
+// moves reports whether a swap would move a resource; true also for what is not there, which has an answer of its own.
+func moves(v *persistence.View, s swap, ref resources.Ref) (bool, error) {
+	r, err := v.Get(ref)
+	if err != nil {
+		return true, unlessGone(err)
+	}
+	b, bound, err := v.Binding(ref)
+	if err != nil || !bound || b.Product != s.from.Spec.Product || !covers(s.Spec.Scope, r) {
+		return false, err
+	}
+	versions, err := v.Versions(b.Product)
+	acting := resources.DriverOf(versions, b.Version)
+	return acting != nil && acting.ID == s.from.ID, err
 }
 
 // planSwap notes what the swap comes to. Nothing is changed before somebody starts it.
