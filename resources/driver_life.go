@@ -239,10 +239,12 @@ func (f *DriverFacts) refusal(code string) *Error {
 		e.Message = name + " is disabled"
 		e.Remedy = "enable it first (bulkhead driver enable " + d.Name + "), or name another driver"
 	case CodeDriverInUse:
-		e.Message = fmt.Sprintf("%d resources are bound to %s: %s", len(f.Bound), name, firstOf(f.Bound, Ref.words))
+		e.Message = fmt.Sprintf("%s bound to %s: %s", counted(len(f.Bound), "resource is", "resources are"), name,
+			firstOf(f.Bound, Ref.words))
 		e.Remedy = "delete them first, or have another version act for them; to hold work on single ones back, suspend them"
 	case CodeDriverRequired:
-		e.Message = fmt.Sprintf("%d drivers can't run without %s: %s", len(f.Broken), name, strings.Join(f.Broken, "; "))
+		e.Message = fmt.Sprintf("%s can't run without %s: %s", counted(len(f.Broken), "driver", "drivers"), name,
+			strings.Join(f.Broken, "; "))
 		e.Remedy = "disable or uninstall them first, or install another version that they can run with"
 	case CodeSwapUnderWay:
 		e.Resource = &f.Swap
@@ -277,6 +279,13 @@ func (f *DriverFacts) requirement(e *Error) {
 		})
 	}
 	e.Remedy = "install or enable first: " + strings.Join(needed, ", ")
+}
+
+func counted(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, several)
 }
 
 func (r Ref) words() string { return string(r.Kind) + " " + r.ID }

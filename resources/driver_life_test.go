@@ -42,7 +42,7 @@ func obstacles() map[string]struct {
 		},
 		resources.CodeDriverRequired: {func(f *resources.DriverFacts) {
 			f.Broken = []string{"a/b 1.0.0 requires example/shelf >=1, which is not there"}
-		}, []string{"1 drivers", "a/b 1.0.0 requires"}},
+		}, []string{"1 driver can't", "a/b 1.0.0 requires"}},
 		resources.CodeRequirementMissing: {func(f *resources.DriverFacts) {
 			f.Missing = []resources.MissingRequirement{{
 				Index: 2, Why: "no version of it is installed",

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
@@ -139,8 +140,12 @@ func badArchive(err error) error {
 				"to, or ask another node",
 		}
 	}
-	if _, ours := errors.AsType[*fs.PathError](err); ours { // of a file in the data directory
-		return fmt.Errorf("keeping the archive: %w", err)
+	_, ours := errors.AsType[*fs.PathError](err) // of a file in the data directory
+	if ours || errors.Is(err, unix.EROFS) {
+		return &resources.Error{
+			Class: resources.ClassUnavailable, Code: "archive-not-kept", Message: "the archive can't be kept: " + err.Error(),
+			Remedy: "see that the data directory of the node that was asked can be written to, or ask another node",
+		}
 	}
 	return &resources.Error{
 		Class: resources.ClassInvalid, Code: "archive-invalid", Message: err.Error(),
