@@ -40,7 +40,7 @@ func newDriverCommand() *cobra.Command {
 			}
 			names, err := scaffold.Write(o)
 			if wrong, ok := errors.AsType[*scaffold.OptionError](err); ok {
-				return cli.Usage(wrong.Error(), "run '"+cmd.CommandPath()+" --help'")
+				return cli.Usage(wrongOption(wrong), "run '"+cmd.CommandPath()+" --help'")
 			}
 			if err != nil {
 				return err
@@ -58,6 +58,14 @@ func newDriverCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.Module, "module", "", "path of the Go module (default: example.com/VENDOR/NAME)")
 	cmd.Flags().StringVar(&o.Checkout, "replace", "", "directory with the source of Bulkhead, to build against (Go)")
 	return cmd
+}
+
+// wrongOption names the flag that can't be as it is.
+func wrongOption(e *scaffold.OptionError) string {
+	if e.Option == "name" {
+		return "VENDOR/NAME: " + e.Message
+	}
+	return "--" + e.Option + ": " + e.Message
 }
 
 func lintCommand() *cobra.Command {
@@ -112,9 +120,13 @@ func packDriver(cmd *cobra.Command, dir, out string) error {
 		}
 		out = strings.ReplaceAll(declaration.Name, "/", "-") + "-" + declaration.Version + ".car"
 	}
+	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
+		return cli.Usage("--out: "+out+" is there, and is no file that could be replaced", "name the file to write")
+	}
 	file, err := renameio.NewPendingFile(out, renameio.WithPermissions(0o644))
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", out, err)
+		return cli.Usage("--out: nothing can be written to "+filepath.Dir(out)+": "+reason(err),
+			"name a file in a directory that is there and that you may write to")
 	}
 	defer func() { _ = file.Cleanup() }() // it has its name by then, or is not wanted
 	packing, err := archive.Pack(cmd.Context(), dir, file, archive.DefaultLimits())
@@ -129,6 +141,14 @@ func packDriver(cmd *cobra.Command, dir, out string) error {
 		"leftOut": strings.Join(packing.LeftOut, " "), "name": packing.Declaration.Name,
 		"version": packing.Declaration.Version,
 	})
+}
+
+// reason is what the system says, without the name of the file that was to be written beside the other one.
+func reason(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
 }
 
 func inspectCommand() *cobra.Command {
@@ -231,7 +251,7 @@ func readDriver(cmd *cobra.Command, path string) (*archive.Archive, error) {
 		return nil, cli.Usage(err.Error(), "name a .car file, or the directory that driver.yaml is in")
 	}
 	if err != nil {
-		return nil, explained(cmd, err)
+		return nil, explained(cmd, fmt.Errorf("%s: %w", path, err))
 	}
 	return a, nil
 }
@@ -260,13 +280,16 @@ func openDriver(ctx context.Context, path string) (*archive.Archive, error) {
 func explained(cmd *cobra.Command, err error) error {
 	invalid, ok := errors.AsType[*archive.InvalidError](err)
 	if !ok {
-		return err
+		return cli.Failed(err.Error(), "name a .car file that is whole, or the directory that driver.yaml is in")
 	}
 	for _, problem := range invalid.Problems {
 		fmt.Fprintln(cmd.ErrOrStderr(), problem.Error())
 	}
-	return cli.Failed(fmt.Sprintf("%d things are wrong with the driver", len(invalid.Problems)),
-		"correct them; docs/vendors/archive.md has every field")
+	what := fmt.Sprintf("%d things are wrong with the driver", len(invalid.Problems))
+	if len(invalid.Problems) == 1 {
+		what = "1 thing is wrong with the driver"
+	}
+	return cli.Failed(what, "see above; docs/vendors/archive.md has every field")
 }
 
 // overview is an archive for people and programs.

@@ -55,6 +55,22 @@ func vendors(t *testing.T, path string) {
 		!strings.Contains(r.err, "another digest") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}
+	for out, words := range map[string]string{
+		"/dev/null": "is no file that could be replaced", "no/x.car": "can be written to no",
+	} {
+		if r := run(t, path, "driver", "pack", "shelf", "--out", out); r.code != 2 || !strings.Contains(r.err, "--out: ") ||
+			!strings.Contains(r.err, words) {
+			t.Errorf("packed to %s: exit %d: %s", out, r.code, r.err)
+		}
+	}
+	if r := run(t, path, "driver", "inspect", "shelf/LICENSE"); r.code != 1 ||
+		!strings.Contains(r.err, "shelf/LICENSE: ") || !strings.Contains(r.err, "To do: name a .car file") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, path, "driver", "new", "acme/other", "--replace", "nowhere"); r.code != 2 ||
+		!strings.Contains(r.err, "--replace: ") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
 	if r := run(t, path, "driver", "inspect", "nowhere.car"); r.code != 2 || !strings.Contains(r.err, "name a .car file") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}

@@ -43,7 +43,7 @@ type Options struct {
 	Version string
 }
 
-// OptionError is an option that can't be.
+// OptionError is an option that can't be. Option is the name of its flag, or "name".
 type OptionError struct {
 	Option, Message string
 }
@@ -66,11 +66,27 @@ func (o *Options) check() error {
 		return &OptionError{"language", "want go, python or script"}
 	case o.Module != "" && !moduleSyntax.MatchString(o.Module):
 		return &OptionError{"module", "want the path of a Go module, such as example.com/my/driver"}
-	case o.Language == Go && o.Checkout == "" && strings.HasSuffix(o.Version, "-dev"):
-		return &OptionError{"replace", "this program is no release that a module could name; " +
-			"give the directory of its source with --replace"}
+	case o.Language == Go:
+		return o.checkSource()
 	}
 	return nil
+}
+
+// checkSource checks what a driver in Go is built against.
+func (o *Options) checkSource() error {
+	switch {
+	case o.Checkout == "" && strings.HasSuffix(o.Version, "-dev"):
+		return &OptionError{"replace", "this program is no release that a module could name; " +
+			"give the directory of its source with --replace"}
+	case o.Checkout != "" && !isFile(filepath.Join(o.Checkout, "go.mod")):
+		return &OptionError{"replace", o.Checkout + " has no go.mod; want the directory with the source of Bulkhead"}
+	}
+	return nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // Write makes the directory of a new driver and returns the names of its files, sorted.
@@ -114,7 +130,7 @@ func emptyDir(dir string) error {
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err != nil {
-		return fmt.Errorf("making the driver's directory: %w", err)
+		return &OptionError{"dir", err.Error() + "; name one that can be made"}
 	}
 	if len(entries) > 0 {
 		return &OptionError{"dir", dir + " is there and not empty; name another one"}

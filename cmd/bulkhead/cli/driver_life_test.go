@@ -48,7 +48,7 @@ func TestTheLifeOfAVersion(t *testing.T) {
 			"2 resources are bound to driver acme/shelf 1.4.0: pool pol-1, pool pol-2", "delete them first",
 		}},
 		"disable, required": {"disable", true, resources.DriverFacts{RequirementVerdict: broken}, []string{
-			"1 drivers can't run without driver acme/shelf 1.4.0: acme/rack 1.0.0", "disable or uninstall them first",
+			"1 driver can't run without driver acme/shelf 1.4.0: acme/rack 1.0.0", "disable or uninstall them first",
 		}},
 		"disable, swapped": {
 			"disable", true,

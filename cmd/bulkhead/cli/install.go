@@ -53,14 +53,17 @@ func (a *app) uninstallCommand(k kind) *cobra.Command {
 
 // install asks for the installation of what an archive holds.
 func (a *app) install(cmd *cobra.Command, name string) (client.Object, error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return nil, usage(name+" is a directory", "pack it first: bulkhead driver pack "+name)
+	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, usage(err.Error(), "name the .car file that the vendor gave you")
 	}
 	defer f.Close()
 	found, err := archive.Inspect(cmd.Context(), f, archive.DefaultLimits())
 	if err != nil {
-		return nil, wrong(fmt.Errorf("%s: %w", name, err))
+		return nil, usage(fmt.Sprintf("%s: %v", name, err), "get it from its vendor again")
 	}
 	if yes, _ := cmd.Flags().GetBool("yes"); !yes {
 		if err := sure(cmd, permitted(found)); err != nil {

@@ -208,6 +208,7 @@ func TestADriverIsUpgraded(t *testing.T) {
 		"driver", "upgrade", packed(t, "1.2.0"), "--yes", "--start", "--observe", "5s")
 	run(0, []string{": copied", "+set1", "resources moved: 2"},
 		"driver", "configure", s.lastDriver().Name, "--property", "x=null", "--start", "--observe", "5s")
+	run(2, []string{"is a directory", "bulkhead driver pack"}, "driver", "install", t.TempDir(), "--yes")
 	bad := filepath.Join(t.TempDir(), "bad.car")
 	if err := os.WriteFile(bad, []byte("no archive"), 0o600); err != nil {
 		t.Fatal(err)
