@@ -129,6 +129,11 @@ func (v *View) MayInstall(d *resources.Driver, judged resources.RequirementVerdi
 
 // MayChange refuses an update that a version does not allow where it stands.
 func (v *View) MayChange(was, is *resources.Driver, judged resources.RequirementVerdict) error {
+	if was.Spec.Current && !is.Spec.Current {
+		p := resources.NewProblems("/spec/current")
+		p.Add("not-allowed", "can't be taken from a version: make another one of %s current", was.Spec.Product)
+		return p.Err()
+	}
 	events := eventsOf(was, is)
 	if len(events) == 0 {
 		return nil

@@ -91,6 +91,9 @@ func TestWhatIsBoundIsLookedForWhereItDecides(t *testing.T) {
 	if code(err) != resources.CodeDriverInUse {
 		t.Errorf("disabling what is used: %v", err)
 	}
+	if _, err = ask("1.0.0", func(s *resources.DriverSpec) { s.Current = false }); code(err) != "validation-failed" {
+		t.Errorf("making it not the current one: %v", err)
+	}
 	for what, change := range map[string]func(s *resources.DriverSpec){
 		"install again": func(s *resources.DriverSpec) { s.Installs++ },
 		"make current":  func(s *resources.DriverSpec) { s.Current = true },

@@ -171,8 +171,9 @@ func checkCanaries(s swap, members []member) error {
 		held, ours := suspended[ref]
 		switch {
 		case !ours:
-			return badSwap(field, "not-in-scope", "is not in the scope, or version "+s.from.Spec.Version+" does not act for it",
-				"name others, or none: then they are chosen")
+			return badSwap(field, "not-moved",
+				"is nothing that version "+s.from.Spec.Version+" acts for in the scope of the swap",
+				"name resources that are moved, or none: then they are chosen")
 		case held:
 			return badSwap(field, "suspended", "is suspended", "resume it, or name others")
 		}
