@@ -14,8 +14,8 @@ import (
 
 const (
 	storage   = "storage"
-	poolPath  = "The directory that holds the volumes."
-	storePath = "The directory that holds the templates."
+	poolPath  = "The absolute path of the directory that holds the volumes."
+	storePath = "The absolute path of the directory that holds the templates."
 )
 
 // shape is what a driver of a category begins with.
