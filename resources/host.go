@@ -215,7 +215,7 @@ func hostActions() map[string]Action {
 			Name: "activate", Level: 2, From: []Phase{PhaseMaintenance}, During: PhaseUpdating, After: PhaseReady,
 			Undone: PhaseMaintenance, Deadline: 5 * time.Minute, Summary: "Take machines again after maintenance",
 		},
-		also(rebindAction(made()...)),
+		rebindIn(hostTable()),
 		power("power-status", "Ask whether its power is on"),
 		power("power-on", "Turn its power on"),
 		power("power-off", "Turn its power off"),

@@ -49,7 +49,7 @@ func imageStoreDefinition() Definition {
 		Kind: KindImageStore, Prefix: "store", Plural: "image-stores",
 		New:     func() Resource { return &ImageStore{Meta: Meta{Kind: KindImageStore}} },
 		Phases:  simpleTable(),
-		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute), rebindAction(made()...)),
+		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute), rebindIn(simpleTable())),
 		Mutable: []string{"properties"},
 	}
 }
@@ -135,6 +135,6 @@ func templateDefinition() Definition {
 		Kind: KindTemplate, Prefix: "tpl", Plural: "templates",
 		New:     func() Resource { return &Template{Meta: Meta{Kind: KindTemplate}} },
 		Phases:  simpleTable(),
-		Actions: actions(createAction(6*time.Hour), updateAction(), deleteAction(30*time.Minute), rebindAction(made()...)),
+		Actions: actions(createAction(6*time.Hour), updateAction(), deleteAction(30*time.Minute), rebindIn(simpleTable())),
 	}
 }

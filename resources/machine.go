@@ -306,7 +306,7 @@ func machineActions() map[string]Action {
 			Name: "recover", Level: 2, From: []Phase{running, paused}, During: PhaseRecovering, Deadline: time.Hour,
 			Summary: "Start again elsewhere, since its host is lost", Final: "start",
 		}),
-		rebindAction(settled...),
+		rebindIn(machineTable()),
 		change("attach-volume", "Attach a volume", 10*time.Minute),
 		change("detach-volume", "Detach a volume", 10*time.Minute),
 		change("grow-volume", "Grow one of its volumes", 10*time.Minute),

@@ -130,7 +130,7 @@ func networkDefinition() Definition {
 				Name: "apply-rules", From: made(), Deadline: 5 * time.Minute,
 				Summary: "Put the rules in force", Internal: true,
 			},
-			rebindAction(made()...)),
+			rebindIn(simpleTable())),
 	}
 }
 
@@ -356,7 +356,7 @@ func nicDefinition() Definition {
 				Name: "attach", From: made(), Deadline: 5 * time.Minute,
 				Summary: "Attach it again, as its machine's way out or not", Internal: true,
 			},
-			rebindAction(made()...)),
+			rebindIn(simpleTable())),
 	}
 }
 

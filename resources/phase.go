@@ -55,6 +55,28 @@ func (t Table) Allows(from, to Phase) bool {
 	return slices.Contains(t[from], to)
 }
 
+// rests are the phases that no operation needs to end, sorted.
+func (t Table) rests() (list []Phase) {
+	for phase := range t {
+		if phase != PhaseDeleted && !phase.passes() {
+			list = append(list, phase)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// passes reports whether a resource is in a phase only while an operation is under way.
+func (p Phase) passes() bool {
+	switch p {
+	case PhaseCreating, PhaseUpdating, PhaseDeleting, PhaseMaintaining, PhaseStarting, PhaseStopping, PhaseRebooting,
+		PhasePausing, PhaseResuming, PhaseMigrating, PhaseRecovering, PhaseSwapping, PhaseRollingBack, PhaseUnwinding:
+		return true
+	default:
+		return false
+	}
+}
+
 // Action is something that can be asked of a resource of a kind.
 type Action struct {
 	Name string

@@ -96,6 +96,23 @@ func TestTransitionalPhasesAreThoseOfActions(t *testing.T) {
 	}
 }
 
+// What is bound can be moved to another version in any phase that does not end by itself.
+func TestRebindingGoesOnInEveryPhaseOfRest(t *testing.T) {
+	for _, d := range resources.Definitions() {
+		rebind, has := d.Actions["rebind"]
+		if !has {
+			continue
+		}
+		for phase := range d.Phases {
+			rests := !transitional(phase) && phase != resources.PhaseDeleted
+			rests = rests || phase == resources.PhasePending
+			if slices.Contains(rebind.From, phase) != rests {
+				t.Errorf("%s: rebinding goes on in %v, and it rests in %s: %v", d.Kind, rebind.From, phase, rests)
+			}
+		}
+	}
+}
+
 func TestStayingIsAllowedOnlyInKnownPhases(t *testing.T) {
 	table := resources.Table{resources.PhaseReady: {}}
 	if !table.Allows(resources.PhaseReady, resources.PhaseReady) {

@@ -97,7 +97,7 @@ func poolDefinition() Definition {
 	return Definition{
 		Kind: KindPool, Prefix: "pool", Plural: "pools", New: func() Resource { return &Pool{Meta: Meta{Kind: KindPool}} },
 		Phases:  simpleTable(),
-		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute), rebindAction(made()...)),
+		Actions: actions(createAction(5*time.Minute), updateAction(), deleteAction(5*time.Minute), rebindIn(simpleTable())),
 		Mutable: []string{"tags", "overcommit", "usedThreshold", "unschedulable", "properties"},
 	}
 }
@@ -217,7 +217,7 @@ func volumeDefinition() Definition {
 				Name: "revert", From: made(), During: PhaseUpdating, After: PhaseReady, Undone: PhaseReady,
 				Deadline: time.Hour, Summary: "Put back to a snapshot",
 			}),
-			rebindAction(append(made(), PhaseFailed)...),
+			rebindIn(simpleTable()),
 		),
 	}
 }
@@ -267,7 +267,7 @@ func snapshotDefinition() Definition {
 		New:    func() Resource { return &Snapshot{Meta: Meta{Kind: KindSnapshot}} },
 		Phases: simpleTable(),
 		Actions: actions(
-			settable(createAction(time.Hour)), updateAction(), deleteAction(30*time.Minute), rebindAction(made()...),
+			settable(createAction(time.Hour)), updateAction(), deleteAction(30*time.Minute), rebindIn(simpleTable()),
 		),
 	}
 }

@@ -195,11 +195,12 @@ func swapDefinition() Definition {
 	}
 }
 
-// rebindAction has another version of the driver act for a resource. It goes on in any phase in which a driver has the
-// resource, and ahead of the operation that is under way if it is urgent.
-func rebindAction(from ...Phase) Action {
+// rebindIn is the action that has another version of the driver act for a resource. It goes on in any phase of the
+// kind's table that a resource can rest in, and changes none: one that is bound and could not be moved would keep a
+// swap from its end.
+func rebindIn(t Table) Action {
 	return Action{
-		Name: "rebind", Level: 2, From: from, Deadline: rebindDeadline, Summary: "Have another version of its driver act",
-		Internal: true,
+		Name: "rebind", Level: 2, From: t.rests(), Deadline: rebindDeadline, Internal: true,
+		Summary: "Have another version of its driver act",
 	}
 }

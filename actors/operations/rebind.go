@@ -125,13 +125,14 @@ func acts(v *persistence.View, d *resources.Driver, b persistence.Binding) (bool
 }
 
 // heldByDriver reports whether a driver has something of a resource that it lets go and takes: of one that is off, or
-// that is a file alone, there is nothing but what it remembers.
+// that is a file alone, or that was not made, there is nothing but what it remembers.
 func heldByDriver(r resources.Resource) bool {
-	switch m := r.Metadata(); m.Kind {
+	m := r.Metadata()
+	switch m.Kind {
 	case resources.KindTemplate, resources.KindSnapshot:
 		return false
 	case resources.KindMachine:
-		return m.Phase != resources.PhaseStopped && m.Phase != resources.PhaseStarting
+		return m.Phase != resources.PhaseStopped && m.Phase != resources.PhaseStarting && m.Phase != resources.PhaseFailed
 	default:
 		return m.Phase != resources.PhaseFailed && m.Phase != resources.PhaseCreating
 	}
