@@ -206,8 +206,23 @@ func (e *stepEngine) Ask(ctx context.Context, ask operations.Ask) (*resources.Op
 			return nil, err
 		}
 		return e.await(e.base, resources.OperationID(child.ID), (*resources.Operation).Ended)
+	case errors.Is(context.Cause(ctx), operations.ErrWithdrawn):
+		return e.withdraw(child, ask)
 	}
 	return ended, err
+}
+
+// withdraw stops what nobody wants any more, and returns what became of it. What is held back on a suspended resource
+// ends when that is resumed.
+func (e *stepEngine) withdraw(child *resources.Operation, ask operations.Ask) (*resources.Operation, error) {
+	if err := e.leaveChild(child, ask); err != nil {
+		return nil, err
+	}
+	op, err := e.operation(resources.OperationID(child.ID))
+	if err == nil && !op.Ended() {
+		return nil, operations.ErrWithdrawn
+	}
+	return op, err
 }
 
 // stopChild stops what an operation waits for that was asked to stop itself. A deletion that has begun is stopped only
@@ -223,11 +238,11 @@ func (e *stepEngine) stopChild(child *resources.Operation, ask operations.Ask, w
 	return err
 }
 
-// abandonPatience is how long an abandoned operation waits for its child to end, so that who sees the one end finds
-// nothing of the other under way. A child that can't end is left to itself.
+// abandonPatience is how long an abandoned operation, or one that wants its child no more, waits for that to end, so
+// that who sees the one end finds nothing of the other under way. A child that can't end is left to itself.
 const abandonPatience = 5 * time.Second
 
-// leaveChild stops what an abandoned operation waits for.
+// leaveChild stops what nobody is to wait for any more.
 func (e *stepEngine) leaveChild(child *resources.Operation, ask operations.Ask) error {
 	if err := e.stopChild(child, ask, false); err != nil {
 		return err
@@ -235,7 +250,7 @@ func (e *stepEngine) leaveChild(child *resources.Operation, ask operations.Ask) 
 	soon, cancel := context.WithTimeout(e.base, abandonPatience)
 	defer cancel()
 	if _, err := e.await(soon, resources.OperationID(child.ID), (*resources.Operation).Ended); err != nil {
-		e.logger.Warn("what an abandoned operation waited for has not ended", slog.String("operation", child.ID))
+		e.logger.Warn("what nobody waits for any more has not ended", slog.String("operation", child.ID))
 	}
 	return nil
 }

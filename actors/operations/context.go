@@ -23,7 +23,8 @@ type State interface {
 type Engine interface {
 	State
 	// Ask submits an operation on a resource below and waits until it has ended.
-	// Asked again for the same parent and step it waits for the same one.
+	// Asked again for the same parent and step it waits for the same one. If ErrWithdrawn
+	// ends ctx, it is cancelled; one that can't end yet is left to do so.
 	Ask(ctx context.Context, ask Ask) (*resources.Operation, error)
 	Drivers
 	// Together carries tasks out, at most limit at a time, and returns when all have ended.

@@ -76,7 +76,7 @@ func handOver(ctx context.Context, c *Context) error {
 // stillWanted fails if the swap that asked for this is being taken back, or has ended: who took it up after a crash did
 // not wait for what it had asked for before.
 func (c *Context) stillWanted() error {
-	if c.Operation.ParentID == "" || c.Operation.Urgent {
+	if c.Operation.ParentID == "" || c.goesBack() {
 		return nil
 	}
 	var parent *resources.Operation
@@ -91,6 +91,25 @@ func (c *Context) stillWanted() error {
 		Class: resources.ClassConflict, Code: "swap-taken-back", Message: "the swap that asked for it is being taken back",
 		Remedy: "nothing is left to do",
 	}
+}
+
+// goesBack reports whether the target is moved back, which succeeds whatever the version says that loses it: not if it
+// overtakes only what an operator has not decided on.
+func (c *Context) goesBack() bool {
+	if !c.Operation.Urgent {
+		return false
+	}
+	forth := false
+	err := c.Engine.View(func(v *persistence.View) error {
+		parent, err := v.Operation(c.Operation.ParentID)
+		if err != nil {
+			return unlessGone(err)
+		}
+		s, err := persistence.Find[*resources.Swap](v, resources.KindSwap, parent.Target.ID)
+		forth = err == nil && s.Spec.To == c.Operation.Arguments.DriverID
+		return unlessGone(err)
+	})
+	return err != nil || !forth
 }
 
 // successor is the version that is to act, and whether it does already.
@@ -173,7 +192,7 @@ func (c *Context) letGo(ctx context.Context) (*driverpb.Handle, error) {
 }
 
 func (c *Context) letGoAnyhow(err error) (*driverpb.Handle, error) {
-	if !c.Operation.Urgent || resources.ClassOf(err) == resources.ClassUnknown {
+	if resources.ClassOf(err) == resources.ClassUnknown || !c.goesBack() {
 		return nil, err
 	}
 	return nil, nil

@@ -156,8 +156,17 @@ func moveCanaries(ctx context.Context, c *Context) error {
 	}
 	canaries := s.Status.Canaries
 	move := &moving{context: c, swap: s, to: s.to, atOnce: len(canaries)}
-	move.these(ctx, canaries)
-	return move.verdict(ctx)
+	if err := move.these(ctx, canaries); err != nil || len(canaries) == 0 {
+		return err
+	}
+	if !slices.ContainsFunc(canaries, move.arrived) {
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "canaries-suspended",
+			Message: "none of those that were to be moved first could be: they were suspended meanwhile",
+			Remedy:  "start the swap again: others are chosen if none are named; or resume them",
+		}
+	}
+	return nil
 }
 
 // checkCanaries refuses those that were named and that the swap is not for, or that nothing is done for now.
@@ -189,7 +198,7 @@ func chooseCanaries(spec resources.SwapSpec, members []member) []resources.Ref {
 	var fit []member
 	marked := false
 	for _, m := range members {
-		if !m.suspended && m.held {
+		if !m.suspended && !m.stuck && m.held {
 			fit = append(fit, m)
 			marked = marked || m.labels[canaryLabel] == "true"
 		}

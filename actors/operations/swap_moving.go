@@ -3,10 +3,14 @@ package operations
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -20,9 +24,16 @@ const (
 	looksEvery = 1024
 	// moveTries is how often it is tried to move a resource before all are moved back.
 	moveTries = 3
+	// waitLook is how often it is looked whether what is waited for is to be waited for still.
+	waitLook = time.Second
+	// overtakeTimeout is how long it is tried to move what waits for an operator.
+	overtakeTimeout = time.Minute
 	// namedStays is how many of those that stay are told of.
 	namedStays = 20
 )
+
+// ErrWithdrawn ends the wait for an operation that is not wanted any more.
+var ErrWithdrawn = errors.New("it is not wanted any more")
 
 // moving has resources bound to a version, many at a time.
 type moving struct {
@@ -35,6 +46,10 @@ type moving struct {
 	mu    sync.Mutex
 	tries map[resources.Ref]int
 	stays map[resources.Ref]error
+	// rounds counts what was asked for of each, withdrawn or not.
+	rounds map[resources.Ref]int
+	// waits are those that are waited for, and what ends that.
+	waits map[resources.Ref]context.CancelCauseFunc
 	// passed are those that somebody was working on when it was their turn.
 	passed map[resources.Ref]bool
 	done   int
@@ -96,7 +111,7 @@ func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
 		if err != nil || len(owners) == 0 {
 			return err
 		}
-		busy, err = atWork(v, ref, len(owners))
+		busy, _, err = atWork(v, ref, len(owners))
 		return err
 	})
 	m.mu.Lock()
@@ -160,17 +175,30 @@ func (m *moving) report(left int) {
 		fmt.Sprintf("%d resources have gone to version %s, %d are left", done, m.to.Spec.Version, left))
 }
 
-// these moves some, each as often as it takes.
-func (m *moving) these(ctx context.Context, refs []resources.Ref) {
-	for range moveTries {
+// these moves some, each as often as it takes, but those that are suspended.
+func (m *moving) these(ctx context.Context, refs []resources.Ref) error {
+	for {
+		if err := m.pause(ctx); err != nil {
+			return err
+		}
 		left := slices.DeleteFunc(slices.Clone(refs), func(ref resources.Ref) bool {
-			return m.stays[ref] != nil || m.tries[ref] > 0 && m.arrived(ref)
+			return m.stays[ref] != nil || m.rounds[ref] > 0 && m.arrived(ref) || m.suspended(ref)
 		})
-		if len(left) == 0 || ctx.Err() != nil {
-			return
+		if len(left) == 0 {
+			return m.verdict(ctx)
 		}
 		m.some(ctx, left, m.atOnce, m.one)
 	}
+}
+
+func (m *moving) suspended(ref resources.Ref) bool {
+	found := false
+	err := m.context.Engine.View(func(v *persistence.View) error {
+		r, err := v.Get(ref)
+		found = err == nil && r.Metadata().Suspended
+		return err
+	})
+	return err == nil && found && !m.urgent
 }
 
 func (m *moving) arrived(ref resources.Ref) bool {
@@ -187,41 +215,144 @@ func (m *moving) arrived(ref resources.Ref) bool {
 	return err == nil && there
 }
 
+// some moves some beside each other. What is waited for is looked at meanwhile.
 func (m *moving) some(
 	ctx context.Context, refs []resources.Ref, limit int, move func(context.Context, resources.Ref),
 ) {
-	var tasks []func(context.Context)
-	for _, ref := range refs {
-		tasks = append(tasks, func(ctx context.Context) { move(ctx, ref) })
+	if len(refs) == 0 {
+		return
 	}
-	m.context.Engine.Together(ctx, limit, tasks)
+	looking, ended := context.WithCancel(ctx)
+	defer ended()
+	var left atomic.Int64
+	left.Store(int64(len(refs)))
+	tasks := []func(context.Context){func(context.Context) { m.look(looking) }}
+	for _, ref := range refs {
+		tasks = append(tasks, func(ctx context.Context) {
+			defer func() {
+				if left.Add(-1) == 0 {
+					ended()
+				}
+			}()
+			move(ctx, ref)
+		})
+	}
+	m.context.Engine.Together(ctx, limit+1, tasks)
 }
 
+// look withdraws what waits until ctx ends: all of it once the swap is to pause or can't go on, else what was suspended
+// since, which stays as it is, and what an operator has to decide on first, which is overtaken then.
+func (m *moving) look(ctx context.Context) {
+	held := map[resources.Ref]time.Time{}
+	for {
+		if wait(ctx, waitLook); ctx.Err() != nil {
+			return
+		}
+		all := m.pause(ctx) != nil
+		m.mu.Lock()
+		waits := maps.Clone(m.waits)
+		m.mu.Unlock()
+		for ref, withdraw := range waits {
+			if m.unwanted(ref, all, held) {
+				withdraw(ErrWithdrawn)
+			}
+		}
+	}
+}
+
+// unwanted reports whether what waits is to be withdrawn. What may be handed over just now is let be: held is since
+// when that of a suspended resource is at its turn, and does not end.
+func (m *moving) unwanted(ref resources.Ref, all bool, held map[resources.Ref]time.Time) bool {
+	head, stuck := m.atHead(ref)
+	suspended, now := m.suspended(ref), m.context.Engine.Now()
+	switch {
+	case head == nil:
+		return false
+	case head.ParentID != resources.OperationID(m.context.Operation.ID):
+		return all || stuck || suspended
+	case !suspended:
+		delete(held, ref)
+		return false
+	}
+	if held[ref].IsZero() {
+		held[ref] = now
+	}
+	return now.Sub(held[ref]) > 2*handOverTimeout
+}
+
+// atHead is what a resource is at, and whether that waits for an operator to decide.
+func (m *moving) atHead(ref resources.Ref) (head *resources.Operation, stuck bool) {
+	err := m.context.Engine.View(func(v *persistence.View) error {
+		owners, err := v.Owners()
+		if err != nil || len(owners) == 0 {
+			return err
+		}
+		if head, _, err = v.Head(persistence.ShardOf(ref, len(owners)), ref); err != nil || head == nil {
+			return err
+		}
+		_, stuck, err = atWork(v, ref, len(owners))
+		return err
+	})
+	if err != nil {
+		return nil, false
+	}
+	return head, stuck
+}
+
+// one moves one, and notes what came of it.
 func (m *moving) one(ctx context.Context, ref resources.Ref) {
 	if ctx.Err() != nil {
 		return
 	}
-	m.mu.Lock()
-	if m.tries == nil {
-		m.tries, m.stays = map[resources.Ref]int{}, map[resources.Ref]error{}
+	_, stuck := m.atHead(ref)
+	overtakes := m.urgent || stuck
+	waiting, withdraw := context.WithCancelCause(ctx)
+	defer withdraw(nil)
+	if overtakes && !m.urgent {
+		var end context.CancelFunc
+		waiting, end = context.WithTimeoutCause(waiting, overtakeTimeout, ErrWithdrawn)
+		defer end()
 	}
-	m.tries[ref]++
-	try := m.tries[ref]
-	m.mu.Unlock()
-	_, err := m.context.ask(ctx, string(ref.Kind)+"/"+ref.ID, Ask{
+	round := m.begin(ref, overtakes, withdraw)
+	_, err := m.context.ask(waiting, string(ref.Kind)+"/"+ref.ID, Ask{
 		Action: "rebind", Target: ref, Arguments: resources.Arguments{DriverID: resources.DriverID(m.to.ID)},
-		Urgent: m.urgent, Round: string(ref.Kind) + "/" + ref.ID + "/" + m.round(try),
+		Urgent: overtakes, Round: string(ref.Kind) + "/" + ref.ID + "/" + m.round(round),
 	})
 	if resources.ClassOf(err) == resources.ClassNotFound && m.deleted(ref) { // else its driver does not find it
 		err = nil
 	}
+	tried := err == nil || overtakes || !errors.Is(context.Cause(waiting), ErrWithdrawn)
+	m.note(ctx, ref, tried, err)
+}
+
+// begin notes that one is waited for, unless it overtakes what else waits, and returns how often it was asked for.
+func (m *moving) begin(ref resources.Ref, overtakes bool, withdraw context.CancelCauseFunc) (round int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.tries == nil {
+		m.tries, m.stays, m.rounds = map[resources.Ref]int{}, map[resources.Ref]error{}, map[resources.Ref]int{}
+		m.waits = map[resources.Ref]context.CancelCauseFunc{}
+	}
+	m.rounds[ref]++
+	if !overtakes {
+		m.waits[ref] = withdraw
+	}
+	return m.rounds[ref]
+}
+
+func (m *moving) note(ctx context.Context, ref resources.Ref, tried bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waits, ref)
 	delete(m.stays, ref)
+	if !tried {
+		return
+	}
+	m.tries[ref]++
 	switch {
 	case err == nil:
 		m.done++
-	case ctx.Err() == nil && try+m.context.step().Attempts > moveTries: // also if this is killed again and again
+	case ctx.Err() == nil && m.tries[ref]+m.context.step().Attempts > moveTries: // also if this is killed again and again
 		m.stays[ref] = err
 	}
 }

@@ -93,7 +93,9 @@ type member struct {
 	ref, owner      resources.Ref
 	labels          map[string]string
 	busy, suspended bool
-	created         int64
+	// stuck: what was begun goes on when an operator has decided.
+	stuck   bool
+	created int64
 	// held reports whether a driver has something of it now that can be asked how it is.
 	held bool
 	// unbound: no version acts for it yet, and it is being worked on. Which one does now nobody has noted.
@@ -202,12 +204,26 @@ func memberOf(v *persistence.View, r resources.Resource, shards int) (m member, 
 		ref: meta.Ref(), owner: resources.OwnerOf(r), labels: meta.Labels, suspended: meta.Suspended,
 		created: meta.CreatedAt.UnixNano(), held: heldByDriver(r),
 	}
-	m.busy, err = atWork(v, m.ref, shards)
+	m.busy, m.stuck, err = atWork(v, m.ref, shards)
 	return m, err
 }
 
-// atWork reports whether something is being done for a resource, or waits for it.
-func atWork(v *persistence.View, ref resources.Ref, shards int) (bool, error) {
+// atWork reports whether something is being done for a resource, or waits for it, and whether nothing is before an
+// operator has decided on what was begun.
+func atWork(v *persistence.View, ref resources.Ref, shards int) (busy, stuck bool, err error) {
 	head, _, err := v.Head(persistence.ShardOf(ref, shards), ref)
-	return head != nil, err
+	if err != nil || head == nil {
+		return false, false, err
+	}
+	stuck = head.Phase == resources.PhaseNeedsOperator && head.Resolution == ""
+	if !stuck {
+		return true, false, nil
+	}
+	r, err := v.Get(ref)
+	if err != nil {
+		return false, true, unlessGone(err)
+	}
+	machine, ok := r.(*resources.Machine)
+	stuck = !ok || machine.Status.Moving == nil // else it may be on either side
+	return !stuck, stuck, nil
 }
