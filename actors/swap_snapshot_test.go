@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,4 +46,44 @@ func TestSnapshotIsTakenByTheVersionThatHasTheVolume(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is done with a snapshot of a canary, taken before, is done by the version that has the volume, which stays with
+// it.
+func TestSnapshotOfACanaryIsUsedByTheVersionThatHasTheVolume(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 3)
+		taken := func(name string) resources.Ref {
+			return resources.Ref{Kind: resources.KindSnapshot, ID: z.Must(&resources.Snapshot{
+				Meta: resources.Meta{Kind: resources.KindSnapshot, Name: name},
+				Spec: resources.SnapshotSpec{VolumeID: resources.VolumeID(z.volumes[0].ID)},
+			})}
+		}
+		kept, dropped := taken("kept"), taken("dropped")
+		var by sync.Map
+		z.Behave(func(_ context.Context, version, method string, _ any) error {
+			by.Store(method, version)
+			return nil
+		})
+		id, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 600})
+		for z.bound()[newVersion] == 0 {
+			time.Sleep(time.Second)
+		}
+		revert := z.Do(z.volumes[0], "revert", resources.Arguments{SnapshotID: resources.SnapshotID(kept.ID)})
+		if version, _ := by.Load("RevertSnapshot"); revert.Phase != resources.PhaseSucceeded || version != newVersion {
+			t.Errorf("it was put back by %v: %s: %v", version, revert.Phase, revert.Error)
+		}
+		if got := z.versionOf(z.volumes[0]); got != newVersion {
+			t.Errorf("the canary is bound to %s after that", got)
+		}
+		gone := z.Do(dropped, "delete", resources.Arguments{})
+		if version, _ := by.Load("DeleteSnapshot"); gone.Phase != resources.PhaseSucceeded || version != newVersion {
+			t.Errorf("it was deleted by %v: %s: %v", version, gone.Phase, gone.Error)
+		}
+		z.Cancel(start.ID)
+		z.Wait(start.ID)
+		if got := z.bound(); z.get(id).Phase != resources.PhaseRolledBack || got[oldVersion] != 5 || len(got) != 1 {
+			t.Errorf("the swap is %s, bound are %v", z.get(id).Phase, got)
+		}
+	})
 }

@@ -120,7 +120,14 @@ func checkQuiet(v *persistence.View, vol *resources.Volume, remedy string) error
 func (c *Context) snapshotRequest(
 	ctx context.Context, s *resources.Snapshot, vol *resources.Volume,
 ) (driver, *driverpb.SnapshotRequest, error) {
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, s.Ref(), vol)
+	by := *c
+	if err := c.Engine.View(func(v *persistence.View) (err error) {
+		by.acting, err = versionOfVolume(v, s, vol)
+		return err
+	}); err != nil {
+		return driver{}, nil, err
+	}
+	d, pool, err := by.inPool(ctx, vol.Status.PoolID, s.Ref(), vol)
 	if err != nil {
 		return driver{}, nil, err
 	}
@@ -128,6 +135,27 @@ func (c *Context) snapshotRequest(
 	return d, &driverpb.SnapshotRequest{
 		Call: d.call, Pool: pool, Volume: protoRef(vol.Ref()), VolumeHandle: handle,
 	}, err
+}
+
+// versionOfVolume is the version that has a volume, if during a swap another one has its snapshot and that is no
+// hindrance: the volume would be worked on by a version that does not have it. "" = the one that has the snapshot.
+func versionOfVolume(v *persistence.View, s *resources.Snapshot, vol *resources.Volume) (string, error) {
+	of, bound, err := v.Binding(vol.Ref())
+	if err != nil || !bound {
+		return "", err
+	}
+	own, bound, err := v.Binding(s.Ref())
+	if err != nil || !bound || own.Product != of.Product || own.Version == of.Version {
+		return "", err
+	}
+	versions, err := v.Versions(of.Product)
+	if err != nil {
+		return "", err
+	}
+	if has := resources.DriverOf(versions, of.Version); has == nil || !reads(has, own.HandleVersion) {
+		return "", nil
+	}
+	return of.Version, nil
 }
 
 func dropSnapshot(ctx context.Context, c *Context) error {

@@ -335,17 +335,11 @@ func toRevertTo(v *persistence.View, vol *resources.Volume, id resources.Snapsho
 }
 
 func (c *Context) revert(ctx context.Context, vol *resources.Volume, snapshot *resources.Snapshot) error {
-	d, pool, err := c.inPool(ctx, vol.Status.PoolID, snapshot.Ref(), vol)
+	d, request, err := c.snapshotRequest(ctx, snapshot, vol)
 	if err != nil {
 		return err
 	}
-	handle, err := c.handle(vol.Ref())
-	if err != nil {
-		return err
-	}
-	reply, err := driverpb.NewStorageClient(d.conn).RevertSnapshot(ctx, &driverpb.SnapshotRequest{
-		Call: d.call, Pool: pool, Volume: protoRef(vol.Ref()), VolumeHandle: handle,
-	})
+	reply, err := driverpb.NewStorageClient(d.conn).RevertSnapshot(ctx, request)
 	if err != nil {
 		return FromFault(err)
 	}
