@@ -20,9 +20,9 @@ var (
 // swapsAZone is how many swaps are made in one zone.
 const swapsAZone = 20
 
-// TestSwapsUnderChaos makes swaps between versions that go wrong in one way or another, while all volumes are worked on
-// and the node is killed at any moment. Each ends as committed or rolled back, one version acts for all then, and what
-// was asked for of the volumes was done once, in its order.
+// TestSwapsUnderChaos makes swaps between versions that go wrong in one way or another, while all volumes are worked
+// on, swaps are paused, and the node is killed at any moment. Each ends as committed or rolled back, one version acts
+// for all then, and what was asked for of the volumes was done once, in its order.
 func TestSwapsUnderChaos(t *testing.T) {
 	var committed, back int
 	for zone := 0; committed+back < *swapsAsked; zone++ {
@@ -139,6 +139,12 @@ func (c *swapChaos) swap() resources.Phase {
 		To: resources.DriverID(target), CanaryCount: 1 + uint32(c.random.IntN(3)), ObserveSeconds: 5, SettleSeconds: 2,
 	}})
 	start := c.Submit(resources.Submission{Action: "start", Target: resources.Ref{Kind: resources.KindSwap, ID: id}})
+	if c.random.IntN(4) == 0 {
+		time.Sleep(time.Duration(c.random.IntN(10_000)) * time.Millisecond)
+		c.suspend(resources.Ref{Kind: resources.KindSwap, ID: id}, true)
+		time.Sleep(time.Duration(c.random.IntN(10_000)) * time.Millisecond)
+		c.suspend(resources.Ref{Kind: resources.KindSwap, ID: id}, false)
+	}
 	if c.random.IntN(5) == 0 {
 		time.Sleep(time.Duration(c.random.IntN(10_000)) * time.Millisecond)
 		c.Cancel(start.ID)
