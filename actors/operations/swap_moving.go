@@ -42,6 +42,8 @@ type moving struct {
 	to      *resources.Driver
 	urgent  bool
 	atOnce  int
+	// watch looks at what was moved while others are; nil = nobody does.
+	watch *watching
 
 	mu    sync.Mutex
 	tries map[resources.Ref]int
@@ -156,7 +158,7 @@ func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 	return idle, busy, made
 }
 
-// pause returns an error when no more are to be moved now.
+// pause returns an error when no more are to be moved now, or at all.
 func (m *moving) pause(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("moving resources to version %s: %w", m.to.Spec.Version, context.Cause(ctx))
@@ -164,7 +166,10 @@ func (m *moving) pause(ctx context.Context) error {
 	if err := m.context.held(); err != nil || m.urgent {
 		return err
 	}
-	return m.context.unfit()
+	if err := m.context.unfit(); err != nil || m.watch == nil {
+		return err
+	}
+	return m.watch.moved(ctx)
 }
 
 func (m *moving) report(left int) {
@@ -215,7 +220,8 @@ func (m *moving) arrived(ref resources.Ref) bool {
 	return err == nil && there
 }
 
-// some moves some beside each other. What is waited for is looked at meanwhile.
+// some moves some beside each other, until the swap is to pause or can't go on. What is waited for is looked at
+// meanwhile.
 func (m *moving) some(
 	ctx context.Context, refs []resources.Ref, limit int, move func(context.Context, resources.Ref),
 ) {
@@ -224,9 +230,10 @@ func (m *moving) some(
 	}
 	looking, ended := context.WithCancel(ctx)
 	defer ended()
+	var halted atomic.Bool
 	var left atomic.Int64
 	left.Store(int64(len(refs)))
-	tasks := []func(context.Context){func(context.Context) { m.look(looking) }}
+	tasks := []func(context.Context){func(context.Context) { m.look(looking, &halted) }}
 	for _, ref := range refs {
 		tasks = append(tasks, func(ctx context.Context) {
 			defer func() {
@@ -234,7 +241,9 @@ func (m *moving) some(
 					ended()
 				}
 			}()
-			move(ctx, ref)
+			if !halted.Load() {
+				move(ctx, ref)
+			}
 		})
 	}
 	m.context.Engine.Together(ctx, limit+1, tasks)
@@ -242,13 +251,14 @@ func (m *moving) some(
 
 // look withdraws what waits until ctx ends: all of it once the swap is to pause or can't go on, else what was suspended
 // since, which stays as it is, and what an operator has to decide on first, which is overtaken then.
-func (m *moving) look(ctx context.Context) {
+func (m *moving) look(ctx context.Context, halted *atomic.Bool) {
 	held := map[resources.Ref]time.Time{}
 	for {
 		if wait(ctx, waitLook); ctx.Err() != nil {
 			return
 		}
 		all := m.pause(ctx) != nil
+		halted.Store(all)
 		m.mu.Lock()
 		waits := maps.Clone(m.waits)
 		m.mu.Unlock()
@@ -352,6 +362,9 @@ func (m *moving) note(ctx context.Context, ref resources.Ref, tried bool, err er
 	switch {
 	case err == nil:
 		m.done++
+		if m.watch != nil {
+			m.watch.keep(ref)
+		}
 	case ctx.Err() == nil && m.tries[ref]+m.context.step().Attempts > moveTries: // also if this is killed again and again
 		m.stays[ref] = err
 	}

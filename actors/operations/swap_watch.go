@@ -24,6 +24,10 @@ const (
 	// slower is how many times the median of before the new median may be, and slack what does not count.
 	slower = 5
 	slack  = 100 * time.Millisecond
+	// keptMoved is at how many of those that were moved it is looked while others are moved.
+	keptMoved = 128
+	// newest is how many operations on a resource are looked at.
+	newest = 16
 	// badAttempts of a step of an operation on a canary are as bad as an operation that failed.
 	badAttempts = 3
 )
@@ -66,7 +70,7 @@ func watchFor(ctx context.Context, c *Context, what func(s swap) ([]resources.Re
 		return err
 	}
 	refs, spell := what(s)
-	w := &watching{context: c, swap: s, refs: refs, since: c.Engine.Now(), row: map[resources.Ref]int{}}
+	w := newWatching(c, s, refs)
 	for end := w.since.Add(spell); ; wait(ctx, watchEvery) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("observing what was moved: %w", context.Cause(ctx))
@@ -75,12 +79,8 @@ func watchFor(ctx context.Context, c *Context, what func(s swap) ([]resources.Re
 			return err
 		}
 		w.look(ctx)
-		if why := w.verdict(); why != "" {
-			return &resources.Error{
-				Class: resources.ClassConflict, Code: "worse-than-before",
-				Message: fmt.Sprintf("version %s does worse than %s: %s", s.to.Spec.Version, s.from.Spec.Version, why),
-				Remedy:  "see the operations and the log of the driver; what was moved is moved back",
-			}
+		if err := w.verdict(); err != nil {
+			return err
 		}
 		left := end.Sub(c.Engine.Now())
 		if left <= 0 {
@@ -102,8 +102,17 @@ type watching struct {
 	// answers are those of the canaries alone: of the others nobody knows how long they took before.
 	answers answers
 	// row counts the bad answers of each without a good one in between.
-	row map[resources.Ref]int
-	bad string
+	row    map[resources.Ref]int
+	bad    string
+	looked time.Time // while others are moved
+
+	mu           sync.Mutex
+	kept         []resources.Ref // each stride-th of those seen
+	seen, stride int
+}
+
+func newWatching(c *Context, s swap, refs []resources.Ref) *watching {
+	return &watching{context: c, swap: s, refs: refs, since: c.Engine.Now(), row: map[resources.Ref]int{}, stride: 1}
 }
 
 // look asks each how it is, and what became of the operations on it.
@@ -127,15 +136,63 @@ func (w *watching) look(ctx context.Context) {
 			w.bad = fmt.Sprintf("%s: %s", ref, said[i])
 		}
 	}
-	for _, ref := range w.refs {
+	w.lookForTroubled(w.refs)
+}
+
+// moved looks at the canaries and at some of what was moved, evenly from all, while others are moved still; not each
+// time it is called. It fails as verdict does.
+func (w *watching) moved(ctx context.Context) error {
+	if now := w.context.Engine.Now(); now.Sub(w.looked) >= watchEvery {
+		w.looked = now
+		w.look(ctx)
+		w.mu.Lock()
+		kept := slices.Clone(w.kept)
+		w.mu.Unlock()
+		w.lookForTroubled(kept)
+	}
+	return w.verdict()
+}
+
+// keep notes that one was moved. It may be called at any time.
+func (w *watching) keep(ref resources.Ref) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen++; w.seen%w.stride != 0 {
+		return
+	}
+	if w.kept = append(w.kept, ref); len(w.kept) < keptMoved {
+		return
+	}
+	w.stride *= 2
+	for i := range keptMoved / 2 {
+		w.kept[i] = w.kept[2*i+1]
+	}
+	w.kept = w.kept[:keptMoved/2]
+}
+
+func (w *watching) lookForTroubled(refs []resources.Ref) {
+	for _, ref := range refs {
 		if why := w.context.troubled(ref, w.since); why != "" {
 			w.bad = why
 		}
 	}
 }
 
-// verdict says why it is worse than before; "" if it is not.
-func (w *watching) verdict() string {
+// verdict fails if it is worse than before.
+func (w *watching) verdict() error {
+	why := w.worse()
+	if why == "" {
+		return nil
+	}
+	return &resources.Error{
+		Class: resources.ClassConflict, Code: "worse-than-before",
+		Message: fmt.Sprintf("version %s does worse than %s: %s", w.swap.to.Spec.Version, w.swap.from.Spec.Version, why),
+		Remedy:  "see the operations and the log of the driver; what was moved is moved back",
+	}
+}
+
+// worse says why it is worse than before; "" if it is not.
+func (w *watching) worse() string {
 	if w.bad != "" {
 		return w.bad
 	}
@@ -159,28 +216,56 @@ func share(h resources.SwapHealth) float64 { return float64(h.Failed) / float64(
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// troubled says what is wrong with the operations on a resource since a time: one that failed by the driver's doing, or
-// is tried again and again.
+// troubled says what is wrong with the newest operations on a resource since it was moved, or since a time if none of
+// them says when that was: one that failed by the driver's doing, or is tried again and again.
 func (c *Context) troubled(ref resources.Ref, since time.Time) (why string) {
+	var all []*resources.Operation
 	err := c.Engine.View(func(v *persistence.View) error {
-		return v.Each(resources.KindOperation, map[string]string{"target": ref.ID}, func(r resources.Resource) bool {
-			op, ok := r.(*resources.Operation)
-			if !ok || op.Target != ref || op.StartedAt.Before(since) || op.Action == "rebind" {
-				return true
-			}
-			if op.Phase == resources.PhaseFailed && byDriver(op.Error) {
-				why = fmt.Sprintf("operation %s (%s) failed: %s", op.ID, op.Action, op.Error.Message)
-			}
-			for _, s := range op.Steps {
-				if s.State == resources.StepRunning && s.Attempts >= badAttempts && byDriver(s.Error) {
-					why = fmt.Sprintf("operation %s (%s) was tried %d times: %s", op.ID, op.Action, s.Attempts, s.Error.Message)
-				}
-			}
-			return why == ""
+		page, err := v.List(resources.Query{
+			Kind: resources.KindOperation, Facets: map[string]string{"target": ref.ID},
+			Order: resources.OrderNewest, Limit: newest,
 		})
+		for _, r := range page.Items {
+			if op, ok := r.(*resources.Operation); ok && op.Target == ref {
+				all = append(all, op)
+			}
+		}
+		return err
 	})
 	if err != nil {
 		return ""
+	}
+	since = c.movedAt(all, since)
+	for _, op := range all {
+		if op.Action != "rebind" && !op.StartedAt.Before(since) {
+			why = cmp.Or(why, trouble(op))
+		}
+	}
+	return why
+}
+
+// movedAt is when this swap had moved a resource, by the operations on it.
+func (c *Context) movedAt(all []*resources.Operation, unknown time.Time) (at time.Time) {
+	for _, op := range all {
+		if op.Action == "rebind" && op.ParentID == resources.OperationID(c.Operation.ID) && op.EndedAt.After(at) {
+			at = op.EndedAt
+		}
+	}
+	if at.IsZero() {
+		return unknown
+	}
+	return at
+}
+
+// trouble says what is wrong with an operation by the driver's doing.
+func trouble(op *resources.Operation) (why string) {
+	if op.Phase == resources.PhaseFailed && byDriver(op.Error) {
+		why = fmt.Sprintf("operation %s (%s) failed: %s", op.ID, op.Action, op.Error.Message)
+	}
+	for _, s := range op.Steps {
+		if s.State == resources.StepRunning && s.Attempts >= badAttempts && byDriver(s.Error) {
+			why = fmt.Sprintf("operation %s (%s) was tried %d times: %s", op.ID, op.Action, s.Attempts, s.Error.Message)
+		}
 	}
 	return why
 }
