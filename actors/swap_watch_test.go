@@ -85,3 +85,27 @@ func TestSwapGoesBackForWhatFailsWhileOthersAreMoved(t *testing.T) {
 		}
 	})
 }
+
+// While others are moved answers take longer, with any version: that is no reason to go back.
+func TestSwapDoesNotBlameTheMovingItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 30)
+		canary := z.volumes[0]
+		var moving atomic.Bool
+		z.Behave(func(_ context.Context, _, method string, request any) error {
+			switch id := about(request); {
+			case method == "Adopt" && id != canary.ID:
+				moving.Store(true)
+				time.Sleep(2 * time.Second)
+				moving.Store(false)
+			case method == "Probe" && id == canary.ID && moving.Load():
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		_, start := z.swap(resources.SwapSpec{Canaries: []resources.Ref{canary}, AtOnce: 1})
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+			t.Errorf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+	})
+}

@@ -79,7 +79,7 @@ func watchFor(ctx context.Context, c *Context, what func(s swap) ([]resources.Re
 			return err
 		}
 		w.look(ctx)
-		if err := w.verdict(); err != nil {
+		if err := w.verdict(cmp.Or(w.bad, w.slow(), w.worse())); err != nil {
 			return err
 		}
 		left := end.Sub(c.Engine.Now())
@@ -140,7 +140,7 @@ func (w *watching) look(ctx context.Context) {
 }
 
 // moved looks at the canaries and at some of what was moved, evenly from all, while others are moved still; not each
-// time it is called. It fails as verdict does.
+// time it is called. It fails as verdict does. How long answers take says nothing then: moving is work of its own.
 func (w *watching) moved(ctx context.Context) error {
 	if now := w.context.Engine.Now(); now.Sub(w.looked) >= watchEvery {
 		w.looked = now
@@ -150,7 +150,7 @@ func (w *watching) moved(ctx context.Context) error {
 		w.mu.Unlock()
 		w.lookForTroubled(kept)
 	}
-	return w.verdict()
+	return w.verdict(cmp.Or(w.bad, w.worse()))
 }
 
 // keep notes that one was moved. It may be called at any time.
@@ -178,9 +178,8 @@ func (w *watching) lookForTroubled(refs []resources.Ref) {
 	}
 }
 
-// verdict fails if it is worse than before.
-func (w *watching) verdict() error {
-	why := w.worse()
+// verdict fails if there is something that makes the new version worse than the one of before.
+func (w *watching) verdict(why string) error {
 	if why == "" {
 		return nil
 	}
@@ -191,25 +190,25 @@ func (w *watching) verdict() error {
 	}
 }
 
-// worse says why it is worse than before; "" if it is not.
-func (w *watching) worse() string {
-	if w.bad != "" {
-		return w.bad
-	}
+// slow says that the canaries answer more slowly than before; "" if they do not.
+func (w *watching) slow() string {
 	before, after := w.swap.Status.Before, w.answers.health()
-	if before.Probes == 0 || after.Probes < baselineRounds {
+	limit := slower*before.P50Millis + millis(slack)
+	if before.Probes == 0 || after.Probes < baselineRounds || after.P50Millis <= limit {
 		return ""
 	}
-	limit := slower*before.P50Millis + millis(slack)
-	if after.P50Millis > limit {
-		return fmt.Sprintf("half of its answers take longer than %.0f ms, before it was %.1f ms",
-			after.P50Millis, before.P50Millis)
+	return fmt.Sprintf("half of its answers take longer than %.0f ms, before it was %.1f ms",
+		after.P50Millis, before.P50Millis)
+}
+
+// worse says that more of the canaries' answers are bad than before; "" if they are not.
+func (w *watching) worse() string {
+	before, after := w.swap.Status.Before, w.answers.health()
+	if before.Probes == 0 || after.Probes < baselineRounds || share(after) <= 2*share(before)+0.2 {
+		return ""
 	}
-	if rate, was := share(after), share(before); rate > 2*was+0.2 {
-		return fmt.Sprintf("%d of %d answers were bad, before it was %d of %d; the last: %s",
-			after.Failed, after.Probes, before.Failed, before.Probes, after.LastError)
-	}
-	return ""
+	return fmt.Sprintf("%d of %d answers were bad, before it was %d of %d; the last: %s",
+		after.Failed, after.Probes, before.Failed, before.Probes, after.LastError)
 }
 
 func share(h resources.SwapHealth) float64 { return float64(h.Failed) / float64(max(h.Probes, 1)) }
