@@ -82,7 +82,7 @@ func TestADriverIsDisabledAndEnabledAtOnce(t *testing.T) {
 	id := s.create("pools", pool)
 	status, refused := s.change(simulator, enabled(false))
 	if status != http.StatusConflict || refused["code"] != "driver-in-use" ||
-		!strings.Contains(fmt.Sprint(refused["detail"]), "1 resources") ||
+		!strings.Contains(fmt.Sprint(refused["detail"]), "1 resource is bound") ||
 		!strings.Contains(fmt.Sprint(refused["detail"]), id) {
 		t.Errorf("disabling a driver with a pool: %d %v", status, refused)
 	}
