@@ -120,9 +120,7 @@ func checkScope(v *persistence.View, s swap) error {
 			return err
 		}
 		if !moved {
-			return badSwap(field, "not-moved",
-				"is nothing that version "+s.from.Spec.Version+" acts for in the scope of the swap",
-				"name resources that are moved; \"bulkhead driver stats\" says what the version acts for")
+			return notMoved(field, s)
 		}
 	}
 	for field, ref := range named {
@@ -141,6 +139,13 @@ func checkScope(v *persistence.View, s swap) error {
 		}
 	}
 	return nil
+}
+
+// notMoved is the answer to a canary that a swap would not move.
+func notMoved(field string, s swap) error {
+	return badSwap(field, "not-moved",
+		"is nothing that version "+s.from.Spec.Version+" acts for in the scope of the swap",
+		"name resources that are moved, or none; \"bulkhead driver stats\" says what the version acts for")
 }
 
 // moves reports whether a swap would move a resource; true also for what is not there, which has an answer of its own.

@@ -180,9 +180,7 @@ func checkCanaries(s swap, members []member) error {
 		held, ours := suspended[ref]
 		switch {
 		case !ours:
-			return badSwap(field, "not-moved",
-				"is nothing that version "+s.from.Spec.Version+" acts for in the scope of the swap",
-				"name resources that are moved, or none: then they are chosen")
+			return notMoved(field, s)
 		case held:
 			return badSwap(field, "suspended", "is suspended", "resume it, or name others")
 		}
