@@ -292,9 +292,10 @@ func (s *System) Inspect(ref resources.Ref) (*Inspection, error) {
 const (
 	inspectTimeout  = 5 * time.Second
 	dispatchDelay   = time.Second
-	compactInterval = 10 * time.Minute
-	compactLimit    = 5000
-	eventsKept      = 1_000_000
+	compactInterval = time.Minute
+	compactLimit    = 500
+	compactRest     = 2       // times as long as it took it rests, so that others get their turn
+	eventsKept      = 250_000 // log entries; each has a few events
 )
 
 // compact forgets the past from time to time, a little at a time.
@@ -308,6 +309,7 @@ func (s *System) compact() {
 		case <-tick.C:
 		}
 		for s.base.Err() == nil && s.first() {
+			began := time.Now()
 			removed, err := s.compactOnce()
 			if err != nil {
 				s.config.Logger.Warn("compacting the state failed", slog.Any("error", err))
@@ -315,7 +317,18 @@ func (s *System) compact() {
 			if err != nil || removed == 0 {
 				break
 			}
+			pass(s.base, compactRest*time.Since(began))
 		}
+	}
+}
+
+// pass returns after a while, or when ctx ends.
+func pass(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

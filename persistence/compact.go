@@ -34,8 +34,13 @@ func (c *Compact) apply(t *tx) (Result, error) {
 }
 
 func (c *Compact) events(t *tx, limit int) (int, error) {
-	last := uint64(0)
-	n, err := c.sweep(t, []byte(familyEvent), limit, func(k, _ []byte) bool {
+	last, err := t.number("compacted")
+	if err != nil {
+		return 0, err
+	}
+	// What was removed just now can take long to pass over: it begins where the last one ended.
+	from := positionKey(familyEvent, resources.Position{Revision: last})
+	n, err := c.sweep(t, []byte(familyEvent), from, limit, func(k, _ []byte) bool {
 		p, ok := positionOf(familyEvent, k)
 		if !ok || p.Revision >= c.EventsBefore {
 			return false
@@ -44,14 +49,14 @@ func (c *Compact) events(t *tx, limit int) (int, error) {
 		t.pending.remove(k)
 		return true
 	})
-	if last > 0 {
+	if n > 0 {
 		t.putNumber("compacted", last)
 	}
 	return n, err
 }
 
 func (c *Compact) keys(t *tx, limit int) (int, error) {
-	return c.sweep(t, []byte(familyExpiry), limit, func(k, value []byte) bool {
+	return c.sweep(t, []byte(familyExpiry), nil, limit, func(k, value []byte) bool {
 		if !before(k[len(familyExpiry):], c.KeysBefore) {
 			return false
 		}
@@ -66,7 +71,7 @@ func (c *Compact) audit(t *tx, limit int) (int, error) {
 	if c.AuditBefore.IsZero() {
 		return 0, nil
 	}
-	return c.sweep(t, []byte(familyAudit), limit, func(k, value []byte) bool {
+	return c.sweep(t, []byte(familyAudit), nil, limit, func(k, value []byte) bool {
 		var line resources.Audit
 		if err := t.codec.unmarshal("an audit line", value, &line); err != nil || !line.At.Before(c.AuditBefore) {
 			return false // one that can't be read stays
@@ -81,7 +86,7 @@ const compactBytes = 4 << 20
 
 func (c *Compact) operations(t *tx, limit int) (int, error) {
 	var gone []string
-	_, err := c.sweep(t, []byte(familyEnded), limit, func(k, _ []byte) bool {
+	_, err := c.sweep(t, []byte(familyEnded), nil, limit, func(k, _ []byte) bool {
 		if !before(k[len(familyEnded):], c.OperationsBefore) {
 			return false
 		}
@@ -131,13 +136,13 @@ func (*Compact) operation(t *tx, ended []byte) (int, error) {
 	return len(record), t.remove(op)
 }
 
-// sweep calls fn for keys from the start of a family until it answers false.
-func (c *Compact) sweep(t *tx, prefix []byte, limit int, fn func(k, value []byte) bool) (int, error) {
+// sweep calls fn for keys of a family, from one on or from its first, until it answers false.
+func (c *Compact) sweep(t *tx, prefix, from []byte, limit int, fn func(k, value []byte) bool) (int, error) {
 	n := 0
 	if limit <= 0 {
 		return 0, nil
 	}
-	err := t.r.Scan(prefix, nil, func(k, value []byte) (bool, error) {
+	err := t.r.Scan(prefix, from, func(k, value []byte) (bool, error) {
 		own := append([]byte(nil), k...)
 		if !fn(own, append([]byte(nil), value...)) {
 			return false, nil

@@ -71,3 +71,46 @@ func TestOldLinesOfTheAuditLogGo(t *testing.T) {
 	step(middle.Add(time.Hour), "pool-3")
 	z.check()
 }
+
+// Events go in their order, so many at a time, also if that ends within those of one entry; who follows from where they
+// are gone is told.
+func TestOldEventsGo(t *testing.T) {
+	z := newZone(t)
+	for _, id := range []string{"pool-1", "pool-2", "pool-3"} {
+		z.must(z.create(pool(id, 1), true))
+	}
+	events := func(after resources.Position) (of []resources.Position, err error) {
+		z.view(func(v *persistence.View) error {
+			err = v.Events(after, func(e resources.Event) bool {
+				of = append(of, e.Position)
+				return true
+			})
+			return nil
+		})
+		return of, err
+	}
+	all, err := events(resources.Position{})
+	if err != nil || len(all) < 4 || all[1].Revision != all[2].Revision {
+		t.Fatalf("events %v, %v: an entry with several is needed", all, err)
+	}
+	before := all[len(all)-1].Revision
+	removed := 0
+	for {
+		n := z.must(&persistence.Compact{EventsBefore: before, Limit: 1}).Removed
+		if n == 0 {
+			break
+		}
+		removed += n
+	}
+	if want := slices.IndexFunc(all, func(p resources.Position) bool { return p.Revision == before }); removed != want {
+		t.Errorf("%d events went, not %d", removed, want)
+	}
+	last := all[removed-1]
+	if left, err := events(last); err != nil || !slices.Equal(left, all[removed:]) {
+		t.Errorf("after %v there are %v, %v; not %v", last, left, err, all[removed:])
+	}
+	if _, err := events(resources.Position{}); resources.ClassOf(err) != resources.ClassGone {
+		t.Errorf("following from the beginning: %v", err)
+	}
+	z.check()
+}

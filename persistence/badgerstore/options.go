@@ -17,7 +17,7 @@ type Options struct {
 	Dir string
 	// Log takes what Badger reports. Nil means that nobody wants to know.
 	Log *slog.Logger
-	// MemTableBytes is how much Badger gathers in memory before it writes a table; default 16 MiB. Up to four such
+	// MemTableBytes is how much Badger gathers in memory before it writes a table; default 32 MiB. Up to four such
 	// tables exist at a time under load, one when idle.
 	MemTableBytes int64
 	// BlockCacheBytes is the size of the cache of uncompressed blocks; default 0. Without it tables are stored
@@ -29,11 +29,15 @@ type Options struct {
 }
 
 const (
-	defaultMemTable = 16 << 20
+	defaultMemTable = 32 << 20
 	minMemTable     = 8 << 20 // so that the largest value fits into one transaction
 	defaultReserve  = 64 << 20
 	valueLogBytes   = 1 << 20 // the least Badger takes; the value log stays empty
 	blockBytes      = 4 << 10
+	// baseLevelBytes is what the first level below the tables that were just written takes: most keys grow with time, so
+	// that tables of them overlap nothing, and each level between costs a copy of all that is written.
+	baseLevelBytes = 256 << 20
+	baseTableBytes = 8 << 20
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -68,7 +72,8 @@ func (o Options) badger(dir string) badger.Options {
 		WithNumLevelZeroTables(4).         // few, because the node has few cores and reads look into each
 		WithNumLevelZeroTablesStall(10).   //
 		WithNumCompactors(2).              // the least Badger takes
-		WithBaseTableSize(4 << 20).        //
+		WithBaseTableSize(baseTableBytes). //
+		WithBaseLevelSize(baseLevelBytes). //
 		WithBlockSize(blockBytes).         //
 		WithIndexCacheSize(0).             // all indexes are kept
 		WithValueThreshold(persistence.MaxValueBytes + 1).
