@@ -24,6 +24,8 @@ const (
 	swapNeighbour = 4 // callers of the driver that is not swapped
 	swapPatience  = 10 * time.Minute
 	swapProfile   = 15 * time.Second
+	// longestSpell is how long it is looked at most what others wait without a swap, after each.
+	longestSpell = 20 * time.Second
 	// pauseTarget is for the 99th percentile of how long one resource is held.
 	pauseTarget = 100 * time.Millisecond
 	volumeBytes = 1 << 20
@@ -105,7 +107,7 @@ func (b *swapBench) volume(ctx context.Context) (string, error) {
 	return fmt.Sprint(answer.Part("target")["id"]), err
 }
 
-// measure swaps as often as asked for, with a spell without a swap after each, of the same length.
+// measure swaps as often as asked for, with a spell without a swap after each.
 func (b *swapBench) measure(ctx context.Context) error {
 	b.load = startGrowing(ctx, b.on.client, b.volumes, 0)
 	other := startCreating(ctx, b.on.client, b.well)
@@ -132,7 +134,7 @@ func (b *swapBench) measure(ctx context.Context) error {
 		}
 		pauses = append(pauses, held...)
 		began = time.Now()
-		pass(ctx, spell)
+		pass(ctx, min(spell, longestSpell))
 		beside = append(beside, other.since(began)...)
 	}
 	b.load.stop()
@@ -307,6 +309,7 @@ func startGrowing(ctx context.Context, c *client.Client, volumes []string, steps
 	share := max(len(volumes)/swapCallers, 1)
 	for own := range slices.Chunk(volumes, share) {
 		g.done.Go(func() { g.run(ctx, asking, own, steps) })
+		pass(ctx, swapEvery/swapCallers) // so that they are not in step
 	}
 	return g
 }
