@@ -112,7 +112,7 @@ func TestSwapPassesOverWhatIsSuspendedAtItsTurn(t *testing.T) {
 			h.note(version, method, ref.ID)
 			return nil
 		})
-		_, start := z.swap(resources.SwapSpec{ObserveSeconds: 1, SettleSeconds: 1})
+		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1, SettleSeconds: 1})
 		<-asked
 		z.suspend(ref, true)
 		began := time.Now()

@@ -109,3 +109,40 @@ func TestSwapDoesNotBlameTheMovingItself(t *testing.T) {
 		}
 	})
 }
+
+// What failed since it was moved ends the swap however much was done on the same resource afterwards.
+func TestSwapLooksBackToWhenItWasMoved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 3)
+		canary := z.volumes[0]
+		var bad atomic.Bool
+		z.Behave(func(_ context.Context, version, method string, _ any) error {
+			if method == "GrowVolume" && version == newVersion && bad.Load() {
+				return sdk.Transient("busy", "it can't now")
+			}
+			return nil
+		})
+		id, start := z.swap(resources.SwapSpec{Canaries: []resources.Ref{canary}, ObserveSeconds: 3600})
+		for z.versionOf(canary) != newVersion {
+			time.Sleep(time.Second)
+		}
+		grow := func(bytes uint64) *resources.Operation {
+			return z.Submit(resources.Submission{
+				Action: "grow", Target: canary, Arguments: resources.Arguments{SizeBytes: bytes},
+			})
+		}
+		z.suspend(resources.Ref{Kind: resources.KindSwap, ID: id}, true)
+		bad.Store(true)
+		if op := z.Wait(grow(2 * gib).ID); op.Phase != resources.PhaseFailed {
+			t.Fatalf("growing with the bad version: %s", op.Phase)
+		}
+		bad.Store(false)
+		for i := range uint64(6) {
+			z.Wait(grow((3 + i) * gib).ID)
+		}
+		z.suspend(resources.Ref{Kind: resources.KindSwap, ID: id}, false)
+		if op := z.Wait(start.ID); op.Error == nil || op.Error.Code != "worse-than-before" {
+			t.Errorf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+	})
+}

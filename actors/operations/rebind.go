@@ -138,6 +138,9 @@ func (c *Context) successor() (to *resources.Driver, already bool, err error) {
 
 // acts reports whether a version is the one that acts for what has a binding.
 func acts(v *persistence.View, d *resources.Driver, b persistence.Binding) (bool, error) {
+	if !d.Spec.BuiltIn && b.Version != "" { // only one that ships with the program acts for what names another
+		return b.Version == d.Spec.Version, nil
+	}
 	versions, err := v.Versions(b.Product)
 	now := resources.DriverOf(versions, b.Version)
 	return now != nil && now.ID == d.ID, err

@@ -233,9 +233,9 @@ func moveRest(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
+	most := cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce)
 	move := &moving{
-		context: c, swap: s, to: s.to, atOnce: cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce),
-		watch: newWatching(c, s, s.Status.Canaries),
+		context: c, swap: s, to: s.to, atOnce: most, pace: newPace(most), watch: newWatching(c, s, s.Status.Canaries),
 	}
 	if err := move.all(ctx, func() ([]member, error) { return c.members(s, s.from) }); err != nil {
 		return err

@@ -42,6 +42,8 @@ type moving struct {
 	to      *resources.Driver
 	urgent  bool
 	atOnce  int
+	// pace has fewer than that moved at once when others would have to wait; nil = as many as may be.
+	pace *pace
 	// watch looks at what was moved while others are; nil = nobody does.
 	watch *watching
 
@@ -55,6 +57,8 @@ type moving struct {
 	// passed are those that somebody was working on when it was their turn.
 	passed map[resources.Ref]bool
 	done   int
+	// held are those of which a driver holds something: the others are moved in the records, at once.
+	held map[resources.Ref]bool
 	// awaited: what was just being made when all others had gone was waited for.
 	awaited bool
 }
@@ -87,7 +91,7 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 				return m.verdict(ctx)
 			}
 		}
-		m.some(ctx, busy[:min(len(busy), busyAtOnce)], busyAtOnce, m.one)
+		m.some(ctx, busy[:min(len(busy), busyAtOnce)], busyAtOnce, m.waited)
 		if len(m.stays) > 0 && !m.urgent {
 			return m.verdict(ctx)
 		}
@@ -98,7 +102,7 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 // the version that acts for that by then. What turns out to be with the other version is moved like all others.
 func (m *moving) await(ctx context.Context, made []resources.Ref) {
 	m.awaited = true
-	m.some(ctx, made, busyAtOnce, m.one)
+	m.some(ctx, made, busyAtOnce, m.waited)
 	for _, ref := range made {
 		delete(m.stays, ref)
 	}
@@ -107,6 +111,7 @@ func (m *moving) await(ctx context.Context, made []resources.Ref) {
 // unlessBusy moves one that nobody works on; others are waited for beside each other, when all those have gone, and no
 // more than once passed over.
 func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
+	defer m.pace.begin()()
 	busy := false
 	err := m.context.Engine.View(func(v *persistence.View) error {
 		owners, err := v.Owners()
@@ -124,7 +129,10 @@ func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
 	m.passed[ref] = busy
 	m.mu.Unlock()
 	if err != nil || !busy || passed || m.urgent {
-		m.one(ctx, ref)
+		began := m.context.Engine.Now()
+		if m.one(ctx, ref) && !busy && m.held[ref] {
+			m.pace.learn(ref.Kind, m.context.Engine.Now().Sub(began))
+		}
 	}
 }
 
@@ -132,6 +140,7 @@ func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
 // others come first, all of them.
 func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 	first := -1
+	m.held = map[resources.Ref]bool{}
 	for _, one := range members {
 		if one.suspended && !m.urgent || m.stays[one.ref] != nil {
 			continue
@@ -153,6 +162,7 @@ func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 			busy = append(busy, one.ref)
 		default:
 			idle = append(idle, one.ref)
+			m.held[one.ref] = one.held
 		}
 	}
 	return idle, busy, made
@@ -192,7 +202,7 @@ func (m *moving) these(ctx context.Context, refs []resources.Ref) error {
 		if len(left) == 0 {
 			return m.verdict(ctx)
 		}
-		m.some(ctx, left, m.atOnce, m.one)
+		m.some(ctx, left, m.atOnce, m.waited)
 	}
 }
 
@@ -309,10 +319,13 @@ func (m *moving) atHead(ref resources.Ref) (head *resources.Operation, stuck boo
 	return head, stuck
 }
 
-// one moves one, and notes what came of it.
-func (m *moving) one(ctx context.Context, ref resources.Ref) {
+// waited moves one, after whatever it is at.
+func (m *moving) waited(ctx context.Context, ref resources.Ref) { m.one(ctx, ref) }
+
+// one moves one, notes what came of it, and reports whether it was moved.
+func (m *moving) one(ctx context.Context, ref resources.Ref) bool {
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	_, stuck := m.atHead(ref)
 	overtakes := m.urgent || stuck
@@ -333,6 +346,7 @@ func (m *moving) one(ctx context.Context, ref resources.Ref) {
 	}
 	tried := err == nil || overtakes || !errors.Is(context.Cause(waiting), ErrWithdrawn)
 	m.note(ctx, ref, tried, err)
+	return err == nil
 }
 
 // begin notes that one is waited for, unless it overtakes what else waits, and returns how often it was asked for.

@@ -26,8 +26,9 @@ const (
 	slack  = 100 * time.Millisecond
 	// keptMoved is at how many of those that were moved it is looked while others are moved.
 	keptMoved = 128
-	// newest is how many operations on a resource are looked at.
+	// newest is how many operations on a resource are looked at; mostly few of them say when it was moved.
 	newest = 16
+	few    = 4
 	// badAttempts of a step of an operation on a canary are as bad as an operation that failed.
 	badAttempts = 3
 )
@@ -218,11 +219,32 @@ func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisec
 // troubled says what is wrong with the newest operations on a resource since it was moved, or since a time if none of
 // them says when that was: one that failed by the driver's doing, or is tried again and again.
 func (c *Context) troubled(ref resources.Ref, since time.Time) (why string) {
-	var all []*resources.Operation
-	err := c.Engine.View(func(v *persistence.View) error {
+	all, err := c.newestOn(ref, few)
+	moved := c.movedAt(all)
+	if err == nil && moved.IsZero() && len(all) == few {
+		all, err = c.newestOn(ref, newest)
+		moved = c.movedAt(all)
+	}
+	if err != nil {
+		return ""
+	}
+	if moved.IsZero() {
+		moved = since
+	}
+	for _, op := range all {
+		if op.Action != "rebind" && !op.StartedAt.Before(moved) {
+			why = cmp.Or(why, trouble(op))
+		}
+	}
+	return why
+}
+
+// newestOn lists up to so many operations on a resource, the newest first.
+func (c *Context) newestOn(ref resources.Ref, limit int) (all []*resources.Operation, err error) {
+	err = c.Engine.View(func(v *persistence.View) error {
 		page, err := v.List(resources.Query{
 			Kind: resources.KindOperation, Facets: map[string]string{"target": ref.ID},
-			Order: resources.OrderNewest, Limit: newest,
+			Order: resources.OrderNewest, Limit: limit,
 		})
 		for _, r := range page.Items {
 			if op, ok := r.(*resources.Operation); ok && op.Target == ref {
@@ -231,27 +253,15 @@ func (c *Context) troubled(ref resources.Ref, since time.Time) (why string) {
 		}
 		return err
 	})
-	if err != nil {
-		return ""
-	}
-	since = c.movedAt(all, since)
-	for _, op := range all {
-		if op.Action != "rebind" && !op.StartedAt.Before(since) {
-			why = cmp.Or(why, trouble(op))
-		}
-	}
-	return why
+	return all, err
 }
 
-// movedAt is when this swap had moved a resource, by the operations on it.
-func (c *Context) movedAt(all []*resources.Operation, unknown time.Time) (at time.Time) {
+// movedAt is when this swap had moved a resource, by the operations on it; zero if none of them says.
+func (c *Context) movedAt(all []*resources.Operation) (at time.Time) {
 	for _, op := range all {
 		if op.Action == "rebind" && op.ParentID == resources.OperationID(c.Operation.ID) && op.EndedAt.After(at) {
 			at = op.EndedAt
 		}
-	}
-	if at.IsZero() {
-		return unknown
 	}
 	return at
 }

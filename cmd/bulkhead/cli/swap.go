@@ -56,7 +56,7 @@ func swapFields() []field {
 		},
 		{
 			flag: "at-once", path: "spec.atOnce", as: asNumber,
-			usage: fmt.Sprintf("how many to move at the same time; %d", resources.DefaultSwapsAtOnce),
+			usage: fmt.Sprintf("most to move at the same time, fewer where others would wait; %d", resources.DefaultSwapsAtOnce),
 		},
 		{
 			flag: "accept-permissions", path: "spec.acceptPermissions", as: asSwitch,

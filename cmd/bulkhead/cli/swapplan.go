@@ -25,7 +25,7 @@ func (a *app) printPlan(w io.Writer, swap client.Object) {
 	}
 	line("first", "%s, observed for %ss before the rest follows", canaries(swap),
 		orElse(text(swap, "spec.observeSeconds"), fmt.Sprint(resources.DefaultObserveSeconds)))
-	line("then", "the rest, %s at the same time; all are observed for %ss before it is for good",
+	line("then", "the rest, up to %s at the same time; all are observed for %ss before it is for good",
 		orElse(text(swap, "spec.atOnce"), fmt.Sprint(resources.DefaultSwapsAtOnce)),
 		orElse(text(swap, "spec.settleSeconds"), fmt.Sprint(resources.DefaultSettleSeconds)))
 	differences(line, swap)

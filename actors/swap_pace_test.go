@@ -1,0 +1,65 @@
+package actors_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// A swap moves as many at once as it may where they do not wait for each other, few where they do, and fewer again when
+// something else takes what they need.
+func TestSwapTakesWhatOthersLeave(t *testing.T) {
+	const volumes, takes = 160, 10 * time.Millisecond
+	for name, c := range map[string]struct {
+		adopt func(turn chan struct{}, done int32)
+		// least and most are between how many of the last ones were under way at once.
+		least, most int32
+	}{
+		"all beside each other": {func(chan struct{}, int32) { time.Sleep(takes) }, 8, 8},
+		"one after the other": {func(turn chan struct{}, _ int32) {
+			turn <- struct{}{}
+			time.Sleep(takes)
+			<-turn
+		}, 2, 4},
+		"others come": {func(_ chan struct{}, done int32) {
+			if done > volumes/3 {
+				time.Sleep(5 * takes)
+			}
+			time.Sleep(takes)
+		}, 1, 2},
+		"slow drivers": {func(chan struct{}, int32) { time.Sleep(2 * time.Second) }, 8, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				z := newVersions(t, volumes)
+				turn := make(chan struct{}, 1)
+				var under, done, most atomic.Int32
+				z.Behave(func(_ context.Context, version, method string, _ any) error {
+					if method != "Adopt" || version != newVersion {
+						return nil
+					}
+					if now := under.Add(1); done.Load() > 2*volumes/3 && now > most.Load() {
+						most.Store(now)
+					}
+					c.adopt(turn, done.Load())
+					under.Add(-1)
+					done.Add(1)
+					return nil
+				})
+				_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
+				if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+					t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
+				}
+				if got := most.Load(); got < c.least || got > c.most {
+					t.Errorf("%d were moved at once in the end, not %d to %d", got, c.least, c.most)
+				}
+				if got := len(z.with(newVersion)); got != volumes {
+					t.Errorf("%d of %d are with the new version", got, volumes)
+				}
+			})
+		})
+	}
+}
