@@ -35,8 +35,9 @@ const (
 	valueLogBytes   = 1 << 20 // the least Badger takes; the value log stays empty
 	blockBytes      = 4 << 10
 	// baseLevelBytes is what the first level below the tables that were just written takes: most keys grow with time, so
-	// that tables of them overlap nothing, and each level between costs a copy of all that is written.
-	baseLevelBytes = 256 << 20
+	// that tables of them overlap nothing, and each level between costs a copy of all that is written. But all of it is
+	// written anew each time, which needs that much room on the disk.
+	baseLevelBytes = 64 << 20
 	baseTableBytes = 8 << 20
 )
 
