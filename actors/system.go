@@ -317,18 +317,11 @@ func (s *System) compact() {
 			if err != nil || removed == 0 {
 				break
 			}
-			pass(s.base, compactRest*time.Since(began))
+			select {
+			case <-s.base.Done():
+			case <-time.After(compactRest * time.Since(began)):
+			}
 		}
-	}
-}
-
-// pass returns after a while, or when ctx ends.
-func pass(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 
