@@ -294,8 +294,9 @@ const (
 	dispatchDelay   = time.Second
 	compactInterval = time.Minute
 	compactLimit    = 500
+	compactFurther  = 5000    // records are looked at if none of the first could go
 	compactRest     = 2       // times as long as it took it rests, so that others get their turn
-	eventsKept      = 250_000 // log entries; each has a few events
+	eventsKept      = 100_000 // log entries; each has a few events
 )
 
 // compact forgets the past from time to time, a little at a time.
@@ -325,20 +326,33 @@ func (s *System) compact() {
 	}
 }
 
-func (s *System) compactOnce() (int, error) {
+// compactOnce forgets some events and some of everything else, so that neither waits for the other.
+func (s *System) compactOnce() (removed int, err error) {
 	p, err := s.position()
 	if err != nil {
 		return 0, err
 	}
+	if p.Revision > eventsKept {
+		events := &persistence.Compact{EventsBefore: p.Revision - eventsKept, Limit: compactLimit}
+		if removed, err = s.forget(events); err != nil {
+			return removed, err
+		}
+	}
 	now := s.engine.Now()
-	cmd := &persistence.Compact{
+	rest := &persistence.Compact{
 		KeysBefore: now.Add(-keyRetention), OperationsBefore: now.Add(-operationRetention),
 		AuditBefore: now.Add(-auditRetention), Limit: compactLimit,
 	}
-	if p.Revision > eventsKept {
-		cmd.EventsBefore = p.Revision - eventsKept
+	n, err := s.forget(rest)
+	if removed += n; removed > 0 || err != nil {
+		return removed, err
 	}
-	result, err := s.config.Log.Propose(s.base, cmd)
+	rest.Limit = compactFurther // what comes first may be operations that are kept because their parent goes on
+	return s.forget(rest)
+}
+
+func (s *System) forget(what *persistence.Compact) (int, error) {
+	result, err := s.config.Log.Propose(s.base, what)
 	return result.Removed, err
 }
 

@@ -66,7 +66,7 @@ type Config struct {
 	TrailingBytes int64
 	// SegmentBytes is the size of the preallocated files of the log; default 16 MiB.
 	SegmentBytes int
-	// DiskLowBytes is how much of the file system of Dir must be free for Propose; default 256 MiB or a hundredth of the
+	// DiskLowBytes is how much of the file system of Dir must be free for Propose; default 512 MiB or a hundredth of the
 	// file system, whichever is more. DiskFloorBytes is the same for ProposeReserved; default half of DiskLowBytes.
 	DiskLowBytes, DiskFloorBytes uint64
 	// ElectionTimeout is how long a node with a Network hears nothing of a leader until it wants to lead; default 600 ms.

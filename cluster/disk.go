@@ -23,7 +23,8 @@ type diskGuard struct {
 // small part of the smallest floor.
 const diskCheckInterval = 20 * time.Millisecond
 
-const defaultDiskLow = 256 << 20
+// defaultDiskLow leaves the store what its largest compaction takes for a moment, above half of it.
+const defaultDiskLow = 512 << 20
 
 func newDiskGuard(dir string, low, floor uint64) (*diskGuard, error) {
 	g := &diskGuard{dir: dir, low: low, floor: floor, space: diskSpace}

@@ -105,12 +105,14 @@ func TestOldEventsGo(t *testing.T) {
 	if want := slices.IndexFunc(all, func(p resources.Position) bool { return p.Revision == before }); removed != want {
 		t.Errorf("%d events went, not %d", removed, want)
 	}
-	last := all[removed-1]
+	last := resources.Position{Revision: all[removed-1].Revision, Index: ^uint32(0)}
 	if left, err := events(last); err != nil || !slices.Equal(left, all[removed:]) {
 		t.Errorf("after %v there are %v, %v; not %v", last, left, err, all[removed:])
 	}
-	if _, err := events(resources.Position{}); resources.ClassOf(err) != resources.ClassGone {
-		t.Errorf("following from the beginning: %v", err)
+	for _, missed := range []resources.Position{{}, {Revision: last.Revision, Index: 0}} {
+		if _, err := events(missed); resources.ClassOf(err) != resources.ClassGone {
+			t.Errorf("following from %v: %v", missed, err)
+		}
 	}
 	z.check()
 }

@@ -20,7 +20,8 @@ func (v *View) EventsFor(
 	if err != nil {
 		return err
 	}
-	if after.Revision < oldest {
+	// Those of the entry may have gone in part.
+	if after.Revision < oldest || after.Revision == oldest && oldest > 0 && after.Index != ^uint32(0) {
 		return &resources.Error{
 			Class: resources.ClassGone, Code: "resync-required",
 			Message: "the events after " + after.String() + " are no longer kept",

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/fxamacker/cbor/v2"
+
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -146,6 +148,13 @@ func (v *View) Owners() ([]Owner, error) {
 	var owners []Owner
 	_, err := v.record([]byte(familyPlacement), "the shard table", &owners)
 	return owners, err
+}
+
+// Shards returns how many the zone has; 0 before the first placement.
+func (v *View) Shards() (int, error) {
+	var owners []cbor.RawMessage
+	_, err := v.record([]byte(familyPlacement), "the shard table", &owners)
+	return len(owners), err
 }
 
 // Claimed returns who has a value in a scope; false if nobody.

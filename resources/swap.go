@@ -20,7 +20,7 @@ type SwapSpec struct {
 	CanaryCount    uint32 `json:"canaryCount,omitempty" maximum:"100" doc:"How many are moved first if none are named; 1 if it is 0."`
 	ObserveSeconds uint32 `json:"observeSeconds,omitempty" maximum:"86400" doc:"How long those that were moved first are observed before the rest follows; 30 if it is 0."`
 	SettleSeconds  uint32 `json:"settleSeconds,omitempty" maximum:"86400" doc:"How long all are observed, with the version of before ready to take over again, before it is committed; 10 if it is 0."`
-	AtOnce         uint32 `json:"atOnce,omitempty" maximum:"1024" doc:"How many are moved at the same time at most; 8 if it is 0. Fewer are where others would have to wait for them."`
+	AtOnce         uint32 `json:"atOnce,omitempty" maximum:"1024" doc:"How many that nobody works on are moved at the same time at most; 8 if it is 0. Fewer are where others would have to wait for them."`
 	// AcceptPermissions and AcceptOneWay are given by who has read the plan.
 	AcceptPermissions bool `json:"acceptPermissions,omitempty" doc:"Whether the version may do what the one of before could not: see permissionsAdded."`
 	AcceptOneWay      bool `json:"acceptOneWay,omitempty" doc:"Whether it may begin though there is no way back: see oneWay."`

@@ -91,11 +91,11 @@ func precedes(v *persistence.View, other resources.Resource, c *Context) (bool, 
 	case resources.PhaseFailed, resources.PhaseDeleted:
 		return false, nil
 	case resources.PhasePending, resources.PhaseCreating:
-		owners, err := v.Owners()
+		shards, err := v.Shards()
 		if err != nil {
 			return false, err
 		}
-		first, _, err := v.Head(persistence.ShardOf(m.Ref(), len(owners)), m.Ref())
+		first, _, err := v.Head(persistence.ShardOf(m.Ref(), shards), m.Ref())
 		return first != nil && first.Sequence < c.Operation.Sequence, err
 	default:
 		return m.ID != c.Resource.Metadata().ID, nil

@@ -136,7 +136,7 @@ func (c *Context) successor() (to *resources.Driver, already bool, err error) {
 	return to, already, err
 }
 
-// acts reports whether a version is the one that acts for what has a binding.
+// acts reports whether a version is the one that acts for what has a binding to its product.
 func acts(v *persistence.View, d *resources.Driver, b persistence.Binding) (bool, error) {
 	if !d.Spec.BuiltIn && b.Version != "" { // only one that ships with the program acts for what names another
 		return b.Version == d.Spec.Version, nil

@@ -57,8 +57,6 @@ type moving struct {
 	// passed are those that somebody was working on when it was their turn.
 	passed map[resources.Ref]bool
 	done   int
-	// held are those of which a driver holds something: the others are moved in the records, at once.
-	held map[resources.Ref]bool
 	// awaited: what was just being made when all others had gone was waited for.
 	awaited bool
 }
@@ -83,7 +81,7 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 		}
 		for some := range slices.Chunk(idle, looksEvery) {
 			m.report(len(idle) + len(busy))
-			m.some(ctx, some, m.atOnce, m.unlessBusy)
+			m.some(ctx, some, m.atOnce, m.pace, m.unlessBusy)
 			if err := m.pause(ctx); err != nil {
 				return err
 			}
@@ -91,7 +89,7 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 				return m.verdict(ctx)
 			}
 		}
-		m.some(ctx, busy[:min(len(busy), busyAtOnce)], busyAtOnce, m.waited)
+		m.some(ctx, busy[:min(len(busy), busyAtOnce)], busyAtOnce, nil, m.waited)
 		if len(m.stays) > 0 && !m.urgent {
 			return m.verdict(ctx)
 		}
@@ -102,7 +100,7 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 // the version that acts for that by then. What turns out to be with the other version is moved like all others.
 func (m *moving) await(ctx context.Context, made []resources.Ref) {
 	m.awaited = true
-	m.some(ctx, made, busyAtOnce, m.waited)
+	m.some(ctx, made, busyAtOnce, nil, m.waited)
 	for _, ref := range made {
 		delete(m.stays, ref)
 	}
@@ -111,16 +109,8 @@ func (m *moving) await(ctx context.Context, made []resources.Ref) {
 // unlessBusy moves one that nobody works on; others are waited for beside each other, when all those have gone, and no
 // more than once passed over.
 func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
-	defer m.pace.begin()()
-	busy := false
-	err := m.context.Engine.View(func(v *persistence.View) error {
-		owners, err := v.Owners()
-		if err != nil || len(owners) == 0 {
-			return err
-		}
-		busy, _, err = atWork(v, ref, len(owners))
-		return err
-	})
+	head, stuck := m.atHead(ref)
+	busy := head != nil && !stuck
 	m.mu.Lock()
 	passed := m.passed[ref]
 	if m.passed == nil {
@@ -128,19 +118,29 @@ func (m *moving) unlessBusy(ctx context.Context, ref resources.Ref) {
 	}
 	m.passed[ref] = busy
 	m.mu.Unlock()
-	if err != nil || !busy || passed || m.urgent {
-		began := m.context.Engine.Now()
-		if m.one(ctx, ref) && !busy && m.held[ref] {
-			m.pace.learn(ref.Kind, m.context.Engine.Now().Sub(began))
-		}
+	if busy && !passed && !m.urgent {
+		return
 	}
+	of, began := alike{ref.Kind, m.held(ref)}, time.Now()
+	if m.one(ctx, ref, stuck) && !busy {
+		m.pace.learn(of, time.Since(began))
+	}
+}
+
+// held reports whether a driver has something of a resource now.
+func (m *moving) held(ref resources.Ref) (held bool) {
+	err := m.context.Engine.View(func(v *persistence.View) error {
+		r, err := v.Get(ref)
+		held = err == nil && heldByDriver(r)
+		return err
+	})
+	return held && err == nil
 }
 
 // left tells those that are to be moved still, those that nobody works on apart from the others. Those that stand on
 // others come first, all of them.
 func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 	first := -1
-	m.held = map[resources.Ref]bool{}
 	for _, one := range members {
 		if one.suspended && !m.urgent || m.stays[one.ref] != nil {
 			continue
@@ -162,7 +162,6 @@ func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 			busy = append(busy, one.ref)
 		default:
 			idle = append(idle, one.ref)
-			m.held[one.ref] = one.held
 		}
 	}
 	return idle, busy, made
@@ -202,7 +201,7 @@ func (m *moving) these(ctx context.Context, refs []resources.Ref) error {
 		if len(left) == 0 {
 			return m.verdict(ctx)
 		}
-		m.some(ctx, left, m.atOnce, m.waited)
+		m.some(ctx, left, m.atOnce, nil, m.waited)
 	}
 }
 
@@ -230,10 +229,10 @@ func (m *moving) arrived(ref resources.Ref) bool {
 	return err == nil && there
 }
 
-// some moves some beside each other, until the swap is to pause or can't go on. What is waited for is looked at
-// meanwhile.
+// some moves some beside each other, at a pace if there is one, until the swap is to pause or can't go on. What is
+// waited for is looked at meanwhile.
 func (m *moving) some(
-	ctx context.Context, refs []resources.Ref, limit int, move func(context.Context, resources.Ref),
+	ctx context.Context, refs []resources.Ref, limit int, p *pace, move func(context.Context, resources.Ref),
 ) {
 	if len(refs) == 0 {
 		return
@@ -251,6 +250,7 @@ func (m *moving) some(
 					ended()
 				}
 			}()
+			defer p.begin()()
 			if !halted.Load() {
 				move(ctx, ref)
 			}
@@ -262,7 +262,7 @@ func (m *moving) some(
 // look withdraws what waits until ctx ends: all of it once the swap is to pause or can't go on, else what was suspended
 // since, which stays as it is, and what an operator has to decide on first, which is overtaken then.
 func (m *moving) look(ctx context.Context, halted *atomic.Bool) {
-	held := map[resources.Ref]time.Time{}
+	turns := map[resources.Ref]time.Time{}
 	for {
 		if wait(ctx, waitLook); ctx.Err() != nil {
 			return
@@ -273,16 +273,16 @@ func (m *moving) look(ctx context.Context, halted *atomic.Bool) {
 		waits := maps.Clone(m.waits)
 		m.mu.Unlock()
 		for ref, withdraw := range waits {
-			if m.unwanted(ref, all, held) {
+			if m.unwanted(ref, all, turns) {
 				withdraw(ErrWithdrawn)
 			}
 		}
 	}
 }
 
-// unwanted reports whether what waits is to be withdrawn. What may be handed over just now is let be: held is since
+// unwanted reports whether what waits is to be withdrawn. What may be handed over just now is let be: turns are since
 // when that of a suspended resource is at its turn, and does not end.
-func (m *moving) unwanted(ref resources.Ref, all bool, held map[resources.Ref]time.Time) bool {
+func (m *moving) unwanted(ref resources.Ref, all bool, turns map[resources.Ref]time.Time) bool {
 	head, stuck := m.atHead(ref)
 	suspended, now := m.suspended(ref), m.context.Engine.Now()
 	switch {
@@ -291,26 +291,23 @@ func (m *moving) unwanted(ref resources.Ref, all bool, held map[resources.Ref]ti
 	case head.ParentID != resources.OperationID(m.context.Operation.ID):
 		return all || stuck || suspended
 	case !suspended:
-		delete(held, ref)
+		delete(turns, ref)
 		return false
 	}
-	if held[ref].IsZero() {
-		held[ref] = now
+	if turns[ref].IsZero() {
+		turns[ref] = now
 	}
-	return now.Sub(held[ref]) > 2*handOverTimeout
+	return now.Sub(turns[ref]) > 2*handOverTimeout
 }
 
-// atHead is what a resource is at, and whether that waits for an operator to decide.
+// atHead is what a resource is at, and whether that waits for an operator to decide; nothing if it can't be read.
 func (m *moving) atHead(ref resources.Ref) (head *resources.Operation, stuck bool) {
 	err := m.context.Engine.View(func(v *persistence.View) error {
-		owners, err := v.Owners()
-		if err != nil || len(owners) == 0 {
+		shards, err := v.Shards()
+		if err != nil || shards == 0 {
 			return err
 		}
-		if head, _, err = v.Head(persistence.ShardOf(ref, len(owners)), ref); err != nil || head == nil {
-			return err
-		}
-		_, stuck, err = atWork(v, ref, len(owners))
+		head, stuck, err = atHead(v, ref, shards)
 		return err
 	})
 	if err != nil {
@@ -320,14 +317,17 @@ func (m *moving) atHead(ref resources.Ref) (head *resources.Operation, stuck boo
 }
 
 // waited moves one, after whatever it is at.
-func (m *moving) waited(ctx context.Context, ref resources.Ref) { m.one(ctx, ref) }
+func (m *moving) waited(ctx context.Context, ref resources.Ref) {
+	_, stuck := m.atHead(ref)
+	m.one(ctx, ref, stuck)
+}
 
-// one moves one, notes what came of it, and reports whether it was moved.
-func (m *moving) one(ctx context.Context, ref resources.Ref) bool {
+// one moves one, ahead of what an operator has to decide on if it is stuck at that, notes what came of it, and reports
+// whether it was moved; what was deleted meanwhile was not.
+func (m *moving) one(ctx context.Context, ref resources.Ref, stuck bool) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	_, stuck := m.atHead(ref)
 	overtakes := m.urgent || stuck
 	waiting, withdraw := context.WithCancelCause(ctx)
 	defer withdraw(nil)
@@ -341,12 +341,13 @@ func (m *moving) one(ctx context.Context, ref resources.Ref) bool {
 		Action: "rebind", Target: ref, Arguments: resources.Arguments{DriverID: resources.DriverID(m.to.ID)},
 		Urgent: overtakes, Round: string(ref.Kind) + "/" + ref.ID + "/" + m.round(round),
 	})
-	if resources.ClassOf(err) == resources.ClassNotFound && m.deleted(ref) { // else its driver does not find it
+	gone := resources.ClassOf(err) == resources.ClassNotFound && m.deleted(ref) // else its driver does not find it
+	if gone {
 		err = nil
 	}
 	tried := err == nil || overtakes || !errors.Is(context.Cause(waiting), ErrWithdrawn)
 	m.note(ctx, ref, tried, err)
-	return err == nil
+	return err == nil && !gone
 }
 
 // begin notes that one is waited for, unless it overtakes what else waits, and returns how often it was asked for.

@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	paceSlack = 2 * time.Millisecond
 	// paceHold is after how long a hand-over leaves its place to the next one: it waits for something that is not ours.
 	paceHold = time.Second
+	// paceMemory is among how many of the last ones the quickest is looked for, at least.
+	paceMemory = 500
 )
 
 // pace has a swap take what others leave. It begins with one resource at a time, hands more over at once as long as
@@ -23,14 +26,20 @@ type pace struct {
 	most float64
 
 	free   *sync.Cond
-	least  map[resources.Kind]time.Duration
+	least  map[alike]*quickest
 	places float64
 	taken  int
 }
 
+// alike are hand-overs that take about as long as each other: of one kind, of which a driver holds something or not.
+type alike struct {
+	kind resources.Kind
+	held bool
+}
+
 func newPace(most int) *pace {
 	return &pace{
-		most: float64(most), free: sync.NewCond(&sync.Mutex{}), least: map[resources.Kind]time.Duration{}, places: 1,
+		most: float64(most), free: sync.NewCond(&sync.Mutex{}), least: map[alike]*quickest{}, places: 1,
 	}
 }
 
@@ -57,22 +66,41 @@ func (p *pace) leave() {
 	p.free.L.Lock()
 	p.taken--
 	p.free.L.Unlock()
-	p.free.Broadcast()
+	p.free.Signal()
 }
 
 // learn makes room for one more, or for one less, in the time that all that are under way take; less if it is about as
-// allowed.
-func (p *pace) learn(kind resources.Kind, took time.Duration) {
+// allowed. The first of those that are alike go alone, so that they don't wait for each other at their quickest.
+func (p *pace) learn(of alike, took time.Duration) {
 	if p == nil {
 		return
 	}
 	p.free.L.Lock()
 	defer p.free.L.Unlock()
-	least, known := p.least[kind]
-	if !known || took < least {
-		least = took
-		p.least[kind] = took
+	q := p.least[of]
+	if q == nil {
+		q = &quickest{before: math.MaxInt64}
+		p.least[of], p.places = q, 1
 	}
+	least := q.learn(took)
 	room := 1 - float64(took-least)/float64(max((mostTimes-1)*least, paceSlack))
 	p.places = min(max(p.places+max(room, -1)/p.places, 1), p.most)
+	p.free.Broadcast()
+}
+
+// quickest is the least of the last times: what was quick once need not be possible any more.
+type quickest struct {
+	before, now time.Duration
+	seen        int // since before
+}
+
+func (q *quickest) learn(took time.Duration) time.Duration {
+	if q.seen == paceMemory {
+		q.before, q.seen = q.now, 0
+	}
+	if q.seen == 0 || took < q.now {
+		q.now = took
+	}
+	q.seen++
+	return min(q.before, q.now)
 }

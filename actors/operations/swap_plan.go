@@ -113,12 +113,12 @@ type gathering struct {
 }
 
 func newGathering(v *persistence.View, acting *resources.Driver) (*gathering, error) {
-	owners, err := v.Owners()
+	shards, err := v.Shards()
 	if err != nil {
 		return nil, err
 	}
 	versions, err := v.Versions(acting.Spec.Product)
-	return &gathering{view: v, shards: len(owners), versions: versions, acting: acting}, err
+	return &gathering{view: v, shards: shards, versions: versions, acting: acting}, err
 }
 
 // add adds a resource if the version acts for it, and reports whether there may be more.
@@ -204,26 +204,22 @@ func memberOf(v *persistence.View, r resources.Resource, shards int) (m member, 
 		ref: meta.Ref(), owner: resources.OwnerOf(r), labels: meta.Labels, suspended: meta.Suspended,
 		created: meta.CreatedAt.UnixNano(), held: heldByDriver(r),
 	}
-	m.busy, m.stuck, err = atWork(v, m.ref, shards)
+	head, stuck, err := atHead(v, m.ref, shards)
+	m.busy, m.stuck = head != nil && !stuck, stuck
 	return m, err
 }
 
-// atWork reports whether something is being done for a resource, or waits for it, and whether nothing is before an
-// operator has decided on what was begun.
-func atWork(v *persistence.View, ref resources.Ref, shards int) (busy, stuck bool, err error) {
-	head, _, err := v.Head(persistence.ShardOf(ref, shards), ref)
-	if err != nil || head == nil {
-		return false, false, err
-	}
-	stuck = head.Phase == resources.PhaseNeedsOperator && head.Resolution == ""
-	if !stuck {
-		return true, false, nil
+// atHead is what a resource is at, nil if nothing is done for it and nothing waits, and whether that waits for an
+// operator to decide first.
+func atHead(v *persistence.View, ref resources.Ref, shards int) (head *resources.Operation, stuck bool, err error) {
+	head, _, err = v.Head(persistence.ShardOf(ref, shards), ref)
+	if err != nil || head == nil || head.Phase != resources.PhaseNeedsOperator || head.Resolution != "" {
+		return head, false, err
 	}
 	r, err := v.Get(ref)
 	if err != nil {
-		return false, true, unlessGone(err)
+		return head, true, unlessGone(err)
 	}
 	machine, ok := r.(*resources.Machine)
-	stuck = !ok || machine.Status.Moving == nil // else it may be on either side
-	return !stuck, stuck, nil
+	return head, !ok || machine.Status.Moving == nil, nil // else it may be on either side
 }

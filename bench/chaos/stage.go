@@ -20,9 +20,8 @@ type stage struct {
 	agents  []server.Place
 }
 
-// diskBytes is what a node's disk has. It needs a good quarter of a GiB free to take
-// anything on.
-const diskBytes = 1536 << 20
+// diskBytes is what a node's disk has. It needs half a GiB free to take anything on.
+const diskBytes = 2 << 30
 
 // newStage makes places for nodes, with disks in dir, and for agents of hosts.
 func newStage(ctx context.Context, dir string, nodes, agents int) (*stage, error) {

@@ -19,11 +19,13 @@ import (
 const (
 	swapCallers = 64
 	// swapEvery is how often each of them asks for a pair of operations: a steady rate, that the machine can follow.
-	swapEvery     = 500 * time.Millisecond
-	swapFillers   = 64
-	swapNeighbour = 4 // callers of the driver that is not swapped
-	swapPatience  = 10 * time.Minute
-	swapProfile   = 15 * time.Second
+	swapEvery   = time.Second
+	swapFillers = 64
+	// swapNeighbours are callers of a driver that nothing is done to, and neighbourEvery how often each of them asks.
+	swapNeighbours = 4
+	neighbourEvery = 100 * time.Millisecond
+	swapPatience   = 10 * time.Minute
+	swapProfile    = 15 * time.Second
 	// longestSpell is how long it is looked at most what others wait without a swap, after each.
 	longestSpell = 20 * time.Second
 	// pauseTarget is for the 99th percentile of how long one resource is held.
@@ -155,7 +157,7 @@ func (b *swapBench) measure(ctx context.Context) error {
 		"pauseMet": quantile(pauses, 0.99) <= pauseTarget,
 		"p50Ms":    millis(quantile(all, 0.5)), "p99Ms": millis(quantile(all, 0.99)),
 		"othersP99Ms": millis(quantile(beside, 0.99)), "othersDuringP99Ms": millis(quantile(during, 0.99)),
-		"othersRatio": rounded(ratio), "othersTarget": isolationTarget, "othersMet": ratio <= isolationTarget,
+		"othersFailed": other.failed, "othersRatio": rounded(ratio), "othersTarget": isolationTarget, "othersMet": ratio <= isolationTarget,
 		"lastFailure": fmt.Sprint(b.load.failure()),
 	})
 }
@@ -379,16 +381,19 @@ func (g *growing) gap(from time.Time) (longest time.Duration) {
 	return longest
 }
 
-// creating is callers of the driver that nothing is done to.
+// creating is callers of the driver that nothing is done to. They ask at a steady rate, and what they ask for counts from
+// when it was to be asked for: who waits for an answer can't ask, and would miss how long others would have waited.
 type creating struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu   sync.Mutex
-	all  []timed
-	body map[string]any
+	mu     sync.Mutex
+	all    []timed
+	failed int
+	body   map[string]any
 }
 
+// timed is how long something took that was to begin at a time.
 type timed struct {
 	at   time.Time
 	took time.Duration
@@ -397,21 +402,31 @@ type timed struct {
 func startCreating(ctx context.Context, c *client.Client, pool string) *creating {
 	asking, cancel := context.WithCancel(ctx)
 	n := &creating{cancel: cancel, body: map[string]any{"spec": map[string]any{"sizeBytes": volumeBytes, "poolId": pool}}}
-	for range swapNeighbour {
+	start := time.Now()
+	for i := range swapNeighbours {
+		first := start.Add(time.Duration(i) * neighbourEvery / swapNeighbours) // they are not in step
 		n.done.Go(func() {
-			for asking.Err() == nil {
-				began := time.Now()
-				answer, err := c.Do(ctx, http.MethodPost, "/v1/volumes?wait=60s", client.NewKey(), n.body)
-				if err != nil || answer.Text("phase") != "succeeded" {
-					continue
+			for due := first; ; due = due.Add(neighbourEvery) {
+				if pass(asking, time.Until(due)); asking.Err() != nil {
+					return
 				}
-				n.mu.Lock()
-				n.all = append(n.all, timed{began, time.Since(began)})
-				n.mu.Unlock()
+				n.ask(ctx, c, due)
 			}
 		})
 	}
 	return n
+}
+
+// ask asks for a volume that was to be asked for when it is due.
+func (n *creating) ask(ctx context.Context, c *client.Client, due time.Time) {
+	answer, err := c.Do(ctx, http.MethodPost, "/v1/volumes?wait=60s", client.NewKey(), n.body)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil || answer.Text("phase") != "succeeded" {
+		n.failed++
+		return
+	}
+	n.all = append(n.all, timed{due, time.Since(due)})
 }
 
 func (n *creating) stop() {
@@ -419,15 +434,14 @@ func (n *creating) stop() {
 	n.done.Wait()
 }
 
-// since lists how long those took that began since then.
+// since lists how long those took that were to begin since then.
 func (n *creating) since(from time.Time) (took []time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, one := range slices.Backward(n.all) {
-		if one.at.Before(from) {
-			break
+	for _, one := range n.all {
+		if !one.at.Before(from) {
+			took = append(took, one.took)
 		}
-		took = append(took, one.took)
 	}
 	return took
 }

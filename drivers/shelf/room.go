@@ -13,7 +13,7 @@ var ErrNoRoom = errors.New("there is no room for the archive")
 const (
 	// reserveBytes and reserveShare hundredths of the file system, the larger, are left free by archives: they must
 	// never be what stops everything else that is kept there.
-	reserveBytes = 512 << 20
+	reserveBytes = 1 << 30
 	reserveShare = 2
 )
 

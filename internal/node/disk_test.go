@@ -13,19 +13,11 @@ import (
 
 // TestALowDisk: while there is too little room for new work, what is there can be deleted, and the server can start.
 func TestALowDisk(t *testing.T) {
-	dir := dataDir(t)
-	if err := unix.Mount("bulkhead-test", dir, "tmpfs", 0, "size=768m"); err != nil {
-		t.Fatalf("mounting a small file system: %v: run this test as root", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmounting %s: %v", dir, err)
-		}
-	})
+	dir := smallDisk(t, "1280m")
 	data := filepath.Join(dir, "data")
 	s := start(t, data)
 	pool := s.create("pools", map[string]any{"name": "fast", "spec": map[string]any{"driver": "bulkhead/sim"}})
-	fill(t, dir, 190<<20)
+	fill(t, dir, 380<<20)
 	refused := map[string]any{}
 	for refused["code"] == nil { // the disk is looked at from time to time
 		_, refused = s.call("POST", "/v1/image-stores", map[string]any{

@@ -34,7 +34,7 @@ const (
 	// larger, are left free by uploads. That is twice what the log needs to take
 	// anything in (cluster.Config.DiskLowBytes): an upload must never be what stops
 	// everything else.
-	reserveBytes = 512 << 20
+	reserveBytes = 1 << 30
 	reserveShare = 2
 	// roomEvery so many bytes of an upload the free space is looked at.
 	roomEvery = 4 << 20

@@ -73,7 +73,7 @@ func spooledNames(t *testing.T, dir string) []string {
 
 // TestAnUploadLeavesRoomForEverythingElse: uploads without end take what is free, but for what the server needs itself.
 func TestAnUploadLeavesRoomForEverythingElse(t *testing.T) {
-	dir := filepath.Join(smallDisk(t, "1g"), "data")
+	dir := filepath.Join(smallDisk(t, "1500m"), "data")
 	s := start(t, dir)
 	s.create("image-stores", map[string]any{"name": "images", "spec": map[string]any{"driver": "bulkhead/sim"}})
 	var uploads sync.WaitGroup

@@ -23,7 +23,7 @@ type Options struct {
 	// BlockCacheBytes is the size of the cache of uncompressed blocks; default 0. Without it tables are stored
 	// uncompressed and the page cache of the kernel serves them, which costs disk but no heap.
 	BlockCacheBytes int64
-	// ReserveBytes is how much of the file system must be free for an Update to be accepted; default 64 MiB. Badger
+	// ReserveBytes is how much of the file system must be free for an Update to be accepted; default 128 MiB. Badger
 	// writes through memory maps, where a full disk is not an error but the end of the process.
 	ReserveBytes uint64
 }
@@ -31,7 +31,7 @@ type Options struct {
 const (
 	defaultMemTable = 32 << 20
 	minMemTable     = 8 << 20 // so that the largest value fits into one transaction
-	defaultReserve  = 64 << 20
+	defaultReserve  = 128 << 20
 	valueLogBytes   = 1 << 20 // the least Badger takes; the value log stays empty
 	blockBytes      = 4 << 10
 	// baseLevelBytes is what the first level below the tables that were just written takes: most keys grow with time, so
