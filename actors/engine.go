@@ -269,9 +269,11 @@ func (e *stepEngine) asked(ask operations.Ask) bool {
 	return err == nil && open
 }
 
-// childID is the id of a child that follows from what asks for it.
+// childID is the id of a child that follows from what asks for it. The deadline is another one when an operator has
+// decided that it is tried again, and attempts are counted anew.
 func (e *stepEngine) childID(ask operations.Ask) string {
-	sum := sha256.Sum256([]byte(string(ask.ParentID) + "\x00" + ask.Step + "\x00" + ask.Round))
+	deadline := e.unit.op.Deadline.UTC().Format(time.RFC3339Nano)
+	sum := sha256.Sum256([]byte(string(ask.ParentID) + "\x00" + ask.Step + "\x00" + ask.Round + "\x00" + deadline))
 	return e.vocabulary.NewID(resources.KindOperation, e.unit.op.StartedAt, [10]byte(sum[:10]))
 }
 

@@ -181,6 +181,7 @@ func (a *API) checkProperties(
 		}
 		check.Version = d.Spec.Version
 	}
+	check.Acting = acting(r, before)
 	for _, s := range resources.SettingsOf(r) {
 		if s.At == "" {
 			check.Owner = s.Owner
@@ -200,6 +201,18 @@ func (a *API) checkProperties(
 		return err
 	}
 	return a.checkWith(ctx, specProperties, products, check)
+}
+
+// acting lists by what the version is told that acts for a resource, or will: what is made in or on another one gets
+// its version.
+func acting(r, before resources.Resource) (refs []resources.Ref) {
+	if before != nil {
+		refs = append(refs, before.Metadata().Ref())
+	}
+	if owner := resources.OwnerOf(r); owner.ID != "" && owner != r.Metadata().Ref() {
+		refs = append(refs, owner)
+	}
+	return refs
 }
 
 // specProperties is where a resource has its settings.

@@ -120,7 +120,8 @@ func (b *Bootstrap) refresh(t *tx, current, shipped resources.Resource) error {
 	if !ok || old.Spec.BuiltIn != next.Spec.BuiltIn {
 		return nil
 	}
-	if len(next.Status.Properties) == 0 && old.Status.Digest == next.Status.Digest {
+	silent := len(next.Status.Properties) == 0 && (next.Spec.BuiltIn || next.Status.HandleWrites == 0)
+	if silent && old.Status.Digest == next.Status.Digest {
 		return nil // the same program, and it was not asked what it is yet
 	}
 	clone, err := t.codec.Clone(old)
@@ -131,7 +132,7 @@ func (b *Bootstrap) refresh(t *tx, current, shipped resources.Resource) error {
 	if !ok {
 		return nil
 	}
-	if len(next.Status.Properties) == 0 { // it was not asked yet: what it said before is the best there is
+	if silent { // it was not asked yet: what it said before is the best there is
 		next.Status.Properties, next.Status.Capabilities = old.Status.Properties, old.Status.Capabilities
 		next.Status.Permissions = old.Status.Permissions
 		next.Status.HandleReads, next.Status.HandleWrites = old.Status.HandleReads, old.Status.HandleWrites

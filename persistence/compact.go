@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -61,7 +62,7 @@ func (c *Compact) keys(t *tx, limit int) (int, error) {
 			return false
 		}
 		t.pending.remove(k)
-		t.pending.remove(value)
+		t.pending.remove(bytes.Clone(value))
 		return true
 	})
 }
@@ -96,7 +97,7 @@ func (c *Compact) operations(t *tx, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	bytes, removed := 0, 0
+	written, removed := 0, 0
 	for _, k := range gone {
 		n, err := c.operation(t, []byte(k))
 		if err != nil {
@@ -105,7 +106,7 @@ func (c *Compact) operations(t *tx, limit int) (int, error) {
 		if n > 0 {
 			removed++
 		}
-		if bytes += n; bytes > compactBytes {
+		if written += n; written > compactBytes {
 			break
 		}
 	}
@@ -136,15 +137,15 @@ func (*Compact) operation(t *tx, ended []byte) (int, error) {
 	return len(record), t.remove(op)
 }
 
-// sweep calls fn for keys of a family, from one on or from its first, until it answers false.
+// sweep calls fn for keys of a family, from one on or from its first, until it answers false. The value is for looking
+// at only.
 func (c *Compact) sweep(t *tx, prefix, from []byte, limit int, fn func(k, value []byte) bool) (int, error) {
 	n := 0
 	if limit <= 0 {
 		return 0, nil
 	}
 	err := t.r.Scan(prefix, from, func(k, value []byte) (bool, error) {
-		own := append([]byte(nil), k...)
-		if !fn(own, append([]byte(nil), value...)) {
+		if !fn(bytes.Clone(k), value) {
 			return false, nil
 		}
 		n++

@@ -116,7 +116,7 @@ func (v *View) MayInstall(d *resources.Driver, judged resources.RequirementVerdi
 		}
 		if one.Spec.Digest == d.Spec.Digest {
 			return &resources.Error{
-				Class: resources.ClassUnavailable, Code: "installed-meanwhile",
+				Class: resources.ClassUnavailable, Code: resources.CodeInstalledMeanwhile,
 				Message: fmt.Sprintf("driver %s was installed at the same time", d.VersionName()),
 				Remedy:  "ask again: it changes nothing then",
 			}

@@ -57,6 +57,8 @@ func (e DriverEvent) MindsUse() bool {
 const (
 	CodeNotInstalled       = "not-installed"
 	CodeVersionTaken       = "version-taken"
+	// CodeInstalledMeanwhile: somebody installed the same archive since it was looked whether it is there.
+	CodeInstalledMeanwhile = "installed-meanwhile"
 	CodeBuiltIn            = "built-in"
 	CodeDriverDisabled     = "driver-disabled"
 	CodeDriverInUse        = "driver-in-use"

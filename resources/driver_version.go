@@ -2,6 +2,36 @@ package resources
 
 import "slices"
 
+// Inherit gives a new version the driver-wide settings of the one that acts, as far as both have them: nobody can read
+// a secret to give it again.
+func (d *Driver) Inherit(from *Driver) {
+	if from == nil {
+		return
+	}
+	for key, value := range from.Spec.Properties {
+		was, had := from.setting(key)
+		is, has := d.setting(key)
+		if !had || !has || was.Type != is.Type || was.Secret != is.Secret {
+			continue
+		}
+		if d.Spec.Properties == nil {
+			d.Spec.Properties = map[string]any{}
+		}
+		d.Spec.Properties[key] = value
+	}
+}
+
+// setting is what a version says of one of its driver-wide settings.
+func (d *Driver) setting(key string) (Property, bool) {
+	i := slices.IndexFunc(d.Status.Properties, func(p Property) bool {
+		return p.Scope == string(KindDriver) && p.Key == key
+	})
+	if i < 0 {
+		return Property{}, false
+	}
+	return d.Status.Properties[i], true
+}
+
 // CurrentDriver picks, among the versions of one product, the one that new resources are bound to: the one that was
 // made current, else the one that ships with the server. It is nil if there are none.
 func CurrentDriver(versions []*Driver) *Driver {

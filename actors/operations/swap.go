@@ -208,15 +208,23 @@ func checkStart(v *persistence.View, op *resources.Operation, r resources.Resour
 	if err != nil {
 		return err
 	}
-	takesOver := found.from
+	takesOver, before := found.from, found.to
 	if op.Action == "start" {
-		takesOver = found.to
+		takesOver, before = found.to, found.from
 		if err := checkAccepted(v, found); err != nil {
 			return err
 		}
 	}
 	if err := mayTakeOver(takesOver); err != nil {
 		return err
+	}
+	if !reads(takesOver, before.Status.HandleWrites) {
+		return &resources.Error{
+			Class: resources.ClassConflict, Code: "handles-unreadable",
+			Message: fmt.Sprintf("version %s can't read what version %s remembers of resources: format %d, it reads %v",
+				takesOver.Spec.Version, before.Spec.Version, before.Status.HandleWrites, takesOver.Status.HandleReads),
+			Remedy: "move to a version that reads both first: ask the vendor which",
+		}
 	}
 	owner, taken, err := v.Claimed(persistence.ScopeSwap, found.to.Spec.Product)
 	if err != nil || !taken || owner == s.Ref() {
@@ -235,9 +243,9 @@ func checkAccepted(v *persistence.View, s swap) error {
 	if err != nil {
 		return err
 	}
-	if needed := needsInput(s); len(needed) > 0 {
+	if needed := plan.PropertiesMissing; len(needed) > 0 {
 		return badSwap("to", "property-missing", fmt.Sprintf("needs settings that nobody has given: %v", needed),
-			"set them first: bulkhead driver update "+s.to.Name+" --property KEY=VALUE, or those of its pools, hosts ...")
+			"set them first: bulkhead driver update "+s.to.Name+" --property KEY=VALUE")
 	}
 	if len(plan.PermissionsAdded) > 0 && !s.Spec.AcceptPermissions {
 		return badSwap("acceptPermissions", "not-accepted",

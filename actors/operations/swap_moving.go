@@ -24,6 +24,9 @@ const (
 	looksEvery = 1024
 	// moveTries is how often it is tried to move a resource before all are moved back.
 	moveTries = 3
+	// backTries is how often all is tried again that could not be moved back, half a minute apart at most, until an
+	// operator is told.
+	backTries = 30
 	// waitLook is how often it is looked whether what is waited for is to be waited for still.
 	waitLook = time.Second
 	// overtakeTimeout is how long it is tried to move what waits for an operator.
@@ -410,8 +413,11 @@ func (m *moving) verdict(ctx context.Context) error {
 		return nil
 	}
 	class, remedy := resources.ClassConflict, "see the reasons; what was moved is moved back"
-	if m.urgent {
+	switch {
+	case m.urgent && m.context.step().Attempts < backTries:
 		class, remedy = resources.ClassUnavailable, "see the reasons; it is tried again"
+	case m.urgent:
+		remedy = "see the reasons, mend what keeps them, then retry the operation; or abandon it, which leaves them"
 	}
 	failed := &resources.Error{
 		Class: class, Code: "not-moved", Remedy: remedy,

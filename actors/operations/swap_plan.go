@@ -16,6 +16,7 @@ func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
 		PermissionsAdded:   lacking(s.to.Status.Permissions, s.from.Status.Permissions),
 		PermissionsRemoved: lacking(s.from.Status.Permissions, s.to.Status.Permissions),
 		SettingsChanged:    resources.SettingsThatDiffer(s.from, s.to),
+		PropertiesMissing:  needsInput(s),
 		OneWay:             !reads(s.from, s.to.Status.HandleWrites),
 	}
 	if plan.OneWay {
@@ -23,6 +24,7 @@ func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
 	}
 	for _, change := range propertyChanges(s) {
 		name := change.Scope + "/" + change.Key
+		plan.PropertiesInWords = append(plan.PropertiesInWords, change.String())
 		switch change.Kind {
 		case property.Added:
 			plan.PropertiesAdded = append(plan.PropertiesAdded, name)
@@ -78,11 +80,11 @@ func propertyChanges(s swap) property.Diff {
 
 // needsInput lists the driver-wide settings that must be given before the new version can act, and were not.
 func needsInput(s swap) (names []string) {
-	for _, change := range propertyChanges(s).NeedsInput() {
-		_, given := s.to.Spec.Properties[change.Key]
-		_, hidden := s.to.Spec.Secrets[change.Key]
-		if change.Scope == property.ScopeDriver && !given && !hidden {
-			names = append(names, change.Key)
+	for _, p := range s.to.Status.Properties {
+		_, given := s.to.Spec.Properties[p.Key]
+		_, hidden := s.to.Spec.Secrets[p.Key]
+		if p.Scope == property.ScopeDriver && p.Required && p.Default == nil && !given && !hidden {
+			names = append(names, p.Key)
 		}
 	}
 	return names

@@ -157,7 +157,9 @@ func (b *swapBench) measure(ctx context.Context) error {
 		"pauseMet": quantile(pauses, 0.99) <= pauseTarget,
 		"p50Ms":    millis(quantile(all, 0.5)), "p99Ms": millis(quantile(all, 0.99)),
 		"othersP99Ms": millis(quantile(beside, 0.99)), "othersDuringP99Ms": millis(quantile(during, 0.99)),
-		"othersFailed": other.failed, "othersRatio": rounded(ratio), "othersTarget": isolationTarget, "othersMet": ratio <= isolationTarget,
+		"othersP50Ms": millis(quantile(beside, 0.5)), "othersDuringP50Ms": millis(quantile(during, 0.5)),
+		"othersFailed": other.failed, "othersRatio": rounded(ratio), "othersTarget": isolationTarget,
+		"othersMet":   ratio <= isolationTarget,
 		"lastFailure": fmt.Sprint(b.load.failure()),
 	})
 }
@@ -381,8 +383,9 @@ func (g *growing) gap(from time.Time) (longest time.Duration) {
 	return longest
 }
 
-// creating is callers of the driver that nothing is done to. They ask at a steady rate, and what they ask for counts from
-// when it was to be asked for: who waits for an answer can't ask, and would miss how long others would have waited.
+// creating is callers of the driver that nothing is done to. They ask at a steady rate, and what they ask for counts
+// from when it was to be asked for: who waits for an answer can't ask, and would miss how long others would have
+// waited.
 type creating struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup

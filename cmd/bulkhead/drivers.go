@@ -14,7 +14,6 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
-	"github.com/bulkhead-cloud/bulkhead/internal/node"
 )
 
 // stopAllCommand ends what a stopped server leaves running on purpose.
@@ -66,11 +65,8 @@ func stopDrivers(ctx context.Context, dataDir string, units bool) error {
 	if err := h.StopUnclaimed(ctx); err != nil || !units {
 		return err
 	}
-	for _, b := range node.BuiltIns() {
-		name := b.Manifest(b.Name).Name
-		if err := h.EndUnits(ctx, name); err != nil {
-			return fmt.Errorf("ending what driver %s launched: %w", name, err)
-		}
+	if err := h.EndUnits(ctx); err != nil {
+		return fmt.Errorf("ending what drivers launched: %w", err)
 	}
 	return nil
 }

@@ -100,8 +100,7 @@ func (c *checker) permissions(p *Permissions) {
 
 func (c *checker) timeouts(t *Timeouts) {
 	for name, timeout := range map[string]Duration{
-		"start": t.Start, "call": t.Call, "shutdown": t.Shutdown, "quiesce": t.Quiesce, "adopt": t.Adopt,
-		"observe": t.Observe, "orphan": t.Orphan,
+		"start": t.Start, "call": t.Call, "shutdown": t.Shutdown, "orphan": t.Orphan,
 	} {
 		path := []string{"timeouts", name}
 		_, given := c.doc.lines[joined(path)]

@@ -128,10 +128,6 @@ type Timeouts struct {
 	Start    Duration `yaml:"start,omitempty"`
 	Call     Duration `yaml:"call,omitempty"`
 	Shutdown Duration `yaml:"shutdown,omitempty"`
-	// Quiesce, Adopt and Observe bound the parts of a swap.
-	Quiesce Duration `yaml:"quiesce,omitempty"`
-	Adopt   Duration `yaml:"adopt,omitempty"`
-	Observe Duration `yaml:"observe,omitempty"`
 	// Orphan is how long the process lives without a server.
 	Orphan Duration `yaml:"orphan,omitempty"`
 }

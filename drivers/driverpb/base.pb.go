@@ -452,10 +452,10 @@ type Call struct {
 	Epoch uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// What the driver returned last for this resource; empty at first.
 	Handle *Handle `protobuf:"bytes,5,opt,name=handle,proto3" json:"handle,omitempty"`
-	// Vendor properties of the resource and of those above it in scope (driver,
-	// pool, host, network), merged, already validated. What was given for the
-	// operation alone that the call is a step of is among them too, and goes over
-	// what the resource has.
+	// Vendor properties of the resource and of those above it in scope (pool,
+	// host, network), merged, already validated; those of the driver as a whole
+	// come with Configure. What was given for the operation alone that the call is
+	// a step of is among them too, and goes over what the resource has.
 	Properties *structpb.Struct `protobuf:"bytes,6,opt,name=properties,proto3" json:"properties,omitempty"`
 	// Secret properties, by key; they are not among the properties. Never logged,
 	// never part of a handle.

@@ -119,8 +119,8 @@ func baseCitations() []citation {
 			"What was given for the operation alone that the call is a step of is among them too, and goes over what the "+
 				"resource has.")},
 		{"", "value that the description allows", said(baseFile+"Call.properties",
-			"Vendor properties of the resource and of those above it in scope (driver, pool, host, network), merged, "+
-				"already validated.")},
+			"Vendor properties of the resource and of those above it in scope (pool, host, network), merged, "+
+				"already validated; those of the driver as a whole come with Configure.")},
 		{"", "at the same time", said(baseFile+"HelloReply.concurrency",
 			"Calls in flight the driver is willing to take; 0 = no limit of its own.")},
 		{"", "nothing is left", said(baseFile+"Base.Release", "The resource itself is untouched.")},

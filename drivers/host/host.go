@@ -325,10 +325,8 @@ func (h *Host) Instances() []*Instance {
 // Units names the data-path processes of a driver that run, in order.
 func (h *Host) Units(driver string) []string { return h.units.Running(fileName(driver)) }
 
-// EndUnits ends all units of a driver.
-func (h *Host) EndUnits(ctx context.Context, driver string) error {
-	return h.units.EndAll(ctx, fileName(driver))
-}
+// EndUnits ends all units, whichever driver launched them.
+func (h *Host) EndUnits(ctx context.Context) error { return h.units.EndAll(ctx) }
 
 // Close lets go of all instances and units. Their processes run on, to be found by the next Open.
 func (h *Host) Close() {

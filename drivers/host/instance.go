@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -308,7 +309,9 @@ func (i *Instance) askRestart() {
 // update brings the setup of an instance that is there already up to date.
 func (i *Instance) update(ctx context.Context, setup Setup) error {
 	var current *run
+	changed := false
 	i.change(func() {
+		changed = !reflect.DeepEqual(i.setup.Properties, setup.Properties) || !maps.Equal(i.setup.Secrets, setup.Secrets)
 		i.setup.Properties, i.setup.Secrets = setup.Properties, setup.Secrets
 		if i.state == StateRunning {
 			current = i.run
@@ -321,6 +324,9 @@ func (i *Instance) update(ctx context.Context, setup Setup) error {
 		}
 	}
 	if current == nil {
+		if changed { // what it fails for may have been given
+			i.askRestart()
+		}
 		return nil
 	}
 	return current.configure(ctx, setup)

@@ -95,7 +95,7 @@ func endAll(t *testing.T, h *host.Host) {
 			tail, _ := instance.LogTail(4096)
 			t.Logf("%s is %s, failures %v, log:\n%s", instance.Name(), instance.State(), instance.LastErrors(), tail)
 		}
-		if err := h.EndUnits(ctx, instance.Manifest().Name); err != nil {
+		if err := h.EndUnits(ctx); err != nil {
 			t.Error(err)
 		}
 		if err := h.Stop(ctx, instance.Name()); err != nil {

@@ -159,17 +159,6 @@ func narrower(was, is resources.Property) bool {
 	}))
 }
 
-// NeedsInput lists what must be given before the new version can act.
-func (d Diff) NeedsInput() []Change {
-	var needed []Change
-	for _, c := range d {
-		if c.NeedsInput {
-			needed = append(needed, c)
-		}
-	}
-	return needed
-}
-
 // String says what became of the properties, one line for each; "no property changes" if they are the same.
 func (d Diff) String() string {
 	if len(d) == 0 {

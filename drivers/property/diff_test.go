@@ -46,8 +46,10 @@ func TestDiff(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	var needed []string
-	for _, c := range d.NeedsInput() {
-		needed = append(needed, c.Scope+" "+c.Key)
+	for _, c := range d {
+		if c.NeedsInput {
+			needed = append(needed, c.Scope+" "+c.Key)
+		}
 	}
 	if got := strings.Join(needed, ", "); got != "driver hidden, host must, volume newMust" {
 		t.Errorf("needs input: %s", got)

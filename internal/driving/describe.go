@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/drivers/archive"
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
 	"github.com/bulkhead-cloud/bulkhead/drivers/property"
@@ -78,6 +79,22 @@ func (d *Drivers) insist(ctx context.Context, record *resources.Driver) error {
 		case <-time.After(rememberRetry):
 		}
 	}
+}
+
+// Declared is what an archive says of its driver: the same as the driver says of itself when it runs. With it a driver
+// can be given the settings that it does not start without.
+func Declared(d *archive.Declaration) (resources.DriverStatus, error) {
+	reply, err := d.Describe()
+	if err != nil {
+		return resources.DriverStatus{}, err
+	}
+	about, err := describe(reply)
+	if err != nil {
+		return resources.DriverStatus{}, err
+	}
+	return resources.DriverStatus{
+		Properties: lasting(about.sheet.All()), Capabilities: about.capabilities, Actions: about.actions,
+	}, nil
 }
 
 // saysTheSame reports whether a driver says of itself what it said before.

@@ -281,8 +281,17 @@ func (d *Drivers) instance(v Version) (*host.Instance, error) {
 	return nil, &resources.Error{
 		Class: resources.ClassUnavailable, Code: "driver-unavailable",
 		Message: "driver " + one.String() + " is not running",
-		Remedy:  "enable it: bulkhead driver enable " + one.Product,
+		Remedy:  "enable it: bulkhead driver enable " + d.nameOf(v),
 	}
+}
+
+// nameOf is what the record of a version is called; its product if there is none.
+func (d *Drivers) nameOf(v Version) string {
+	record, err := d.record(v)
+	if err != nil {
+		return v.Product
+	}
+	return record.Name
 }
 
 // Conn implements relay.Drivers.

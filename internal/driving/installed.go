@@ -82,10 +82,7 @@ func (d *Drivers) bring(ctx context.Context, record *resources.Driver) (*version
 	one, err := d.unpacked(ctx, record)
 	switch {
 	case err == nil:
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.versions[v] = one
-		delete(d.troubles, v)
+		d.welcome(one, record)
 		return one, true
 	case errors.Is(err, fs.ErrNotExist):
 		why := "its archive is not here yet: nodes that have it give it"
@@ -99,6 +96,18 @@ func (d *Drivers) bring(ctx context.Context, record *resources.Driver) (*version
 		d.fail(v, err)
 	}
 	return nil, false
+}
+
+// welcome takes in a version that is here now, and what its archive says of it.
+func (d *Drivers) welcome(one *version, record *resources.Driver) {
+	d.mu.Lock()
+	d.versions[one.Version] = one
+	delete(d.troubles, one.Version)
+	_, known := d.described[one.Version]
+	d.mu.Unlock()
+	if !known {
+		d.recall(record)
+	}
 }
 
 const quarantineWords = "what it was unpacked to was changed on this machine; it is kept in the data directory, " +

@@ -197,14 +197,23 @@ func (n *Node) recordOf(found *archive.Archive) (*resources.Driver, error) {
 		_, err := facts.Decide(resources.DriverInstall)
 		return nil, err
 	}
+	status, err := driving.Declared(d)
+	if err != nil {
+		return nil, badArchive(err)
+	}
 	record := &resources.Driver{
-		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d, found.Digest)},
+		Meta: resources.Meta{Kind: resources.KindDriver, Name: archiveName(d, found.Digest)}, Status: status,
 		Spec: resources.DriverSpec{
 			Product: d.Name, Version: d.Version, Categories: d.Categories, Enabled: true, Current: len(versions) == 0,
 			Digest: found.Digest, Tree: found.Tree(), Requires: d.Required(), Installs: installs,
 		},
 	}
-	return record, n.system.Engine().MayInstall(record)
+	record.Inherit(resources.CurrentDriver(versions))
+	err = n.system.Engine().MayInstall(record)
+	if err != nil && resources.AsError(err).Code == resources.CodeInstalledMeanwhile {
+		return n.recordOf(found)
+	}
+	return record, err
 }
 
 // longestName is how long the name of a resource may be.

@@ -93,10 +93,15 @@ func (a *app) find(ctx context.Context, kindName, name string) (client.Object, e
 		query = url.Values{"product": {name}} // what everything else calls a driver
 	}
 	var found client.Object
+	var versions []string
 	err = c.List(ctx, k.path(), query, func(o client.Object) bool {
 		found = o
-		return at(o, "spec.enabled") == false // another version of it may be in use
+		versions = append(versions, text(o, "name"))
+		return true
 	})
+	if len(versions) > 1 {
+		return nil, usage(name+" has several versions: "+strings.Join(versions, ", "), "name one of them")
+	}
 	if found != nil && text(found, "name") != "" {
 		a.names[text(found, "id")] = text(found, "name")
 	}

@@ -31,6 +31,11 @@ func (s *site) versions() {
 		Resources: map[string]int{"volume": 12, "pool": 1}, Busy: 2, Suspended: 1,
 		PermissionsRemoved: []string{"read /etc/old"}, PropertiesAdded: []string{"pool/cache"},
 		PropertiesRemoved: []string{"pool/mode"}, PropertiesChanged: []string{"volume/size"},
+		PropertiesInWords: []string{
+			"+ pool cache (Cache)", "- pool mode: values are kept unused until commit",
+			"~ volume size: max: 10 -> 5; values that were good may be refused",
+		},
+		PropertiesMissing: []string{"apiKey"},
 	}
 }
 

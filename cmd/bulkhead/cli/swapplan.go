@@ -41,16 +41,15 @@ func (a *app) printPlan(w io.Writer, swap client.Object) {
 // round.
 func differences(line func(what, format string, values ...any), swap client.Object) {
 	for _, part := range []struct{ head, path, mark, about string }{
-		{"may", "permissionsAdded", "+", ""},
-		{"may", "permissionsRemoved", "-", ""},
-		{"settings", "propertiesAdded", "+", ""},
-		{"settings", "propertiesRemoved", "-", " (what is given is kept, for the way back)"},
-		{"settings", "propertiesChanged", "~", ""},
-		{"settings", "settingsChanged", "~", " (has another value)"},
+		{"may", "permissionsAdded", "+ ", ""},
+		{"may", "permissionsRemoved", "- ", ""},
+		{"settings", "propertiesInWords", "", ""},
+		{"settings", "settingsChanged", "~ driver ", " has another value"},
+		{"settings", "propertiesMissing", "! driver ", " must be given first: bulkhead driver update NAME --property ..."},
 	} {
 		all, _ := at(swap, "status.plan."+part.path).([]any)
 		for _, one := range all {
-			line(part.head, "%s %s%s", part.mark, show(one), part.about)
+			line(part.head, "%s%s%s", part.mark, show(one), part.about)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (w *world) underHost() *host.Instance {
 			tail, _ := instance.LogTail(1 << 14)
 			w.Logf("the driver is %s, failures %v, and said:\n%s", instance.State(), instance.LastErrors(), tail)
 		}
-		if err := node.EndUnits(ctx, manifest.Name); err != nil {
+		if err := node.EndUnits(ctx); err != nil {
 			w.Errorf("ending the units: %v", err)
 		}
 		if instance != nil {

@@ -50,7 +50,7 @@ func newStation(t *testing.T) *station {
 			tail, _ := s.instance.LogTail(8192)
 			t.Logf("the driver's log:\n%s", tail)
 		}
-		if err := s.real.EndUnits(ctx, qemuhypervisor.Name); err != nil {
+		if err := s.real.EndUnits(ctx); err != nil {
 			t.Error(err)
 		}
 		if err := s.real.Stop(ctx, s.instance.Name()); err != nil {

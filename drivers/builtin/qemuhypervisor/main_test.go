@@ -169,7 +169,7 @@ func newUnits(t drivertest.T, dir string, user *sandbox.User, roots ...string) s
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patient)
 		defer cancel()
-		if err := set.EndAll(ctx, "qemuhypervisor"); err != nil {
+		if err := set.EndAll(ctx); err != nil {
 			t.Errorf("ending units: %v", err)
 		}
 		set.Close()

@@ -174,7 +174,7 @@ func (s *site) end(t drivertest.T) {
 			t.Errorf("stopping the driver: %v", err)
 		}
 	}
-	if err := s.host.EndUnits(ctx, s.lab.config.Manifest.Name); err != nil {
+	if err := s.host.EndUnits(ctx); err != nil {
 		t.Errorf("ending what the driver launched: %v", err)
 	}
 	s.host.Close()

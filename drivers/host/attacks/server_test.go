@@ -106,7 +106,7 @@ func (s *server) end() error {
 	defer cancel()
 	var failed error
 	for _, instance := range s.host.Instances() {
-		failed = errors.Join(failed, s.host.EndUnits(ctx, instance.Manifest().Name), s.host.Stop(ctx, instance.Name()))
+		failed = errors.Join(failed, s.host.EndUnits(ctx), s.host.Stop(ctx, instance.Name()))
 	}
 	s.host.Close()
 	for _, closer := range s.opened {

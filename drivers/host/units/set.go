@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,15 +107,10 @@ func (s *Set) Close() {
 	}
 }
 
-// EndAll ends all units of a driver, for tests and for the removal of a driver.
-func (s *Set) EndAll(ctx context.Context, driver string) error {
+// EndAll ends all units, whichever driver launched them.
+func (s *Set) EndAll(ctx context.Context) error {
 	s.mutex.Lock()
-	var all []*unit
-	for _, u := range s.units {
-		if u.driver == driver {
-			all = append(all, u)
-		}
-	}
+	all := slices.Collect(maps.Values(s.units))
 	s.mutex.Unlock()
 	var failed error
 	for _, u := range all {

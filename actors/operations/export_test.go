@@ -1,0 +1,26 @@
+package operations
+
+import (
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// PaceMemory is among how many of the last hand-overs the quickest is looked for.
+const PaceMemory = paceMemory
+
+// Pace is how many resources a swap moves at once.
+type Pace struct{ *pace }
+
+// NewPace begins with one, and has so many at most.
+func NewPace(most int) Pace { return Pace{newPace(most)} }
+
+// Learn takes in how long some hand-overs of a kind took.
+func (p Pace) Learn(kind resources.Kind, took time.Duration, times int) {
+	for range times {
+		p.learn(alike{kind, true}, took)
+	}
+}
+
+// Places is how many are moved at once now.
+func (p Pace) Places() int { return int(p.places) }

@@ -1,0 +1,33 @@
+package operations_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
+	"github.com/bulkhead-cloud/bulkhead/resources"
+)
+
+// What was quick once, since nothing was to be done, does not keep a swap slow for ever; and what takes time by its
+// kind is measured by its kind.
+func TestPaceForgetsWhatWasQuickLongAgo(t *testing.T) {
+	p := operations.NewPace(8)
+	for _, step := range []struct {
+		kind        resources.Kind
+		took        time.Duration
+		times, want int
+		about       string
+	}{
+		{resources.KindVolume, time.Millisecond, 1, 1, "the first goes alone, and one more may"},
+		{resources.KindVolume, 20 * time.Millisecond, 50, 1, "all take longer than the first"},
+		{resources.KindVolume, 20 * time.Millisecond, 2 * operations.PaceMemory, 8, "all take as long as each other"},
+		{resources.KindNetwork, time.Second, 1, 2, "the first of another kind"},
+		{resources.KindNetwork, time.Second, 100, 8, "all take a second, each"},
+		{resources.KindNetwork, 3 * time.Second, 50, 1, "something is in the way"},
+	} {
+		p.Learn(step.kind, step.took, step.times)
+		if got := p.Places(); got != step.want && (step.times > 1 || got > 2) {
+			t.Errorf("%s: %d at once, not %d", step.about, got, step.want)
+		}
+	}
+}
