@@ -174,7 +174,8 @@ const maxOvertaken = 16
 
 // overtaken reports whether somebody else installed a version at the same time, or changed it.
 func overtaken(err error) bool {
-	return err != nil && slices.Contains([]string{resources.CodeInstalledMeanwhile, "revision-changed"}, resources.AsError(err).Code)
+	codes := []string{resources.CodeInstalledMeanwhile, "revision-changed"}
+	return err != nil && slices.Contains(codes, resources.AsError(err).Code)
 }
 
 // submitInstall asks for a version to be installed, or to be installed again.

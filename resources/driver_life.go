@@ -57,8 +57,7 @@ func (e DriverEvent) MindsUse() bool {
 const (
 	CodeNotInstalled       = "not-installed"
 	CodeVersionTaken       = "version-taken"
-	// CodeInstalledMeanwhile: somebody installed the same archive since it was looked whether it is there.
-	CodeInstalledMeanwhile = "installed-meanwhile"
+	CodeInstalledMeanwhile = "installed-meanwhile" // since it was looked whether it is there
 	CodeBuiltIn            = "built-in"
 	CodeDriverDisabled     = "driver-disabled"
 	CodeDriverInUse        = "driver-in-use"
