@@ -236,7 +236,7 @@ func TestDriversThatAreDevelopedAreAttached(t *testing.T) {
 	b.must("pool", "create", "p", "--driver", "acme/shelf", "--property", "path="+b.pool)
 	a := b.attach()
 	a.says(isAttached, 1)
-	b.until(`isolation: none \(attached\)`, "driver", "show", "acme/shelf")
+	b.until(`isolation: none \(attached\)`, "driver", "show", "acme.shelf-0.1.0")
 	b.must("volume", "create", "v1", "--size", "8M")
 	b.refusals()
 
@@ -249,7 +249,7 @@ func TestDriversThatAreDevelopedAreAttached(t *testing.T) {
 		t.Errorf("after Ctrl-C it exits with %d", code)
 	}
 	a.says("Detached: the server runs driver acme/shelf 0.1.0 itself again", 1)
-	b.until(`isolation: (strong|good|basic)`, "driver", "show", "acme/shelf")
+	b.until(`isolation: (strong|good|basic)`, "driver", "show", "acme.shelf-0.1.0")
 	b.inADebugger()
 }
 
@@ -319,7 +319,7 @@ func (b *bench) inADebugger() {
 	if err := os.Remove(hold); err != nil {
 		b.t.Fatal(err)
 	}
-	b.until(`isolation: (strong|good|basic)`, "driver", "show", "acme/shelf")
+	b.until(`isolation: (strong|good|basic)`, "driver", "show", "acme.shelf-0.1.0")
 	b.until(`phase: ready`, "volume", "show", "v3")
 	if made, err := filepath.Glob(filepath.Join(dirs[0], "*.raw")); err != nil || len(made) != 3 {
 		b.t.Errorf("the pool has %v, %v", made, err)
