@@ -45,7 +45,11 @@ func TestSwapThatCanNotGoBackNeedsAnOperator(t *testing.T) {
 		}
 		mended.Store(true)
 		z.resolve(start, resources.ResolutionRetry)
-		time.Sleep(time.Minute)
+		ended, cancel := context.WithTimeout(t.Context(), time.Hour) // of the bubble
+		defer cancel()
+		for next := z.Engine().Changed(); !z.Wait(start.ID).Ended() && ended.Err() == nil; next = z.Engine().Changed() {
+			<-next
+		}
 		if op, s := z.Wait(start.ID), z.get(id); op.Phase != resources.PhaseFailed || s.Phase != resources.PhaseRolledBack {
 			t.Errorf("in the end it is %s, and the swap %s: %v", op.Phase, s.Phase, op.Error)
 		}
@@ -93,20 +97,21 @@ func TestSuspendedSwapMovesNothingMore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		z := newVersions(t, 20)
 		var adopted atomic.Int32
+		begun := make(chan struct{})
 		z.Behave(func(_ context.Context, version, method string, _ any) error {
 			if version == newVersion && method == "Adopt" {
-				adopted.Add(1)
-				time.Sleep(3 * time.Second)
+				if adopted.Add(1) == 2 { // the first of the rest
+					close(begun)
+				}
+				time.Sleep(3 * time.Second) // of the bubble
 			}
 			return nil
 		})
 		id, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
-		for adopted.Load() < 2 { // the first of the rest
-			time.Sleep(100 * time.Millisecond)
-		}
+		<-begun
 		ref := resources.Ref{Kind: resources.KindSwap, ID: id}
 		z.suspend(ref, true)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // of the bubble: long enough for all of them
 		if got := adopted.Load(); got > 4 {
 			t.Errorf("%d went to the new version, all but two or three after it was suspended", got)
 		}

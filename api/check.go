@@ -181,7 +181,6 @@ func (a *API) checkProperties(
 		}
 		check.Version = d.Spec.Version
 	}
-	check.Acting = acting(r, before)
 	for _, s := range resources.SettingsOf(r) {
 		if s.At == "" {
 			check.Owner = s.Owner
@@ -191,7 +190,7 @@ func (a *API) checkProperties(
 		return err
 	}
 	if product != "" {
-		return a.checkWith(ctx, specProperties, []string{product}, check)
+		return a.checkWithActor(ctx, g, r, product, check, found)
 	}
 	if len(properties) == 0 {
 		return nil
@@ -203,16 +202,15 @@ func (a *API) checkProperties(
 	return a.checkWith(ctx, specProperties, products, check)
 }
 
-// acting lists by what the version is told that acts for a resource, or will: what is made in or on another one gets
-// its version.
-func acting(r, before resources.Resource) (refs []resources.Ref) {
-	if before != nil {
-		refs = append(refs, before.Metadata().Ref())
+// checkWithActor asks the version of a product that acts for a resource, or for what it is made in or on.
+func (a *API) checkWithActor(
+	ctx context.Context, g door.Grant, r resources.Resource, product string, check resources.PropertyCheck,
+	found referents,
+) (err error) {
+	if _, check.Acting, err = a.actor(ctx, g, r, found); err != nil {
+		return err
 	}
-	if owner := resources.OwnerOf(r); owner.ID != "" && owner != r.Metadata().Ref() {
-		refs = append(refs, owner)
-	}
-	return refs
+	return a.checkWith(ctx, specProperties, []string{product}, check)
 }
 
 // specProperties is where a resource has its settings.

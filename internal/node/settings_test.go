@@ -112,20 +112,33 @@ func TestADriverIsGivenWhatItDoesNotStartWithout(t *testing.T) {
 
 	s.installed(lockedArchive(t, "1.1.0",
 		"  - {key: token, scope: driver, type: string, label: Token, description: Needed besides., required: true}\n"))
-	s.installed(lockedArchive(t, "1.2.0", ""))
+	s.installed(lockedArchive(t, "1.2.0",
+		"  - {key: tier, scope: volume, type: string, label: Tier, description: How fast it is.}\n"))
 	s.until("the next one runs", func() bool { return s.lockedInstance("1.2.0")["state"] == "running" })
 	spec, _ := s.locked("1.2.0")["spec"].(map[string]any)
 	if got := fmt.Sprint(spec["properties"]); got != "map[apiKey:map[set:true] url:https://array]" {
 		t.Errorf("the next version has %v", got)
 	}
-	swap := s.create("swaps", map[string]any{"spec": map[string]any{"to": s.locked("1.1.0")["id"]}})
+	if status, op := s.patch("/v1/drivers/"+fmt.Sprint(s.locked("1.2.0")["id"]),
+		map[string]any{"spec": map[string]any{"current": true}}); op["phase"] != "succeeded" {
+		t.Fatalf("making it current: %d %v", status, op)
+	}
+	status, refused = s.call("POST", "/v1/volumes", map[string]any{"spec": map[string]any{
+		"poolId": pool, "sizeBytes": 1 << 20, "properties": map[string]any{"tier": "fast"},
+	}})
+	if status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(refused["errors"]), "tier") {
+		t.Errorf("a setting that the version does not have which acts for the pool: %d %v", status, refused)
+	}
+	swap := s.create("swaps", map[string]any{"spec": map[string]any{
+		"to": s.locked("1.1.0")["id"], "from": s.locked("1.0.0")["id"],
+	}})
 	status, refused = s.call("POST", "/v1/swaps/"+swap+"/actions/start?wait=30s", nil)
 	if status != http.StatusConflict && status != http.StatusUnprocessableEntity ||
 		!strings.Contains(fmt.Sprint(refused), "token") {
 		t.Errorf("a swap to one that needs more: %d %v", status, refused)
 	}
 	swap = s.create("swaps", map[string]any{"spec": map[string]any{
-		"to": s.locked("1.2.0")["id"], "observeSeconds": 1, "settleSeconds": 1,
+		"to": s.locked("1.2.0")["id"], "from": s.locked("1.0.0")["id"], "observeSeconds": 1, "settleSeconds": 1,
 	}})
 	s.call("POST", "/v1/swaps/"+swap+"/actions/start?wait=30s", nil)
 	s.until("the swap is committed", func() bool {
