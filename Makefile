@@ -54,7 +54,7 @@ cluster-demo: build ## Three nodes and two hosts on this machine: kill, cut, and
 .PHONY: test
 test: ## Install what is missing and run all tests, real drivers included
 	scripts/setup.sh test
-	$(GO) test -timeout 25m $(AS_ROOT) $(TESTFLAGS) $(IN_ORDER)
+	$(GO) test -timeout 20m $(AS_ROOT) $(TESTFLAGS) $(IN_ORDER)
 
 .PHONY: race
 race: ## The same under the race detector

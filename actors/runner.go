@@ -215,7 +215,7 @@ func (r *runner) resolved(ctx context.Context, u *unit) next {
 	journal.Take(u.op, now.Add(u.action.Deadline), now)
 	c := change{took: true}
 	if u.op.Phase == resources.PhaseFailed {
-		c.phase, c.reason = r.undonePhase(u), u.op.Message
+		c.phase, c.reason = r.undonePhase(u, u.resource), u.op.Message
 		c.out = operations.LetGo(u.op.Target, u.resource)
 	}
 	return r.write(ctx, u, c).orRetry()
@@ -371,18 +371,18 @@ func (r *runner) ending(u *unit) change {
 			reason = u.op.Error.Message
 		}
 		journal.Fail(u.op)
-		return change{phase: r.undonePhase(u), reason: reason}
+		return change{ends: func(is resources.Resource) resources.Phase { return r.undonePhase(u, is) }, reason: reason}
 	}
 	journal.Succeed(u.op)
 	if u.action.Deletes {
 		return change{remove: true}
 	}
-	return change{phase: r.donePhase(u)}
+	return change{ends: func(is resources.Resource) resources.Phase { return r.donePhase(u, is) }}
 }
 
-func (r *runner) donePhase(u *unit) resources.Phase {
+func (r *runner) donePhase(u *unit, is resources.Resource) resources.Phase {
 	if d, ok := r.table.Find(u.ref.Kind, u.op.Action); ok && d.After != nil {
-		return d.After(u.op, u.resource)
+		return d.After(u.op, is)
 	}
 	if u.action.After != "" {
 		return u.action.After
@@ -390,9 +390,9 @@ func (r *runner) donePhase(u *unit) resources.Phase {
 	return u.op.Before
 }
 
-func (r *runner) undonePhase(u *unit) resources.Phase {
+func (r *runner) undonePhase(u *unit, is resources.Resource) resources.Phase {
 	if d, ok := r.table.Find(u.ref.Kind, u.op.Action); ok && d.Undone != nil {
-		return d.Undone(u.op, u.resource)
+		return d.Undone(u.op, is)
 	}
 	if u.action.Undone != "" {
 		return u.action.Undone

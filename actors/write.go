@@ -16,6 +16,8 @@ type change struct {
 	// phase of the resource from here on; "" = as it is.
 	phase  resources.Phase
 	reason string
+	// ends, if set, gives the phase instead, by the resource with the changes in out.
+	ends func(r resources.Resource) resources.Phase
 	// remove takes the resource out of the state.
 	remove bool
 	// took says that the operator's decision was carried out.
@@ -26,6 +28,14 @@ type change struct {
 // who changes it meanwhile is not told that it has changed.
 func (c change) leaves(m *resources.Meta) bool {
 	return c.phase == "" || c.phase == m.Phase && c.reason == m.Reason
+}
+
+// endingIn is the change with the phase that follows from the resource as it is then.
+func (c change) endingIn(r resources.Resource) change {
+	if c.ends != nil {
+		c.phase = c.ends(r)
+	}
+	return c
 }
 
 // written is what came of writing.
@@ -128,7 +138,7 @@ func (r *runner) commit(u *unit, c change) (*persistence.Commit, error) {
 		cmd.Delete = u.ref
 		return cmd, nil
 	}
-	if u.resource == nil || len(c.out.Changes) == 0 && c.leaves(u.resource.Metadata()) {
+	if u.resource == nil || len(c.out.Changes) == 0 && c.endingIn(u.resource).leaves(u.resource.Metadata()) {
 		return cmd, nil
 	}
 	clone, err := r.codec.Clone(u.resource)
@@ -139,7 +149,7 @@ func (r *runner) commit(u *unit, c change) (*persistence.Commit, error) {
 		f(clone)
 	}
 	m := clone.Metadata()
-	if c.phase != "" {
+	if c = c.endingIn(clone); c.phase != "" {
 		m.Phase, m.Reason = c.phase, c.reason
 	}
 	if err := r.engine.protect(clone, nil); err != nil { // what an operation puts in force may be from before a key

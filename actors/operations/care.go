@@ -88,30 +88,44 @@ func observeMachine(ctx context.Context, c *Context) error {
 	if m, ok := c.Resource.(*resources.Machine); ok && m.Status.Moving != nil {
 		return nil
 	}
-	m, client, d, host, err := c.hypervisor(ctx)
-	if err != nil {
+	phase, reason, err := c.statMachine(ctx)
+	if err != nil || phase == "" || phase == c.Resource.Metadata().Phase {
 		return err
 	}
-	reply, err := client.StatMachine(ctx, &driverpb.MachineRequest{Call: d.call, Host: host})
-	state, reason := reply.GetState(), reply.GetReason()
-	if resources.ClassOf(FromFault(err)) == resources.ClassNotFound {
-		state, reason, err = "absent", "gone", nil
-	}
-	if err != nil {
-		return FromFault(err)
-	}
-	phase := map[string]resources.Phase{
-		"running": resources.PhaseRunning, "paused": resources.PhasePaused,
-		"stopped": resources.PhaseStopped, "absent": resources.PhaseStopped,
-	}[state]
-	if phase == "" || phase == m.Phase {
-		return nil
-	}
+	now := c.Engine.Now()
 	Change(c, func(m *resources.Machine) {
 		m.Phase, m.Status.Ended, m.Reason = phase, "", ""
-		if phase == resources.PhaseStopped {
+		switch {
+		case phase == resources.PhaseStopped:
 			m.Status.Ended, m.Status.StartedAt, m.Reason = reason, time.Time{}, "the guest ended: "+reason
+		case !isOn(m):
+			m.Status.StartedAt = now
 		}
 	})
 	return nil
+}
+
+// statMachine asks the driver how the machine is: running, paused, or stopped and why; "" is neither.
+func (c *Context) statMachine(ctx context.Context) (phase resources.Phase, reason string, err error) {
+	_, client, d, host, err := c.hypervisor(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	reply, err := client.StatMachine(ctx, &driverpb.MachineRequest{Call: d.call, Host: host})
+	err = FromFault(err)
+	if resources.ClassOf(err) == resources.ClassNotFound {
+		return resources.PhaseStopped, "gone", nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	switch reply.GetState() {
+	case "running":
+		phase = resources.PhaseRunning
+	case "paused":
+		phase = resources.PhasePaused
+	case "stopped", "absent":
+		phase = resources.PhaseStopped
+	}
+	return phase, reply.GetReason(), nil
 }

@@ -21,18 +21,20 @@ func machineOperations() []Definition {
 	}
 	remove := defineMachine("delete", fixed(
 		Step{Name: "check", Do: checkDeletable, Local: true},
-		Step{Name: "stop", Do: cutPower, Timeout: 5 * time.Minute},
+		Step{Name: "stop", Do: cutPower, Undo: lookAtPower, Timeout: 5 * time.Minute},
 		Step{Name: "rules", Do: deleteForwards},
 		Step{Name: "nics", Do: deleteNics},
 		Step{Name: "volumes", Do: unclaimVolumes},
 		Step{Name: "root-volume", Do: deleteRootVolume, Timeout: 10 * time.Minute},
 	))
 	remove.Undone = afterFailedDelete
+	stop := defineMachine("stop", fixed(Step{Name: "stop", Do: stopMachine, Undo: lookAtPower, Timeout: 12 * time.Minute}))
+	stop.Undone = asFound
 	whole := []Definition{
 		create,
 		remove,
 		startOperation(),
-		defineMachine("stop", fixed(Step{Name: "stop", Do: stopMachine, Timeout: 12 * time.Minute})),
+		stop,
 		defineMachine("reboot", fixed(Step{Name: "reboot", Do: rebootMachine, Timeout: 12 * time.Minute})),
 		defineMachine("pause", fixed(Step{Name: "pause", Do: pauseMachine, Undo: resumeMachine})),
 		defineMachine("resume", fixed(Step{Name: "resume", Do: resumeMachine, Undo: pauseMachine})),
@@ -60,13 +62,26 @@ func fixed(s ...Step) func(*resources.Operation, *resources.Machine) []Step {
 	return func(*resources.Operation, *resources.Machine) []Step { return s }
 }
 
-// afterFailedDelete leaves the machine as it was if it was not stopped yet.
-// Otherwise it is no machine any more: only deleting it again is left.
-func afterFailedDelete(op *resources.Operation, _ resources.Resource) resources.Phase {
+// afterFailedDelete leaves the machine as it was, or as it was found, if there is
+// all of it. Otherwise it is no machine any more: only deleting it again is left.
+func afterFailedDelete(op *resources.Operation, r resources.Resource) resources.Phase {
 	if op.FailedStep == "check" || op.FailedStep == "stop" || op.FailedStep == "" {
-		return op.Before
+		return asFound(op, r)
 	}
 	return resources.PhaseFailed
+}
+
+// asFound is the phase that the machine was in before, unless undoing a stop found that its guest has ended.
+func asFound(op *resources.Operation, r resources.Resource) resources.Phase {
+	if m, ok := r.(*resources.Machine); ok && wasOn(op) && !isOn(m) {
+		return resources.PhaseStopped
+	}
+	return op.Before
+}
+
+// wasOn reports whether the machine had a guest as the operation began.
+func wasOn(op *resources.Operation) bool {
+	return op.Before == resources.PhaseRunning || op.Before == resources.PhasePaused
 }
 
 // createMachineSteps places the machine, makes its disk and nics, and starts it.

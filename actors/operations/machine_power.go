@@ -186,6 +186,32 @@ func cutPower(ctx context.Context, c *Context) error {
 	return gone(c.stop(ctx, 0, true))
 }
 
+// looks bounds how often a machine is looked at whose stop is given up: some seconds.
+const (
+	looks       = 6
+	lookTimeout = 10 * time.Second
+)
+
+// lookAtPower is how a stop is taken back: a guest that has ended by now is not
+// started again, but the machine is off. While its driver does not answer it is as
+// it was: the host is looked at on and on, and nobody is to wait for that here.
+func lookAtPower(ctx context.Context, c *Context) error {
+	m, err := Target[*resources.Machine](c)
+	if err != nil || m.Status.HostID == "" || !wasOn(c.Operation) {
+		return err
+	}
+	soon, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	found, _, err := c.statMachine(soon)
+	switch {
+	case ctx.Err() != nil, err != nil && Classify(err).Retryable() && c.step().Attempts < looks:
+		return err
+	case err == nil && found == resources.PhaseStopped:
+		Change(c, func(m *resources.Machine) { m.Status.StartedAt = time.Time{} })
+	}
+	return nil
+}
+
 func (c *Context) stop(ctx context.Context, grace time.Duration, force bool) error {
 	_, client, d, host, err := c.hypervisor(ctx)
 	if err != nil {

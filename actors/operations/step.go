@@ -18,9 +18,9 @@ type Definition struct {
 	// Check, if set, refuses what can be seen to fail before it is accepted, so that nothing is left of it. What it
 	// looks at may change until the operation begins: the steps look again.
 	Check func(v *persistence.View, op *resources.Operation, r resources.Resource) error
-	// After, if set, gives the phase once it succeeded.
+	// After, if set, gives the phase once it succeeded, by the resource as its last step leaves it.
 	After func(op *resources.Operation, r resources.Resource) resources.Phase
-	// Undone, if set, gives the phase once it failed and was undone as far as can be.
+	// Undone, if set, gives the phase once it failed and was undone as far as can be, by the resource as that leaves it.
 	Undone func(op *resources.Operation, r resources.Resource) resources.Phase
 }
 

@@ -54,14 +54,13 @@ func machineScenarios() []Scenario {
 				return create(m)
 			},
 		},
-		{Kind: resources.KindMachine, Action: "delete", Irreversible: true, Prepare: plain("delete", resources.Arguments{})},
+		{Kind: resources.KindMachine, Action: "delete", Prepare: plain("delete", resources.Arguments{})},
 		{
-			Kind: resources.KindMachine, Action: "delete", Variant: "with-forward", Irreversible: true,
+			Kind: resources.KindMachine, Action: "delete", Variant: "with-forward",
 			Prepare: deleteWithForward,
 		},
 		{
-			Kind: resources.KindMachine, Action: "stop", Irreversible: true,
-			Prepare: plain("stop", resources.Arguments{Force: true}),
+			Kind: resources.KindMachine, Action: "stop", Prepare: plain("stop", resources.Arguments{Force: true}),
 		},
 		{Kind: resources.KindMachine, Action: "start", Prepare: func(z *actorstest.Zone) resources.Submission {
 			m := machine(z)
@@ -80,7 +79,7 @@ func machineScenarios() []Scenario {
 		{Kind: resources.KindMachine, Action: "attach-nic", Prepare: attachNic},
 		{Kind: resources.KindMachine, Action: "detach-nic", Irreversible: true, Prepare: detachNic},
 		{
-			Kind: resources.KindMachine, Action: "detach-nic", Variant: "with-forward", Irreversible: true,
+			Kind: resources.KindMachine, Action: "detach-nic", Variant: "with-forward",
 			Prepare: detachWithForward, After: checkForward,
 		},
 		{Kind: resources.KindMachine, Action: "migrate", Prepare: migrate(false), After: checkWhere},
