@@ -1,8 +1,14 @@
 package cluster
 
 import (
+	"fmt"
 	"io"
+	"os"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster/durable"
 )
 
 const (
@@ -32,4 +38,38 @@ func (c *calmWriter) Write(b []byte) (int, error) {
 	}
 	c.resumed = time.Now()
 	return n, nil
+}
+
+// earlyWriter writes a snapshot, and has the kernel write each piece to the disk at once: all of it in the end would
+// have the log wait for hundreds of megabytes.
+type earlyWriter struct {
+	to   io.Writer
+	file *os.File // nil: it is not on a disk
+}
+
+// early returns a writer to sink, which is to be closed before sink is.
+func (n *Node) early(sink raft.SnapshotSink) (*earlyWriter, error) {
+	if n.storage.unfinished == nil {
+		return &earlyWriter{to: sink}, nil
+	}
+	f, err := n.storage.unfinished(sink.ID())
+	if err != nil {
+		return nil, fmt.Errorf("opening the snapshot that is being written: %w", err)
+	}
+	return &earlyWriter{to: sink, file: f}, nil
+}
+
+// Write implements io.Writer.
+func (e *earlyWriter) Write(b []byte) (int, error) {
+	n, err := e.to.Write(b)
+	if e.file != nil {
+		durable.Begin(e.file)
+	}
+	return n, err
+}
+
+func (e *earlyWriter) close() {
+	if e.file != nil {
+		_ = e.file.Close() // nothing was written through it
+	}
 }

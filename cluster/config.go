@@ -15,10 +15,10 @@ const (
 
 	maxFrameBytes     = 512 << 10
 	maxFrameCommands  = 4096
-	maxApplyBytes     = 1 << 20 // entries handed to one Apply, unless one entry is larger
-	raftBatchEntries  = 64      // entries that raft hands over, stores and sends at a time
-	commandQueueCost  = 512     // bytes counted for a waiting command besides its own
-	retainedSnapshots = 1       // older ones are of no use: the log before the last one is gone
+	maxApplyBytes     = 256 << 10 // entries handed to one Apply, unless one entry is larger: their effects are larger
+	raftBatchEntries  = 64        // entries that raft hands over, stores and sends at a time
+	commandQueueCost  = 512       // bytes counted for a waiting command besides its own
+	retainedSnapshots = 1         // older ones are of no use: the log before the last one is gone
 )
 
 // Config says what a Node is. The zero value of every field without "required" is a sensible default.

@@ -170,9 +170,14 @@ func (p *pinned) Persist(sink raft.SnapshotSink) error {
 }
 
 func (p *pinned) persist(sink raft.SnapshotSink) (int64, error) {
-	var w io.Writer = sink
+	early, err := p.node.early(sink)
+	if err != nil {
+		return 0, err
+	}
+	defer early.close()
+	var w io.Writer = early
 	if p.node.calmly.Load() {
-		w = &calmWriter{to: sink, resumed: time.Now(), hurry: p.node.usage.urgent, stopping: p.node.stopping}
+		w = &calmWriter{to: early, resumed: time.Now(), hurry: p.node.usage.urgent, stopping: p.node.stopping}
 	}
 	size, err := p.node.writeState(w, p.state, p.node.manifest(kindSnapshot, p.frozen))
 	if err != nil {

@@ -22,8 +22,13 @@ type storage struct {
 	snapshots raft.SnapshotStore
 	// state opens the content of a snapshot without verifying all of it, as the snapshot store does.
 	state func(id string) (io.ReadCloser, error)
-	close func() error
+	// unfinished opens the content of a snapshot that is being written, if it is a file.
+	unfinished func(id string) (*os.File, error)
+	close      func() error
 }
+
+// unfinishedSuffix is what raft's snapshot store has at the end of the name of a snapshot that is being written.
+const unfinishedSuffix = ".tmp"
 
 // Memory keeps what a node in memory wrote, as a disk does: for tests that open the node again. One node at a time uses
 // it.
@@ -78,7 +83,12 @@ func openDisk(dir string, cfg Config, log hclog.Logger) (storage, error) {
 	state := func(id string) (io.ReadCloser, error) {
 		return os.Open(filepath.Join(dir, "snapshots", id, "state.bin"))
 	}
-	return storage{logs: logs, stable: logs, snapshots: snapshots, state: state, close: logs.Close}, nil
+	unfinished := func(id string) (*os.File, error) {
+		return os.Open(filepath.Join(dir, "snapshots", id+unfinishedSuffix, "state.bin"))
+	}
+	return storage{
+		logs: logs, stable: logs, snapshots: snapshots, state: state, unfinished: unfinished, close: logs.Close,
+	}, nil
 }
 
 // logError marks what the log library takes for damage.
@@ -91,7 +101,7 @@ func logError(err error) error {
 
 // openSnapshots opens the snapshots in dir, and removes those that a killed process did not finish, which raft leaves.
 func openSnapshots(dir string, log hclog.Logger) (raft.SnapshotStore, error) {
-	unfinished, err := filepath.Glob(filepath.Join(dir, "snapshots", "*.tmp"))
+	unfinished, err := filepath.Glob(filepath.Join(dir, "snapshots", "*"+unfinishedSuffix))
 	if err != nil {
 		return nil, err
 	}

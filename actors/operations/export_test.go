@@ -15,6 +15,9 @@ type Pace struct{ *pace }
 // NewPace begins with one, and has so many at most.
 func NewPace(most int) Pace { return Pace{newPace(most)} }
 
+// Begin waits for a place and returns what gives it back.
+func (p Pace) Begin() (leave func()) { return p.begin() }
+
 // Learn takes in how long some hand-overs of a kind took.
 func (p Pace) Learn(kind resources.Kind, took time.Duration, times int) {
 	for range times {

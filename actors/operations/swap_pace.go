@@ -11,10 +11,12 @@ import (
 const (
 	// mostTimes is how many times as long as at its quickest a hand-over may take, and paceSlack what does not count:
 	// what takes longer waits for something that others wait for too.
-	mostTimes = 2
+	mostTimes = 1.5
 	paceSlack = 2 * time.Millisecond
 	// paceHold is after how long a hand-over leaves its place to the next one: it waits for something that is not ours.
 	paceHold = time.Second
+	// paceRest is how long a place is left empty after a hand-over, at most.
+	paceRest = 100 * time.Millisecond
 	// paceMemory is among how many of the last ones the quickest is looked for, at least.
 	paceMemory = 500
 )
@@ -43,7 +45,8 @@ func newPace(most int) *pace {
 	}
 }
 
-// begin waits for a place, and returns what gives it back. There is always room if there is no pace to keep.
+// begin waits for a place, and returns what gives it back, after a rest as long as the hand-over took: what one alone
+// takes from others does not show in how long it takes itself. There is always room if there is no pace to keep.
 func (p *pace) begin() (leave func()) {
 	if p == nil {
 		return func() {}
@@ -54,12 +57,9 @@ func (p *pace) begin() (leave func()) {
 	}
 	p.taken++
 	p.free.L.Unlock()
-	once := sync.OnceFunc(p.leave)
+	began, once := time.Now(), sync.OnceFunc(p.leave)
 	late := time.AfterFunc(paceHold, once)
-	return func() {
-		late.Stop()
-		once()
-	}
+	return func() { late.Reset(min(time.Since(began), paceRest)) }
 }
 
 func (p *pace) leave() {
@@ -83,7 +83,7 @@ func (p *pace) learn(of alike, took time.Duration) {
 		p.least[of], p.places = q, 1
 	}
 	least := q.learn(took)
-	room := 1 - float64(took-least)/float64(max((mostTimes-1)*least, paceSlack))
+	room := 1 - float64(took-least)/max((mostTimes-1)*float64(least), float64(paceSlack))
 	p.places = min(max(p.places+max(room, -1)/p.places, 1), p.most)
 	p.free.Broadcast()
 }

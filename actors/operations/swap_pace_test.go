@@ -2,6 +2,7 @@ package operations_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
@@ -30,4 +31,26 @@ func TestPaceForgetsWhatWasQuickLongAgo(t *testing.T) {
 			t.Errorf("%s: %d at once, not %d", step.about, got, step.want)
 		}
 	}
+}
+
+// One alone leaves others as much time as it takes, but does not rest for long after what it waited for.
+func TestPaceRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := operations.NewPace(8)
+		for took, rest := range map[time.Duration]time.Duration{
+			10 * time.Millisecond:  10 * time.Millisecond,
+			700 * time.Millisecond: 100 * time.Millisecond,
+			20 * time.Second:       0, // its place was given to the next long ago
+		} {
+			leave := p.Begin()
+			time.Sleep(took)
+			leave()
+			left := time.Now()
+			p.Begin()()
+			if got := time.Since(left); got != rest {
+				t.Errorf("after %v the next one waited for %v, not %v", took, got, rest)
+			}
+			time.Sleep(time.Second)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Temporary is what a file's name ends with while it is being replaced: what an interrupted call leaves has it.
@@ -47,4 +49,10 @@ func Sync(path string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+// Begin has the kernel begin to write what it holds of a file, and does not wait for it, so that syncing the file has
+// little left to do: others that sync wait for that too. It is a favor, and no error if it is not done.
+func Begin(f *os.File) {
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }

@@ -156,6 +156,7 @@ func (d *Drivers) set(v Version, about description) {
 	defer d.mu.Unlock()
 	d.described[v] = about
 	clear(d.paths)
+	clear(d.namingPaths)
 	close(d.learned)
 	d.learned = make(chan struct{})
 }

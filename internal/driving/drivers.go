@@ -113,6 +113,8 @@ type Drivers struct {
 	described  map[Version]description
 	learned    chan struct{} // closed when another driver was described
 	paths      map[pathsAsked]pathsFound
+	// namingPaths remembers which properties of a product name paths, as long as nobody says anything else of it.
+	namingPaths map[string][]resources.Property
 }
 
 var _ relay.Drivers = (*Drivers)(nil)
@@ -125,6 +127,7 @@ func Open(c Config) (*Drivers, error) {
 		shelf: c.Shelf, recheck: make(chan struct{}, 1), resolved: map[Version]Version{},
 		inForce: map[Version]resources.DriverSpec{}, described: map[Version]description{},
 		learned: make(chan struct{}), paths: map[pathsAsked]pathsFound{}, program: c.Program,
+		namingPaths: map[string][]resources.Property{},
 	}
 	if os.Geteuid() != 0 {
 		d.guestUID = uint32(os.Geteuid())

@@ -1,10 +1,13 @@
 package driving
 
 import (
+	"strconv"
+
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host"
+	"github.com/bulkhead-cloud/bulkhead/drivers/property"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -44,3 +47,24 @@ func StopOrder(planned []Planned) (names []string) {
 
 // Beside leaves out what a driver named as the host names its own.
 func Beside(own []*dto.MetricFamily) []*dto.MetricFamily { return newMetricsPage().beside(own) }
+
+// Granted describes versions, and after each lists the paths that properties of their product grant.
+func Granted(properties map[string]any, described ...map[string]string) (granted [][]host.Grant, err error) {
+	d := &Drivers{
+		described: map[Version]description{}, paths: map[pathsAsked]pathsFound{}, learned: make(chan struct{}),
+		namingPaths: map[string][]resources.Property{},
+	}
+	for i, keys := range described {
+		var all []resources.Property
+		for key, access := range keys {
+			all = append(all, resources.Property{Key: key, Scope: "pool", Type: "string", PathAccess: access, Label: key})
+		}
+		sheet, err := property.Compile(all)
+		if err != nil {
+			return nil, err
+		}
+		d.set(Version{"acme", strconv.Itoa(i)}, description{sheet: sheet})
+		granted = append(granted, d.grantsOf("acme", properties))
+	}
+	return granted, nil
+}

@@ -41,9 +41,9 @@ func (d *Drivers) blame(product string, properties map[string]any, err error) er
 	if !ok || len(e.Fields) > 0 {
 		return err
 	}
-	for _, p := range d.union(product) {
+	for _, p := range d.naming(product) {
 		path, given := properties[p.Key].(string)
-		if given && p.PathAccess != "" && strings.Contains(e.Message, path) {
+		if given && strings.Contains(e.Message, path) {
 			e.Fields = []resources.FieldError{{Pointer: "/spec/properties/" + p.Key, Code: e.Code, Message: e.Message}}
 		}
 	}
@@ -53,9 +53,9 @@ func (d *Drivers) blame(product string, properties map[string]any, err error) er
 // grantsOf lists the paths that properties name.
 func (d *Drivers) grantsOf(product string, properties map[string]any) []host.Grant {
 	var grants []host.Grant
-	for _, p := range d.union(product) {
+	for _, p := range d.naming(product) {
 		path, ok := properties[p.Key].(string)
-		if !ok || p.PathAccess == "" || path == "" {
+		if !ok || path == "" {
 			continue
 		}
 		for one := range strings.SplitSeq(path, ":") {

@@ -209,6 +209,7 @@ func (d *Drivers) retire(ctx context.Context, records []*resources.Driver) error
 		d.mu.Lock()
 		delete(d.versions, one.Version)
 		delete(d.described, one.Version)
+		clear(d.namingPaths)
 		delete(d.inForce, one.Version)
 		d.mu.Unlock()
 		if known[one.Version] == one.digest {

@@ -32,7 +32,7 @@ func (d *Drivers) Overlap(_ context.Context, a, b relay.Place) (found string, er
 // placesOf finds the directories that properties give a driver to write to.
 func (d *Drivers) placesOf(p relay.Place) map[string][]place {
 	places := map[string][]place{}
-	for _, one := range d.union(p.Product) {
+	for _, one := range d.naming(p.Product) {
 		paths, ok := p.Properties[one.Key].(string)
 		if !ok || paths == "" || one.PathAccess != property.AccessReadWrite {
 			continue

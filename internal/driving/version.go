@@ -129,23 +129,37 @@ func inTrouble(v Version, t trouble) error {
 	}
 }
 
-// union joins what all versions of a product say of its properties: what one of them takes for a path is one.
-func (d *Drivers) union(product string) (all []resources.Property) {
+// naming lists the properties of a product that name paths: what one of its versions takes for a path is one. Who asks
+// for them must not change them.
+func (d *Drivers) naming(product string) []resources.Property {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	known, is := d.namingPaths[product]
+	if !is {
+		known = d.findNaming(product)
+		d.namingPaths[product] = known
+	}
+	return known
+}
+
+// findNaming needs the lock.
+func (d *Drivers) findNaming(product string) (all []resources.Property) {
 	byKey := map[string]int{}
 	for _, v := range slices.SortedFunc(maps.Keys(d.described), Version.Compare) {
 		if v.Product != product {
 			continue
 		}
 		for _, p := range d.described[v].sheet.All() {
+			if p.PathAccess == "" {
+				continue
+			}
 			at, known := byKey[p.Key]
 			if !known {
 				byKey[p.Key] = len(all)
 				all = append(all, p)
 				continue
 			}
-			if all[at].PathAccess == "" || p.PathAccess == property.AccessReadWrite {
+			if p.PathAccess == property.AccessReadWrite {
 				all[at].PathAccess = p.PathAccess
 			}
 		}

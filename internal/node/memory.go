@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -14,11 +15,22 @@ import (
 // are slowed down.
 const gcPercent = 400
 
+// leastThreads is how many threads may run Go code at once, at least. Go's default is
+// one for each processor, and its scheduler knows no priority: on two processors a
+// request waits behind the goroutines that compact the store, for milliseconds each
+// time it is handed on. With more threads than processors the kernel decides, and
+// whoever has slept goes before who computes for seconds.
+const leastThreads = 8
+
 // TuneRuntime sets what Go's runtime leaves to the program, for a process that
-// serves a node. What the variable GOGC of the environment says comes first.
+// serves a node. What the variables GOGC and GOMAXPROCS of the environment say
+// comes first.
 func TuneRuntime() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < leastThreads {
+		runtime.GOMAXPROCS(leastThreads)
 	}
 }
 

@@ -9,3 +9,8 @@ func (s *Store) TrustBadger() { s.live.rotation.limit, s.live.rotation.synced = 
 
 // Dir returns the folder of the live generation.
 func (s *Store) Dir() string { return s.live.dir }
+
+// Begun tells of how many bytes of that file the kernel was asked to write, and where the file is.
+func (s *Store) Begun() (bytes int64, path string) {
+	return s.live.rotation.begun, s.live.rotation.path(s.live.rotation.file)
+}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // openBadger opens a database. Badger panics on some damage.
@@ -86,4 +87,15 @@ func syncFile(path string) error {
 		return fmt.Errorf("syncing %s: %w", path, err)
 	}
 	return nil
+}
+
+// beginWriting has the kernel begin to write what it holds of a file, and does not wait for it. It is a favor: what it
+// does not do is done when the file is synced.
+func beginWriting(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	_ = f.Close()
 }

@@ -165,7 +165,7 @@ func TestRotationIsExpected(t *testing.T) {
 	}
 	const rotations = 6
 	shapes := []struct{ keys, value int }{{1, 10}, {1, 300}, {20, 0}, {50, 100}, {3, 20000}, {300, 40}}
-	commits, early := 0, 0
+	commits, early, ahead := 0, 0, int64(0)
 	first, _ := s.Rotation()
 	for {
 		file, due := s.Rotation()
@@ -176,6 +176,12 @@ func TestRotationIsExpected(t *testing.T) {
 			early++
 		}
 		commits++
+		begun, path := s.Begun()
+		if ahead = max(ahead, begun); begun > 0 {
+			if _, err := os.Stat(path); err != nil {
+				t.Fatalf("the file that the kernel is to write ahead: %v", err)
+			}
+		}
 		shape := shapes[(file-first)%len(shapes)]
 		err := s.Update(func(w persistence.Writer) error {
 			for range shape.keys {
@@ -195,6 +201,9 @@ func TestRotationIsExpected(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if ahead < 4<<20 {
+		t.Errorf("only %d bytes of a file were written before it was full", ahead)
 	}
 	if n := failed.Load(); n > 0 {
 		t.Errorf("Badger left %d write-ahead files before it was expected to", n)

@@ -17,7 +17,7 @@ type Options struct {
 	Dir string
 	// Log takes what Badger reports. Nil means that nobody wants to know.
 	Log *slog.Logger
-	// MemTableBytes is how much Badger gathers in memory before it writes a table; default 32 MiB. Up to four such
+	// MemTableBytes is how much Badger gathers in memory before it writes a table; default 8 MiB. Up to four such
 	// tables exist at a time under load, one when idle.
 	MemTableBytes int64
 	// BlockCacheBytes is the size of the cache of uncompressed blocks; default 0. Without it tables are stored
@@ -29,7 +29,9 @@ type Options struct {
 }
 
 const (
-	defaultMemTable = 32 << 20
+	// defaultMemTable is small, because all Updates wait while Badger makes the next one: for memory, for a file, and for
+	// the garbage collector, which has whoever takes much memory at once do much of its work.
+	defaultMemTable = minMemTable
 	minMemTable     = 8 << 20 // so that the largest value fits into one transaction
 	defaultReserve  = 128 << 20
 	valueLogBytes   = 1 << 20 // the least Badger takes; the value log stays empty
@@ -38,7 +40,13 @@ const (
 	// that tables of them overlap nothing, and each level between costs a copy of all that is written. But all of it is
 	// written anew each time, which needs that much room on the disk.
 	baseLevelBytes = 64 << 20
-	baseTableBytes = 8 << 20
+	// baseTableBytes is half of that level: Badger compacts as many parts of a level at once as it has tables, up to five,
+	// and each takes a processor that others wait for.
+	baseTableBytes = 32 << 20
+	// newTables is how many tables that were just written are compacted together, and mostNewTables with how many Updates
+	// wait: reads look into each.
+	newTables     = 8
+	mostNewTables = 20
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -70,8 +78,8 @@ func (o Options) badger(dir string) badger.Options {
 		WithMetricsEnabled(false).         // they are global variables
 		WithMemTableSize(o.MemTableBytes). //
 		WithNumMemtables(3).               // waiting to be written, beside the one being filled
-		WithNumLevelZeroTables(4).         // few, because the node has few cores and reads look into each
-		WithNumLevelZeroTablesStall(10).   //
+		WithNumLevelZeroTables(newTables). //
+		WithNumLevelZeroTablesStall(mostNewTables).
 		WithNumCompactors(2).              // the least Badger takes
 		WithBaseTableSize(baseTableBytes). //
 		WithBaseLevelSize(baseLevelBytes). //

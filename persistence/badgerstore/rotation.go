@@ -25,7 +25,8 @@ type rotation struct {
 	file   int    // number of the write-ahead file being written
 	commit uint64 // at least the number Badger gives to the next transaction
 	filled footprint
-	synced bool // the file was synced because it may be left
+	begun  int64 // bytes of the file that the kernel was asked to write
+	synced bool  // the file was synced because it may be left
 }
 
 // footprint is what transactions take in a memtable and its write-ahead file.
@@ -88,7 +89,20 @@ func newRotation(dir string, limit int64, commit uint64) (*rotation, error) {
 	return r, nil
 }
 
-func (r *rotation) reset() { r.filled = footprint{arena: arenaStart, wal: walStart} }
+func (r *rotation) reset() { r.filled, r.begun = footprint{arena: arenaStart, wal: walStart}, 0 }
+
+// aheadBytes is how much may gather in the write-ahead file until the kernel is asked to write it.
+const aheadBytes = 2 << 20
+
+// ahead has the kernel begin to write what has gathered in the file, so that syncing the full file, which all Updates
+// wait for, has little left to do.
+func (r *rotation) ahead() {
+	if r.filled.wal-r.begun < aheadBytes {
+		return
+	}
+	beginWriting(r.path(r.file))
+	r.begun = r.filled.wal
+}
 
 // due says whether the next transaction may make Badger leave the memtable.
 func (r *rotation) due() bool {

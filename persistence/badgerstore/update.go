@@ -120,8 +120,12 @@ func (g *generation) commit(p part) error {
 		return classify(err)
 	}
 	rotated, err := g.rotation.wrote(p.size)
-	if err != nil || !rotated {
+	if err != nil {
 		return err
+	}
+	g.rotation.ahead()
+	if !rotated {
+		return nil
 	}
 	if !g.rotation.synced {
 		// The count was wrong. Nothing is lost if the power stays on until the next line is done.
