@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,10 @@ const (
 	// healthPage is how many resources are looked at in a tick: with more than sixty
 	// times as many a round takes longer than a minute.
 	healthPage = 100
+	// healthAtOnce of them are looked at together, and the next healthPause later, so that a page is done within a tick:
+	// all at once they would take the processors from everybody else for tens of milliseconds, each second.
+	healthAtOnce = 4
+	healthPause  = 25 * time.Millisecond
 	// The wait between two attempts to repair a resource doubles up to the longest.
 	firstRepair   = 2 * time.Second
 	longestRepair = 5 * time.Minute
@@ -119,10 +124,22 @@ func (h *health) goOn(r *round, now time.Time) {
 		if r.after = page.next; page.next == "" {
 			r.kinds = r.kinds[1:]
 		}
-		for _, ref := range page.bound {
+		h.tendAll(page.bound, r.started)
+	}
+}
+
+// tendAll has those looked at that are not ill, a few at a time.
+func (h *health) tendAll(refs []resources.Ref, started map[operations.Started]bool) {
+	for some := range slices.Chunk(refs, healthAtOnce) {
+		for _, ref := range some {
 			if !h.isIll(ref) {
-				h.tend(ref, r.started)
+				h.tend(ref, started)
 			}
+		}
+		select {
+		case <-h.system.base.Done():
+			return
+		case <-time.After(healthPause):
 		}
 	}
 }

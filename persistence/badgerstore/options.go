@@ -40,9 +40,9 @@ const (
 	// that tables of them overlap nothing, and each level between costs a copy of all that is written. But all of it is
 	// written anew each time, which needs that much room on the disk.
 	baseLevelBytes = 64 << 20
-	// baseTableBytes is half of that level: Badger compacts as many parts of a level at once as it has tables, up to five,
-	// and each takes a processor that others wait for.
-	baseTableBytes = 32 << 20
+	// baseTableBytes is a quarter of that level: Badger compacts as many parts of a level at once as it has tables by three,
+	// and each takes a processor that others wait for; but whoever writes a table takes memory for two.
+	baseTableBytes = 16 << 20
 	// newTables is how many tables that were just written are compacted together, and mostNewTables with how many Updates
 	// wait: reads look into each.
 	newTables     = 8
