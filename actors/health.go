@@ -124,12 +124,14 @@ func (h *health) goOn(r *round, now time.Time) {
 		if r.after = page.next; page.next == "" {
 			r.kinds = r.kinds[1:]
 		}
-		h.tendAll(page.bound, r.started)
+		if !h.tendAll(page.bound, r.started) {
+			return
+		}
 	}
 }
 
-// tendAll has those looked at that are not ill, a few at a time.
-func (h *health) tendAll(refs []resources.Ref, started map[operations.Started]bool) {
+// tendAll has those looked at that are not ill, a few at a time. It answers whether the node goes on.
+func (h *health) tendAll(refs []resources.Ref, started map[operations.Started]bool) bool {
 	for some := range slices.Chunk(refs, healthAtOnce) {
 		for _, ref := range some {
 			if !h.isIll(ref) {
@@ -138,10 +140,11 @@ func (h *health) tendAll(refs []resources.Ref, started map[operations.Started]bo
 		}
 		select {
 		case <-h.system.base.Done():
-			return
+			return false
 		case <-time.After(healthPause):
 		}
 	}
+	return true
 }
 
 // carePage is a part of a list: those in it that a driver has.

@@ -26,6 +26,11 @@ func TestACancelledStopLeavesTheMachineAsItIs(t *testing.T) {
 				"call=StatMachine action=error class=transient code=busy",
 			}, resources.PhaseRunning,
 		},
+		"the driver hangs": {
+			[]string{
+				"call=StopMachine action=error class=transient code=busy", "call=StatMachine action=hang",
+			}, resources.PhaseRunning,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inZone(t, func(t *testing.T, z *actorstest.Zone) {

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -165,6 +166,53 @@ func TestSwapMovesAllThatAVersionActsFor(t *testing.T) {
 		s = z.get(id)
 		if got := z.bound(); got[oldVersion] != 22 || s.Phase != resources.PhaseRolledBack || z.current() != oldVersion {
 			t.Errorf("rolled back are %v, it is %s, current is %s", got, z.get(id).Phase, z.current())
+		}
+	})
+}
+
+// TestTheActingVersionIsSaid: of what has one bound, of what will have, and of what has none.
+func TestTheActingVersionIsSaid(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 2)
+		acting := func(r resources.Resource) (acting resources.ActingDriver, err error) {
+			err = z.Machine.View(func(v *persistence.View) error {
+				if kept, err := v.Get(r.Metadata().Ref()); err == nil {
+					r = kept
+				}
+				acting, err = v.Acting(r)
+				return err
+			})
+			return acting, err
+		}
+		all := map[resources.Resource]bool{ // and whether it is bound
+			&resources.Volume{Meta: resources.Meta{Kind: resources.KindVolume, ID: z.volumes[0].ID}}: true,
+			&resources.Pool{Meta: resources.Meta{Kind: resources.KindPool, ID: z.pool.ID}}:           true,
+			&resources.Volume{
+				Meta:   resources.Meta{Kind: resources.KindVolume, ID: "vol-of-later"},
+				Status: resources.VolumeStatus{PoolID: resources.PoolID(z.pool.ID)},
+			}: false,
+		}
+		look := func(id, version string) {
+			t.Helper()
+			for r, bound := range all {
+				got, err := acting(r)
+				got.HandleVersion = 0
+				want := resources.ActingDriver{
+					ID: resources.DriverID(id), Product: "bulkhead/sim", Version: version, Bound: bound,
+				}
+				if err != nil || got != want {
+					t.Errorf("for %s acts %+v, not %+v: %v", r.Metadata().Ref(), got, want, err)
+				}
+			}
+		}
+		look(z.old, oldVersion)
+		if _, start := z.swap(resources.SwapSpec{}); z.Wait(start.ID).Phase != resources.PhaseSucceeded {
+			t.Fatal("the swap did not succeed")
+		}
+		look(z.new, newVersion)
+		_, err := acting(&resources.Machine{Meta: resources.Meta{Kind: resources.KindMachine, ID: "vm-nowhere"}})
+		if e, ok := errors.AsType[*resources.Error](err); !ok || e.Code != "no-driver" {
+			t.Errorf("of a machine on no host it says %v", err)
 		}
 	})
 }

@@ -188,6 +188,32 @@ func TestHowADriverDoes(t *testing.T) {
 	s.get("/v1/drivers/drv"+tailOfNothing+"/calls").problem(404, "not-found")
 }
 
+// What acts for a resource is asked for where the resource is.
+func TestWhichDriverActs(t *testing.T) {
+	s, names := catalogue(t)
+	pool := s.zone.Add(&resources.Pool{
+		Meta: resources.Meta{Kind: resources.KindPool, Name: "fast"}, Spec: resources.PoolSpec{Driver: "a/files"},
+	})
+	volume := s.zone.Add(&resources.Volume{
+		Meta: resources.Meta{Kind: resources.KindVolume}, Status: resources.VolumeStatus{PoolID: resources.PoolID(pool)},
+	})
+	strange := s.zone.Add(&resources.Pool{
+		Meta: resources.Meta{Kind: resources.KindPool, Name: "strange"}, Spec: resources.PoolSpec{Driver: "a/nobody"},
+	})
+	for _, path := range []string{"/v1/pools/" + pool, "/v1/volumes/" + volume} {
+		got := s.get(path + "/driver").want(http.StatusOK).body
+		if names[fmt.Sprint(got["id"])] != "a/files" || got["product"] != "a/files" || got["version"] != "1.0.0" ||
+			got["bound"] != true {
+			t.Errorf("for %s acts %v", path, got)
+		}
+	}
+	s.get("/v1/pools/"+strange+"/driver").problem(404, "no-such-driver")
+	s.get("/v1/pools/pool"+tailOfNothing+"/driver").problem(404, "not-found")
+	if status := s.get("/v1/swaps/swap" + tailOfNothing + "/driver").status; status != http.StatusNotFound {
+		t.Errorf("of a swap, for which no driver acts: %d", status)
+	}
+}
+
 // rival is an engine before which somebody else is, once.
 type rival struct {
 	*apitest.Zone

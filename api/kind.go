@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/bulkhead-cloud/bulkhead/api/door"
@@ -66,6 +67,9 @@ func addGet[R any, P resourceOf[R]](a *API, n noun) {
 		}
 		return shownOne[R, P](ctx, a, g, r)
 	})
+	if slices.Contains(resources.Driven(), n.kind) {
+		addActing(a, n)
+	}
 }
 
 func shownOne[R any, P resourceOf[R]](

@@ -35,6 +35,8 @@ type Drivers interface {
 	Translate(d *resources.Driver, languages string) []resources.Property
 	// DriverFigures says how the instances of a driver do, on all nodes and agents that answer in time.
 	DriverFigures(ctx context.Context, d *resources.Driver, q resources.FiguresQuery) (resources.DriverFigures, error)
+	// Acting tells which version acts for a resource. It fails with class not-found if none does.
+	Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error)
 }
 
 // Archives takes the archives that drivers are installed from.

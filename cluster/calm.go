@@ -1,8 +1,8 @@
 package cluster
 
 import (
-	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -48,15 +48,18 @@ type earlyWriter struct {
 }
 
 // early returns a writer to sink, which is to be closed before sink is.
-func (n *Node) early(sink raft.SnapshotSink) (*earlyWriter, error) {
+func (n *Node) early(sink raft.SnapshotSink) *earlyWriter {
+	e := &earlyWriter{to: sink}
 	if n.storage.unfinished == nil {
-		return &earlyWriter{to: sink}, nil
+		return e
 	}
 	f, err := n.storage.unfinished(sink.ID())
-	if err != nil {
-		return nil, fmt.Errorf("opening the snapshot that is being written: %w", err)
+	if err != nil { // a snapshot that is written late is one still
+		n.log.Warn("a snapshot is not written ahead", slog.Any("error", err))
+		return e
 	}
-	return &earlyWriter{to: sink, file: f}, nil
+	e.file = f
+	return e
 }
 
 // Write implements io.Writer.

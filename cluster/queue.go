@@ -78,7 +78,7 @@ func (q *queue) take() []*proposal {
 	bytes, n := frameOverhead, 0
 	for _, p := range q.waiting {
 		size := commandBytes(p.command)
-		if len(batch) == maxFrameCommands || bytes+size > maxFrameBytes {
+		if len(batch) == maxFrameCommands || len(batch) > 0 && bytes+size > maxApplyBytes || bytes+size > maxFrameBytes {
 			break
 		}
 		n++

@@ -170,10 +170,7 @@ func (p *pinned) Persist(sink raft.SnapshotSink) error {
 }
 
 func (p *pinned) persist(sink raft.SnapshotSink) (int64, error) {
-	early, err := p.node.early(sink)
-	if err != nil {
-		return 0, err
-	}
+	early := p.node.early(sink)
 	defer early.close()
 	var w io.Writer = early
 	if p.node.calmly.Load() {

@@ -114,6 +114,66 @@ func (v *View) BoundTo(d *resources.Driver) (list []resources.Ref, err error) {
 	return list, err
 }
 
+// Acting tells which version acts for a resource: the one it is bound to; if it is bound to none, that of what it is in
+// or on. It fails with class not-found if there is none.
+func (v *View) Acting(r resources.Resource) (acting resources.ActingDriver, err error) {
+	ref, owner := r.Metadata().Ref(), resources.OwnerOf(r)
+	b, bound, err := v.Binding(ref)
+	if err != nil {
+		return acting, err
+	}
+	if acting.Bound = bound; bound {
+		acting.HandleVersion = b.HandleVersion
+	} else if b, err = v.toBeBound(r); err != nil {
+		return acting, err
+	}
+	if b.Product == "" {
+		return acting, &resources.Error{
+			Class: resources.ClassNotFound, Code: "no-driver",
+			Message: "no driver acts for " + ref.String() + ": it has no " + string(owner.Kind) + " yet",
+			Remedy:  "see what it is waiting for; a machine has a host once it is started",
+		}
+	}
+	versions, err := v.Versions(b.Product)
+	if err != nil {
+		return acting, err
+	}
+	d := resources.DriverOf(versions, b.Version)
+	if d == nil {
+		return acting, &resources.Error{
+			Class: resources.ClassNotFound, Code: "no-such-driver",
+			Message: "the driver that acts for " + ref.String() + " is not installed: " + b.Product + " " + b.Version,
+			Remedy:  "install it again",
+		}
+	}
+	acting.ID, acting.Product, acting.Version = resources.DriverID(d.ID), d.Spec.Product, d.Spec.Version
+	return acting, nil
+}
+
+// toBeBound is what a resource that is bound to nothing would be bound to: a snapshot to the version that has its
+// volume, all else to that of what it is in or on; nothing if that is not known yet.
+func (v *View) toBeBound(r resources.Resource) (Binding, error) {
+	if s, is := r.(*resources.Snapshot); is {
+		b, bound, err := v.Binding(resources.Ref{Kind: resources.KindVolume, ID: string(s.Spec.VolumeID)})
+		if err != nil || bound {
+			return b, err
+		}
+	}
+	ref := resources.OwnerOf(r)
+	if ref.ID == "" {
+		return Binding{}, nil
+	}
+	b, bound, err := v.Binding(ref)
+	if err != nil || bound {
+		return b, err
+	}
+	owner, err := v.Get(ref)
+	if err != nil {
+		return b, err
+	}
+	return Binding{Product: owner.Facets()["driver"]}, nil
+}
+
 // keepOneCurrent has a version of a driver that is made current take the place of the one that was.
 func (t *tx) keepOneCurrent(old, next resources.Resource) error {
 	is, ok := next.(*resources.Driver)

@@ -97,10 +97,25 @@ func OwnerOf(r Resource) Ref {
 
 // Inside finds what is in or on a resource: a query for each kind of it.
 func Inside(owner Ref) (queries []Query) {
-	for _, k := range []Kind{KindNic, KindSnapshot, KindTemplate, KindVolume, KindMachine} {
+	for _, k := range standing() {
 		if of, facet := k.within(); of == owner.Kind {
 			queries = append(queries, Query{Kind: k, Facets: map[string]string{facet: owner.ID}})
 		}
 	}
 	return queries
+}
+
+// standing are the kinds that are in or on a resource that names its driver.
+func standing() []Kind { return []Kind{KindNic, KindSnapshot, KindTemplate, KindVolume, KindMachine} }
+
+// Driven are the kinds that a driver acts for: those that name theirs, and what is in or on such a one.
+func Driven() []Kind { return append(Bindable(), standing()...) }
+
+// ActingDriver is the version of a driver that acts for a resource.
+type ActingDriver struct {
+	ID            DriverID `json:"id" doc:"Version that acts: a driver."`
+	Product       string   `json:"product" doc:"Its product."`
+	Version       string   `json:"version" doc:"Its version."`
+	Bound         bool     `json:"bound" doc:"Whether it has the resource. If not, there is nothing of the resource yet, or no more, and this is the version that would be asked to make it."`
+	HandleVersion uint32   `json:"handleVersion,omitempty" doc:"Format of what the driver remembers of the resource; none if it remembers nothing."`
 }

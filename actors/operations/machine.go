@@ -65,7 +65,10 @@ func fixed(s ...Step) func(*resources.Operation, *resources.Machine) []Step {
 // afterFailedDelete leaves the machine as it was, or as it was found, if there is
 // all of it. Otherwise it is no machine any more: only deleting it again is left.
 func afterFailedDelete(op *resources.Operation, r resources.Resource) resources.Phase {
-	if op.FailedStep == "check" || op.FailedStep == "stop" || op.FailedStep == "" {
+	switch op.FailedStep {
+	case "check":
+		return op.Before
+	case "stop", "":
 		return asFound(op, r)
 	}
 	return resources.PhaseFailed

@@ -186,10 +186,11 @@ func cutPower(ctx context.Context, c *Context) error {
 	return gone(c.stop(ctx, 0, true))
 }
 
-// looks bounds how often a machine is looked at whose stop is given up: some seconds.
+// looks bounds how often a machine is looked at whose stop is given up, and lookTimeout for how long each time: half a
+// minute in all if its driver hangs.
 const (
-	looks       = 6
-	lookTimeout = 10 * time.Second
+	looks       = 4
+	lookTimeout = 5 * time.Second
 )
 
 // lookAtPower is how a stop is taken back: a guest that has ended by now is not
@@ -202,14 +203,35 @@ func lookAtPower(ctx context.Context, c *Context) error {
 	}
 	soon, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	found, _, err := c.statMachine(soon)
-	switch {
-	case ctx.Err() != nil, err != nil && Classify(err).Retryable() && c.step().Attempts < looks:
+	found, err := c.settledPower(soon)
+	if err != nil && (ctx.Err() != nil || c.step().Attempts < looks) {
 		return err
-	case err == nil && found == resources.PhaseStopped:
+	}
+	now := c.Engine.Now()
+	switch {
+	case found == resources.PhaseStopped:
 		Change(c, func(m *resources.Machine) { m.Status.StartedAt = time.Time{} })
+	case found != "" && m.Status.StartedAt.IsZero(): // it was found running once, before that was noted
+		Change(c, func(m *resources.Machine) { m.Status.StartedAt = now })
 	}
 	return nil
+}
+
+// settledPower is how the machine is once its driver has ended what it was at: a stop that nobody waits for any more
+// may take effect still. Adopt waits for that, questions do not.
+func (c *Context) settledPower(ctx context.Context) (phase resources.Phase, err error) {
+	_, _, d, _, err := c.hypervisor(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch err = c.adopt(ctx, d); {
+	case resources.ClassOf(err) == resources.ClassNotFound:
+		return resources.PhaseStopped, nil
+	case err != nil:
+		return "", err
+	}
+	phase, _, err = c.statMachine(ctx)
+	return phase, err
 }
 
 func (c *Context) stop(ctx context.Context, grace time.Duration, force bool) error {

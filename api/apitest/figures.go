@@ -53,3 +53,33 @@ func (z *Zone) DriverFigures(
 		}},
 	}, nil
 }
+
+// Acting implements api.Drivers: the version of each driver that was created first acts.
+func (z *Zone) Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error) {
+	owner := r
+	if ref := resources.OwnerOf(r); ref != r.Metadata().Ref() {
+		var err error
+		if owner, _, err = z.Get(ctx, ref); err != nil {
+			return resources.ActingDriver{}, err
+		}
+	}
+	product := owner.Facets()["driver"]
+	page, err := z.List(ctx, resources.Query{Kind: resources.KindDriver, Facets: map[string]string{"product": product}})
+	if err != nil {
+		return resources.ActingDriver{}, err
+	}
+	for _, one := range page.Items {
+		if d, ok := one.(*resources.Driver); ok {
+			return resources.ActingDriver{
+				ID: resources.DriverID(d.ID), Product: product, Version: d.Spec.Version, Bound: true, HandleVersion: 1,
+			}, nil
+		}
+	}
+	code := "no-such-driver"
+	if product == "" {
+		code = "no-driver"
+	}
+	return resources.ActingDriver{}, &resources.Error{
+		Class: resources.ClassNotFound, Code: code, Message: "no driver acts for " + r.Metadata().Ref().String(),
+	}
+}

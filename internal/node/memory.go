@@ -29,7 +29,9 @@ func TuneRuntime() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < leastThreads {
+	// A control group's quota would be used up sooner by more threads, and all of them would wait then.
+	limited := runtime.GOMAXPROCS(0) < runtime.NumCPU()
+	if os.Getenv("GOMAXPROCS") == "" && !limited && runtime.GOMAXPROCS(0) < leastThreads {
 		runtime.GOMAXPROCS(leastThreads)
 	}
 }

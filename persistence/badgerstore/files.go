@@ -17,6 +17,31 @@ func openBadger(opts badger.Options) (db *badger.DB, err error) {
 	return badger.Open(opts)
 }
 
+// flushLarger has what a killed process left of memtables larger than these written into tables. Badger reads each into
+// one memtable, and ends the process if it does not fit.
+func flushLarger(opts badger.Options) error {
+	files, err := filepath.Glob(filepath.Join(opts.Dir, "*"+writeAheadSuffix))
+	if err != nil {
+		return err
+	}
+	larger := opts.MemTableSize
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil {
+			return err
+		}
+		larger = max(larger, info.Size()/2) // Badger makes them that long
+	}
+	if larger == opts.MemTableSize {
+		return nil
+	}
+	db, err := openBadger(opts.WithMemTableSize(larger))
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
+
 // removeEmptyFiles removes write-ahead and value log files without a byte. A process that is killed while Badger makes
 // or removes one leaves it so, and Badger does not open a database that has one.
 func removeEmptyFiles(dir string) error {
@@ -89,13 +114,13 @@ func syncFile(path string) error {
 	return nil
 }
 
-// beginWriting has the kernel begin to write what it holds of a file, and does not wait for it. It is a favor: what it
+// beginWriting has the kernel begin to write a part of a file, and does not wait for the disk. It is a favor: what it
 // does not do is done when the file is synced.
-func beginWriting(path string) {
+func beginWriting(path string, from, to int64) {
 	f, err := os.Open(path)
 	if err != nil {
 		return
 	}
-	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	_ = unix.SyncFileRange(int(f.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
 	_ = f.Close()
 }

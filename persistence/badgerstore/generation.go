@@ -105,6 +105,9 @@ func (s *Store) openGeneration(name string) (*generation, error) {
 	if err := errors.Join(removeEmptyFiles(dir), syncWriteAhead(dir)); err != nil {
 		return nil, classify(err)
 	}
+	if err := flushLarger(opts); err != nil {
+		return nil, unreadable(err)
+	}
 	db, err := openBadger(opts)
 	if err != nil {
 		return nil, unreadable(err)

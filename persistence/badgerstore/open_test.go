@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -150,6 +151,43 @@ func (h errorCounter) Handle(_ context.Context, r slog.Record) error {
 		h.errors.Add(1)
 	}
 	return nil
+}
+
+// A server that was killed may have had larger memtables than the one that is started then.
+func TestSmallerMemTables(t *testing.T) {
+	const values, size = 400, 50_000
+	opts := badgerstore.Options{Dir: t.TempDir(), MemTableBytes: 32 << 20}
+	s, err := badgerstore.Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	for i := range values {
+		err := s.Update(func(w persistence.Writer) error {
+			return w.Put(fmt.Appendf(nil, "key-%03d", i), make([]byte, size))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := badgerstore.Options{Dir: filepath.Join(t.TempDir(), "killed")}
+	if err := os.CopyFS(killed.Dir, os.DirFS(opts.Dir)); err != nil { // what there is before it is closed
+		t.Fatal(err)
+	}
+	left, err := badgerstore.Open(killed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	err = left.View(func(r persistence.Reader) error {
+		return r.Scan([]byte("key-"), nil, func(_, value []byte) (bool, error) {
+			found += len(value)
+			return true, nil
+		})
+	})
+	if err := errors.Join(err, left.Close()); err != nil || found != values*size {
+		t.Errorf("%d bytes are there, not %d: %v", found, values*size, err)
+	}
 }
 
 // TestRotationIsExpected writes transactions of many shapes and compares when Badger leaves a write-ahead file with

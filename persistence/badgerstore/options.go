@@ -40,7 +40,7 @@ const (
 	// that tables of them overlap nothing, and each level between costs a copy of all that is written. But all of it is
 	// written anew each time, which needs that much room on the disk.
 	baseLevelBytes = 64 << 20
-	// baseTableBytes is a quarter of that level: Badger compacts as many parts of a level at once as it has tables by three,
+	// baseTableBytes is a quarter of that level: Badger compacts a part of a level for each three tables in it at once,
 	// and each takes a processor that others wait for; but whoever writes a table takes memory for two.
 	baseTableBytes = 16 << 20
 	// newTables is how many tables that were just written are compacted together, and mostNewTables with how many Updates

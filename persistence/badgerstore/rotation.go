@@ -91,8 +91,11 @@ func newRotation(dir string, limit int64, commit uint64) (*rotation, error) {
 
 func (r *rotation) reset() { r.filled, r.begun = footprint{arena: arenaStart, wal: walStart}, 0 }
 
-// aheadBytes is how much may gather in the write-ahead file until the kernel is asked to write it.
-const aheadBytes = 2 << 20
+// aheadBytes is how much may gather in the write-ahead file until the kernel is asked to write the whole pages of it.
+const (
+	aheadBytes = 2 << 20
+	pageBytes  = 4 << 10
+)
 
 // ahead has the kernel begin to write what has gathered in the file, so that syncing the full file, which all Updates
 // wait for, has little left to do.
@@ -100,8 +103,10 @@ func (r *rotation) ahead() {
 	if r.filled.wal-r.begun < aheadBytes {
 		return
 	}
-	beginWriting(r.path(r.file))
-	r.begun = r.filled.wal
+	// Who writes to a page again that is on its way to the disk may have to wait for that.
+	whole := r.filled.wal &^ (pageBytes - 1)
+	beginWriting(r.path(r.file), r.begun, whole)
+	r.begun = whole
 }
 
 // due says whether the next transaction may make Badger leave the memtable.

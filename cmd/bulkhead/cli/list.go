@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bulkhead-cloud/bulkhead/cmd/bulkhead/cli/client"
+	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
 func (a *app) listCommand(k kind) *cobra.Command {
@@ -196,10 +198,35 @@ func (a *app) showCommand(k kind) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.print(cmd.OutOrStdout(), o)
+		acting, unknown := a.acting(cmd.Context(), k, o)
+		if acting != nil {
+			o["driver"] = acting
+		}
+		if err := a.print(cmd.OutOrStdout(), o); err != nil || unknown == nil {
+			return err
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "Which driver acts for it is not known:")
+		explain(cmd.ErrOrStderr(), unknown, styleOf(cmd.ErrOrStderr()))
+		return nil
 	}
 	a.reading(cmd)
 	return cmd
+}
+
+// acting is which version of a driver acts for a resource, for a table; nil if none does.
+func (a *app) acting(ctx context.Context, k kind, o client.Object) (map[string]any, error) {
+	if a.output != formatTable || !slices.Contains(resources.Driven(), resources.Kind(k.name)) {
+		return nil, nil
+	}
+	c, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.Get(ctx, k.path()+"/"+text(o, "id")+"/driver", nil)
+	if p, is := errors.AsType[*client.Problem](err); is && p.Code == "no-driver" {
+		return nil, nil
+	}
+	return answer, err
 }
 
 // print shows one resource.

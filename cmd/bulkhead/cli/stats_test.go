@@ -52,3 +52,33 @@ func TestHowADriverDoes(t *testing.T) {
 		t.Errorf("exit %d, %v\n%s%s", r.code, err, r.out, r.err)
 	}
 }
+
+// Which version acts for a resource is shown with it; as JSON, a resource is what the API says it is.
+func TestTheActingDriverIsShown(t *testing.T) {
+	s := newSite(t, false)
+	id := s.zone.AddDriver("a/files", []string{"storage"})
+	for name, driver := range map[string]string{"fast": "a/files", "strange": "", "lost": "a/gone"} {
+		s.zone.Add(&resources.Pool{
+			Meta: resources.Meta{Kind: resources.KindPool, Name: name}, Spec: resources.PoolSpec{Driver: driver},
+		})
+	}
+	const head = "\ndriver:\n  bound: true\n"
+	r := s.run("pool", "show", "fast")
+	for _, want := range []string{head, "\n  id: " + id + "\n", "\n  product: a/files\n  version: 1.0.0\n"} {
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("exit %d, no %q in\n%s%s", r.code, want, r.out, r.err)
+		}
+	}
+	for name, said := range map[string]string{"strange": "no-driver", "lost": "no-such-driver"} {
+		r := s.run("pool", "show", name)
+		if r.code != 0 || !strings.Contains(r.out, "spec:") || strings.Contains(r.out, head) ||
+			strings.Contains(r.err, "Which driver acts for it is not known") != (said == "no-such-driver") {
+			t.Errorf("exit %d\n%s%s", r.code, r.out, r.err)
+		}
+	}
+	var pool map[string]any
+	r = s.run("pool", "show", "fast", "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &pool); err != nil || pool["driver"] != nil || pool["id"] == nil {
+		t.Errorf("exit %d, %v\n%s%s", r.code, err, r.out, r.err)
+	}
+}
