@@ -56,6 +56,13 @@ func (z *Zone) DriverFigures(
 
 // Acting implements api.Drivers: the version of each driver that was created first acts.
 func (z *Zone) Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error) {
+	if of, is := r.(*resources.Snapshot); is { // the one that has its volume
+		v, _, err := z.Get(ctx, resources.Ref{Kind: resources.KindVolume, ID: string(of.Spec.VolumeID)})
+		if err != nil {
+			return resources.ActingDriver{}, err
+		}
+		r = v
+	}
 	owner := r
 	if ref := resources.OwnerOf(r); ref != r.Metadata().Ref() {
 		var err error
