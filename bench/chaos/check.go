@@ -178,9 +178,6 @@ func (c *checker) reasons(operations map[string]map[string]any) {
 		if why["class"] == "cancelled" && op["cancel"] == true {
 			continue
 		}
-		if op["action"] == "rebind" && why["class"] == "unavailable" { // its swap tries again, or takes all of it back
-			continue
-		}
 		if why["code"] == "token-reused" || !slices.Contains(explained, fmt.Sprint(why["class"])) {
 			c.find(&c.report.Unexplained, "operation %s, %v of %v, failed: %v", id, op["action"], op["target"], why)
 		}
