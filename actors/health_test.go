@@ -317,3 +317,32 @@ func TestWhatASilentAgentDrivesIsDegraded(t *testing.T) {
 		z.CheckState()
 	})
 }
+
+// Whoever asks for something waits behind those that are looked at together: few, however many there are.
+func TestFewAreLookedAtTogether(t *testing.T) {
+	const volumes, together = 90, 4
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, volumes)
+		var mu sync.Mutex
+		begun, all, round := map[time.Time]int{}, 0, make(chan struct{})
+		z.Behave(func(_ context.Context, _, method string, _ any) error {
+			if method == "Probe" {
+				mu.Lock()
+				begun[time.Now()]++
+				if all++; all == volumes {
+					close(round)
+				}
+				mu.Unlock()
+			}
+			return nil
+		})
+		<-round // which the zone begins by itself
+		mu.Lock()
+		defer mu.Unlock()
+		for at, n := range begun {
+			if n > together {
+				t.Errorf("at %v, %d are looked at together", at, n)
+			}
+		}
+	})
+}
