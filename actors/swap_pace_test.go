@@ -18,7 +18,7 @@ func TestSwapTakesWhatOthersLeave(t *testing.T) {
 		// least and most are between how many of the last ones were under way at once.
 		least, most int32
 	}{
-		"all beside each other": {func(chan struct{}, int32) { time.Sleep(50 * takes) }, 8, 8}, // a place rests for a fifth of that
+		"all beside each other": {func(chan struct{}, int32) { time.Sleep(50 * takes) }, 8, 8}, // a rest is a fifth of that
 		"one after the other": {func(turn chan struct{}, _ int32) {
 			turn <- struct{}{}
 			time.Sleep(takes)
