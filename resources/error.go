@@ -33,6 +33,12 @@ const (
 // what that agent drives, so that programs tell it from other ills.
 const CodeAgentUnreachable = "agent-unreachable"
 
+// Codes of errors that say that a node can't be asked just now: it is not there, or not ready yet.
+const (
+	CodeNodeUnreachable = "node-unreachable"
+	CodeNotReady        = "not-ready"
+)
+
 // CodeSecretLost is the code of an error that says which secrets of a resource nobody can open any more.
 const CodeSecretLost = "secret-lost"
 

@@ -26,6 +26,9 @@ const (
 	longestDelay   = 30 * time.Second
 	longestShift   = 20
 	unwindingGrace = 15 * time.Minute
+	// awayGrace is how much longer a node or an agent is waited for that is away: it may be starting again, and until then
+	// nobody else can do what is to be done there either.
+	awayGrace      = time.Minute
 	codeTaken      = "taken"
 	codeNoCapacity = "no-capacity"
 )
@@ -39,10 +42,24 @@ func Decide(op *resources.Operation, i int, why *resources.Error, now time.Time)
 		}
 		return NeedOperator
 	}
-	if op.Cancel || !now.Before(op.Deadline) || !mayPass(why, attempts) {
+	deadline := op.Deadline
+	if isAway(why) {
+		deadline = deadline.Add(awayGrace)
+	}
+	if op.Cancel || !now.Before(deadline) || !mayPass(why, attempts) {
 		return GiveUp
 	}
 	return Retry
+}
+
+// isAway reports whether what failed is that the node or the agent is not there that has the driver.
+func isAway(why *resources.Error) bool {
+	switch why.Code {
+	case resources.CodeNodeUnreachable, resources.CodeAgentUnreachable, resources.CodeNotReady:
+		return why.Class == resources.ClassUnavailable
+	default:
+		return false
+	}
 }
 
 // mayPass reports whether what failed may succeed when tried again.

@@ -50,9 +50,9 @@ func Silent(err error) bool {
 	}
 	if e, ok := errors.AsType[*resources.Error](FromFault(err)); ok {
 		switch e.Code {
-		case resources.CodeAgentUnreachable, "node-unreachable":
+		case resources.CodeAgentUnreachable, resources.CodeNodeUnreachable:
 			return true
-		case "driver-unavailable", "not-ready", "shutting-down", "agent-silent":
+		case "driver-unavailable", resources.CodeNotReady, "shutting-down", "agent-silent":
 			return false
 		}
 		if e.Class == resources.ClassUnavailable {

@@ -78,5 +78,5 @@ func classify(err error, doing string, asked bool) error {
 	case code == codes.Internal:
 		return err
 	}
-	return sdk.Transient("node-unreachable", words)
+	return sdk.Transient(resources.CodeNodeUnreachable, words)
 }

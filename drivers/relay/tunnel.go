@@ -239,5 +239,5 @@ func (t *Tunnels) dig(ctx context.Context, p Place, to Member, ticket []byte) (E
 }
 
 func unreached(to Member, err error) error {
-	return sdk.Transient("node-unreachable", fmt.Sprintf("connecting to %s %s: %v", to.Role, to.Name, err))
+	return sdk.Transient(resources.CodeNodeUnreachable, fmt.Sprintf("connecting to %s %s: %v", to.Role, to.Name, err))
 }

@@ -138,7 +138,7 @@ func (o *offered) get() (*driving.Drivers, error) {
 		return d, nil
 	}
 	return nil, &resources.Error{
-		Class: resources.ClassUnavailable, Code: "not-ready", Message: "the node is starting",
+		Class: resources.ClassUnavailable, Code: resources.CodeNotReady, Message: "the node is starting",
 		Remedy: "try again in a moment",
 	}
 }

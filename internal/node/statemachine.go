@@ -146,7 +146,7 @@ func clusterError(err error) error {
 		}
 	case errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrStopped), errors.Is(err, cluster.ErrOverloaded):
 		return &resources.Error{
-			Class: resources.ClassUnavailable, Code: "not-ready", Message: err.Error(),
+			Class: resources.ClassUnavailable, Code: resources.CodeNotReady, Message: err.Error(),
 			Remedy: "try again in a moment",
 		}
 	case errors.Is(err, cluster.ErrUnknownOutcome):

@@ -134,7 +134,7 @@ func (a *agents) tunneler(name string) (relay.Tunneler, relay.Member, error) {
 
 func unreachable(node string, err error) error {
 	return &resources.Error{
-		Class: resources.ClassUnavailable, Code: "node-unreachable",
+		Class: resources.ClassUnavailable, Code: resources.CodeNodeUnreachable,
 		Message: fmt.Sprintf("node %s, whose drivers act for this, can't be reached: %v", node, err),
 		Remedy:  "see \"bulkhead node list\": start the node, or forget what was on it if it is lost",
 	}
