@@ -15,8 +15,9 @@ const (
 	paceSlack = 2 * time.Millisecond
 	// paceHold is after how long a hand-over leaves its place to the next one: it waits for something that is not ours.
 	paceHold = time.Second
-	// paceRest is how long a place is left empty after a hand-over, at most.
-	paceRest = 100 * time.Millisecond
+	// restTimes is how many times as long as a hand-over took its place is left empty after it, and paceRest the most.
+	restTimes = 3
+	paceRest  = 100 * time.Millisecond
 	// paceMemory is among how many of the last ones the quickest is looked for, at least.
 	paceMemory = 500
 )
@@ -45,7 +46,7 @@ func newPace(most int) *pace {
 	}
 }
 
-// begin waits for a place, and returns what gives it back, after a rest as long as the hand-over took: what one alone
+// begin waits for a place, and returns what gives it back, after a rest longer than the hand-over took: what one alone
 // takes from others does not show in how long it takes itself. There is always room if there is no pace to keep.
 func (p *pace) begin() (leave func()) {
 	if p == nil {
@@ -59,7 +60,7 @@ func (p *pace) begin() (leave func()) {
 	p.free.L.Unlock()
 	began, once := time.Now(), sync.OnceFunc(p.leave)
 	late := time.AfterFunc(paceHold, once)
-	return func() { late.Reset(min(time.Since(began), paceRest)) }
+	return func() { late.Reset(min(restTimes*time.Since(began), paceRest)) }
 }
 
 func (p *pace) leave() {
