@@ -83,6 +83,14 @@ type Snapshotter interface {
 	Load(r io.Reader) error
 }
 
+// Logger is the part of a Store that keeps some keys in a log, which takes less work for what is written once, in
+// order, and removed in order.
+type Logger interface {
+	// KeepLog has keys with a prefix kept in a log from now on, also after the store is opened again. They are put in
+	// ascending order, and deleted from the first on: an Update that does else fails.
+	KeepLog(prefix []byte) error
+}
+
 // Frozen is the state of a Store at the moment of Freeze. It may be used by one goroutine at a time.
 type Frozen interface {
 	Reader

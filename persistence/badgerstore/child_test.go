@@ -1,7 +1,9 @@
 package badgerstore_test
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,6 +45,9 @@ func child(mode, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.KeepLog(growing); err != nil {
+		return err
+	}
 	n, err := applied(s)
 	if err != nil {
 		return err
@@ -71,9 +76,16 @@ func child(mode, dir string) error {
 	}
 }
 
-var appliedKey = []byte("applied")
+var (
+	appliedKey = []byte("applied")
+	growing    = []byte("e/") // before the keys that only grow
+)
 
-// writeNumber writes what belongs to n: n as the number applied last, and one key, or many every so often.
+// mostGrown is how many of the keys that only grow are kept.
+const mostGrown = 500
+
+// writeNumber writes what belongs to n: n as the number applied last, and one key, or many every so often; and one that
+// only grows, of which some are kept.
 func writeNumber(w persistence.Writer, n uint64, width width) error {
 	value := make([]byte, 300)
 	binary.BigEndian.PutUint64(value, n)
@@ -85,10 +97,37 @@ func writeNumber(w persistence.Writer, n uint64, width width) error {
 			return err
 		}
 	}
+	if err := w.Put(grownKey(n), value[:8+n%200]); err != nil {
+		return err
+	}
+	if n > mostGrown {
+		if err := w.Delete(grownKey(n - mostGrown)); err != nil {
+			return err
+		}
+	}
 	if n < 2 {
 		return nil
 	}
 	return w.Delete(numberKey(n-1, 0)) // so that deletions are part of it
+}
+
+func grownKey(n uint64) []byte { return binary.BigEndian.AppendUint64(bytes.Clone(growing), n) }
+
+// checkGrown checks that the store holds exactly the keys that only grow of the first applied numbers.
+func checkGrown(s persistence.Store, last uint64) error {
+	n := max(last, mostGrown) - mostGrown
+	err := s.View(func(r persistence.Reader) error {
+		return r.Scan(growing, nil, func(key, value []byte) (bool, error) {
+			if n++; !bytes.Equal(key, grownKey(n)) || len(value) != int(8+n%200) || binary.BigEndian.Uint64(value) != n {
+				return false, fmt.Errorf("applied is %d, but where key %x should be there is %x", last, grownKey(n), key)
+			}
+			return true, nil
+		})
+	})
+	if err == nil && n != last {
+		err = fmt.Errorf("applied is %d, but the keys that grow end at %d", last, n)
+	}
+	return err
 }
 
 // width says how many keys belong to a number.
@@ -148,7 +187,7 @@ func checkPrefix(s persistence.Store, width width) (last uint64, err error) {
 	if err == nil && last > 0 && (n != last || i != width(n)) {
 		err = fmt.Errorf("applied is %d, but the keys end in the middle of %d", last, n)
 	}
-	return last, err
+	return last, errors.Join(err, checkGrown(s, last))
 }
 
 // start starts a child.

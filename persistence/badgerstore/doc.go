@@ -20,9 +20,25 @@
 //
 // The value log is unused: every value the store takes is kept in the tree and its write-ahead files.
 //
+// # A log beside Badger
+//
+// Keys that only grow, and are deleted from the first on, can be kept in a log of their own (KeepLog): Badger would
+// copy each of them four times, from level to level, and take all processors for seconds at a time to do it. An Update
+// appends them to the log first; where the log ends then, and which of its keys were deleted, is a key of the same
+// Badger transaction (logged.go). So:
+//
+//   - What a killed process appended and did not commit is behind that end: Open cuts it off.
+//   - After a power loss a transaction may be there and what it appended may not. The log is synced before each
+//     write-ahead file is, when Badger leaves that, so only the last file can speak of more than the log has: Open cuts
+//     it before the first such transaction (torn.go). What is left is a prefix of the Updates.
+//   - A segment of the log is removed only when it is durable that all its keys are deleted.
+//
+// Readers find no difference: a snapshot pins both, and cursors go over both in the order of the keys. Keys from before
+// KeepLog stay in Badger until they are deleted.
+//
 // # Directory
 //
-// The directory holds LOCK, CURRENT (which generation is live) and one folder per generation: Load writes a new one
-// beside the live one and then replaces CURRENT. An Update too large for one Badger transaction is first written to
-// REDO, and done again from there at Open if it was interrupted.
+// The directory holds LOCK, CURRENT (which generation is live, and which keys are in a log) and one folder per
+// generation: Load writes a new one beside the live one and then replaces CURRENT. An Update too large for one Badger
+// transaction is first written to REDO, and done again from there at Open if it was interrupted.
 package badgerstore

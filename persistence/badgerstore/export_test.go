@@ -14,3 +14,6 @@ func (s *Store) Dir() string { return s.live.dir }
 func (s *Store) Begun() (bytes int64, path string) {
 	return s.live.rotation.begun, s.live.rotation.path(s.live.rotation.file)
 }
+
+// FirstBehind tells where a write-ahead file knows of more than the first bytes of a log.
+func FirstBehind(data []byte, end int64) (at int, err error) { return firstBehind(data, end) }

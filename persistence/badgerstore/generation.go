@@ -19,14 +19,17 @@ import (
 type generation struct {
 	dir      string
 	db       *badger.DB
+	logged   *logged // nil if there is no log
 	log      *slog.Logger
 	rotation *rotation      // used by Update
 	users    sync.WaitGroup // transactions and Syncs that are running
 }
 
 const (
-	currentFile      = "CURRENT"
-	currentForm      = "bulkhead-store 1 %s %08x\n" // the name of the live generation and its CRC-32C
+	currentFile = "CURRENT"
+	// What CURRENT says: the name of the live generation, in the second form which keys are in a log, and a CRC-32C.
+	currentForm      = "bulkhead-store 1 %s %08x\n"
+	currentLogForm   = "bulkhead-store 2 %s %q %08x\n"
 	generationPrefix = "state-"
 	firstGeneration  = generationPrefix + "000001"
 )
@@ -39,22 +42,36 @@ func (s *Store) currentGeneration() (string, error) {
 		if left, err := s.generations(); err != nil || len(left) > 0 {
 			return "", unreadable(errors.Join(err, fmt.Errorf("%s is missing, but there is %q", currentFile, left)))
 		}
-		return firstGeneration, s.setCurrent(firstGeneration)
+		return firstGeneration, s.setCurrent(firstGeneration, nil)
 	}
 	if err != nil {
 		return "", classify(err)
 	}
-	var name string
-	var sum uint32
-	if _, err := fmt.Sscanf(string(text), currentForm, &name, &sum); err != nil || current(name) != string(text) {
+	name, prefix, ok := readCurrent(string(text))
+	if !ok {
 		return "", unreadable(fmt.Errorf("%s says %.100q, which this program does not understand", currentFile, text))
 	}
+	s.prefix = prefix
 	return name, s.removeGenerations(name)
 }
 
-// current returns what CURRENT says when name is live.
-func current(name string) string {
-	return fmt.Sprintf(currentForm, name, crc32.Checksum([]byte(name), crc32.MakeTable(crc32.Castagnoli)))
+func readCurrent(text string) (name string, prefix []byte, ok bool) {
+	var sum uint32
+	if _, err := fmt.Sscanf(text, currentLogForm, &name, &prefix, &sum); err == nil {
+		return name, prefix, len(prefix) > 0 && current(name, prefix) == text
+	}
+	_, err := fmt.Sscanf(text, currentForm, &name, &sum)
+	return name, nil, err == nil && current(name, nil) == text
+}
+
+// current returns what CURRENT says when name is live, and keys with a prefix, if there is one, are in a log.
+func current(name string, prefix []byte) string {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	sum := crc32.Checksum([]byte(name), table)
+	if len(prefix) == 0 {
+		return fmt.Sprintf(currentForm, name, sum)
+	}
+	return fmt.Sprintf(currentLogForm, name, prefix, crc32.Update(sum, table, prefix))
 }
 
 func (s *Store) generations() ([]string, error) {
@@ -70,9 +87,13 @@ func (s *Store) nextGeneration() (string, error) {
 	return fmt.Sprintf("%s%06d", generationPrefix, n+1), nil
 }
 
-// setCurrent makes name the live generation, durably.
-func (s *Store) setCurrent(name string) error {
-	return writeFile(s.opts.Dir, currentFile, []byte(current(name)))
+// setCurrent makes name the live generation, durably, with keys with a prefix in a log if there is one.
+func (s *Store) setCurrent(name string, prefix []byte) error {
+	if err := writeFile(s.opts.Dir, currentFile, []byte(current(name, prefix))); err != nil {
+		return err
+	}
+	s.prefix = prefix
+	return nil
 }
 
 // removeGenerations removes what an interrupted Load left: all generations but keep.
@@ -102,7 +123,26 @@ func (s *Store) openGeneration(name string) (*generation, error) {
 	if err := errors.Join(leaveSeal(dir), verifyTables(dir, opts)); err != nil {
 		return nil, unreadable(err)
 	}
-	if err := errors.Join(removeEmptyFiles(dir), syncWriteAhead(dir)); err != nil {
+	if err := removeEmptyFiles(dir); err != nil {
+		return nil, classify(err)
+	}
+	l, err := openLogged(dir, s.prefix)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	g, err := s.openDatabase(dir, opts, l)
+	if err != nil && l != nil {
+		l.log.Close()
+	}
+	return g, err
+}
+
+// openDatabase opens the database of a generation whose log is open.
+func (s *Store) openDatabase(dir string, opts badger.Options, l *logged) (*generation, error) {
+	if err := cutTorn(dir, l); err != nil {
+		return nil, unreadable(err)
+	}
+	if err := syncWriteAhead(dir); err != nil {
 		return nil, classify(err)
 	}
 	if err := flushLarger(opts); err != nil {
@@ -112,28 +152,58 @@ func (s *Store) openGeneration(name string) (*generation, error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	g := &generation{dir: dir, db: db, log: s.opts.Log}
+	g := &generation{dir: dir, db: db, logged: l, log: s.opts.Log}
 	g.rotation, err = newRotation(dir, opts.MemTableSize, db.MaxVersion()+1)
 	if err := errors.Join(err, syncDir(s.opts.Dir)); err != nil {
-		return nil, errorsJoinClose(classify(err), g)
+		return nil, errors.Join(classify(err), db.Close())
+	}
+	if err := g.redo(); err != nil {
+		return nil, errors.Join(fmt.Errorf("finishing an interrupted update: %w", err), db.Close())
+	}
+	if l != nil {
+		if err := l.settle(db); err != nil {
+			return nil, errors.Join(unreadable(err), db.Close())
+		}
 	}
 	return g, nil
 }
 
-// verify checks the checksums of all tables, as they are in the page cache. Badger panics where a checksum is wrong.
-func (g *generation) verify() (err error) {
+// sync returns when what was committed is durable. The log comes first: what Badger says of it must hold.
+func (g *generation) sync(l *logged) error {
+	if l != nil {
+		if err := l.log.Sync(); err != nil {
+			return classify(err)
+		}
+	}
+	if err := g.db.Sync(); err != nil {
+		return classify(err)
+	}
+	return nil
+}
+
+// verify checks the checksums of all tables and of the log, as they are in the page cache. Badger panics where a
+// checksum is wrong.
+func (n *snapshot) verify() (err error) {
 	defer recoverAs(&err, "a checksum is wrong")
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	return g.db.VerifyChecksum()
+	if n.log != nil {
+		if err := n.log.Verify(); err != nil {
+			return err
+		}
+	}
+	return n.g.db.VerifyChecksum()
 }
 
 // close closes the database and seals its manifest.
 func (g *generation) close() error {
+	if g.logged != nil {
+		defer g.logged.log.Close()
+		if err := g.logged.log.Sync(); err != nil {
+			return errors.Join(err, g.db.Close())
+		}
+	}
 	if err := g.db.Close(); err != nil {
 		return err
 	}
 	return seal(g.dir)
 }
-
-// errorsJoinClose closes g because of err and returns both errors.
-func errorsJoinClose(err error, g *generation) error { return errors.Join(err, g.close()) }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keylog"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 )
 
@@ -17,14 +18,23 @@ func tagged(key []byte) []byte {
 	return append(append(make([]byte, 0, len(key)+1), keyTag), key...)
 }
 
-// reader reads the state as of one Badger transaction.
-type reader struct{ txn *badger.Txn }
+// reader reads the state as of one Badger transaction, and the log as it was then, if there is one.
+type reader struct {
+	txn    *badger.Txn
+	log    *keylog.View
+	prefix []byte // of the keys in the log, tagged
+}
 
 // Get implements persistence.Reader.
 func (r reader) Get(key []byte) (value []byte, ok bool, err error) { return r.get(tagged(key)) }
 
 // get is Get for a tagged key.
 func (r reader) get(key []byte) (value []byte, ok bool, err error) {
+	if r.log != nil && bytes.HasPrefix(key, r.prefix) {
+		if value, ok, err = r.log.Get(key); ok || err != nil {
+			return value, ok, err
+		}
+	}
 	item, err := r.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, false, nil
@@ -86,18 +96,27 @@ type stored struct {
 	prefix []byte // tagged
 }
 
-func (r reader) ascend(prefix, from []byte) *stored {
+func (r reader) ascend(prefix, from []byte) cursor {
 	prefix, from = tagged(prefix), tagged(from)
 	if bytes.Compare(from, prefix) < 0 {
 		from = prefix
 	}
 	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	it.Seek(from)
-	return &stored{it: it, prefix: prefix}
+	c := &stored{it: it, prefix: prefix}
+	if !r.logs(prefix) {
+		return c
+	}
+	return &joined{a: c, b: &grown{c: r.log.Ascend(from), prefix: prefix}}
+}
+
+// logs reports whether the log may have keys with a prefix, tagged.
+func (r reader) logs(prefix []byte) bool {
+	return r.log != nil && (bytes.HasPrefix(prefix, r.prefix) || bytes.HasPrefix(r.prefix, prefix))
 }
 
 // descend gives Badger no prefix: in reverse, Badger would end at the first key it meets that does not have it.
-func (r reader) descend(prefix, from []byte) *stored {
+func (r reader) descend(prefix, from []byte) cursor {
 	start := keymap.After(tagged(prefix))
 	if from != nil && bytes.Compare(tagged(from), start) < 0 {
 		start = tagged(from)
@@ -107,7 +126,14 @@ func (r reader) descend(prefix, from []byte) *stored {
 	if c.it.Valid() && !c.valid() && bytes.Compare(c.key(), c.prefix) > 0 {
 		c.it.Next() // it stands on the first key after those with the prefix
 	}
-	return c
+	if !r.logs(c.prefix) {
+		return c
+	}
+	g := &grown{c: r.log.Descend(start), prefix: c.prefix}
+	if g.c.Valid() && !g.valid() && bytes.Compare(g.key(), c.prefix) > 0 {
+		g.c.Next() // the same
+	}
+	return &joined{a: c, b: g, reverse: true}
 }
 
 func (c *stored) valid() bool { return c.it.ValidForPrefix(c.prefix) }
@@ -125,4 +151,54 @@ func (c *stored) value(fn func(value []byte) error) error {
 		return fmt.Errorf("reading %.64q: %w", c.key()[1:], classify(err))
 	}
 	return inner
+}
+
+// grown is a cursor over what the log has.
+type grown struct {
+	c      *keylog.Cursor
+	prefix []byte // tagged
+}
+
+// valid is true also before what can't be read: its value is the error then.
+func (g *grown) valid() bool {
+	return g.c.Valid() && (bytes.HasPrefix(g.c.Key(), g.prefix) || g.c.Err() != nil)
+}
+func (g *grown) key() []byte { return g.c.Key() }
+func (g *grown) next()       { g.c.Next() }
+func (g *grown) close()      {}
+
+func (g *grown) value(fn func(value []byte) error) error {
+	value, err := g.c.Value()
+	if err != nil {
+		return fmt.Errorf("reading %.64q: %w", g.key()[1:], err)
+	}
+	return fn(value)
+}
+
+// joined is a cursor over two that have no key in common.
+type joined struct {
+	a, b    cursor
+	reverse bool
+}
+
+// front is the one whose key comes next.
+func (j *joined) front() cursor {
+	switch {
+	case !j.b.valid():
+		return j.a
+	case !j.a.valid(), (bytes.Compare(j.b.key(), j.a.key()) < 0) != j.reverse:
+		return j.b
+	default:
+		return j.a
+	}
+}
+
+func (j *joined) valid() bool                             { return j.a.valid() || j.b.valid() }
+func (j *joined) key() []byte                             { return j.front().key() }
+func (j *joined) value(fn func(value []byte) error) error { return j.front().value(fn) }
+func (j *joined) next()                                   { j.front().next() }
+
+func (j *joined) close() {
+	j.a.close()
+	j.b.close()
 }

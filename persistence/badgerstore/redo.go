@@ -22,12 +22,15 @@ const (
 
 // commitParts writes an Update in several Badger transactions. Nobody sees a part: all go on with
 // the snapshot from before.
-func (s *Store) commitParts(g *generation, writes keymap.Map[write], parts []part) error {
+func (s *Store) commitParts(g *generation, c *change, parts []part) error {
 	// What came before must be durable first: done again after a power loss, this Update must not be the only one left.
-	if err := g.db.Sync(); err != nil {
-		return s.fail(fmt.Errorf("syncing: %w", classify(err)))
+	if err := g.sync(g.logged); err != nil {
+		return s.fail(fmt.Errorf("syncing: %w", err))
 	}
-	if err := g.writeRedo(writes); err != nil {
+	if err := g.writeRedo(c); err != nil {
+		if undone := c.takeBack(); undone != nil {
+			return s.fail(errors.Join(err, undone))
+		}
 		return err
 	}
 	if err := g.commitAll(parts); err != nil {
@@ -56,13 +59,13 @@ func (g *generation) commitAll(parts []part) error {
 }
 
 // writeRedo writes the REDO file, durably and atomically.
-func (g *generation) writeRedo(writes keymap.Map[write]) (err error) {
+func (g *generation) writeRedo(c *change) (err error) {
 	path := filepath.Join(g.dir, redoFile)
 	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return classify(err)
 	}
-	err = streamRedo(f, writes)
+	err = streamRedo(f, c)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(path+".tmp", path)
@@ -74,21 +77,20 @@ func (g *generation) writeRedo(writes keymap.Map[write]) (err error) {
 	return syncDir(g.dir)
 }
 
-func streamRedo(w io.Writer, writes keymap.Map[write]) error {
+func streamRedo(w io.Writer, c *change) error {
 	out, err := kvstream.NewWriter(w)
 	if err != nil {
 		return err
 	}
 	for _, deletions := range []bool{true, false} { // in this order the keys of the stream ascend
-		for c := writes.Ascend(nil); c.Valid(); c.Next() {
-			key := c.Key()
-			if c.Value().deleted != deletions {
+		for key, is := range c.kept() {
+			if is.deleted != deletions {
 				continue
 			}
 			if deletions {
 				key = append([]byte{deleteTag}, key[1:]...)
 			}
-			if err := out.Put(key, c.Value().value); err != nil {
+			if err := out.Put(key, is.value); err != nil {
 				return err
 			}
 		}
@@ -98,9 +100,9 @@ func streamRedo(w io.Writer, writes keymap.Map[write]) error {
 }
 
 // redo finishes an Update that was interrupted in the middle of its transactions.
-func (s *Store) redo() error {
-	_ = os.Remove(filepath.Join(s.live.dir, redoFile+".tmp")) // of an Update that never began
-	f, err := os.Open(filepath.Join(s.live.dir, redoFile))
+func (g *generation) redo() error {
+	_ = os.Remove(filepath.Join(g.dir, redoFile+".tmp")) // of an Update that never began
+	f, err := os.Open(filepath.Join(g.dir, redoFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -111,7 +113,8 @@ func (s *Store) redo() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("reading %s: %w", redoFile, err)
 	}
-	return s.live.commitAll(s.live.parts(writes))
+	parts := g.parts((&change{writes: writes}).kept(), writes.Len())
+	return g.commitAll(parts)
 }
 
 func readRedo(r io.Reader) (keymap.Map[write], error) {

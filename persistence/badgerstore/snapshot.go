@@ -7,6 +7,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/frozen"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keylog"
 )
 
 // snapshot is the state as it was after one Update. All who read it share one Badger transaction, which is safe as long
@@ -14,21 +15,34 @@ import (
 type snapshot struct {
 	g    *generation
 	txn  *badger.Txn
+	log  *keylog.View // nil if there is none
 	uses atomic.Int64 // one of them is the store's while it is the newest
 }
 
 func newSnapshot(g *generation) *snapshot {
 	g.users.Add(1)
 	n := &snapshot{g: g, txn: g.db.NewTransaction(false)}
+	if l := g.logged; l != nil {
+		n.log = l.log.View(l.mark.first)
+	}
 	n.uses.Store(1)
 	return n
 }
 
-func (n *snapshot) reader() reader { return reader{txn: n.txn} }
+func (n *snapshot) reader() reader {
+	r := reader{txn: n.txn, log: n.log}
+	if n.log != nil {
+		r.prefix = n.g.logged.prefix
+	}
+	return r
+}
 
 func (n *snapshot) release() {
 	if n.uses.Add(-1) == 0 {
 		n.txn.Discard()
+		if n.log != nil {
+			n.log.Release()
+		}
 		n.g.users.Done()
 	}
 }
@@ -51,7 +65,7 @@ func (s *Store) Freeze() (persistence.Frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	return frozen.New(n.reader(), func() error { return s.verify(n.g) }, n.release), nil
+	return frozen.New(n.reader(), func() error { return s.verify(n) }, n.release), nil
 }
 
 // show lets all who begin from now on see what a generation has by now.

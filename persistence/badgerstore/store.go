@@ -16,6 +16,8 @@ type Store struct {
 	opts Options
 	lock *os.File // holds the directory against other processes
 
+	prefix []byte // of the keys that are in a log; held by updating
+
 	updating sync.Mutex     // held while an Update, a Load or Close runs; taken before mu
 	retiring sync.WaitGroup // generations that were replaced and still have users
 
@@ -59,9 +61,6 @@ func (s *Store) open() error {
 	if s.live, err = s.openGeneration(name); err != nil {
 		return err
 	}
-	if err := s.redo(); err != nil {
-		return errorsJoinClose(fmt.Errorf("finishing an interrupted update: %w", err), s.live)
-	}
 	s.show(s.live)
 	return nil
 }
@@ -86,16 +85,17 @@ func (s *Store) Sync() error {
 	}
 	g := s.live
 	g.users.Add(1)
+	l := g.logged
 	s.mu.RUnlock()
 	defer g.users.Done()
-	if err := g.db.Sync(); err != nil {
-		return s.fail(fmt.Errorf("syncing the store %s: %w", s.opts.Dir, classify(err)))
+	if err := g.sync(l); err != nil {
+		return s.fail(fmt.Errorf("syncing the store %s: %w", s.opts.Dir, err))
 	}
 	return nil
 }
 
-// Verify reads all tables and checks their checksums. Badger takes a block that cannot be read for one without keys,
-// so a disk that loses data while the store is open shows only here: call it now and then. A mismatch is
+// Verify reads all tables and the log, and checks their checksums. Badger takes a block that cannot be read for one
+// without keys, so a disk that loses data while the store is open shows only here: call it now and then. A mismatch is
 // persistence.ErrCorrupt, after which nothing is answered any more.
 func (s *Store) Verify() error {
 	n, err := s.begin()
@@ -103,11 +103,11 @@ func (s *Store) Verify() error {
 		return err
 	}
 	defer n.release()
-	return s.verify(n.g)
+	return s.verify(n)
 }
 
-func (s *Store) verify(g *generation) error {
-	if err := g.verify(); err != nil {
+func (s *Store) verify(n *snapshot) error {
+	if err := n.verify(); err != nil {
 		return s.fail(fmt.Errorf("verifying the store %s: %w", s.opts.Dir, unreadable(err)))
 	}
 	return nil

@@ -1,7 +1,9 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 
 	"github.com/dgraph-io/badger/v4"
@@ -34,7 +36,7 @@ func (s *Store) Update(fn func(w persistence.Writer) error) error {
 	if w.writes.Len() == 0 {
 		return nil
 	}
-	if err := s.commit(n.g, w.writes.Map()); err != nil {
+	if err := s.commit(n, w.writes.Map()); err != nil {
 		return fmt.Errorf("writing to the store %s: %w", s.opts.Dir, err)
 	}
 	s.show(n.g)
@@ -43,18 +45,36 @@ func (s *Store) Update(fn func(w persistence.Writer) error) error {
 
 // commit writes all of writes or nothing. If it fails half-way the store is broken until it is reopened: what Badger
 // has in memory is not known then.
-func (s *Store) commit(g *generation, writes keymap.Map[write]) error {
-	parts := g.parts(writes)
-	if len(parts) > 1 {
-		return s.commitParts(g, writes, parts)
+func (s *Store) commit(n *snapshot, writes keymap.Map[write]) error {
+	g := n.g
+	c, err := g.logged.plan(n.log, writes)
+	if err != nil {
+		return err
 	}
-	if err := g.prepare(); err != nil {
-		return s.fail(err)
+	if err := c.append(); err != nil {
+		if errors.Is(err, errHalfAppended) {
+			return s.fail(err)
+		}
+		return classify(err)
 	}
-	if err := g.commit(parts[0]); err != nil {
-		return s.fail(err)
+	parts := g.parts(c.kept(), writes.Len())
+	switch {
+	case len(parts[0].entries) == 0:
+		return nil // deleted was what is not there
+	case len(parts) > 1:
+		err = s.commitParts(g, &c, parts)
+	default:
+		if err = g.prepare(); err == nil {
+			err = g.commit(parts[0])
+		}
+		if err != nil {
+			err = s.fail(err)
+		}
 	}
-	return nil
+	if err == nil && c.logs {
+		g.logged.mark = c.mark
+	}
+	return err
 }
 
 // part is what goes into one Badger transaction.
@@ -63,23 +83,22 @@ type part struct {
 	size    footprint
 }
 
-// parts cuts writes into as many Badger transactions as it takes.
-func (g *generation) parts(writes keymap.Map[write]) []part {
+// parts cuts writes, some of about so many, into as many Badger transactions as it takes.
+func (g *generation) parts(writes iter.Seq2[[]byte, write], left int) []part {
 	const entryMargin = 32 // Badger counts up to 20 bytes on top of key and value, and one entry of its own
 	maxEntries, maxBytes := g.db.MaxBatchCount()-8, g.db.MaxBatchSize()-1024
 	var parts []part
 	var current part
 	var bytes int64
-	left := writes.Len()
-	for c := writes.Ascend(nil); c.Valid(); c.Next() {
-		e := badger.Entry{Key: c.Key(), Value: c.Value().value}
+	for key, w := range writes {
+		e := badger.Entry{Key: key, Value: w.value}
 		size := int64(len(e.Key) + len(e.Value) + entryMargin)
 		if len(current.entries) > 0 && (bytes+size > maxBytes || int64(len(current.entries)) >= maxEntries) {
 			parts = append(parts, current)
 			current, bytes = part{}, 0
 		}
 		if current.entries == nil {
-			current.entries = make([]badger.Entry, 0, min(left, int(maxEntries)))
+			current.entries = make([]badger.Entry, 0, max(min(left, int(maxEntries)), 1))
 		}
 		left--
 		current.entries = append(current.entries, e)
@@ -89,16 +108,20 @@ func (g *generation) parts(writes keymap.Map[write]) []part {
 	return append(parts, current)
 }
 
-// prepare syncs the write-ahead file if the next transaction may make Badger leave it.
+// prepare syncs the write-ahead file if the next transaction may make Badger leave it, and the log before it. What was
+// deleted from the log until then is removed.
 func (g *generation) prepare() error {
 	if !g.rotation.due() {
 		return nil
 	}
-	if err := g.db.Sync(); err != nil {
-		return fmt.Errorf("syncing a full write-ahead file: %w", classify(err))
+	if err := g.sync(g.logged); err != nil {
+		return fmt.Errorf("syncing a full write-ahead file: %w", err)
 	}
 	g.rotation.synced = true
-	return nil
+	if g.logged == nil {
+		return nil
+	}
+	return classify(g.logged.log.Drop(g.logged.mark.first))
 }
 
 // commit writes one Badger transaction.

@@ -63,10 +63,10 @@ func (w *writer) Scan(prefix, from []byte, fn func(key, value []byte) (bool, err
 		return scan(base, fn)
 	}
 	start := tagged(from)
-	if bytes.Compare(start, base.prefix) < 0 {
-		start = base.prefix
+	if bytes.Compare(start, tagged(prefix)) < 0 {
+		start = tagged(prefix)
 	}
-	return scan(merge(base, w.writes.Map().Ascend(start), false), fn)
+	return scan(merge(base, tagged(prefix), w.writes.Map().Ascend(start), false), fn)
 }
 
 // ScanReverse implements persistence.Reader.
@@ -75,32 +75,33 @@ func (w *writer) ScanReverse(prefix, from []byte, fn func(key, value []byte) (bo
 	if w.writes.Len() == 0 {
 		return scan(base, fn)
 	}
-	start := keymap.After(base.prefix)
+	start := keymap.After(tagged(prefix))
 	if from != nil && bytes.Compare(tagged(from), start) < 0 {
 		start = tagged(from)
 	}
 	top := w.writes.Map().Descend(start)
-	if top.Valid() && bytes.Equal(top.Key(), start) && !bytes.HasPrefix(start, base.prefix) {
+	if top.Valid() && bytes.Equal(top.Key(), start) && !bytes.HasPrefix(start, tagged(prefix)) {
 		top.Next()
 	}
-	return scan(merge(base, top, true), fn)
+	return scan(merge(base, tagged(prefix), top, true), fn)
 }
 
-// merged is a cursor over what Badger has and, on top of it, what was written.
+// merged is a cursor over what there was and, on top of it, what was written.
 type merged struct {
-	base    *stored
+	base    cursor
+	prefix  []byte // tagged
 	top     *keymap.Cursor[write]
 	reverse bool
 }
 
-func merge(base *stored, top *keymap.Cursor[write], reverse bool) *merged {
-	m := &merged{base: base, top: top, reverse: reverse}
+func merge(base cursor, prefix []byte, top *keymap.Cursor[write], reverse bool) *merged {
+	m := &merged{base: base, prefix: prefix, top: top, reverse: reverse}
 	m.skipDeleted()
 	return m
 }
 
 func (m *merged) topValid() bool {
-	return m.top.Valid() && bytes.HasPrefix(m.top.Key(), m.base.prefix)
+	return m.top.Valid() && bytes.HasPrefix(m.top.Key(), m.prefix)
 }
 
 // order says which cursor comes first: the base (-1), the top (1), or both stand on the same key (0). At least one of
