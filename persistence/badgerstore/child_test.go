@@ -35,13 +35,27 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
+// small are options with segments of the log so small that there are many.
+func small(dir string) badgerstore.Options {
+	return badgerstore.Options{Dir: dir}.WithSegments(16 << 10)
+}
+
+func openSmall(t *testing.T, dir string) *badgerstore.Store {
+	t.Helper()
+	s, err := badgerstore.Open(small(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // rotatedLine is what a child says when it stops because Badger began a new write-ahead file.
 const rotatedLine = "rotated"
 
 // child opens the store in dir and writes until it is killed. Mode "until-rotation" instead stops and says so when
 // Badger began a new write-ahead file, and "trust-badger" does so with a store that does not watch the order of files.
 func child(mode, dir string) error {
-	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
+	s, err := badgerstore.Open(small(dir))
 	if err != nil {
 		return err
 	}

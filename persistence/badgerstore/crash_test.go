@@ -31,7 +31,7 @@ func TestKilled(t *testing.T) {
 		if inLarge(dir) {
 			interrupted++
 		}
-		s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
+		s, err := badgerstore.Open(small(dir))
 		if err != nil {
 			t.Fatalf("opening after kill %d: %v", kill, err)
 		}
@@ -125,7 +125,7 @@ func losePower(t *testing.T, mode string) (found, synced uint64, err error) {
 	}
 	<-ended
 	disk.Restore(t)
-	s, err := badgerstore.Open(badgerstore.Options{Dir: dir, MemTableBytes: 8 << 20})
+	s, err := badgerstore.Open(small(dir))
 	if err != nil {
 		t.Fatalf("opening after the power loss: %v", err)
 	}

@@ -19,7 +19,7 @@ import (
 func TestDamage(t *testing.T) {
 	const updates = 400
 	good := filepath.Join(t.TempDir(), "good")
-	s := open(t, good)
+	s := openSmall(t, good)
 	if err := s.KeepLog(growing); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestDamage(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = open(t, good)
+			s = openSmall(t, good)
 		}
 	}
 	crashed := filepath.Join(t.TempDir(), "crashed")
@@ -126,7 +126,7 @@ func mayEnd(base, file string) bool {
 
 // openDamaged opens a store in which one file was damaged. Ok says that it opened.
 func openDamaged(dir string, updates uint64, mayEnd bool) (ok bool, err error) {
-	s, err := badgerstore.Open(badgerstore.Options{Dir: dir})
+	s, err := badgerstore.Open(small(dir))
 	if errors.Is(err, persistence.ErrCorrupt) {
 		return false, nil
 	}

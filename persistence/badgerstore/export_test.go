@@ -17,3 +17,9 @@ func (s *Store) Begun() (bytes int64, path string) {
 
 // FirstBehind tells where a write-ahead file knows of more than the first bytes of a log.
 func FirstBehind(data []byte, end int64) (at int, err error) { return firstBehind(data, end) }
+
+// WithSegments are options with segments of a log that are so small.
+func (o Options) WithSegments(bytes int64) Options {
+	o.segmentBytes = bytes
+	return o
+}

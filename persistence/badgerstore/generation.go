@@ -126,7 +126,7 @@ func (s *Store) openGeneration(name string) (*generation, error) {
 	if err := removeEmptyFiles(dir); err != nil {
 		return nil, classify(err)
 	}
-	l, err := openLogged(dir, s.prefix)
+	l, err := s.openLogged(dir)
 	if err != nil {
 		return nil, unreadable(err)
 	}

@@ -85,7 +85,7 @@ func (s *Store) fill(name string, in *kvstream.Reader) (*generation, error) {
 func (s *Store) write(db *badger.DB, dir string, in *kvstream.Reader) (err error) {
 	l := &loading{store: s, out: db.NewStreamWriter(), buf: z.NewBuffer(loadBuffer+loadBuffer/2, "bulkhead-load")}
 	defer func() { err = errors.Join(err, l.buf.Release()) }()
-	if l.grown, err = openLogged(dir, s.prefix); err != nil {
+	if l.grown, err = s.openLogged(dir); err != nil {
 		return err
 	}
 	if l.grown != nil {

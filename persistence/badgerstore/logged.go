@@ -73,6 +73,14 @@ func decodeMark(data []byte) (m mark, err error) {
 	return m, nil
 }
 
+// mayBegin reports whether what comes before a key, nil if there is none, was deleted.
+func (m mark) mayBegin(first []byte) bool {
+	if first == nil {
+		return bytes.Compare(m.first, m.last) > 0
+	}
+	return bytes.Compare(first, m.first) <= 0
+}
+
 // KeepLog has keys with a prefix kept in a log from now on, also after the store is opened again: keys that only grow,
 // and are deleted from the first on. An Update that puts one before the last, or deletes one that is not the first,
 // fails. Programs from before there were logs do not open the store any more.
@@ -93,7 +101,7 @@ func (s *Store) KeepLog(prefix []byte) error {
 		}
 		return fmt.Errorf("the store %s keeps %q in a log, and %q is asked for", s.opts.Dir, n.g.logged.prefix[1:], prefix)
 	}
-	l, err := n.g.newLog(tagged(prefix))
+	l, err := s.newLog(n.g, tagged(prefix))
 	if err == nil {
 		if err = s.setCurrent(filepath.Base(n.g.dir), prefix); err != nil {
 			l.log.Close()
@@ -110,24 +118,24 @@ func (s *Store) KeepLog(prefix []byte) error {
 }
 
 // openLogged opens the log of a generation, if it has one. It may end behind what is committed.
-func openLogged(dir string, prefix []byte) (*logged, error) {
-	if prefix == nil {
+func (s *Store) openLogged(dir string) (*logged, error) {
+	if s.prefix == nil {
 		return nil, nil
 	}
-	log, err := keylog.Open(filepath.Join(dir, logDir))
+	log, err := keylog.Open(filepath.Join(dir, logDir), s.opts.segmentBytes)
 	if err != nil {
 		return nil, err
 	}
-	return &logged{prefix: tagged(prefix), log: log}, nil
+	return &logged{prefix: tagged(s.prefix), log: log}, nil
 }
 
 // newLog makes an empty log.
-func (g *generation) newLog(prefix []byte) (*logged, error) {
+func (s *Store) newLog(g *generation, prefix []byte) (*logged, error) {
 	dir := filepath.Join(g.dir, logDir)
 	if err := os.RemoveAll(dir); err != nil { // of an attempt that was interrupted
 		return nil, err
 	}
-	log, err := keylog.Open(dir)
+	log, err := keylog.Open(dir, s.opts.segmentBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +161,10 @@ func (l *logged) settle(db *badger.DB) error {
 		}
 	} else {
 		l.mark.last = lastOf(reader{txn: txn}, l.prefix[1:])
+	}
+	if at, first := l.log.Begin(); at > 0 && !l.mark.mayBegin(first) {
+		return fmt.Errorf("the log begins at %d with %.64q, and what is before was not deleted: %w",
+			at, first, persistence.ErrCorrupt)
 	}
 	if err := l.log.Cut(l.mark.end, l.mark.last); err != nil {
 		return err
@@ -193,10 +205,13 @@ func (l *logged) plan(view *keylog.View, writes keymap.Map[write]) (change, erro
 		return c, nil
 	}
 	c.mark = l.mark
-	oldest := view.Ascend(nil)
+	var oldest *keylog.Cursor // most Updates delete nothing
 	for w := writes.Ascend(l.prefix); w.Valid() && l.has(w.Key()); w.Next() {
 		grow := c.put
 		if w.Value().deleted {
+			if oldest == nil {
+				oldest = view.Ascend(nil)
+			}
 			grow = func(key []byte) error { return c.remove(key, view, oldest) }
 		}
 		if err := grow(w.Key()); err != nil {
@@ -268,28 +283,25 @@ func (c *change) kept() iter.Seq2[[]byte, write] {
 	}
 }
 
-// errHalfAppended says that what was appended to the log could not be taken back.
-var errHalfAppended = errors.New("the log ends in the middle of an update")
-
 // append appends what a change adds to the log, which is to be committed then, or taken back.
 func (c *change) append() error {
 	if !c.logs {
 		return nil
 	}
 	if err := c.of.log.Append(c.records()); err != nil {
-		if undone := c.takeBack(); undone != nil {
-			return errors.Join(err, errHalfAppended, undone)
-		}
 		return err
 	}
 	c.mark.end = c.of.log.End()
 	return nil
 }
 
-// takeBack cuts off what was appended and is not committed.
+// takeBack cuts off what was appended and is not committed. The error is keylog.ErrBroken.
 func (c *change) takeBack() error {
 	if !c.logs {
 		return nil
 	}
-	return c.of.log.Cut(c.of.mark.end, c.of.mark.last)
+	if err := c.of.log.Cut(c.of.mark.end, c.of.mark.last); err != nil {
+		return errors.Join(keylog.ErrBroken, err)
+	}
+	return nil
 }

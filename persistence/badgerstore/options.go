@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keylog"
 )
 
 // Options says where and how a Store keeps its keys. The zero value of every field but Dir is a sensible default.
@@ -26,6 +27,8 @@ type Options struct {
 	// ReserveBytes is how much of the file system must be free for an Update to be accepted; default 128 MiB. Badger
 	// writes through memory maps, where a full disk is not an error but the end of the process.
 	ReserveBytes uint64
+	// segmentBytes is after how much the next segment of a log is begun; tests have small ones.
+	segmentBytes int64
 }
 
 const (
@@ -62,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MemTableBytes < minMemTable {
 		return o, fmt.Errorf("opening the store %s: memtables of %d bytes, the least is %d",
 			o.Dir, o.MemTableBytes, minMemTable)
+	}
+	if o.segmentBytes == 0 {
+		o.segmentBytes = keylog.SegmentBytes
 	}
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = defaultReserve

@@ -27,11 +27,11 @@ func (s *Store) commitParts(g *generation, c *change, parts []part) error {
 	if err := g.sync(g.logged); err != nil {
 		return s.fail(fmt.Errorf("syncing: %w", err))
 	}
-	if err := g.writeRedo(c); err != nil {
-		if undone := c.takeBack(); undone != nil {
-			return s.fail(errors.Join(err, undone))
+	if there, err := g.writeRedo(c); err != nil {
+		if there { // it may be durable: who opens the store finds out
+			return s.fail(err)
 		}
-		return err
+		return s.failBroken(errors.Join(err, c.takeBack()))
 	}
 	if err := g.commitAll(parts); err != nil {
 		return s.fail(err)
@@ -58,12 +58,12 @@ func (g *generation) commitAll(parts []part) error {
 	return syncDir(g.dir)
 }
 
-// writeRedo writes the REDO file, durably and atomically.
-func (g *generation) writeRedo(c *change) (err error) {
+// writeRedo writes the REDO file, durably and atomically. There says that the file may be there although it failed.
+func (g *generation) writeRedo(c *change) (there bool, err error) {
 	path := filepath.Join(g.dir, redoFile)
 	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return classify(err)
+		return false, classify(err)
 	}
 	err = streamRedo(f, c)
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -72,9 +72,9 @@ func (g *generation) writeRedo(c *change) (err error) {
 	}
 	if err != nil {
 		_ = os.Remove(path + ".tmp")
-		return fmt.Errorf("writing %s: %w", path, classify(err))
+		return false, fmt.Errorf("writing %s: %w", path, classify(err))
 	}
-	return syncDir(g.dir)
+	return true, syncDir(g.dir)
 }
 
 func streamRedo(w io.Writer, c *change) error {

@@ -1,12 +1,14 @@
 package badgerstore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -161,8 +163,13 @@ func syncWriteAhead(dir string) error {
 	return syncDir(dir)
 }
 
+// writeAheadFiles returns the write-ahead files in the order in which they were begun.
 func writeAheadFiles(dir string) ([]string, error) {
-	return filepath.Glob(filepath.Join(dir, "*"+writeAheadSuffix))
+	files, err := filepath.Glob(filepath.Join(dir, "*"+writeAheadSuffix))
+	slices.SortFunc(files, func(a, b string) int { // a number with more digits is larger
+		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+	})
+	return files, err
 }
 
 // varintBytes returns how many bytes the varint of n takes.

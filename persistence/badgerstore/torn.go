@@ -50,10 +50,12 @@ func cutFile(path string, end int64) (cut bool, err error) {
 		return false, err
 	}
 	at, err := firstBehind(data, end)
+	length := int64(len(data))
 	if err := errors.Join(err, unmap()); err != nil || at == 0 {
 		return false, err
 	}
-	return true, os.Truncate(path, int64(at))
+	// It stays as long as it was, which tells how large its memtable was; zeros end it for Badger.
+	return true, errors.Join(os.Truncate(path, int64(at)), os.Truncate(path, length))
 }
 
 // firstBehind returns where the first transaction begins that knows of a log longer than end; 0 if there is none. What

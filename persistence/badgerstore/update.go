@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keylog"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 )
 
@@ -52,10 +53,7 @@ func (s *Store) commit(n *snapshot, writes keymap.Map[write]) error {
 		return err
 	}
 	if err := c.append(); err != nil {
-		if errors.Is(err, errHalfAppended) {
-			return s.fail(err)
-		}
-		return classify(err)
+		return s.failBroken(classify(err))
 	}
 	parts := g.parts(c.kept(), writes.Len())
 	switch {
@@ -73,6 +71,14 @@ func (s *Store) commit(n *snapshot, writes keymap.Map[write]) error {
 	}
 	if err == nil && c.logs {
 		g.logged.mark = c.mark
+	}
+	return err
+}
+
+// failBroken is fail if err says that it is not known what is in the log.
+func (s *Store) failBroken(err error) error {
+	if errors.Is(err, keylog.ErrBroken) {
+		return s.fail(err)
 	}
 	return err
 }
@@ -153,7 +159,10 @@ func (g *generation) commit(p part) error {
 	if !g.rotation.synced {
 		// The count was wrong. Nothing is lost if the power stays on until the next line is done.
 		g.log.Error("badger left a write-ahead file before it was expected to", slog.String("dir", g.dir))
-		err = g.rotation.syncPrevious()
+		if g.logged != nil {
+			err = g.logged.log.Sync()
+		}
+		err = errors.Join(err, g.rotation.syncPrevious())
 	}
 	g.rotation.synced = false
 	return err

@@ -23,8 +23,12 @@ const (
 	pageBytes  = 4 << 10
 )
 
-// ErrOrder says that a key does not come after all that were appended before, or is not the first when it is removed.
-var ErrOrder = errors.New("keylog: a key is out of order")
+var (
+	// ErrOrder says that a key does not come after all that were appended before, or is not the first when it is removed.
+	ErrOrder = errors.New("keylog: a key is out of order")
+	// ErrBroken says that it is not known what is on the disk: the log must be opened again.
+	ErrBroken = errors.New("keylog: the log must be opened again")
+)
 
 // Log is written by one goroutine at a time. Sync may be called beside that, and Views be read by any.
 type Log struct {
@@ -68,9 +72,10 @@ func (c *chain) release() {
 	}
 }
 
-// Open opens the log in a directory, which it makes if there is none, and reads all of it: what is behind the last
-// whole record is cut off. An error is persistence.ErrCorrupt where something is missing before.
-func Open(dir string) (*Log, error) {
+// Open opens the log in a directory, which it makes if there is none, and reads all of it, up to the last whole record
+// of the last segment. The next segment is begun after so many bytes; SegmentBytes is what to take. An error is
+// persistence.ErrCorrupt where something is missing before. It changes nothing: what is behind is cut off by Cut.
+func Open(dir string, segmentBytes int64) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of a log: %w", err)
 	}
@@ -86,12 +91,20 @@ func Open(dir string) (*Log, error) {
 		segments = []*segment{first}
 	}
 	l := &Log{dir: dir, end: end, last: last, begun: end, chain: newChain(segments), segmentBytes: segmentBytes}
-	current := l.chain.last()
-	if err := errors.Join(current.file.Truncate(end-current.start), l.Sync()); err != nil {
+	if err := l.Sync(); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// Begin is where the first segment begins that was not removed, and its first key; nil if it has none.
+func (l *Log) Begin() (at int64, first []byte) {
+	s := l.chain.segments[0]
+	if len(s.blocks) > 0 {
+		first = s.blocks[0].first
+	}
+	return s.start, first
 }
 
 // End is where the log ends, in bytes since its beginning.
@@ -101,7 +114,7 @@ func (l *Log) End() int64 { return l.end }
 func (l *Log) Last() []byte { return l.last }
 
 // Append writes records behind all others. Their keys must ascend, and come after all before: the error is ErrOrder
-// else. It writes all or nothing, unless the error says that what was written could not be cut off.
+// else. It writes all or nothing, unless the error is ErrBroken.
 func (l *Log) Append(records iter.Seq2[[]byte, []byte]) error {
 	last, buffer, begins := l.last, l.buffer[:0], l.begins[:0]
 	for key, value := range records {
@@ -143,7 +156,11 @@ func (l *Log) write(data []byte) error {
 	}
 	current := l.chain.last()
 	if _, err := current.file.WriteAt(data, l.end-current.start); err != nil {
-		return errors.Join(fmt.Errorf("appending to %s: %w", current.path, err), current.file.Truncate(l.end-current.start))
+		err = fmt.Errorf("appending to %s: %w", current.path, err)
+		if undone := current.file.Truncate(l.end - current.start); undone != nil {
+			return errors.Join(ErrBroken, err, undone)
+		}
+		return err
 	}
 	return nil
 }
@@ -151,7 +168,7 @@ func (l *Log) write(data []byte) error {
 // next begins the next segment, once the last one is durable.
 func (l *Log) next() error {
 	if err := l.Sync(); err != nil {
-		return err
+		return errors.Join(ErrBroken, err) // synced again it might succeed, without what was not written
 	}
 	s, err := create(l.dir, l.end)
 	if err != nil {
@@ -209,42 +226,48 @@ func (l *Log) Sync() error {
 	return nil
 }
 
-// Cut cuts off what is behind end. Last is the last key before it, which may have been removed since. The error is
-// persistence.ErrCorrupt if no record ends there.
+// Cut cuts off what is behind end, also what is not whole. Last is the last key before it, which may have been removed
+// since. The error is persistence.ErrCorrupt if no record ends there: nothing was changed then.
 func (l *Log) Cut(end int64, last []byte) error {
-	if end == l.end {
-		l.last = last
-		return nil
+	keep, stop := len(l.chain.segments), l.end
+	for keep > 1 && l.chain.segments[keep-1].start > end {
+		keep--
+		stop = l.chain.segments[keep].start
 	}
-	segments := l.chain.segments
-	for len(segments) > 1 && segments[len(segments)-1].start > end {
-		behind := segments[len(segments)-1]
+	current := l.chain.segments[keep-1]
+	if err := current.endsAt(end, stop); err != nil {
+		return err
+	}
+	for _, behind := range slices.Backward(l.chain.segments[keep:]) {
 		if err := errors.Join(os.Remove(behind.path), syncDir(l.dir)); err != nil {
 			return fmt.Errorf("cutting the log: %w", err)
 		}
-		segments = segments[:len(segments)-1]
 	}
-	current := segments[len(segments)-1]
-	if err := current.cut(end, l.end); err != nil {
+	if err := current.cut(end); err != nil {
 		return err
 	}
-	l.show(slices.Clone(segments))
+	if keep < len(l.chain.segments) {
+		l.show(slices.Clone(l.chain.segments[:keep]))
+	}
 	l.end, l.last, l.begun = end, last, min(l.begun, end)
 	return l.Sync()
 }
 
-// cut cuts off what is behind end, in a log that ended at before.
-func (s *segment) cut(end, before int64) error {
+// endsAt fails if no record ends at end, in a segment that ends at stop.
+func (s *segment) endsAt(end, stop int64) error {
 	at := s.start
 	for i, b := range s.blocks {
 		if b.at >= end {
 			break
 		}
-		stop := before
+		next := stop
 		if i+1 < len(s.blocks) {
-			stop = s.blocks[i+1].at
+			next = s.blocks[i+1].at
 		}
-		records, err := s.load(b.at, stop, nil)
+		if at = next; next <= end {
+			continue
+		}
+		records, err := s.load(b.at, next, nil)
 		if err != nil {
 			return err
 		}
@@ -253,8 +276,13 @@ func (s *segment) cut(end, before int64) error {
 		}
 	}
 	if at != end {
-		return fmt.Errorf("nothing ends at %d of %s, which ends at %d: %w", end, s.path, before, persistence.ErrCorrupt)
+		return fmt.Errorf("nothing ends at %d of %s, which ends at %d: %w", end, s.path, stop, persistence.ErrCorrupt)
 	}
+	return nil
+}
+
+// cut cuts off what is behind end.
+func (s *segment) cut(end int64) error {
 	if err := s.file.Truncate(end - s.start); err != nil {
 		return fmt.Errorf("cutting the log: %w", err)
 	}

@@ -33,7 +33,11 @@ func all(pairs []pair) iter.Seq2[[]byte, []byte] {
 }
 
 func open(t interface{ Fatal(...any) }, dir string) *keylog.Log {
-	l, err := keylog.Open(dir)
+	return openSegments(t, dir, keylog.SegmentBytes)
+}
+
+func openSegments(t interface{ Fatal(...any) }, dir string, segment int64) *keylog.Log {
+	l, err := keylog.Open(dir, segment)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,8 +88,7 @@ func TestLogAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
 		dir := filepath.Join(root, fmt.Sprint(runs))
-		m, l := &model{next: 1}, open(t, dir)
-		l.SetSegmentBytes(100 << 10)
+		m, l := &model{next: 1}, openSegments(t, dir, 100<<10)
 		var old *keylog.View
 		var oldPairs []pair
 		t.Repeat(map[string]func(*rapid.T){
@@ -142,8 +145,7 @@ func TestLogAgainstModel(t *testing.T) {
 				}
 				end, last := l.End(), l.Last()
 				l.Close()
-				l = open(t, dir)
-				l.SetSegmentBytes(100 << 10)
+				l = openSegments(t, dir, 100<<10)
 				if l.End() != end || len(m.live()) > 0 && !bytes.Equal(l.Last(), last) {
 					t.Fatalf("opened again it ends at %d with %q, it ended at %d with %q", l.End(), l.Last(), end, last)
 				}
@@ -272,7 +274,7 @@ func TestDamagedLog(t *testing.T) {
 				if err := os.WriteFile(path, damage(b), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				l, err := keylog.Open(dir)
+				l, err := keylog.Open(dir, keylog.SegmentBytes)
 				if i < 2 {
 					if !errors.Is(err, persistence.ErrCorrupt) {
 						t.Fatalf("Open = %v, want ErrCorrupt", err)
@@ -289,6 +291,9 @@ func TestDamagedLog(t *testing.T) {
 				if len(got) >= len(pairs) || !slices.Equal(got, pairs[:len(got)]) || l.End() != ends[len(got)-1] {
 					t.Errorf("it opens with %d of %d keys and ends at %d", len(got), len(pairs), l.End())
 				}
+				if err := l.Cut(l.End(), l.Last()); err != nil {
+					t.Fatal(err)
+				}
 				appendAll(t, l, pairs[len(got)])
 			})
 		}
@@ -299,7 +304,7 @@ func TestDamagedLog(t *testing.T) {
 		if err := errors.Join(os.CopyFS(dir, os.DirFS(good)), os.Remove(middle)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keylog.Open(dir); !errors.Is(err, persistence.ErrCorrupt) {
+		if _, err := keylog.Open(dir, keylog.SegmentBytes); !errors.Is(err, persistence.ErrCorrupt) {
 			t.Errorf("Open = %v, want ErrCorrupt", err)
 		}
 	})
@@ -342,6 +347,46 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 }
 
+// TestCutAnywhere: a log of several segments is cut after each of its records.
+func TestCutAnywhere(t *testing.T) {
+	var ends []int64
+	var pairs []pair
+	good := t.TempDir()
+	l := openSegments(t, good, 50<<10)
+	for n := uint64(1); n <= 60; n++ {
+		p := pair{numbered(n), string(bytes.Repeat([]byte{byte(n)}, int(n%5)*1_500))}
+		appendAll(t, l, p)
+		pairs, ends = append(pairs, p), append(ends, l.End())
+	}
+	l.Close()
+	if n := len(segments(t, good)); n < 3 {
+		t.Fatalf("%d segments, want some", n)
+	}
+	for i, end := range ends {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(good)); err != nil {
+			t.Fatal(err)
+		}
+		l := openSegments(t, dir, 50<<10)
+		if err := l.Cut(end-1, nil); !errors.Is(err, persistence.ErrCorrupt) {
+			t.Errorf("Cut in the middle of record %d: %v, want ErrCorrupt", i, err)
+		}
+		if err := l.Cut(end, []byte(pairs[i].key)); err != nil {
+			t.Fatalf("Cut after record %d: %v", i, err)
+		}
+		appendAll(t, l, pair{pairs[i].key + "a", "more"})
+		l.Close()
+		l = openSegments(t, dir, 50<<10)
+		v := l.View(nil)
+		want := append(slices.Clone(pairs[:i+1]), pair{pairs[i].key + "a", "more"})
+		if got := walk(t, v.Ascend(nil)); !slices.Equal(got, want) {
+			t.Errorf("cut after record %d there are %d", i, len(got))
+		}
+		v.Release()
+		l.Close()
+	}
+}
+
 // TestCutIsExact: only where a record ends can a log be cut.
 func TestCutIsExact(t *testing.T) {
 	dir := t.TempDir()
@@ -353,46 +398,4 @@ func TestCutIsExact(t *testing.T) {
 			t.Errorf("Cut(%d) = %v, want ErrCorrupt", end, err)
 		}
 	}
-}
-
-// FuzzOpen opens whatever is in a segment: there is no panic, and what was read is read again.
-func FuzzOpen(f *testing.F) {
-	dir := f.TempDir()
-	l, err := keylog.Open(dir)
-	if err != nil {
-		f.Fatal(err)
-	}
-	if err := l.Append(all([]pair{{"a", "1"}, {"b", ""}, {"c", "three"}})); err != nil {
-		f.Fatal(err)
-	}
-	l.Close()
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) != 1 {
-		f.Fatal(err, files)
-	}
-	good, err := os.ReadFile(files[0])
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add(good[:len(good)-1])
-	f.Add([]byte{0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 'k'})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(files[0])), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		l := open(t, dir)
-		v := l.View(nil)
-		first := walk(t, v.Ascend(nil))
-		v.Release()
-		l.Close()
-		again := open(t, dir)
-		defer again.Close()
-		v = again.View(nil)
-		defer v.Release()
-		if second := walk(t, v.Ascend(nil)); !slices.Equal(first, second) {
-			t.Errorf("first %d keys, then %d", len(first), len(second))
-		}
-	})
 }

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// segmentBytes is after how much the next segment is begun: as much stays on the disk, at most, of what was removed.
-	segmentBytes = 32 << 20
+	// SegmentBytes is after how much the next segment is begun: as much stays on the disk, at most, of what was removed.
+	SegmentBytes = 32 << 20
 	// blockBytes is how much of a segment is read at a time, or one record.
 	blockBytes    = 32 << 10
 	segmentSuffix = ".log"
