@@ -49,11 +49,15 @@ func openSmall(t *testing.T, dir string) *badgerstore.Store {
 	return s
 }
 
+// badgerAlone is a mode of a child.
+const badgerAlone = "badger-alone"
+
 // rotatedLine is what a child says when it stops because Badger began a new write-ahead file.
 const rotatedLine = "rotated"
 
 // child opens the store in dir and writes until it is killed. Mode "until-rotation" instead stops and says so when
-// Badger began a new write-ahead file, and "trust-badger" does so with a store that does not watch the order of files.
+// Badger began a new write-ahead file, "trust-badger" does so with a store that does not watch the order of files, and
+// "badger-alone" with one whose log was last synced by itself.
 func child(mode, dir string) error {
 	s, err := badgerstore.Open(small(dir))
 	if err != nil {
@@ -77,11 +81,16 @@ func child(mode, dir string) error {
 		}
 		file, _ := s.Rotation()
 		rotated := mode != "load" && file != first
-		if rotated || n%20 == 0 {
-			if err := s.Sync(); err != nil {
-				return err
+		switch {
+		case mode == badgerAlone && rotated:
+			err = s.SyncBadger()
+		case mode != badgerAlone && (rotated || n%20 == 0):
+			if err = s.Sync(); err == nil {
+				fmt.Println(n)
 			}
-			fmt.Println(n)
+		}
+		if err != nil {
+			return err
 		}
 		if rotated {
 			fmt.Println(rotatedLine)
@@ -148,7 +157,9 @@ func checkGrown(s persistence.Store, last uint64) error {
 type width func(n uint64) uint64
 
 // widths says what the modes of a child write. More than about 4000 keys are more than one Badger transaction.
-var widths = map[string]width{"load": withLarge, "until-rotation": onlySmall, "trust-badger": onlySmall}
+var widths = map[string]width{
+	"load": withLarge, "until-rotation": onlySmall, "trust-badger": onlySmall, badgerAlone: onlySmall,
+}
 
 func onlySmall(n uint64) uint64 { return 2 + n%7*5 }
 

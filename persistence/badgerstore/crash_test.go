@@ -79,7 +79,9 @@ func end(t *testing.T, cmd *exec.Cmd) {
 // TestPowerLoss cuts the power of a disk at random moments of a load, and at the worst one: right after the first write
 // to a new write-ahead file was synced.
 func TestPowerLoss(t *testing.T) {
-	for _, mode := range []string{"load", "load", "load", "until-rotation", "until-rotation", "until-rotation"} {
+	for _, mode := range []string{
+		"load", "load", "load", "until-rotation", "until-rotation", "until-rotation", badgerAlone,
+	} {
 		n, synced, err := losePower(t, mode)
 		if err != nil {
 			t.Errorf("%s: %v", mode, err)

@@ -7,6 +7,9 @@ func (s *Store) Rotation() (file int, due bool) { return s.live.rotation.file, s
 // TrustBadger makes the store leave the order of write-ahead files to Badger, as if it had no rotation.
 func (s *Store) TrustBadger() { s.live.rotation.limit, s.live.rotation.synced = 1<<62, true }
 
+// SyncBadger makes durable what Badger has, and not the log.
+func (s *Store) SyncBadger() error { return s.live.db.Sync() }
+
 // Dir returns the folder of the live generation.
 func (s *Store) Dir() string { return s.live.dir }
 

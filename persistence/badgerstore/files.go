@@ -81,7 +81,10 @@ func recoverAs(err *error, what string) {
 	*err = fmt.Errorf("%s: %.300v", what, r)
 }
 
-// writeFile replaces a file durably and atomically.
+// errReplaced says that a file was replaced, but perhaps not durably.
+var errReplaced = errors.New("it is not known which will be found after a power loss")
+
+// writeFile replaces a file durably and atomically. The error is errReplaced if it may or may not have been replaced.
 func writeFile(dir, name string, content []byte) error {
 	path := filepath.Join(dir, name)
 	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
@@ -97,7 +100,10 @@ func writeFile(dir, name string, content []byte) error {
 		_ = os.Remove(path + ".tmp")
 		return fmt.Errorf("writing %s: %w", path, classify(err))
 	}
-	return syncDir(dir)
+	if err := syncDir(dir); err != nil {
+		return fmt.Errorf("writing %s: %w: %w", path, errReplaced, err)
+	}
+	return nil
 }
 
 func syncDir(dir string) error { return syncFile(dir) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,6 +53,13 @@ func (s *Store) currentGeneration() (string, error) {
 		return "", unreadable(fmt.Errorf("%s says %.100q, which this program does not understand", currentFile, text))
 	}
 	s.prefix = prefix
+	others, err := s.generations()
+	if err == nil && len(others) > 0 && !slices.Contains(others, filepath.Join(s.opts.Dir, name)) {
+		err = fmt.Errorf("%s names %s, and there is %q", currentFile, name, others)
+	}
+	if err != nil {
+		return "", unreadable(err)
+	}
 	return name, s.removeGenerations(name)
 }
 

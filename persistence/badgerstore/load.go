@@ -52,6 +52,9 @@ func (s *Store) load(r io.Reader) error {
 		if next != nil {
 			err = errors.Join(err, next.close())
 		}
+		if errors.Is(err, errReplaced) { // both stay: who opens the store sees which is live
+			return s.fail(err)
+		}
 		return errors.Join(err, os.RemoveAll(filepath.Join(s.opts.Dir, name)))
 	}
 	old := s.live

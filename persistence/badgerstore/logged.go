@@ -207,29 +207,26 @@ func (l *logged) plan(view *keylog.View, writes keymap.Map[write]) (change, erro
 	c.mark = l.mark
 	var oldest *keylog.Cursor // most Updates delete nothing
 	for w := writes.Ascend(l.prefix); w.Valid() && l.has(w.Key()); w.Next() {
-		grow := c.put
-		if w.Value().deleted {
-			if oldest == nil {
-				oldest = view.Ascend(nil)
-			}
-			grow = func(key []byte) error { return c.remove(key, view, oldest) }
+		if !w.Value().deleted {
+			c.put(w.Key())
+			continue
 		}
-		if err := grow(w.Key()); err != nil {
+		if oldest == nil {
+			oldest = view.Ascend(nil)
+		}
+		if err := c.remove(w.Key(), view, oldest); err != nil {
 			return change{}, err
 		}
 	}
 	return c, nil
 }
 
-func (c *change) put(key []byte) error {
-	if bytes.Compare(key, c.mark.last) <= 0 {
-		return fmt.Errorf("putting %.64q after %.64q: %w", key[1:], c.mark.last, keylog.ErrOrder)
-	}
+// put adds a key, of which the log looks that it comes after all others.
+func (c *change) put(key []byte) {
 	if c.mark.from == nil {
 		c.mark.from = bytes.Clone(key)
 	}
 	c.mark.last, c.logs = bytes.Clone(key), true
-	return nil
 }
 
 // remove deletes a key, which must be the oldest that is left in the log; nothing if it is not there.
@@ -295,13 +292,10 @@ func (c *change) append() error {
 	return nil
 }
 
-// takeBack cuts off what was appended and is not committed. The error is keylog.ErrBroken.
+// takeBack cuts off what was appended and is not committed.
 func (c *change) takeBack() error {
 	if !c.logs {
 		return nil
 	}
-	if err := c.of.log.Cut(c.of.mark.end, c.of.mark.last); err != nil {
-		return errors.Join(keylog.ErrBroken, err)
-	}
-	return nil
+	return c.of.log.Cut(c.of.mark.end, c.of.mark.last)
 }

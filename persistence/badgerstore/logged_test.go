@@ -2,7 +2,6 @@ package badgerstore_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -218,82 +217,75 @@ func TestLoggedAgainstSimple(t *testing.T) {
 	})
 }
 
-// TestTornLog: the end of the log is lost, as by a power loss, and the transactions that speak of it are not. The store
-// opens with a prefix of the updates, all that the log still has.
-func TestTornLog(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "store")
-	s := open(t, dir)
-	keepLog(t, s)
-	const settled, all = 100, 160
-	for n := range uint64(all) {
-		if write(t, s, n+1); n+1 == settled { // into a table
+// TestFailedUpdateLeavesTheLog: what could not be written is not in the log either, and the same update may succeed
+// later.
+func TestFailedUpdateLeavesTheLog(t *testing.T) {
+	large := func(w persistence.Writer) error {
+		var errs []error
+		for i := range 3 {
+			errs = append(errs, w.Put(other(i), make([]byte, 700_000)))
+		}
+		return errors.Join(append(errs, w.Put(grownKey(2), []byte("two")))...)
+	}
+	inTheWay := map[string]func(s *badgerstore.Store) string{
+		"REDO can't be written": func(s *badgerstore.Store) string { return filepath.Join(s.Dir(), "REDO.tmp") },
+		"no segment can be begun": func(s *badgerstore.Store) string {
+			return filepath.Join(s.Dir(), "log", fmt.Sprintf("%020d.log", 10+1+len(grownKey(1))+20_000))
+		},
+	}
+	for name, path := range inTheWay {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openSmall(t, dir)
+			keepLog(t, s)
+			first := func(w persistence.Writer) error { return w.Put(grownKey(1), make([]byte, 20_000)) }
+			if err := s.Update(first); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(path(s), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Update(large); err == nil {
+				t.Fatal("it succeeds")
+			}
+			if err := os.Remove(path(s)); err != nil {
+				t.Fatal(err)
+			}
+			if n := grown(t, s); n != 1 {
+				t.Errorf("%d keys grew, want 1", n)
+			}
+			if err := s.Update(large); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second time after it was opened again
+				if n := grown(t, s); n != 2 {
+					t.Errorf("%d keys grew, want 2", n)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = openSmall(t, dir)
+			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = open(t, dir)
-		}
+		})
 	}
-	crashed := filepath.Join(t.TempDir(), "crashed")
-	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	segment := filepath.Join("state-000001", "log", fmt.Sprintf("%020d.log", 0))
-	log, err := os.ReadFile(filepath.Join(crashed, segment))
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, n := 0, uint64(0)
-	for ; at < len(log); n++ {
-		torn(t, crashed, segment, log[:at], n, settled)
-		length := 10 + int(binary.BigEndian.Uint16(log[at+4:])) + int(binary.BigEndian.Uint32(log[at+6:]))
-		if n%7 == 0 {
-			torn(t, crashed, segment, log[:at+length-1], n, settled)
-			torn(t, crashed, segment, append(bytes.Clone(log[:at+3]), make([]byte, len(log)-at-3)...), n, settled)
-		}
-		at += length
-	}
-	if n != all {
-		t.Fatalf("the log has %d records, want %d", n, all)
-	}
-	torn(t, crashed, segment, log, all, settled)
 }
 
-// torn opens a copy of a store whose log is only what is left.
-func torn(t *testing.T, crashed, segment string, left []byte, records, settled uint64) {
+// grown counts the keys that only grow.
+func grown(t *testing.T, s persistence.Store) (n int) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "store")
-	if err := os.CopyFS(dir, os.DirFS(crashed)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, segment), left, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := badgerstore.Open(small(dir))
-	if records < settled {
-		if !errors.Is(err, persistence.ErrCorrupt) {
-			t.Fatalf("with %d of %d records that are in tables, Open = %v, want ErrCorrupt", records, settled, err)
-		}
-		return
-	}
+	err := s.View(func(r persistence.Reader) error {
+		return r.Scan(growing, nil, func(_, _ []byte) (bool, error) {
+			n++
+			return true, nil
+		})
+	})
 	if err != nil {
-		t.Fatalf("with %d records: %v", records, err)
-	}
-	n, err := checkPrefix(s, onlySmall)
-	if err != nil || n != records {
-		t.Fatalf("with %d records the store is at %d, %v", records, n, err)
-	}
-	write(t, s, n+1)
-	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir)
-	defer s.Close()
-	if again, err := checkPrefix(s, onlySmall); err != nil || again != n+1 {
-		t.Fatalf("one update later the store is at %d, %v, want %d", again, err, n+1)
-	}
+	return n
 }
 
 // TestLogGivesRoomBack: what was deleted does not stay on the disk.
@@ -345,35 +337,4 @@ func TestProgramsOfBeforeRefuse(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// FuzzWriteAhead reads whatever is in a write-ahead file.
-func FuzzWriteAhead(f *testing.F) {
-	dir := f.TempDir()
-	s := open(f, dir)
-	keepLog(f, s)
-	for n := range uint64(3) {
-		write(f, s, n+1)
-	}
-	files, err := filepath.Glob(filepath.Join(s.Dir(), "*.mem"))
-	if err != nil || len(files) != 1 {
-		f.Fatal(err, files)
-	}
-	data, err := os.ReadFile(files[0])
-	if err != nil {
-		f.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		f.Fatal(err)
-	}
-	data = bytes.TrimRight(data, "\x00")
-	f.Add(data, int64(30))
-	f.Add(data[:len(data)/2], int64(0))
-	f.Add([]byte{}, int64(0))
-	f.Fuzz(func(t *testing.T, data []byte, end int64) {
-		at, err := badgerstore.FirstBehind(data, end)
-		if err == nil && (at < 0 || at > len(data)) {
-			t.Errorf("cut at %d of %d", at, len(data))
-		}
-	})
 }

@@ -153,6 +153,25 @@ func (h errorCounter) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+// TestGenerationIsMissing: a store whose live state is gone is not an empty one.
+func TestGenerationIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	write(t, s, 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.Dir(), filepath.Join(dir, "state-000007")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := badgerstore.Open(badgerstore.Options{Dir: dir}); !errors.Is(err, persistence.ErrCorrupt) {
+		t.Errorf("Open = %v, want ErrCorrupt", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state-000007")); err != nil {
+		t.Errorf("what is there was removed: %v", err)
+	}
+}
+
 // A server that was killed may have had larger memtables than the one that is started then.
 func TestSmallerMemTables(t *testing.T) {
 	const values, size = 400, 50_000

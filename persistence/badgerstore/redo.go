@@ -31,7 +31,10 @@ func (s *Store) commitParts(g *generation, c *change, parts []part) error {
 		if there { // it may be durable: who opens the store finds out
 			return s.fail(err)
 		}
-		return s.failBroken(errors.Join(err, c.takeBack()))
+		if undone := c.takeBack(); undone != nil {
+			return s.fail(fmt.Errorf("%w; then %w", err, undone))
+		}
+		return err
 	}
 	if err := g.commitAll(parts); err != nil {
 		return s.fail(err)

@@ -50,12 +50,17 @@ func cutFile(path string, end int64) (cut bool, err error) {
 		return false, err
 	}
 	at, err := firstBehind(data, end)
-	length := int64(len(data))
+	left := len(data) - at
 	if err := errors.Join(err, unmap()); err != nil || at == 0 {
 		return false, err
 	}
-	// It stays as long as it was, which tells how large its memtable was; zeros end it for Badger.
-	return true, errors.Join(os.Truncate(path, int64(at)), os.Truncate(path, length))
+	// Zeros end a file for Badger; its length tells how large its memtable was.
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return false, err
+	}
+	_, err = f.WriteAt(make([]byte, left), int64(at))
+	return true, errors.Join(err, f.Close())
 }
 
 // firstBehind returns where the first transaction begins that knows of a log longer than end; 0 if there is none. What

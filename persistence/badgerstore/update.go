@@ -53,7 +53,7 @@ func (s *Store) commit(n *snapshot, writes keymap.Map[write]) error {
 		return err
 	}
 	if err := c.append(); err != nil {
-		return s.failBroken(classify(err))
+		return s.failBroken(err)
 	}
 	parts := g.parts(c.kept(), writes.Len())
 	switch {
@@ -75,12 +75,12 @@ func (s *Store) commit(n *snapshot, writes keymap.Map[write]) error {
 	return err
 }
 
-// failBroken is fail if err says that it is not known what is in the log.
+// failBroken is classify, and fail if err says that it is not known what is in the log.
 func (s *Store) failBroken(err error) error {
 	if errors.Is(err, keylog.ErrBroken) {
 		return s.fail(err)
 	}
-	return err
+	return classify(err)
 }
 
 // part is what goes into one Badger transaction.

@@ -41,9 +41,13 @@ type Log struct {
 
 	segmentBytes int64
 
-	mu    sync.Mutex // held while the chain changes
-	chain *chain
-	named bool // the directory was synced since the last segment was begun
+	mu     sync.Mutex // held while what follows changes; taken after syncing
+	chain  *chain
+	named  bool  // the directory was synced since the last segment was begun
+	broken error // why the log must be opened again
+
+	// syncing is held by Sync: the kernel tells that something could not be written only once.
+	syncing sync.Mutex
 }
 
 // chain is the segments at one point in time. It never changes.
@@ -116,6 +120,9 @@ func (l *Log) Last() []byte { return l.last }
 // Append writes records behind all others. Their keys must ascend, and come after all before: the error is ErrOrder
 // else. It writes all or nothing, unless the error is ErrBroken.
 func (l *Log) Append(records iter.Seq2[[]byte, []byte]) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
 	last, buffer, begins := l.last, l.buffer[:0], l.begins[:0]
 	for key, value := range records {
 		if bytes.Compare(key, last) <= 0 {
@@ -158,7 +165,7 @@ func (l *Log) write(data []byte) error {
 	if _, err := current.file.WriteAt(data, l.end-current.start); err != nil {
 		err = fmt.Errorf("appending to %s: %w", current.path, err)
 		if undone := current.file.Truncate(l.end - current.start); undone != nil {
-			return errors.Join(ErrBroken, err, undone)
+			return l.fail(fmt.Errorf("%w; then %w", err, undone))
 		}
 		return err
 	}
@@ -168,7 +175,7 @@ func (l *Log) write(data []byte) error {
 // next begins the next segment, once the last one is durable.
 func (l *Log) next() error {
 	if err := l.Sync(); err != nil {
-		return errors.Join(ErrBroken, err) // synced again it might succeed, without what was not written
+		return err
 	}
 	s, err := create(l.dir, l.end)
 	if err != nil {
@@ -204,21 +211,27 @@ func (l *Log) ahead() {
 	l.begun = whole
 }
 
-// Sync returns when all that was appended before survives a power loss.
+// Sync returns when all that was appended before survives a power loss. After an error, which is ErrBroken, it fails
+// always: another attempt might succeed without what was not written.
 func (l *Log) Sync() error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	current, named := l.chain.last(), l.named
 	current.uses.Add(1)
 	l.mu.Unlock()
 	defer current.release()
 	if err := current.file.Sync(); err != nil {
-		return fmt.Errorf("syncing %s: %w", current.path, err)
+		return l.fail(fmt.Errorf("syncing %s: %w", current.path, err))
 	}
 	if named {
 		return nil
 	}
 	if err := syncDir(l.dir); err != nil {
-		return err
+		return l.fail(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,9 +239,29 @@ func (l *Log) Sync() error {
 	return nil
 }
 
+// usable says why the log must be opened again, if it must.
+func (l *Log) usable() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+// fail has the log refuse everything from now on, because of err.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken == nil {
+		l.broken = fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return l.broken
+}
+
 // Cut cuts off what is behind end, also what is not whole. Last is the last key before it, which may have been removed
-// since. The error is persistence.ErrCorrupt if no record ends there: nothing was changed then.
+// since. The error is persistence.ErrCorrupt if no record ends there: nothing was changed then; else it is ErrBroken.
 func (l *Log) Cut(end int64, last []byte) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
 	keep, stop := len(l.chain.segments), l.end
 	for keep > 1 && l.chain.segments[keep-1].start > end {
 		keep--
@@ -240,11 +273,11 @@ func (l *Log) Cut(end int64, last []byte) error {
 	}
 	for _, behind := range slices.Backward(l.chain.segments[keep:]) {
 		if err := errors.Join(os.Remove(behind.path), syncDir(l.dir)); err != nil {
-			return fmt.Errorf("cutting the log: %w", err)
+			return l.fail(fmt.Errorf("cutting the log: %w", err))
 		}
 	}
 	if err := current.cut(end); err != nil {
-		return err
+		return l.fail(err)
 	}
 	if keep < len(l.chain.segments) {
 		l.show(slices.Clone(l.chain.segments[:keep]))

@@ -295,6 +295,13 @@ func TestDamagedLog(t *testing.T) {
 					t.Fatal(err)
 				}
 				appendAll(t, l, pairs[len(got)])
+				again := open(t, dir)
+				defer again.Close()
+				after := again.View(nil)
+				defer after.Release()
+				if n := len(walk(t, after.Ascend(nil))); n != len(got)+1 {
+					t.Errorf("opened again after one more it has %d keys, want %d", n, len(got)+1)
+				}
 			})
 		}
 	}
@@ -383,6 +390,29 @@ func TestCutAnywhere(t *testing.T) {
 			t.Errorf("cut after record %d there are %d", i, len(got))
 		}
 		v.Release()
+		l.Close()
+	}
+}
+
+// TestBrokenLog: once it is not known what is on the disk, nothing succeeds any more.
+func TestBrokenLog(t *testing.T) {
+	for name, fails := range map[string]func(l *keylog.Log) error{
+		"append": func(l *keylog.Log) error { return l.Append(all([]pair{{"c", "3"}})) },
+		"sync":   func(l *keylog.Log) error { return l.Sync() },
+	} {
+		l := open(t, t.TempDir())
+		appendAll(t, l, pair{"a", "1"}, pair{"b", "2"})
+		end := l.End()
+		if err := l.LoseDisk(); err != nil {
+			t.Fatal(err)
+		}
+		if err := fails(l); !errors.Is(err, keylog.ErrBroken) {
+			t.Errorf("%s: %v, want ErrBroken", name, err)
+		}
+		err := errors.Join(l.Append(all([]pair{{"d", "4"}})), l.Sync(), l.Cut(end, nil))
+		if n := strings.Count(fmt.Sprint(err), keylog.ErrBroken.Error()); n != 3 || l.End() != end {
+			t.Errorf("after a failed %s: %v; want ErrBroken three times", name, err)
+		}
 		l.Close()
 	}
 }
