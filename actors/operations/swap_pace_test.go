@@ -38,7 +38,7 @@ func TestPaceRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := operations.NewPace(8)
 		for took, rest := range map[time.Duration]time.Duration{
-			10 * time.Millisecond:  10 * time.Millisecond,
+			10 * time.Millisecond:  30 * time.Millisecond, // three times as long
 			700 * time.Millisecond: 100 * time.Millisecond,
 			20 * time.Second:       0, // its place was given to the next long ago
 		} {
