@@ -281,20 +281,26 @@ func (d *Drivers) instance(v Version) (*host.Instance, error) {
 	case !here:
 		return nil, absent(v)
 	}
-	return nil, &resources.Error{
-		Class: resources.ClassUnavailable, Code: "driver-unavailable",
-		Message: "driver " + one.String() + " is not running",
-		Remedy:  "enable it: bulkhead driver enable " + d.nameOf(v),
-	}
-}
-
-// nameOf is what the record of a version is called; its product if there is none.
-func (d *Drivers) nameOf(v Version) string {
 	record, err := d.record(v)
 	if err != nil {
-		return v.Product
+		record = &resources.Driver{Meta: resources.Meta{Name: v.Product}}
 	}
-	return record.Name
+	return nil, notRunning(v, record)
+}
+
+// notRunning says why a version has no process, and is not in trouble. One that is enabled is about to be started: this
+// node was itself, or it was enabled just now.
+func notRunning(v Version, record *resources.Driver) error {
+	if record.Spec.Enabled {
+		return &resources.Error{
+			Class: resources.ClassUnavailable, Code: resources.CodeNotReady,
+			Message: "driver " + v.String() + " is being started", Remedy: "try again in a moment",
+		}
+	}
+	return &resources.Error{
+		Class: resources.ClassUnavailable, Code: "driver-unavailable", Message: "driver " + v.String() + " is not running",
+		Remedy: "enable it: bulkhead driver enable " + record.Name,
+	}
 }
 
 // Conn implements relay.Drivers.

@@ -68,3 +68,6 @@ func Granted(properties map[string]any, described ...map[string]string) (granted
 	}
 	return granted, nil
 }
+
+// NotRunning says why a version has no process, and is not in trouble.
+func NotRunning(v Version, record *resources.Driver) error { return notRunning(v, record) }

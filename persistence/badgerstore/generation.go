@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
 
 // generation is one Badger database. A store has one that is live; Load makes the next.
@@ -31,6 +33,7 @@ const (
 	// What CURRENT says: the name of the live generation, in the second form which keys are in a log, and a CRC-32C.
 	currentForm      = "bulkhead-store 1 %s %08x\n"
 	currentLogForm   = "bulkhead-store 2 %s %q %08x\n"
+	newestForm       = 2
 	generationPrefix = "state-"
 	firstGeneration  = generationPrefix + "000001"
 )
@@ -49,6 +52,11 @@ func (s *Store) currentGeneration() (string, error) {
 		return "", classify(err)
 	}
 	name, prefix, ok := readCurrent(string(text))
+	var form int
+	if _, err := fmt.Sscanf(string(text), "bulkhead-store %d ", &form); err == nil && form > newestForm {
+		return "", fmt.Errorf("%s is of form %d, and this program knows forms up to %d: %w; "+
+			"install the version that wrote it", currentFile, form, newestForm, persistence.ErrNewer)
+	}
 	if !ok {
 		return "", unreadable(fmt.Errorf("%s says %.100q, which this program does not understand", currentFile, text))
 	}

@@ -172,6 +172,22 @@ func TestGenerationIsMissing(t *testing.T) {
 	}
 }
 
+// TestNewerForm: a store of a newer program is not damaged.
+func TestNewerForm(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	current := filepath.Join(dir, "CURRENT")
+	if err := os.WriteFile(current, []byte("bulkhead-store 3 state-000001 more\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := badgerstore.Open(badgerstore.Options{Dir: dir})
+	if !errors.Is(err, persistence.ErrNewer) || errors.Is(err, persistence.ErrCorrupt) {
+		t.Errorf("Open = %v, want ErrNewer", err)
+	}
+}
+
 // A server that was killed may have had larger memtables than the one that is started then.
 func TestSmallerMemTables(t *testing.T) {
 	const values, size = 400, 50_000
