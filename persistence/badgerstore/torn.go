@@ -8,8 +8,10 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
+	"runtime/debug"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/mapped"
 )
 
 // cutTorn removes from the write-ahead files the transactions that say of the log what is not there: after a power loss
@@ -42,7 +44,7 @@ func cutTorn(dir string, l *logged) error {
 
 // cutFile cuts a write-ahead file before its first transaction of a log that is longer than end, if it has one.
 func cutFile(path string, end int64) (cut bool, err error) {
-	data, unmap, err := mapFile(path)
+	data, unmap, err := mapped.Path(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -66,6 +68,8 @@ func cutFile(path string, end int64) (cut bool, err error) {
 // firstBehind returns where the first transaction begins that knows of a log longer than end; 0 if there is none. What
 // is behind the last whole transaction is left to Badger, which does not read it either.
 func firstBehind(data []byte, end int64) (at int, err error) {
+	defer recoverAs(&err, "it can't be read")
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	begin, behind := walStart, false
 	for at := walStart; ; {
 		e, length, ok := readWAL(data[min(at, len(data)):])

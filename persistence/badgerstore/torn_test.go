@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -152,6 +153,9 @@ func FuzzWriteAhead(f *testing.F) {
 		at, err := badgerstore.FirstBehind(data, end)
 		if err == nil && (at < 0 || at > len(data)) {
 			t.Errorf("cut at %d of %d", at, len(data))
+		}
+		if _, panicked := errors.AsType[runtime.Error](err); panicked {
+			t.Errorf("it panics: %v", err)
 		}
 	})
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/mapped"
 )
 
 const (
@@ -72,7 +72,7 @@ func (t *tables) readManifest(opts badger.Options) error {
 func (t *tables) verify(ids <-chan uint64) error {
 	for id := range ids {
 		path := table.NewFilename(id, t.dir)
-		data, unmap, err := mapFile(path)
+		data, unmap, err := mapped.Path(path)
 		if err != nil {
 			return fmt.Errorf("verifying: %w", err)
 		}
@@ -85,27 +85,6 @@ func (t *tables) verify(ids <-chan uint64) error {
 		}
 	}
 	return nil
-}
-
-// mapFile maps a whole file into memory, so that a large table costs no heap.
-func mapFile(path string) (data []byte, unmap func() error, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if info.Size() == 0 {
-		return nil, func() error { return nil }, nil
-	}
-	data, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, nil, fmt.Errorf("mapping %s: %w", path, err)
-	}
-	return data, func() error { return unix.Munmap(data) }, nil
 }
 
 // verifyTable checks the index and all blocks of a table. Badger panics on some damage, and what the disk cannot read

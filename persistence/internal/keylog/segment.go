@@ -13,9 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/mapped"
 )
 
 const (
@@ -117,7 +116,7 @@ func list(dir string) (starts []int64, err error) {
 
 // readBlocks finds the blocks of a segment, whose keys come after last, and returns where its last whole record ends.
 func (s *segment) readBlocks(last []byte) (end int64, lastKey []byte, err error) {
-	data, unmap, err := mapFile(s.file)
+	data, unmap, err := mapped.File(s.file)
 	if err != nil {
 		return 0, nil, fmt.Errorf("reading segment %s: %w", s.path, err)
 	}
@@ -133,19 +132,6 @@ func (s *segment) note(at int64, key []byte) {
 	if n := len(s.blocks); n == 0 || at-s.blocks[n-1].at >= blockBytes {
 		s.blocks = append(s.blocks, block{at, bytes.Clone(key)})
 	}
-}
-
-// mapFile maps a whole file into memory, so that reading it costs no heap.
-func mapFile(f *os.File) (data []byte, unmap func() error, err error) {
-	info, err := f.Stat()
-	if err != nil || info.Size() == 0 {
-		return nil, func() error { return nil }, err
-	}
-	data, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, nil, fmt.Errorf("mapping it: %w", err)
-	}
-	return data, func() error { return unix.Munmap(data) }, nil
 }
 
 // recoverFault turns the fault of a disk that can't be read into an error; it must be deferred.
