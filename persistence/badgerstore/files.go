@@ -8,7 +8,8 @@ import (
 	"runtime"
 
 	"github.com/dgraph-io/badger/v4"
-	"golang.org/x/sys/unix"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 // openBadger opens a database. Badger panics on some damage.
@@ -100,33 +101,18 @@ func writeFile(dir, name string, content []byte) error {
 		_ = os.Remove(path + ".tmp")
 		return fmt.Errorf("writing %s: %w", path, classify(err))
 	}
-	if err := syncDir(dir); err != nil {
+	if err := disk.Sync(dir); err != nil {
 		return fmt.Errorf("writing %s: %w: %w", path, errReplaced, err)
 	}
 	return nil
 }
 
-func syncDir(dir string) error { return syncFile(dir) }
-
-// syncFile makes what was written to a file, through whatever descriptor or memory map, durable.
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("syncing: %w", err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", path, err)
-	}
-	return nil
-}
-
-// beginWriting has the kernel begin to write a part of a file, and does not wait for the disk. It is a favor: what it
-// does not do is done when the file is synced.
+// beginWriting is disk.Begin for a file that is not open.
 func beginWriting(path string, from, to int64) {
 	f, err := os.Open(path)
 	if err != nil {
 		return
 	}
-	_ = unix.SyncFileRange(int(f.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
+	disk.Begin(f, from, to)
 	_ = f.Close()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 // generation is one Badger database. A store has one that is live; Load makes the next.
@@ -170,7 +171,7 @@ func (s *Store) openDatabase(dir string, opts badger.Options, l *logged) (*gener
 	}
 	g := &generation{dir: dir, db: db, logged: l, log: s.opts.Log}
 	g.rotation, err = newRotation(dir, opts.MemTableSize, db.MaxVersion()+1)
-	if err := errors.Join(err, syncDir(s.opts.Dir)); err != nil {
+	if err := errors.Join(err, disk.Sync(s.opts.Dir)); err != nil {
 		return nil, errors.Join(classify(err), db.Close())
 	}
 	if err := g.redo(); err != nil {

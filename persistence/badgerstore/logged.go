@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keylog"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 )
@@ -140,7 +141,7 @@ func (s *Store) newLog(g *generation, prefix []byte) (*logged, error) {
 		return nil, err
 	}
 	l := &logged{prefix: prefix, log: log}
-	if err := errors.Join(l.settle(g.db), syncDir(g.dir)); err != nil {
+	if err := errors.Join(l.settle(g.db), disk.Sync(g.dir)); err != nil {
 		log.Close()
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/kvstream"
 )
@@ -58,7 +59,7 @@ func (g *generation) commitAll(parts []part) error {
 	if err := os.Remove(filepath.Join(g.dir, redoFile)); err != nil {
 		return err
 	}
-	return syncDir(g.dir)
+	return disk.Sync(g.dir)
 }
 
 // writeRedo writes the REDO file, durably and atomically. There says that the file may be there although it failed.
@@ -77,7 +78,7 @@ func (g *generation) writeRedo(c *change) (there bool, err error) {
 		_ = os.Remove(path + ".tmp")
 		return false, fmt.Errorf("writing %s: %w", path, classify(err))
 	}
-	return true, syncDir(g.dir)
+	return true, disk.Sync(g.dir)
 }
 
 func streamRedo(w io.Writer, c *change) error {

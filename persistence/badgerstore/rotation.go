@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4/skl"
+
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 // rotation keeps count of how full the memtable is that Badger writes to. Badger looks at it before each write, and if
@@ -138,7 +140,7 @@ func (r *rotation) wrote(txn footprint) (rotated bool, err error) {
 
 // syncPrevious syncs the file before the one being written, unless Badger has written its table and removed it.
 func (r *rotation) syncPrevious() error {
-	if err := syncFile(r.path(r.file - 1)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := disk.Sync(r.path(r.file - 1)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -156,11 +158,11 @@ func syncWriteAhead(dir string) error {
 		return err
 	}
 	for _, f := range files {
-		if err := syncFile(f); err != nil {
+		if err := disk.Sync(f); err != nil {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return disk.Sync(dir)
 }
 
 // writeAheadFiles returns the write-ahead files in the order in which they were begun.

@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 // sealFile exists while a database is closed and says what its manifest was then. Badger takes a manifest that lost its
@@ -45,7 +46,7 @@ func leaveSeal(dir string) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return disk.Sync(dir)
 }
 
 func sealOf(dir string) (string, error) {

@@ -11,7 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
-	"github.com/bulkhead-cloud/bulkhead/persistence/internal/mapped"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 // cutTorn removes from the write-ahead files the transactions that say of the log what is not there: after a power loss
@@ -44,7 +44,7 @@ func cutTorn(dir string, l *logged) error {
 
 // cutFile cuts a write-ahead file before its first transaction of a log that is longer than end, if it has one.
 func cutFile(path string, end int64) (cut bool, err error) {
-	data, unmap, err := mapped.Path(path)
+	data, unmap, err := disk.MapPath(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
-	"github.com/bulkhead-cloud/bulkhead/persistence/internal/mapped"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 const (
@@ -72,7 +72,7 @@ func (t *tables) readManifest(opts badger.Options) error {
 func (t *tables) verify(ids <-chan uint64) error {
 	for id := range ids {
 		path := table.NewFilename(id, t.dir)
-		data, unmap, err := mapped.Path(path)
+		data, unmap, err := disk.MapPath(path)
 		if err != nil {
 			return fmt.Errorf("verifying: %w", err)
 		}

@@ -10,9 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bulkhead-cloud/bulkhead/persistence"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 // aheadBytes is how much may gather in a segment until the kernel is asked to write it, so that syncing it has little
@@ -207,7 +206,7 @@ func (l *Log) ahead() {
 		return
 	}
 	whole := current.start + (l.end-current.start)&^(pageBytes-1)
-	_ = unix.SyncFileRange(int(current.file.Fd()), l.begun-current.start, whole-l.begun, unix.SYNC_FILE_RANGE_WRITE)
+	disk.Begin(current.file, l.begun-current.start, whole-current.start)
 	l.begun = whole
 }
 
@@ -230,7 +229,7 @@ func (l *Log) Sync() error {
 	if named {
 		return nil
 	}
-	if err := syncDir(l.dir); err != nil {
+	if err := disk.Sync(l.dir); err != nil {
 		return l.fail(err)
 	}
 	l.mu.Lock()
@@ -272,7 +271,7 @@ func (l *Log) Cut(end int64, last []byte) error {
 		return err
 	}
 	for _, behind := range slices.Backward(l.chain.segments[keep:]) {
-		if err := errors.Join(os.Remove(behind.path), syncDir(l.dir)); err != nil {
+		if err := errors.Join(os.Remove(behind.path), disk.Sync(l.dir)); err != nil {
 			return l.fail(fmt.Errorf("cutting the log: %w", err))
 		}
 	}
@@ -331,7 +330,7 @@ func (l *Log) Drop(first []byte) error {
 	segments := l.chain.segments
 	for len(segments) > 1 && len(segments[1].blocks) > 0 && bytes.Compare(segments[1].blocks[0].first, first) <= 0 {
 		// One after the other: a power loss must leave no hole.
-		if err := errors.Join(os.Remove(segments[0].path), syncDir(l.dir)); err != nil {
+		if err := errors.Join(os.Remove(segments[0].path), disk.Sync(l.dir)); err != nil {
 			return fmt.Errorf("removing a segment: %w", err)
 		}
 		segments = segments[1:]
@@ -344,14 +343,3 @@ func (l *Log) Drop(first []byte) error {
 
 // Close closes the log, once all Views are released. What was not synced may be lost by a power loss.
 func (l *Log) Close() { l.chain.release() }
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing: %w", err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	return nil
-}

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
-	"github.com/bulkhead-cloud/bulkhead/persistence/internal/mapped"
+	"github.com/bulkhead-cloud/bulkhead/persistence/internal/disk"
 )
 
 const (
@@ -116,7 +116,7 @@ func list(dir string) (starts []int64, err error) {
 
 // readBlocks finds the blocks of a segment, whose keys come after last, and returns where its last whole record ends.
 func (s *segment) readBlocks(last []byte) (end int64, lastKey []byte, err error) {
-	data, unmap, err := mapped.File(s.file)
+	data, unmap, err := disk.Map(s.file)
 	if err != nil {
 		return 0, nil, fmt.Errorf("reading segment %s: %w", s.path, err)
 	}
