@@ -9,6 +9,11 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
+// lasting is a driver that takes so long, in the time of the bubble.
+func lasting(d time.Duration) func(chan struct{}, int32) {
+	return func(chan struct{}, int32) { time.Sleep(d) }
+}
+
 // A swap moves as many at once as it may where they do not wait for each other, few where they do, and fewer again when
 // something else takes what they need.
 func TestSwapTakesWhatOthersLeave(t *testing.T) {
@@ -18,7 +23,7 @@ func TestSwapTakesWhatOthersLeave(t *testing.T) {
 		// least and most are between how many of the last ones were under way at once.
 		least, most int32
 	}{
-		"all beside each other": {func(chan struct{}, int32) { time.Sleep(50 * takes) }, 8, 8}, // a rest is a fifth of that
+		"all beside each other": {lasting(50 * takes), 8, 8}, // a rest is a fifth of that
 		"one after the other": {func(turn chan struct{}, _ int32) {
 			turn <- struct{}{}
 			time.Sleep(takes)
@@ -30,7 +35,7 @@ func TestSwapTakesWhatOthersLeave(t *testing.T) {
 			}
 			time.Sleep(takes)
 		}, 1, 2},
-		"slow drivers": {func(chan struct{}, int32) { time.Sleep(2 * time.Second) }, 8, 8},
+		"slow drivers": {lasting(2 * time.Second), 8, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

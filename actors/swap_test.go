@@ -217,8 +217,6 @@ func TestTheActingVersionIsSaid(t *testing.T) {
 	})
 }
 
-// TestBadVersionIsTakenBack: whatever way the new version is bad in, all is bound to the old one again, nothing failed
-// for who used it, and it says why.
 // TestCanariesAreOfTheSwap: what a swap does not move would be observed for nothing.
 func TestCanariesAreOfTheSwap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -251,6 +249,8 @@ func TestCanariesAreOfTheSwap(t *testing.T) {
 	})
 }
 
+// TestBadVersionIsTakenBack: whatever way the new version is bad in, all is bound to the old one again, nothing failed
+// for who used it, and it says why.
 func TestBadVersionIsTakenBack(t *testing.T) {
 	down := sdk.Transient("driver-unavailable", "it does not run")
 	for name, tc := range map[string]struct {
