@@ -37,6 +37,8 @@ const CodeAgentUnreachable = "agent-unreachable"
 const (
 	CodeNodeUnreachable = "node-unreachable"
 	CodeNotReady        = "not-ready"
+	// CodeAgentSilent is that of an agent that does not answer, and not long enough to be counted unreachable.
+	CodeAgentSilent = "agent-silent"
 )
 
 // CodeSecretLost is the code of an error that says which secrets of a resource nobody can open any more.

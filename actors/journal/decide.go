@@ -55,7 +55,7 @@ func Decide(op *resources.Operation, i int, why *resources.Error, now time.Time)
 // isAway reports whether what failed is that the node or the agent is not there that has the driver.
 func isAway(why *resources.Error) bool {
 	switch why.Code {
-	case resources.CodeNodeUnreachable, resources.CodeAgentUnreachable, resources.CodeNotReady:
+	case resources.CodeNodeUnreachable, resources.CodeAgentUnreachable, resources.CodeAgentSilent, resources.CodeNotReady:
 		return why.Class == resources.ClassUnavailable
 	default:
 		return false

@@ -14,6 +14,7 @@ func TestDecide(t *testing.T) {
 		return &resources.Error{Class: resources.ClassUnavailable, Code: code}
 	}
 	away, silent := unavailable(resources.CodeNodeUnreachable), unavailable(resources.CodeAgentUnreachable)
+	lately := unavailable(resources.CodeAgentSilent)
 	starting, driver := unavailable(resources.CodeNotReady), unavailable("driver-unavailable")
 	conflict := &resources.Error{Class: resources.ClassConflict, Code: resources.CodeNotReady}
 	for _, test := range []struct {
@@ -27,6 +28,7 @@ func TestDecide(t *testing.T) {
 		{"the deadline", driver, 0, false, journal.GiveUp},
 		{"a node is waited for", away, 0, false, journal.Retry},
 		{"an agent is waited for", silent, time.Minute - 1, false, journal.Retry},
+		{"an agent that fell silent just now is waited for", lately, time.Minute - 1, false, journal.Retry},
 		{"a node that starts is waited for", starting, time.Minute - 1, false, journal.Retry},
 		{"not for ever", away, time.Minute, false, journal.GiveUp},
 		{"not if it is cancelled", away, -1, true, journal.GiveUp},

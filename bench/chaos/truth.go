@@ -75,7 +75,7 @@ func (c *checker) truth(operations map[string]map[string]any) error {
 	if c.report.zoneReport == nil {
 		return nil
 	}
-	c.doubleRuns(worlds)
+	c.doubleRuns(worlds, operations)
 	c.doublePlaces(worlds)
 	c.strangers(worlds, operations)
 	for _, h := range c.homes {
@@ -127,13 +127,14 @@ func (c *checker) once(worlds []*simworld.Truth, kind, id string) {
 }
 
 // doubleRuns looks for the marks that two actors leave which act for one resource.
-func (c *checker) doubleRuns(worlds []*simworld.Truth) {
+func (c *checker) doubleRuns(worlds []*simworld.Truth, operations map[string]map[string]any) {
 	count := &c.report.DoubleRun
+	urgent := func(op string) bool { return operations[op]["urgent"] == true }
 	for _, w := range worlds {
 		for _, e := range w.Stale() {
 			c.find(count, "after a newer owner: %s", e)
 		}
-		for _, e := range interleaved(w.Effects()) {
+		for _, e := range interleaved(w.Effects(), urgent) {
 			c.find(count, "two operations at once: %s, then %s", e.of, e.then)
 		}
 	}
@@ -142,14 +143,10 @@ func (c *checker) doubleRuns(worlds []*simworld.Truth) {
 // pair is an effect of an operation that had been followed by another one.
 type pair struct{ of, then simworld.Effect }
 
-// interleaved finds effects of operations on a resource that took turns: one acts for
-// a resource at a time, and ends an operation before it begins the next.
-func interleaved(effects []simworld.Effect) []pair {
-	type turn struct {
-		ended map[string]simworld.Effect
-		now   string
-		last  simworld.Effect
-	}
+// interleaved finds effects of operations on a resource that took turns: one acts for a resource at a time, and ends an
+// operation before it begins the next. An urgent one may come between two steps of another one, which goes on after it;
+// nothing may come between its own.
+func interleaved(effects []simworld.Effect, urgent func(op string) bool) []pair {
 	var found []pair
 	turns := map[simworld.Ref]*turn{}
 	for _, e := range effects {
@@ -159,19 +156,35 @@ func interleaved(effects []simworld.Effect) []pair {
 		}
 		t := turns[e.Resource]
 		if t == nil {
-			t = &turn{ended: map[string]simworld.Effect{}, now: op}
+			t = &turn{ended: map[string]bool{}}
 			turns[e.Resource] = t
 		}
-		if op != t.now {
-			t.ended[t.now] = t.last
-			t.now = op
-		}
-		if _, over := t.ended[op]; over {
+		t.take(op, urgent(op))
+		if t.ended[op] {
 			found = append(found, pair{of: t.last, then: e})
 		}
 		t.last = e
 	}
 	return found
+}
+
+// turn is whose turn it is on a resource: that of an operation, and of an urgent one that came between its steps.
+type turn struct {
+	now, between string
+	ended        map[string]bool
+	last         simworld.Effect
+}
+
+func (t *turn) take(op string, urgent bool) {
+	if t.between != "" && t.between != op {
+		t.ended[t.between], t.between = true, ""
+	}
+	switch {
+	case urgent:
+		t.between = op
+	case t.now != op:
+		t.ended[t.now], t.now = true, op
+	}
 }
 
 func (c *checker) compareRules(truth *simworld.Truth) {
