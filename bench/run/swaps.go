@@ -127,7 +127,6 @@ func (b *swapBench) measure(ctx context.Context) error {
 			return errors.Join(err, b.load.failure())
 		}
 		spell := time.Since(began)
-		b.printer.note("swap %d of %d took %v", i+1, b.settings.swaps, spell.Round(time.Millisecond))
 		took = append(took, spell)
 		during = append(during, other.since(began)...)
 		held, err := b.pauses(ctx, op)
@@ -138,6 +137,9 @@ func (b *swapBench) measure(ctx context.Context) error {
 		began = time.Now()
 		pass(ctx, min(spell, longestSpell))
 		beside = append(beside, other.since(began)...)
+		b.printer.note("swap %d of %d took %v; p99 of others until now %v, without a swap %v", i+1, b.settings.swaps,
+			spell.Round(time.Millisecond), quantile(sorted(during), 0.99).Round(time.Millisecond),
+			quantile(sorted(beside), 0.99).Round(time.Millisecond))
 	}
 	b.load.stop()
 	other.stop()

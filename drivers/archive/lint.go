@@ -25,7 +25,8 @@ func (a *Archive) Lint() []Problem {
 		l.advise("homepage", "there is no place to ask", "add the address of your documentation or support")
 	}
 	if d.Requires.Server == "" {
-		l.advise("requires.server", "it claims to run under every version", `add a range that you test, such as ">=0.4 <2"`)
+		l.advise("requires.server", "it claims to run under every version",
+			`add a range that you test, such as ">=0.1.0-0 <2"`)
 	}
 	if d.Isolation.Minimum == "" || d.Isolation.Minimum == "none" {
 		l.advise("isolation.minimum", "it would run unconfined", "want good, or strong")

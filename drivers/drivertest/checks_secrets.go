@@ -12,22 +12,34 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 )
 
-// allSecrets are those the harness gives, long enough to be told from other words.
-func (h *Harness) allSecrets() map[string]string {
+// allSecrets are those the harness gives that have so many bytes at least, by their keys.
+func (h *Harness) allSecrets(least int) map[string]string {
 	all := map[string]string{}
-	add := func(secrets map[string]string) {
+	add := func(to string, secrets map[string]string) {
 		for key, secret := range secrets {
-			if len(secret) >= shortestSecret {
+			if other, taken := all[key]; taken && other != secret {
+				key = to + key
+			}
+			if len(secret) >= least {
 				all[key] = secret
 			}
 		}
 	}
-	add(h.Secrets)
+	add("", h.Secrets)
 	if h.Storage != nil {
-		add(h.Storage.Secrets)
+		add("pool/", h.Storage.Secrets)
+	}
+	if h.Images != nil {
+		add("image-store/", h.Images.Secrets)
+	}
+	if h.Hypervisor != nil {
+		add("host/", h.Hypervisor.Secrets)
+	}
+	if h.Networks != nil {
+		add("network/", h.Networks.Secrets)
 	}
 	if h.OutOfBand != nil {
-		add(h.OutOfBand.Secrets)
+		add("controller/", h.OutOfBand.Secrets)
 	}
 	return all
 }
@@ -58,7 +70,7 @@ func (e *env) keepsSecrets() {
 	if watched, ok := e.instance.(Watched); ok {
 		logged = watched.Said(e.T)
 	}
-	for key, secret := range e.harness.allSecrets() {
+	for key, secret := range e.harness.allSecrets(shortestSecret) {
 		for _, form := range []string{
 			secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret)),
 			url.QueryEscape(secret),

@@ -42,7 +42,8 @@ func storageChecks(h *Harness, can *driverpb.Capabilities) []check {
 // badSetting holds a driver to refusing a scope it can't use.
 func badSetting(category, kind string, bad BadSetting) check {
 	return check{name: category + ": a " + kind + " that can't be used is refused: " + bad.Name, run: func(e *env) {
-		in := scope{ref: e.ref(kind), properties: bad.Properties(e.T)}
+		in := e.newScope(kind)
+		in.properties = bad.Properties(e.T)
 		class := bad.Class
 		setDefault(&class, driverpb.Class_CLASS_INVALID)
 		fault := e.refused(class, openMethod(kind), e.openRequest(in))

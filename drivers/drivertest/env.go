@@ -218,14 +218,10 @@ func (e *env) structOf(p Properties) *structpb.Struct {
 // call makes the Call for a resource in a scope, with a token of its own, as an engine would.
 func (e *env) call(ref *driverpb.Ref, in scope) *driverpb.Call {
 	e.Helper()
-	merged, secrets := Properties{}, map[string]string{}
-	maps.Copy(merged, e.harness.Properties)
-	maps.Copy(merged, in.properties)
-	maps.Copy(secrets, e.harness.Secrets)
-	maps.Copy(secrets, in.secrets)
-	e.grant(merged)
+	settings, secrets := maps.Clone(in.properties), maps.Clone(in.secrets)
+	e.grant(settings)
 	return &driverpb.Call{
-		Token: e.token(), Resource: ref, Epoch: e.epoch, Handle: e.handle(ref), Properties: e.structOf(merged),
+		Token: e.token(), Resource: ref, Epoch: e.epoch, Handle: e.handle(ref), Properties: e.structOf(settings),
 		Secrets: secrets,
 	}
 }

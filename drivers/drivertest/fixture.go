@@ -57,10 +57,11 @@ func (e *env) newScope(kind string) scope {
 	case "pool":
 		in.properties, in.secrets = e.harness.Storage.Pool(e.T), e.harness.Storage.Secrets
 	case "image-store":
-		in.properties = e.harness.Images.Store(e.T)
+		in.properties, in.secrets = e.harness.Images.Store(e.T), e.harness.Images.Secrets
 	case "host":
-		in.properties = e.harness.Hypervisor.Host(e.T)
+		in.properties, in.secrets = e.harness.Hypervisor.Host(e.T), e.harness.Hypervisor.Secrets
 	case "network":
+		in.secrets = e.harness.Networks.Secrets
 		if e.harness.Networks.Properties != nil {
 			in.properties = e.harness.Networks.Properties(e.T)
 		}

@@ -19,8 +19,8 @@ type Harness struct {
 	Beside func(tb T, first Instance) Instance
 	// Before starts an instance of an older version, from which upgrades are tried; nil when there is none.
 	Before func(tb T) Instance
-	// Properties and Secrets are the driver-wide ones. The kit gives them to Configure after each start, as the
-	// engine does, and merges Properties into the properties of each call.
+	// Properties and Secrets are the driver-wide ones. The kit gives them to Configure after each start, and to no other
+	// call, as the engine does.
 	Properties map[string]any
 	Secrets    map[string]string
 
@@ -166,6 +166,8 @@ type BadSetting struct {
 type Images struct {
 	// Store returns the properties of an empty store made for one check.
 	Store func(tb T) Properties
+	// Secrets are those of every store.
+	Secrets map[string]string
 	// BadStores are stores that OpenStore must refuse.
 	BadStores []BadSetting
 	// Good returns the source of a template that can be imported: format, checksum and source set; call and store
@@ -188,6 +190,8 @@ type BadImport struct {
 type Hypervisor struct {
 	// Host returns the properties of a host made for one check.
 	Host func(tb T) Properties
+	// Secrets are those of every host.
+	Secrets map[string]string
 	// BadHosts are hosts that OpenHost must refuse.
 	BadHosts []BadSetting
 	// Machine returns the spec of a small machine that boots: the harness makes its disks and whatever its nics
@@ -209,6 +213,8 @@ type Hypervisor struct {
 type Networks struct {
 	// Properties returns the vendor properties of a network made for one check.
 	Properties func(tb T) Properties
+	// Secrets are those of every network.
+	Secrets map[string]string
 	// Spec returns the spec of a network that can be built and overlaps no other one.
 	Spec func(tb T) *driverpb.NetworkSpec
 	// Nic returns the nth nic (from 0) of a network built from spec: machine, mac, address, hostname, owner.

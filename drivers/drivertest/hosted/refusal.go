@@ -48,13 +48,13 @@ func permission(deed, what string) string {
 	case strings.HasPrefix(transport, "udp"):
 		return "declare permissions.udp"
 	case strings.HasPrefix(transport, "unix"):
-		return "declare permissions.unix_sockets"
+		return "declare permissions.unixSockets"
 	case strings.HasPrefix(transport, "tcp") && deed == "listen":
-		return "declare port " + port + " in permissions.tcp_listen"
+		return "declare port " + port + " in permissions.tcpListen"
 	case strings.HasPrefix(transport, "tcp"):
-		return "declare port " + port + " in permissions.tcp_connect"
+		return "declare port " + port + " in permissions.tcpConnect"
 	case strings.HasPrefix(what, "/dev/"):
 		return "declare the device in permissions.devices"
 	}
-	return "declare it in permissions.read or permissions.write; if it is a setting, as the path_access of the property"
+	return "declare it in permissions.read or permissions.write; if it is a setting, as the pathAccess of the property"
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func (s Settings) images(described *driverpb.DescribeReply) (*drivertest.Images, error) {
-	store, err := complete("images.store", "image-store", s.Images.Store, nil, described.GetProperties())
+	store, err := complete("images.store", "image-store", s.Images.Store, s.Images.Secrets, described.GetProperties())
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (s Settings) images(described *driverpb.DescribeReply) (*drivertest.Images,
 		return nil, errors.New("images.good: the driver takes templates from URLs only: name one that can be imported")
 	}
 	made := &drivertest.Images{
-		Store: properties(store), BadStores: bad(store, s.Images.BadStores),
+		Store: properties(store), Secrets: s.Images.Secrets, BadStores: bad(store, s.Images.BadStores),
 		Good: func(t drivertest.T) *driverpb.ImportTemplateRequest {
 			if good == nil {
 				return ownTemplate(t, upload)
@@ -81,7 +81,8 @@ func ownTemplate(t drivertest.T, upload bool) *driverpb.ImportTemplateRequest {
 }
 
 func (s Settings) networks(described *driverpb.DescribeReply) (*drivertest.Networks, error) {
-	given, err := complete("networks.properties", "network", s.Networks.Properties, nil, described.GetProperties())
+	given, err := complete(
+		"networks.properties", "network", s.Networks.Properties, s.Networks.Secrets, described.GetProperties())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (s Settings) networks(described *driverpb.DescribeReply) (*drivertest.Netwo
 	}
 	var made atomic.Uint64
 	networks := &drivertest.Networks{
-		Properties: properties(given), Nic: nicOf,
+		Properties: properties(given), Secrets: s.Networks.Secrets, Nic: nicOf,
 		Spec: func(t drivertest.T) *driverpb.NetworkSpec {
 			return message(t, numbered(text, made.Add(1)), "", &driverpb.NetworkSpec{})
 		},

@@ -94,8 +94,9 @@ func complete(
 		case p.GetPathAccess() == driverpb.Property_ACCESS_READ_WRITE:
 			all[p.GetKey()] = "{dir}"
 		case p.GetRequired() && p.GetSecret():
-			return nil, fmt.Errorf("%s: the driver needs the secret %q: give it in the settings, or with --set", field,
-				p.GetKey())
+			category, _, _ := strings.Cut(field, ".")
+			return nil, fmt.Errorf("%s: the driver needs the secret %q: give it in the settings, or with "+
+				"--set %s.secrets.%s=VALUE", field, p.GetKey(), category, p.GetKey())
 		case p.GetRequired():
 			return nil, fmt.Errorf("%s.%s: the driver needs it: give it in the settings, or with --set %s.%s=VALUE", field,
 				p.GetKey(), field, p.GetKey())

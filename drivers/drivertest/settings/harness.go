@@ -101,7 +101,7 @@ func (s Settings) storage(described *driverpb.DescribeReply) (*drivertest.Storag
 }
 
 func (s Settings) hypervisor(described *driverpb.DescribeReply) (*drivertest.Hypervisor, error) {
-	host, err := complete("hypervisor.host", "host", s.Hypervisor.Host, nil, described.GetProperties())
+	host, err := complete("hypervisor.host", "host", s.Hypervisor.Host, s.Hypervisor.Secrets, described.GetProperties())
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,8 @@ func (s Settings) hypervisor(described *driverpb.DescribeReply) (*drivertest.Hyp
 		return nil, err
 	}
 	made := &drivertest.Hypervisor{
-		Host: properties(host), BadHosts: bad(host, s.Hypervisor.BadHosts), Boot: time.Duration(s.Hypervisor.Boot),
+		Host: properties(host), Secrets: s.Hypervisor.Secrets, BadHosts: bad(host, s.Hypervisor.BadHosts),
+		Boot:               time.Duration(s.Hypervisor.Boot),
 		IgnoresPowerButton: s.Hypervisor.IgnoresPowerButton,
 		UnknownGuest:       len(s.Hypervisor.Machine) == 0 && !s.Hypervisor.IgnoresPowerButton,
 		Machine: func(t drivertest.T, id string) *driverpb.MachineSpec {

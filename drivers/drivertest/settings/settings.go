@@ -92,8 +92,9 @@ type Image struct {
 
 // Images says what to test the image category on.
 type Images struct {
-	Store     map[string]any `json:"store,omitempty"`
-	BadStores []Bad          `json:"badStores,omitempty"`
+	Store     map[string]any    `json:"store,omitempty"`
+	Secrets   map[string]string `json:"secrets,omitempty"`
+	BadStores []Bad             `json:"badStores,omitempty"`
 	// Good can be imported, Bad are refused.
 	Good *Template     `json:"good,omitempty"`
 	Bad  []BadTemplate `json:"bad,omitempty"`
@@ -120,11 +121,12 @@ type BadTemplate struct {
 // Hypervisor says what to test the hypervisor category on. Machine, Disk and Nic are MachineSpec, MachineDisk and
 // MachineNic of the contract as JSON.
 type Hypervisor struct {
-	Host     map[string]any  `json:"host,omitempty"`
-	BadHosts []Bad           `json:"badHosts,omitempty"`
-	Machine  json.RawMessage `json:"machine,omitempty"`
-	Disk     json.RawMessage `json:"disk,omitempty"`
-	Nic      json.RawMessage `json:"nic,omitempty"`
+	Host     map[string]any    `json:"host,omitempty"`
+	Secrets  map[string]string `json:"secrets,omitempty"`
+	BadHosts []Bad             `json:"badHosts,omitempty"`
+	Machine  json.RawMessage   `json:"machine,omitempty"`
+	Disk     json.RawMessage   `json:"disk,omitempty"`
+	Nic      json.RawMessage   `json:"nic,omitempty"`
 	// Boot is how long a guest needs until it reacts to the power button.
 	Boot               Duration `json:"boot,omitempty"`
 	IgnoresPowerButton bool     `json:"ignoresPowerButton,omitempty"`
@@ -133,9 +135,10 @@ type Hypervisor struct {
 // Networks says what to test the network category on. Spec is a NetworkSpec of the contract as JSON, in which {n} is
 // another number below 256 for each network, so that they do not overlap.
 type Networks struct {
-	Properties map[string]any  `json:"properties,omitempty"`
-	Spec       json.RawMessage `json:"spec,omitempty"`
-	Bad        []BadNetwork    `json:"bad,omitempty"`
+	Properties map[string]any    `json:"properties,omitempty"`
+	Secrets    map[string]string `json:"secrets,omitempty"`
+	Spec       json.RawMessage   `json:"spec,omitempty"`
+	Bad        []BadNetwork      `json:"bad,omitempty"`
 }
 
 // BadNetwork is a network that can't be built; Field is what the fault must name.
