@@ -83,7 +83,10 @@ type stepEngine struct {
 	unit *unit
 
 	mu   sync.Mutex
-	told time.Time
+	told time.Time // when progress was to be written down last
+	// said and at, in percent, are what was written.
+	said string
+	at   int
 }
 
 // Together implements operations.Engine. A task that panics ends the step like one that
@@ -164,12 +167,15 @@ func (e *stepEngine) progress(percent int, message string) {
 	if e.unit.op.Action == "" || message == "" && percent == 0 || now.Sub(e.told) < progressInterval {
 		return
 	}
-	e.told = now
 	op := *e.unit.op
 	op.Message = message
 	if len(op.Steps) > 0 {
 		op.Percent = min(99, op.Percent+percent/len(op.Steps))
 	}
+	if op.Message == e.said && op.Percent == e.at { // some wait for hours, and each word is an entry of the log
+		return
+	}
+	e.told = now
 	doc, err := e.codec.Seal(&op)
 	if err != nil {
 		return
@@ -179,7 +185,9 @@ func (e *stepEngine) progress(percent int, message string) {
 	})
 	if err != nil {
 		e.logger.Debug("progress was not written", slog.String("operation", op.ID), slog.Any("error", err))
+		return
 	}
+	e.said, e.at = op.Message, op.Percent
 }
 
 // Ask implements operations.Engine.

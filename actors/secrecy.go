@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -9,16 +10,28 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
-// secrecy remembers which properties drivers call secret, as long as no driver changes: each call of a driver asks.
+// secrecy remembers which properties drivers call secret, and which a version describes, as long as no driver changes:
+// each call of a driver asks.
 type secrecy struct {
 	mu    sync.Mutex
 	at    uint64 // changes of drivers when it was read
 	known map[productScope]map[string]bool
+	// described are the keys that a version describes, by scope; nil if all are to be taken for its.
+	described map[[2]string]map[resources.Kind]map[string]bool // of product and version
 }
 
 type productScope struct {
 	product string
 	scope   resources.Kind
+}
+
+// refresh forgets what was read before some driver changed. The lock is held.
+func (s *secrecy) refresh(changes uint64) {
+	if s.known == nil || s.at != changes {
+		s.at = changes
+		s.known = map[productScope]map[string]bool{}
+		s.described = map[[2]string]map[resources.Kind]map[string]bool{}
+	}
 }
 
 // Secret returns the keys of those properties of a scope that the driver of a product calls secret, in any of its
@@ -27,9 +40,7 @@ func (e *Engine) Secret(product string, scope resources.Kind) (map[string]bool, 
 	s, asked, at := &e.secrecy, productScope{product, scope}, e.state.Changes(resources.KindDriver)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known == nil || s.at != at {
-		s.at, s.known = at, map[productScope]map[string]bool{}
-	}
+	s.refresh(at)
 	if keys, known := s.known[asked]; known {
 		return keys, nil
 	}
@@ -56,10 +67,70 @@ func (e *Engine) Secret(product string, scope resources.Kind) (map[string]bool, 
 	return keys, err
 }
 
+// takes returns those of the settings that the version of their product describes. The others are there for another
+// version: one before, which may act again, or one to come.
+func (e *Engine) takes(s resources.Settings, version string) (resources.Settings, error) {
+	scopes, err := e.described(s.Product, version)
+	if err != nil || scopes == nil {
+		return s, err
+	}
+	keys := scopes[s.Scope]
+	unknown := func(key string, _ any) bool { return !keys[key] }
+	for key, value := range s.Values {
+		if unknown(key, value) {
+			s.Values = maps.Clone(s.Values)
+			maps.DeleteFunc(s.Values, unknown)
+			break
+		}
+	}
+	return s, nil
+}
+
+// described returns the keys that a version describes, by scope. It is nil for one that has not described itself yet,
+// and for one that ships with the server and is the only one: what its record says may be of another node's program.
+func (e *Engine) described(product, version string) (map[resources.Kind]map[string]bool, error) {
+	s, at, asked := &e.secrecy, e.state.Changes(resources.KindDriver), [2]string{product, version}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh(at)
+	if scopes, known := s.described[asked]; known {
+		return scopes, nil
+	}
+	var scopes map[resources.Kind]map[string]bool
+	err := e.state.View(func(v *persistence.View) error {
+		versions, err := v.Versions(product)
+		d := resources.DriverOf(versions, version)
+		switch {
+		case err != nil:
+			return err
+		case d == nil, d.Spec.BuiltIn && len(versions) == 1, len(d.Status.Properties)+len(d.Status.Capabilities) == 0:
+			return nil
+		}
+		scopes = map[resources.Kind]map[string]bool{}
+		for _, p := range d.Status.Properties {
+			scope := resources.Kind(p.Scope)
+			if scopes[scope] == nil {
+				scopes[scope] = map[string]bool{}
+			}
+			scopes[scope][p.Key] = true
+		}
+		return nil
+	})
+	if err == nil {
+		s.described[asked] = scopes
+	}
+	return scopes, err
+}
+
 // Part implements operations.State.
-func (e *Engine) Part(s resources.Settings) (open map[string]any, closed map[string]string, err error) {
+func (e *Engine) Part(
+	s resources.Settings, version string,
+) (open map[string]any, closed map[string]string, err error) {
 	if len(s.Values) == 0 {
 		return map[string]any{}, map[string]string{}, nil
+	}
+	if s, err = e.takes(s, version); err != nil {
+		return nil, nil, err
 	}
 	keys, err := e.Secret(s.Product, s.Scope)
 	if err != nil {

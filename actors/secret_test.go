@@ -50,7 +50,7 @@ func TestOperationsCarrySecretsSealed(t *testing.T) {
 			return actorstest.Get[*resources.Network](z, resources.KindNetwork, made.Target.ID)
 		}
 		opened := func() string {
-			_, closed, err := z.Engine().Part(resources.SettingsOf(stored())[0])
+			_, closed, err := z.Engine().Part(resources.SettingsOf(stored())[0], "")
 			if err != nil {
 				t.Error(err)
 			}

@@ -32,14 +32,21 @@ type versions struct {
 
 func newVersions(t *testing.T, volumes int) *versions {
 	t.Helper()
+	return newVersionsWith(t, volumes, map[string][]resources.Property{
+		oldVersion: {{Key: "since-" + oldVersion, Scope: "volume/grow", Type: "boolean"}},
+		newVersion: {{Key: "since-" + newVersion, Scope: "volume/grow", Type: "boolean"}},
+	})
+}
+
+// newVersionsWith is newVersions of which each describes other settings.
+func newVersionsWith(t *testing.T, volumes int, settings map[string][]resources.Property) *versions {
+	t.Helper()
 	z := &versions{Zone: actorstest.New(t), t: t}
 	driver := func(version string, builtIn bool) *resources.Driver {
 		return &resources.Driver{
-			Meta: resources.Meta{Kind: resources.KindDriver, Name: "sim-" + version},
-			Spec: resources.DriverSpec{Product: "bulkhead/sim", Version: version, BuiltIn: builtIn, Enabled: true},
-			Status: resources.DriverStatus{HandleWrites: 1, Properties: []resources.Property{
-				{Key: "since-" + version, Scope: "volume/grow", Type: "boolean"},
-			}},
+			Meta:   resources.Meta{Kind: resources.KindDriver, Name: "sim-" + version},
+			Spec:   resources.DriverSpec{Product: "bulkhead/sim", Version: version, BuiltIn: builtIn, Enabled: true},
+			Status: resources.DriverStatus{HandleWrites: 1, Properties: settings[version]},
 		}
 	}
 	z.old, z.new = z.AddVersion(driver(oldVersion, true)), z.AddVersion(driver(newVersion, false))

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,23 @@ func (z *versions) waitsFor(ref resources.Ref, takes time.Duration) (id string, 
 	return id, start, grow
 }
 
+// wrote counts how often an operation had a message written down.
+func (z *versions) wrote(id, message string) (times int) {
+	z.t.Helper()
+	err := z.Machine.View(func(v *persistence.View) error {
+		return v.Events(resources.Position{}, func(e resources.Event) bool {
+			if op, ok := e.Resource.(*resources.Operation); ok && op.ID == id && op.Message == message {
+				times++
+			}
+			return true
+		})
+	})
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	return times
+}
+
 // What is suspended while a swap waits for it stays as it is, as what was suspended before: the swap goes on, also
 // back.
 func TestSwapPassesOverWhatIsSuspendedMeanwhile(t *testing.T) {
@@ -70,6 +88,15 @@ func TestSwapPassesOverWhatIsSuspendedMeanwhile(t *testing.T) {
 		z := newVersions(t, 4)
 		busy := z.volumes[2]
 		id, start, grow := z.waitsFor(busy, 100*time.Second)
+		want := "3 resources have gone to version 1.1.0, 2 are left; it waits for " + busy.String() +
+			", which is at grow (operation " + grow.ID + ")"
+		op := actorstest.Get[*resources.Operation](z.Zone, resources.KindOperation, start.ID)
+		if !strings.Contains(op.Message, want) {
+			t.Errorf("while %s, it says %q", want, op.Message)
+		}
+		if times := z.wrote(start.ID, op.Message); times != 1 {
+			t.Errorf("it wrote down %d times that %s", times, want)
+		}
 		z.suspend(busy, true)
 		began := time.Now()
 		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded || time.Since(began) > 30*time.Second {

@@ -173,7 +173,7 @@ func (a *API) checkProperties(
 	// The scope of a driver's own properties is the word of its kind.
 	check := resources.PropertyCheck{Scope: string(kind), Given: properties, Languages: callFrom(ctx).languages()}
 	if before != nil {
-		check.Before = propertiesOf(before)
+		check.Before = orNone(propertiesOf(before))
 	}
 	if d, ok := r.(*resources.Driver); ok {
 		if len(check.Given)+len(check.Before) == 0 || reflect.DeepEqual(check.Given, check.Before) {
@@ -316,6 +316,14 @@ func (a *API) bound(
 		return product, properties, err
 	}
 	return r.Facets()["driver"], properties, nil
+}
+
+// orNone tells a resource that has no settings from one that is not there yet.
+func orNone(properties map[string]any) map[string]any {
+	if properties == nil {
+		return map[string]any{}
+	}
+	return properties
 }
 
 // propertiesOf are the settings of a resource for its driver.

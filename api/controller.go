@@ -41,12 +41,29 @@ func (a *API) checkController(ctx context.Context, g door.Grant, r, before resou
 	check := resources.PropertyCheck{
 		Product: b.Driver, Scope: string(resources.KindHost), Given: b.Properties, Languages: callFrom(ctx).languages(),
 	}
-	if had, ok := before.(*resources.Host); ok && had.Spec.OutOfBand != nil {
-		check.Before = had.Spec.OutOfBand.Properties // which may be another driver's, and are only looked at for secrets
+	for _, s := range resources.SettingsOf(h) {
+		if s.At != "" {
+			check.Owner, check.At = s.Owner, s.At
+		}
 	}
-	if err := a.checkSealed(atController+"/properties", check); err != nil {
+	return a.checkControllerSettings(ctx, check, before)
+}
+
+// checkControllerSettings reports what is wrong with the settings of a controller. Those of before may be another
+// driver's, and only tell then which secrets were sealed.
+func (a *API) checkControllerSettings(
+	ctx context.Context, check resources.PropertyCheck, before resources.Resource,
+) error {
+	sealed := check
+	if had, ok := before.(*resources.Host); ok && had.Spec.OutOfBand != nil {
+		was := *had.Spec.OutOfBand
+		sealed.Before = was.Properties
+		if was.Driver == check.Product {
+			check.Before = orNone(was.Properties)
+		}
+	}
+	if err := a.checkSealed(atController+"/properties", sealed); err != nil {
 		return err
 	}
-	check.Before = nil
 	return inProperties(atController+"/properties", a.drivers.Validate(ctx, check))
 }

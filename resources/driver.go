@@ -143,8 +143,12 @@ type PropertyCheck struct {
 	Given map[string]any
 	// Owner is what secrets among them are sealed for.
 	Owner Ref
+	// At is that of the Settings.
+	At string
 	// Before are the values that the resource has; nil = it is new. What can't be changed must be as it was.
 	Before map[string]any
+	// Elsewhere lists what other installed versions describe: that may be given before one of them acts; nil = nothing.
+	Elsewhere func() ([]Property, error)
 	// Acting are resources of which the first that a version acts for says which one is asked, if none is named.
 	Acting []Ref
 	// Languages are those of the caller, as an Accept-Language header lists them.

@@ -66,7 +66,7 @@ type SwapPlan struct {
 	PropertiesRemoved  []string `json:"propertiesRemoved,omitempty" doc:"Settings that it does not know any more: they are kept, for the way back."`
 	PropertiesChanged  []string `json:"propertiesChanged,omitempty" doc:"Settings of which it says something else."`
 	PropertiesInWords  []string `json:"propertiesInWords,omitempty" doc:"What becomes of these settings and of the values that they have, a sentence for each."`
-	PropertiesMissing  []string `json:"propertiesMissing,omitempty" doc:"Driver-wide settings that the version needs and nobody has given: it can't begin before."`
+	PropertiesMissing  []string `json:"propertiesMissing,omitempty" doc:"Settings that the version needs and nobody has given: it can't begin before. Driver-wide ones by key, those of resources by kind, key and id: pool/quota of pool-01hzy."`
 	SettingsChanged    []string `json:"settingsChanged,omitempty" doc:"Driver-wide settings that have another value with the version."`
 	// OneWay: the version of before can't read what the new one remembers.
 	OneWay bool `json:"oneWay,omitempty" doc:"Whether there is no way back once a resource was moved: the version of before can't read what the new one remembers."`

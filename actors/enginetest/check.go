@@ -132,11 +132,13 @@ func (z *Zone) owners() (list []owner) {
 func (z *Zone) owner(r resources.Resource) (o owner, ours bool) {
 	z.t.Helper()
 	o.ref = r.Metadata().Ref()
+	version := ""
 	err := z.inner.Machine.View(func(v *persistence.View) error {
 		b, bound, err := v.Binding(o.ref)
 		if err != nil || !bound {
 			return err
 		}
+		version = b.Version
 		if o.acting = z.acting(b.Product, b.Version); o.acting == nil {
 			return nil
 		}
@@ -150,7 +152,7 @@ func (z *Zone) owner(r resources.Resource) (o owner, ours bool) {
 	})
 	for _, s := range resources.SettingsOf(r) {
 		if err == nil && ours && s.Product == o.acting.process.made.Name {
-			o.open, o.secret, err = z.inner.Engine().Part(s)
+			o.open, o.secret, err = z.inner.Engine().Part(s, version)
 		}
 	}
 	if err == nil && ours {

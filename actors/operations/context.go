@@ -15,8 +15,9 @@ import (
 type State interface {
 	// View reads the state at one point in time.
 	View(fn func(v *persistence.View) error) error
-	// Part tells settings that are secret from the others, in clear: the driver has said which they are.
-	Part(s resources.Settings) (open map[string]any, secrets map[string]string, err error)
+	// Part tells settings that are secret from the others, in clear: the driver has said which they are. What that version
+	// of it does not know is left out.
+	Part(s resources.Settings, version string) (open map[string]any, secrets map[string]string, err error)
 }
 
 // Engine is what steps may use of the world around them.

@@ -50,14 +50,14 @@ func (c *Context) driverAt(
 	}
 	open, secrets, err := c.Engine.Part(resources.Settings{
 		Owner: owner, Product: place.Product, Scope: place.Scope, Values: place.Properties,
-	})
+	}, place.Version)
 	if err != nil {
 		return driver{}, err
 	}
 	for _, r := range own {
 		for _, mine := range resources.SettingsOf(r) {
 			mine.Product = place.Product
-			more, hidden, err := c.Engine.Part(mine)
+			more, hidden, err := c.Engine.Part(mine, place.Version)
 			if err != nil {
 				return driver{}, err
 			}
@@ -98,7 +98,7 @@ func (c *Context) forOperation(place Place, open map[string]any, secrets map[str
 		if err := c.takes(place, given); err != nil {
 			return err
 		}
-		more, hidden, err := c.Engine.Part(given)
+		more, hidden, err := c.Engine.Part(given, place.Version)
 		if err != nil {
 			return err
 		}
@@ -125,14 +125,9 @@ func (c *Context) takes(place Place, given resources.Settings) error {
 	if err != nil {
 		return fmt.Errorf("reading what version %s describes: %w", acting.Spec.Version, err)
 	}
-	seen := maps.Clone(given.Values)
-	for key, value := range seen {
-		if _, sealed := resources.SealedText(value); sealed {
-			seen[key] = property.Unseen{}
-		}
-	}
 	err = sheet.Validate(property.Values{
-		Driver: place.Product + " " + acting.Spec.Version, Scope: string(given.Scope), Given: seen,
+		Driver: place.Product + " " + acting.Spec.Version, Scope: string(given.Scope),
+		Given: property.WithUnseen(given.Values),
 	})
 	e, refused := errors.AsType[*resources.Error](err)
 	if !refused {

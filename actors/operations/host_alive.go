@@ -52,7 +52,7 @@ func Silent(err error) bool {
 		switch e.Code {
 		case resources.CodeAgentUnreachable, resources.CodeNodeUnreachable:
 			return true
-		case "driver-unavailable", resources.CodeNotReady, "shutting-down", "agent-silent":
+		case "driver-unavailable", resources.CodeNotReady, "shutting-down", resources.CodeAgentSilent:
 			return false
 		}
 		if e.Class == resources.ClassUnavailable {

@@ -131,7 +131,7 @@ func (c *Context) controller(
 		if s.At == "" {
 			continue // those are the hypervisor's
 		}
-		if open, secrets, err = c.Engine.Part(s); err != nil {
+		if open, secrets, err = c.Engine.Part(s, ""); err != nil {
 			return nil, nil, nil, err
 		}
 	}

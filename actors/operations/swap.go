@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -244,8 +245,10 @@ func checkAccepted(v *persistence.View, s swap) error {
 		return err
 	}
 	if needed := plan.PropertiesMissing; len(needed) > 0 {
-		return badSwap("to", "property-missing", fmt.Sprintf("needs settings that nobody has given: %v", needed),
-			"set them first: bulkhead driver update "+s.to.Name+" --property KEY=VALUE")
+		return badSwap("to", "property-missing",
+			fmt.Sprintf("needs settings that nobody has given: %s", strings.Join(needed, ", ")),
+			"give them first, to the version: bulkhead driver update "+s.to.Name+" --property KEY=VALUE; "+
+				"or to the resources that are named: bulkhead KIND update ID --property KEY=VALUE")
 	}
 	if len(plan.PermissionsAdded) > 0 && !s.Spec.AcceptPermissions {
 		return badSwap("acceptPermissions", "not-accepted",

@@ -236,6 +236,7 @@ func moveRest(ctx context.Context, c *Context) error {
 	most := cmp.Or(int(s.Spec.AtOnce), resources.DefaultSwapsAtOnce)
 	move := &moving{
 		context: c, swap: s, to: s.to, atOnce: most, pace: newPace(most), watch: newWatching(c, s, s.Status.Canaries),
+		done: len(s.Status.Canaries),
 	}
 	if err := move.all(ctx, func() ([]member, error) { return c.members(s, s.from) }); err != nil {
 		return err

@@ -60,6 +60,8 @@ type moving struct {
 	// passed are those that somebody was working on when it was their turn.
 	passed map[resources.Ref]bool
 	done   int
+	// total counts those that were moved, and those that were left when that was last looked at.
+	total int
 	// awaited: what was just being made when all others had gone was waited for.
 	awaited bool
 }
@@ -83,7 +85,7 @@ func (m *moving) all(ctx context.Context, list func() ([]member, error)) error {
 			continue
 		}
 		for some := range slices.Chunk(idle, looksEvery) {
-			m.report(len(idle) + len(busy))
+			m.tell("")
 			m.some(ctx, some, m.atOnce, m.pace, m.unlessBusy)
 			if err := m.pause(ctx); err != nil {
 				return err
@@ -141,9 +143,9 @@ func (m *moving) held(ref resources.Ref) (held bool) {
 }
 
 // left tells those that are to be moved still, those that nobody works on apart from the others. Those that stand on
-// others come first, all of them.
+// others come first, all of them. How many they are is noted.
 func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
-	first := -1
+	first, all := -1, 0
 	for _, one := range members {
 		if one.suspended && !m.urgent || m.stays[one.ref] != nil {
 			continue
@@ -152,6 +154,7 @@ func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 			made = append(made, one.ref)
 			continue
 		}
+		all++
 		rank := 0
 		if one.owner == one.ref {
 			rank = 1
@@ -167,6 +170,7 @@ func (m *moving) left(members []member) (idle, busy, made []resources.Ref) {
 			idle = append(idle, one.ref)
 		}
 	}
+	m.count(all)
 	return idle, busy, made
 }
 
@@ -184,12 +188,21 @@ func (m *moving) pause(ctx context.Context) error {
 	return m.watch.moved(ctx)
 }
 
-func (m *moving) report(left int) {
+// count notes how many are left.
+func (m *moving) count(left int) {
 	m.mu.Lock()
-	done := m.done
+	m.total = m.done + left
 	m.mu.Unlock()
+}
+
+// tell shows how far it is, and what it waits for.
+func (m *moving) tell(awaited string) {
+	m.mu.Lock()
+	done, total := m.done, m.total
+	m.mu.Unlock()
+	left := max(total-done, 0)
 	m.context.Engine.Progress(100*done/max(done+left, 1),
-		fmt.Sprintf("%d resources have gone to version %s, %d are left", done, m.to.Spec.Version, left))
+		fmt.Sprintf("%d resources have gone to version %s, %d are left%s", done, m.to.Spec.Version, left, awaited))
 }
 
 // these moves some, each as often as it takes, but those that are suspended.
@@ -204,6 +217,8 @@ func (m *moving) these(ctx context.Context, refs []resources.Ref) error {
 		if len(left) == 0 {
 			return m.verdict(ctx)
 		}
+		m.count(len(left))
+		m.tell("")
 		m.some(ctx, left, m.atOnce, nil, m.waited)
 	}
 }
@@ -265,7 +280,7 @@ func (m *moving) some(
 // look withdraws what waits until ctx ends: all of it once the swap is to pause or can't go on, else what was suspended
 // since, which stays as it is, and what an operator has to decide on first, which is overtaken then.
 func (m *moving) look(ctx context.Context, halted *atomic.Bool) {
-	turns := map[resources.Ref]time.Time{}
+	turns, told := map[resources.Ref]time.Time{}, false
 	for {
 		if wait(ctx, waitLook); ctx.Err() != nil {
 			return
@@ -275,24 +290,47 @@ func (m *moving) look(ctx context.Context, halted *atomic.Bool) {
 		m.mu.Lock()
 		waits := maps.Clone(m.waits)
 		m.mu.Unlock()
+		var awaited *resources.Operation // the oldest of those by others
 		for ref, withdraw := range waits {
-			if m.unwanted(ref, all, turns) {
+			head, stuck := m.atHead(ref)
+			if m.unwanted(ref, head, stuck || all, turns) {
 				withdraw(ErrWithdrawn)
+			} else if !m.ours(head) && older(head, awaited) {
+				awaited = head
 			}
 		}
+		if awaited != nil {
+			m.tell(fmt.Sprintf("; it waits for %s, which is at %s (operation %s)", awaited.Target, awaited.Action, awaited.ID))
+		} else if told {
+			m.tell("")
+		}
+		told = awaited != nil
 	}
 }
 
-// unwanted reports whether what waits is to be withdrawn. What may be handed over just now is let be: turns are since
-// when that of a suspended resource is at its turn, and does not end.
-func (m *moving) unwanted(ref resources.Ref, all bool, turns map[resources.Ref]time.Time) bool {
-	head, stuck := m.atHead(ref)
+// older reports whether an operation was accepted before another one, if there is one.
+func older(a, b *resources.Operation) bool {
+	return b == nil || cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) < 0
+}
+
+// ours reports whether what a resource is at is a part of this swap, or nothing.
+func (m *moving) ours(head *resources.Operation) bool {
+	return head == nil || head.ParentID == resources.OperationID(m.context.Operation.ID)
+}
+
+// unwanted reports whether what waits is to be withdrawn, which all is that is not at its turn if ended is set. What
+// may be handed over just now is let be: turns are since when that of a suspended resource is at its turn, and does not
+// end.
+func (m *moving) unwanted(
+	ref resources.Ref, head *resources.Operation, ended bool, turns map[resources.Ref]time.Time,
+) bool {
+	if head == nil {
+		return false
+	}
 	suspended, now := m.suspended(ref), m.context.Engine.Now()
 	switch {
-	case head == nil:
-		return false
-	case head.ParentID != resources.OperationID(m.context.Operation.ID):
-		return all || stuck || suspended
+	case !m.ours(head):
+		return ended || suspended
 	case !suspended:
 		delete(turns, ref)
 		return false

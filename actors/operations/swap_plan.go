@@ -16,13 +16,13 @@ func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
 		PermissionsAdded:   lacking(s.to.Status.Permissions, s.from.Status.Permissions),
 		PermissionsRemoved: lacking(s.from.Status.Permissions, s.to.Status.Permissions),
 		SettingsChanged:    resources.SettingsThatDiffer(s.from, s.to),
-		PropertiesMissing:  needsInput(s),
 		OneWay:             !reads(s.from, s.to.Status.HandleWrites),
 	}
 	if plan.OneWay {
 		plan.NoReturn = "canary"
 	}
-	for _, change := range propertyChanges(s) {
+	changes := propertyChanges(s)
+	for _, change := range changes {
 		name := change.Scope + "/" + change.Key
 		plan.PropertiesInWords = append(plan.PropertiesInWords, change.String())
 		switch change.Kind {
@@ -34,7 +34,10 @@ func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
 			plan.PropertiesChanged = append(plan.PropertiesChanged, name)
 		}
 	}
-	members, err := membersOf(v, s, s.from)
+	unfit := unfitSettings(v, s, changes)
+	members, err := gather(v, s, s.from, unfit.look)
+	plan.PropertiesMissing = append(needsInput(s), unfit.missing.list()...)
+	plan.PropertiesInWords = append(plan.PropertiesInWords, unfit.refused.list()...)
 	for _, m := range members {
 		switch {
 		case m.suspended:
@@ -64,32 +67,6 @@ func reads(d *resources.Driver, format uint32) bool {
 		slices.Contains(d.Status.HandleReads, format)
 }
 
-// propertyChanges says what becomes of the properties. What a version said that makes no sense was refused when it
-// said it.
-func propertyChanges(s swap) property.Diff {
-	before, err := property.Compile(s.from.Status.Properties)
-	if err != nil {
-		return nil
-	}
-	after, err := property.Compile(s.to.Status.Properties)
-	if err != nil {
-		return nil
-	}
-	return property.Compare(before, after)
-}
-
-// needsInput lists the driver-wide settings that must be given before the new version can act, and were not.
-func needsInput(s swap) (names []string) {
-	for _, p := range s.to.Status.Properties {
-		_, given := s.to.Spec.Properties[p.Key]
-		_, hidden := s.to.Spec.Secrets[p.Key]
-		if p.Scope == property.ScopeDriver && p.Required && p.Default == nil && !given && !hidden {
-			names = append(names, p.Key)
-		}
-	}
-	return names
-}
-
 // member is a resource that a swap is for.
 type member struct {
 	ref, owner      resources.Ref
@@ -112,6 +89,8 @@ type gathering struct {
 	acting   *resources.Driver
 	list     []member
 	err      error
+	// each is called with all that is listed; nil = nobody looks at them.
+	each func(r resources.Resource) error
 }
 
 func newGathering(v *persistence.View, acting *resources.Driver) (*gathering, error) {
@@ -137,15 +116,26 @@ func (g *gathering) add(r resources.Resource, b *persistence.Binding) bool {
 	}
 	m.held = m.held && !m.unbound
 	g.list = append(g.list, m)
+	if g.each != nil && g.err == nil {
+		g.err = g.each(r)
+	}
 	return g.err == nil
 }
 
 // membersOf lists what a version acts for in the scope of a swap, those that stand on others first.
 func membersOf(v *persistence.View, s swap, acting *resources.Driver) ([]member, error) {
+	return gather(v, s, acting, nil)
+}
+
+// gather is membersOf for somebody who looks at the resources.
+func gather(
+	v *persistence.View, s swap, acting *resources.Driver, each func(r resources.Resource) error,
+) ([]member, error) {
 	g, err := newGathering(v, acting)
 	if err != nil {
 		return nil, err
 	}
+	g.each = each
 	err = eachInScope(v, s.Spec.Scope, acting.Spec.Product, func(r resources.Resource, b *persistence.Binding) bool {
 		return !covers(s.Spec.Scope, r) || g.add(r, b)
 	})

@@ -16,7 +16,7 @@ type ChangeKind string
 const (
 	// Added: the new version has it and the old one has not.
 	Added ChangeKind = "added"
-	// Removed: the old version has it and the new one has not. Values are kept, orphaned, until there is no way back.
+	// Removed: the old version has it and the new one has not. Values are kept, orphaned, for the way back.
 	Removed ChangeKind = "removed"
 	// Changed: both have it, and it is not the same.
 	Changed ChangeKind = "changed"
@@ -189,7 +189,7 @@ func (c Change) String() string {
 		notes = append(notes, "needs a value")
 	}
 	if c.Orphaned {
-		notes = append(notes, "values are kept unused until commit")
+		notes = append(notes, "values are kept unused")
 	}
 	if len(notes) > 0 {
 		line += ": " + strings.Join(notes, "; ")

@@ -35,7 +35,7 @@ func TestDiff(t *testing.T) {
 	want := `~ driver hidden: secret: false -> true; needs a value
 ~ host must: required: false -> true; values that were good may be refused; needs a value
 ~ host mustWithDefault: required: false -> true; default: none -> x
-- pool gone (Gone): values are kept unused until commit
+- pool gone (Gone): values are kept unused
 ~ pool narrow: max: 10 -> 5; values that were good may be refused
 + pool new (Brand new)
 ~ pool values: enum: a, b -> b, c; values that were good may be refused

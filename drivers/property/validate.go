@@ -21,14 +21,34 @@ type Values struct {
 	Driver string
 	Scope  string
 	Given  map[string]any
-	// Before are the values that a resource had; nil = it is new. What can't be changed must be as it was.
+	// Before are the values that a resource had; nil = it is new. What can't be changed must be as it was. What it had and
+	// nobody describes any more may stay.
 	Before map[string]any
+	// Elsewhere lists what other versions of the driver describe: that may be given before one of them acts; nil = none
+	// does. It is asked only for what this version does not know.
+	Elsewhere func() ([]resources.Property, error)
+	// once: what can't be changed may be given to a resource that is there, which no version that knows it made.
+	once bool
 	// Speech says what is wrong.
 	Speech Speech
 }
 
 // Unseen stands for the value of a secret that is there and can't be looked at.
 type Unseen struct{}
+
+// WithUnseen are values with those that are sealed Unseen.
+func WithUnseen(values map[string]any) map[string]any {
+	seen := maps.Clone(values)
+	for key, value := range values {
+		if _, sealed := resources.SealedText(value); sealed {
+			seen[key] = Unseen{}
+		}
+	}
+	return seen
+}
+
+// CodeRequired is that of a field that says that a setting is missing.
+const CodeRequired = "required"
 
 // Validate fails with a *resources.Error of class invalid that names each field that is wrong, by pointers relative to
 // the properties ("/path"). No text repeats a value.
@@ -39,10 +59,9 @@ func (d *Descriptor) Validate(v Values) error {
 	}
 	c := checking{Values: v, scope: s, wrong: map[string]resources.FieldError{}}
 	given := maps.Clone(v.Given)
-	maps.DeleteFunc(given, func(key string, value any) bool {
-		_, unseen := value.(Unseen)
-		return unseen && s.byKey[key].Secret
-	})
+	if err := c.setAside(given); err != nil {
+		return err
+	}
 	if given == nil {
 		given = map[string]any{}
 	}
@@ -100,7 +119,7 @@ func (c *checking) walk(failed *jsonschema.ValidationError) {
 	case *kind.Required:
 		for _, key := range k.Missing {
 			if _, unseen := c.Given[key].(Unseen); !unseen {
-				c.add(key, "required", c.Speech.say("required", "driver", c.Driver), c.Speech.say("remedy.required"))
+				c.add(key, CodeRequired, c.Speech.say("required", "driver", c.Driver), c.Speech.say("remedy.required"))
 			}
 		}
 		return
@@ -195,7 +214,77 @@ func (c *checking) changed(p resources.Property) bool {
 	if p.Default != nil && (same(now, p.Default) || same(had, p.Default)) {
 		return false // said or not said, it is the same
 	}
-	return was || c.Scope != ScopeDriver // nobody creates a driver's record: it is fixed once it is given
+	// Nobody creates a driver's record: it is fixed once it is given. So is what nobody could give when it was made.
+	return was || c.Scope != ScopeDriver && !c.once && !p.Required
+}
+
+// setAside takes what is not to be held to the schema from what was given: secrets that can't be looked at, what the
+// resource had of another version, and what another version describes.
+func (c *checking) setAside(given map[string]any) error {
+	var unknown []string
+	for key, value := range given {
+		p, known := c.scope.byKey[key]
+		_, unseen := value.(Unseen)
+		switch {
+		case known && unseen && p.Secret, !known && c.stays(key):
+			delete(given, key)
+		case !known:
+			unknown = append(unknown, key)
+		}
+	}
+	if len(unknown) == 0 || c.Elsewhere == nil {
+		return nil
+	}
+	elsewhere, err := c.Elsewhere()
+	if err != nil {
+		return err
+	}
+	for _, key := range unknown {
+		if c.ahead(key, elsewhere) {
+			delete(given, key)
+		}
+	}
+	return nil
+}
+
+// stays reports whether a resource has a setting already that this version does not know: another one did, and may
+// again.
+func (c *checking) stays(key string) bool {
+	had, was := c.Before[key]
+	_, unseen := c.Given[key].(Unseen) // somebody has looked that it is as it was
+	return was && (unseen || same(c.Given[key], had))
+}
+
+// ahead reports whether another version describes a setting, and notes what is wrong with it if none of them takes it.
+func (c *checking) ahead(key string, elsewhere []resources.Property) (described bool) {
+	var wrong []resources.FieldError
+	for _, p := range elsewhere {
+		if p.Key != key || p.Scope != c.Scope {
+			continue
+		}
+		alone, err := Compile([]resources.Property{p})
+		if err != nil {
+			continue // refused when that version said so
+		}
+		described = true
+		had := map[string]any{}
+		if value, was := c.Before[key]; was {
+			had[key] = value
+		}
+		err = alone.Validate(Values{
+			Driver: c.Driver, Scope: c.Scope, Given: map[string]any{key: c.Given[key]}, Before: had, Speech: c.Speech,
+			once: true,
+		})
+		e, refused := errors.AsType[*resources.Error](err)
+		if !refused {
+			return true
+		}
+		wrong = e.Fields
+	}
+	for _, f := range wrong {
+		c.wrong[key] = f
+	}
+	return described
 }
 
 func (c *checking) unknown(keys []string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -51,20 +50,9 @@ func (d *Drivers) Validate(ctx context.Context, check resources.PropertyCheck) e
 		return err
 	}
 	return about.sheet.Validate(property.Values{
-		Driver: check.Product, Scope: check.Scope, Given: unseen(check.Given), Before: unseen(check.Before),
-		Speech: d.speech(v, check.Languages),
+		Driver: check.Product, Scope: check.Scope, Given: property.WithUnseen(check.Given),
+		Before: property.WithUnseen(check.Before), Elsewhere: check.Elsewhere, Speech: d.speech(v, check.Languages),
 	})
-}
-
-// unseen has secrets that are sealed be what can't be looked at.
-func unseen(values map[string]any) map[string]any {
-	seen := maps.Clone(values)
-	for key, value := range values {
-		if _, sealed := resources.SealedText(value); sealed {
-			seen[key] = property.Unseen{}
-		}
-	}
-	return seen
 }
 
 // Schema implements api.Drivers.

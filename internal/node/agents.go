@@ -188,7 +188,7 @@ func (a *agents) absent(name string) error {
 	case err != nil || !known:
 		return err
 	case !m.Expelled:
-		return silentAgent("agent-silent", "this node begins to attend agent "+name)
+		return silentAgent(resources.CodeAgentSilent, "this node begins to attend agent "+name)
 	}
 	return &resources.Error{
 		Class: resources.ClassUnavailable, Code: resources.CodeAgentUnreachable,

@@ -177,7 +177,7 @@ func (a *attended) informed(ctx context.Context) error {
 		select {
 		case <-progress:
 		case <-ctx.Done():
-			return silentAgent("agent-silent", "agent "+a.name+" did not take in time what it has to know")
+			return silentAgent(resources.CodeAgentSilent, "agent "+a.name+" did not take in time what it has to know")
 		}
 	}
 }
@@ -311,7 +311,8 @@ func (a *attended) drivers() (relay.Drivers, error) {
 	case a.conn != nil:
 		return distant{relay.NewRemote(a.conn), a}, nil
 	case !a.lost:
-		return nil, silentAgent("agent-silent", fmt.Sprintf("agent %s does not answer just now: %s", a.name, a.why))
+		return nil, silentAgent(resources.CodeAgentSilent,
+			fmt.Sprintf("agent %s does not answer just now: %s", a.name, a.why))
 	}
 	since := a.since.UTC().Format(time.RFC3339)
 	if a.heard.IsZero() {

@@ -96,7 +96,7 @@ func (n *Node) Secret(pool string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, closed, err := n.system.Engine().Part(s)
+	_, closed, err := n.system.Engine().Part(s, "")
 	return closed["accessKey"], err
 }
 

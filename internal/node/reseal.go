@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 
-	"github.com/bulkhead-cloud/bulkhead/internal/driving"
-	"github.com/bulkhead-cloud/bulkhead/internal/secrets"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -122,54 +119,4 @@ func (n *Node) sealedOtherwise(id string) error {
 		return fmt.Errorf("%s carries secrets that are sealed with the old key: it must end first", found)
 	}
 	return fmt.Errorf("secrets of %s are not sealed with the new key yet", found)
-}
-
-// validator is the drivers as the API asks them, to whom what is secret and given again as it was is no change.
-type validator struct {
-	*driving.Drivers
-	secrets *secrets.Keeper
-	machine *persistence.Machine
-	fleet   *fleet
-	uses    *uses
-}
-
-// Validate implements api.Drivers.
-func (v *validator) Validate(ctx context.Context, check resources.PropertyCheck) error {
-	given := maps.Clone(check.Given)
-	for key, had := range check.Before {
-		now, again := check.Given[key].(string)
-		sealed, is := resources.SealedText(had)
-		if !again || !is {
-			continue
-		}
-		if was, err := v.secrets.Ring().Open(check.Owner, key, sealed); err == nil && was == now {
-			given[key] = had
-		}
-	}
-	check.Given = given
-	if check.Version == "" {
-		var err error
-		if check.Version, err = v.acting(check); err != nil {
-			return err
-		}
-	}
-	return v.Drivers.Validate(ctx, check)
-}
-
-// acting is the version of the product that acts for the first of some resources that one acts for; "" = none does yet.
-func (v *validator) acting(check resources.PropertyCheck) (version string, err error) {
-	err = v.machine.View(func(w *persistence.View) error {
-		for _, ref := range check.Acting {
-			b, bound, err := w.Binding(ref)
-			if err != nil {
-				return err
-			}
-			if bound && b.Product == check.Product && b.Version != "" {
-				version = b.Version
-				return nil
-			}
-		}
-		return nil
-	})
-	return version, err
 }

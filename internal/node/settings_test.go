@@ -31,8 +31,13 @@ properties:
   - {key: url, scope: driver, type: string, label: Address, description: Where it is.}
 %s`
 
-const lockedScript = `import json, sys
+const lockedScript = `import json, os, sys
 call = json.load(sys.stdin)
+described = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "driver.yaml")).read()
+for key in call["properties"] :
+    if "key: " + key + "," not in described :
+        json.dump({"message": key + " is of another version", "fault": {"code": "not-mine"}}, sys.stdout)
+        sys.exit(2)
 if "secrets" not in call or call["secrets"].get("apiKey") != "the-key" :
     json.dump({"message": "the key is missing or wrong", "fault": {"code": "no-key"}}, sys.stdout)
     sys.exit(2)
@@ -147,5 +152,70 @@ func TestADriverIsGivenWhatItDoesNotStartWithout(t *testing.T) {
 	})
 	if status, op := s.call("DELETE", "/v1/pools/"+pool+"?wait=30s", nil); op["phase"] != "succeeded" {
 		t.Errorf("deleting the pool: %d %v", status, op)
+	}
+}
+
+// TestSettingsAreGivenToResourcesAhead: what only the next version wants to know of a pool can be given while the one
+// of before acts, which does not hear of it; what only that one wanted stays, for the way back.
+func TestSettingsAreGivenToResourcesAhead(t *testing.T) {
+	s := start(t, dataDir(t))
+	s.installed(lockedArchive(t, "1.0.0",
+		"  - {key: mode, scope: pool, type: string, label: Mode, description: How it works.}\n"))
+	status, op := s.patch("/v1/drivers/"+fmt.Sprint(s.locked("1.0.0")["id"]),
+		map[string]any{"spec": map[string]any{"properties": map[string]any{"apiKey": "the-key"}}})
+	if status != http.StatusAccepted || op["phase"] != "succeeded" {
+		t.Fatalf("giving it its key: %d %v", status, op)
+	}
+	s.until("it runs", func() bool { return s.lockedInstance("1.0.0")["state"] == "running" })
+	pool := s.create("pools", map[string]any{"name": "safe", "spec": map[string]any{
+		"driver": "acme/locked", "properties": map[string]any{"mode": "slow"},
+	}})
+	s.installed(lockedArchive(t, "1.1.0",
+		"  - {key: quota, scope: pool, type: number, label: Quota, description: The most., required: true, min: 1}\n"))
+	s.until("the next one runs", func() bool { return s.lockedInstance("1.1.0")["state"] == "running" })
+
+	bare := s.create("pools", map[string]any{"name": "bare", "spec": map[string]any{"driver": "acme/locked"}})
+	status, refused := s.call("POST", "/v1/pools", map[string]any{"name": "early", "spec": map[string]any{
+		"driver": "acme/locked", "properties": map[string]any{"quota": 5},
+	}})
+	if status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(refused["errors"]), "quota") {
+		t.Errorf("what is made now has a setting that the version which makes it does not have: %d %v", status, refused)
+	}
+	ahead := map[string]any{"spec": map[string]any{"properties": map[string]any{"quota": 5}}}
+	if status, op := s.patch("/v1/pools/"+bare, ahead); op["phase"] != "succeeded" {
+		t.Errorf("giving the first setting ahead: %d %v", status, op)
+	}
+	swap := s.create("swaps", map[string]any{"spec": map[string]any{
+		"to": s.locked("1.1.0")["id"], "observeSeconds": 1, "settleSeconds": 1,
+	}})
+	status, refused = s.call("POST", "/v1/swaps/"+swap+"/actions/start?wait=30s", nil)
+	if status < 400 || !strings.Contains(fmt.Sprint(refused), "pool/quota of "+pool) {
+		t.Errorf("a swap to one that needs more of a pool: %d %v", status, refused)
+	}
+	give := func(settings map[string]any) (int, map[string]any) {
+		return s.patch("/v1/pools/"+pool, map[string]any{"spec": map[string]any{"properties": settings}})
+	}
+	for _, wrong := range []map[string]any{{"quota": 0}, {"quota": "much"}, {"qouta": 5}} {
+		if status, refused := give(wrong); status != http.StatusUnprocessableEntity {
+			t.Errorf("%v was taken: %d %v", wrong, status, refused)
+		}
+	}
+	if status, op := give(map[string]any{"quota": 5}); op["phase"] != "succeeded" {
+		t.Fatalf("giving it ahead: %d %v", status, op)
+	}
+	s.call("POST", "/v1/swaps/"+swap+"/actions/start?wait=30s", nil)
+	s.until("the swap is committed", func() bool {
+		_, found := s.call("GET", "/v1/swaps/"+swap, nil)
+		return found["phase"] == "committed"
+	})
+	if status, op := give(map[string]any{"quota": 6}); op["phase"] != "succeeded" {
+		t.Errorf("a change beside what only the version of before knew: %d %v", status, op)
+	}
+	if status, refused := give(map[string]any{"quota": nil}); status != http.StatusUnprocessableEntity {
+		t.Errorf("what it needs was taken away: %d %v", status, refused)
+	}
+	_, found := s.call("GET", "/v1/pools/"+pool, nil)
+	if spec, _ := found["spec"].(map[string]any); fmt.Sprint(spec["properties"]) != "map[mode:slow quota:6]" {
+		t.Errorf("the pool has %v", spec["properties"])
 	}
 }

@@ -126,7 +126,7 @@ func (a *agents) tunneler(name string) (relay.Tunneler, relay.Member, error) {
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	if one.conn == nil {
-		return nil, relay.Member{}, silentAgent("agent-silent", "agent "+name+" does not answer just now")
+		return nil, relay.Member{}, silentAgent(resources.CodeAgentSilent, "agent "+name+" does not answer just now")
 	}
 	who := relay.Member{Role: string(pki.RoleHost), Name: one.name, Address: one.address}
 	return relay.NewRemoteTunnels(one.conn), who, nil

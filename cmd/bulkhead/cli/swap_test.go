@@ -32,10 +32,10 @@ func (s *site) versions() {
 		PermissionsRemoved: []string{"read /etc/old"}, PropertiesAdded: []string{"pool/cache"},
 		PropertiesRemoved: []string{"pool/mode"}, PropertiesChanged: []string{"volume/size"},
 		PropertiesInWords: []string{
-			"+ pool cache (Cache)", "- pool mode: values are kept unused until commit",
+			"+ pool cache (Cache)", "- pool mode: values are kept unused",
 			"~ volume size: max: 10 -> 5; values that were good may be refused",
 		},
-		PropertiesMissing: []string{"apiKey"},
+		PropertiesMissing: []string{"apiKey", "pool/quota of pool-7", "and 3 more"},
 	}
 }
 

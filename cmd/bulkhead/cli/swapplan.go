@@ -45,13 +45,29 @@ func differences(line func(what, format string, values ...any), swap client.Obje
 		{"may", "permissionsRemoved", "- ", ""},
 		{"settings", "propertiesInWords", "", ""},
 		{"settings", "settingsChanged", "~ driver ", " has another value"},
-		{"settings", "propertiesMissing", "! driver ", " must be given first: bulkhead driver update NAME --property ..."},
 	} {
 		all, _ := at(swap, "status.plan."+part.path).([]any)
 		for _, one := range all {
 			line(part.head, "%s%s%s", part.mark, show(one), part.about)
 		}
 	}
+	all, _ := at(swap, "status.plan.propertiesMissing").([]any)
+	for _, one := range all {
+		line("settings", "! %s", toBeGiven(show(one)))
+	}
+}
+
+// toBeGiven says what to do about a setting that is missing: a key of the version, or "pool/quota of ID".
+func toBeGiven(missing string) string {
+	what, id, ofResource := strings.Cut(missing, " of ")
+	kind, key, scoped := strings.Cut(what, "/")
+	switch {
+	case ofResource && scoped:
+		return fmt.Sprintf("%s %s must be given first: bulkhead %s update %s --property %s=...", kind, key, kind, id, key)
+	case strings.Contains(missing, " "): // how many more there are
+		return missing
+	}
+	return fmt.Sprintf("driver %s must be given first: bulkhead driver update NAME --property %s=...", missing, missing)
 }
 
 // counted are the resources of a plan by kind: "2 volumes, 1 pool".
