@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,13 +80,23 @@ func TestFirstDriver(t *testing.T) {
 	}
 }
 
+// patience is how long a block may take: with -all one of them tests a driver in whole.
+func patience() time.Duration {
+	if *all {
+		return 20 * time.Minute
+	}
+	return 3 * time.Minute
+}
+
 // terminal is a shell in which one block after another is typed, and a second one for the server.
 type terminal struct {
 	dir    string
 	as     *strings.Replacer // places and ports of its own, for those in the document
 	in     io.Writer
 	out    *bufio.Reader
+	shell  *exec.Cmd
 	server *exec.Cmd
+	ended  chan error // is told how the server ended
 }
 
 // zone is where everything is that the document makes outside of the home directory.
@@ -110,11 +121,11 @@ func openTerminal(t *testing.T) *terminal {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
-	term := &terminal{dir: dir}
+	term := &terminal{dir: dir, shell: exec.Command("bash", "-eu", "-o", "pipefail")}
 	term.as = strings.NewReplacer("--replace ~/bulkhead", "--replace "+clone, "~/", dir+"/",
 		"/var/tmp/first-driver", term.zone(), "/var/tmp/developing", filepath.Join(dir, "developing"),
 		"127.0.0.1:7480", freeAddress(t))
-	shell := exec.Command("bash", "-eu", "-o", "pipefail")
+	shell := term.shell
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := shell.StdinPipe()
 	if err != nil {
@@ -154,6 +165,7 @@ func (term *terminal) typed(t *testing.T, text string) string {
 	if _, err := fmt.Fprintf(term.in, "%s\necho; echo %s\n", term.as.Replace(text), mark); err != nil {
 		t.Fatal(err)
 	}
+	defer time.AfterFunc(patience(), func() { term.quit() }).Stop()
 	var said strings.Builder
 	for {
 		line, err := term.out.ReadString('\n')
@@ -167,39 +179,44 @@ func (term *terminal) typed(t *testing.T, text string) string {
 	}
 }
 
+// quit has what runs in both terminals say where it is, and end.
+func (term *terminal) quit() {
+	_ = syscall.Kill(-term.shell.Process.Pid, syscall.SIGQUIT) // bash itself passes over it, and ends as its command fails
+	if server := term.server; server != nil {
+		_ = syscall.Kill(-server.Process.Pid, syscall.SIGQUIT)
+	}
+}
+
 // serve types a block that goes on into a second terminal, and waits until the server serves.
 func (term *terminal) serve(t *testing.T, text string) {
 	t.Helper()
-	term.server = exec.Command("bash", "-eu", "-c", term.as.Replace(text))
-	term.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := term.server.StdoutPipe()
-	if err != nil {
+	server := exec.Command("bash", "-eu", "-c", term.as.Replace(text))
+	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	server.WaitDelay = time.Minute
+	said := &listening{text: "Next: export BULKHEAD_URL", heard: make(chan struct{})}
+	server.Stdout, server.Stderr = said, said
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	term.server.Stderr = term.server.Stdout
-	if err := term.server.Start(); err != nil {
-		t.Fatal(err)
+	term.server, term.ended = server, make(chan error, 1)
+	go func() { term.ended <- server.Wait() }()
+	t.Cleanup(func() {
+		term.end(t)
+		if t.Failed() {
+			t.Logf("the server said: %s", said)
+		}
+	})
+	select {
+	case <-said.heard:
+	case err := <-term.ended:
+		term.server = nil
+		t.Fatalf("the server has ended: %v", err)
+	case <-time.After(patience()):
+		term.quit()
+		t.Fatal("the server does not serve")
 	}
-	t.Cleanup(func() { term.end(t) })
-	served, said := make(chan struct{}), &strings.Builder{}
-	go func() { // ends with the server
-		serving := false
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if !serving {
-				_, _ = fmt.Fprintln(said, lines.Text())
-			}
-			if !serving && strings.Contains(lines.Text(), "Next: export BULKHEAD_URL") {
-				serving = true
-				close(served)
-			}
-		}
-		if !serving {
-			close(served)
-		}
-	}()
-	<-served
 	if !strings.Contains(said.String(), "serves zone at") {
-		t.Fatalf("the server does not serve: %s", said)
+		t.Fatal("the server does not say where it serves")
 	}
 }
 
@@ -209,10 +226,41 @@ func (term *terminal) end(t *testing.T) {
 	if term.server == nil {
 		return
 	}
-	server := term.server
-	term.server = nil
-	if err := syscall.Kill(-server.Process.Pid, syscall.SIGINT); err != nil {
+	if err := syscall.Kill(-term.server.Process.Pid, syscall.SIGINT); err != nil {
 		t.Error(err)
 	}
-	_ = server.Wait() // it says itself what is wrong
+	select {
+	case <-term.ended: // it says itself what is wrong
+	case <-time.After(patience()):
+		t.Error("the server does not end")
+		term.quit()
+		<-term.ended
+	}
+	term.server = nil
+}
+
+// listening keeps what is written to it, and says when it hears a text.
+type listening struct {
+	text  string
+	heard chan struct{}
+
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+func (l *listening) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := strings.Contains(l.said.String(), l.text)
+	_, _ = l.said.Write(text)
+	if !before && strings.Contains(l.said.String(), l.text) {
+		close(l.heard)
+	}
+	return len(text), nil
+}
+
+func (l *listening) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.String()
 }
