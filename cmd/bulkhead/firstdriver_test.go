@@ -161,18 +161,19 @@ func freeAddress(t *testing.T) string {
 // typed types a block and returns what was said to it. Each of its commands must succeed.
 func (term *terminal) typed(t *testing.T, text string) string {
 	t.Helper()
-	const mark = "first-driver-did-it"
-	if _, err := fmt.Fprintf(term.in, "%s\necho; echo %s\n", term.as.Replace(text), mark); err != nil {
+	const did, failed = "first-driver-did-it", "first-driver-failed" // what runs in the background may keep the pipe open
+	if _, err := fmt.Fprintf(term.in, "trap 'echo; echo %s' EXIT\n%s\necho; echo %s\n", failed,
+		term.as.Replace(text), did); err != nil {
 		t.Fatal(err)
 	}
 	defer time.AfterFunc(patience(), func() { term.quit() }).Stop()
 	var said strings.Builder
 	for {
 		line, err := term.out.ReadString('\n')
-		if err != nil {
+		if err != nil || line == failed+"\n" {
 			t.Fatalf("the document says to type\n%s\nwhich fails: %s", text, said.String()+line)
 		}
-		if line == mark+"\n" {
+		if line == did+"\n" {
 			return said.String()
 		}
 		said.WriteString(line)
