@@ -100,6 +100,7 @@ func owners() map[string][]string {
 	rpc := []string{"drivers/...", "actors/...", "cluster/...", "internal/...", "bench/server"}
 	return map[string][]string{
 		"filippo.io/age":                           {"internal/node/sealing"},
+		"github.com/KimMachineGun/automemlimit":    {"internal/node"},
 		"github.com/Masterminds/semver/v3":         {"drivers/..."},
 		"github.com/anishathalye/porcupine":        {"bench/chaos"},
 		"github.com/asynkron/protoactor-go":        {"actors/..."},

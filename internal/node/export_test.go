@@ -22,6 +22,12 @@ func Tidy(ctx context.Context, allocated func() uint64, giveBack func()) {
 	tidy(ctx, allocated, giveBack)
 }
 
+// PercentFor is how much garbage may gather, of what is in use.
+func PercentFor(live, garbage uint64) int { return percentFor(live, garbage) }
+
+// CollectSeldom sets a percentage after each collection.
+func CollectSeldom(garbage uint64, set func(percent int) (before int)) { collectSeldom(garbage, set) }
+
 // Fleet is the drivers of all nodes and agents, as this node's actors reach them.
 func (n *Node) Fleet() operations.Drivers { return n.fleet() }
 
