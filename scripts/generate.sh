@@ -13,7 +13,7 @@ readonly protoc_version=3.21.12
 readonly module=github.com/bulkhead-cloud/bulkhead
 
 if ! found=$(protoc --version 2>/dev/null); then
-	echo "generate: protoc is missing; remedy: apt-get install -y protobuf-compiler" >&2
+	echo "generate: protoc is missing; remedy: apt-get install -y protobuf-compiler libprotobuf-dev" >&2
 	exit 1
 fi
 if [ "$found" != "libprotoc $protoc_version" ]; then

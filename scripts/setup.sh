@@ -64,6 +64,11 @@ if [[ $task = test || $task = race ]] && [ ! -e /usr/share/OVMF/OVMF_CODE_4M.fd 
 	missing+=(ovmf)
 	echo "setup: the firmware of UEFI machines is missing (package ovmf: boots machines with UEFI)"
 fi
+# protoc only recommends the messages that come with it.
+if [ "$task" = generate ] && [ ! -e /usr/include/google/protobuf/struct.proto ]; then
+	missing+=(libprotobuf-dev)
+	echo "setup: protobuf's own messages are missing (package libprotobuf-dev: the driver contract imports them)"
+fi
 # The race detector needs the C library's headers as well.
 if [ "$task" = race ] && [ ! -e /usr/include/stdlib.h ]; then
 	missing+=(libc6-dev)
