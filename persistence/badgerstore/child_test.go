@@ -73,14 +73,20 @@ func child(mode, dir string) error {
 	if mode == "trust-badger" {
 		s.TrustBadger()
 	}
-	first, _ := s.Rotation()
+	first := 0
+	if mode != "load" {
+		first, _ = s.Rotation()
+	}
 	for {
 		n++
 		if err := s.Update(func(w persistence.Writer) error { return writeNumber(w, n, widths[mode]) }); err != nil {
 			return err
 		}
-		file, _ := s.Rotation()
-		rotated := mode != "load" && file != first
+		rotated := false
+		if mode != "load" {
+			file, _ := s.Rotation()
+			rotated = file != first
+		}
 		switch {
 		case mode == badgerAlone && rotated:
 			err = s.SyncBadger()

@@ -50,9 +50,11 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func write(tb testing.TB, s persistence.Store, n uint64) {
+// write writes what belongs to n, in a Badger transaction of its own.
+func write(tb testing.TB, s *badgerstore.Store, n uint64) {
 	tb.Helper()
-	if err := s.Update(func(w persistence.Writer) error { return writeNumber(w, n, onlySmall) }); err != nil {
+	err := s.Update(func(w persistence.Writer) error { return writeNumber(w, n, onlySmall) })
+	if err := errors.Join(err, s.Settle()); err != nil {
 		tb.Fatal(err)
 	}
 }

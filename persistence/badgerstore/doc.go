@@ -20,6 +20,14 @@
 //
 // The value log is unused: every value the store takes is kept in the tree and its write-ahead files.
 //
+// # What is gathered
+//
+// Most keys are written several times within milliseconds, as an operation goes through its phases, and Badger would
+// write each of these versions to its write-ahead file and to a table. So Updates are gathered in memory, half a
+// megabyte or a second of them, and go to Badger as one transaction (gather.go): whole Updates, in order, so that what
+// a killed process leaves still is a prefix of them, up to a second shorter. Readers see what was gathered on top of
+// what Badger has. Sync and Close write it first.
+//
 // # A log beside Badger
 //
 // Keys that only grow, and are deleted from the first on, can be kept in a log of their own (KeepLog): Badger would

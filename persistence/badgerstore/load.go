@@ -44,6 +44,7 @@ func (s *Store) load(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	s.wait()
 	next, err := s.fill(name, in)
 	if err == nil {
 		err = s.setCurrent(name, s.prefix) // from here on the new state is the state
@@ -58,7 +59,9 @@ func (s *Store) load(r io.Reader) error {
 		return errors.Join(err, os.RemoveAll(filepath.Join(s.opts.Dir, name)))
 	}
 	old := s.live
-	s.show(next)
+	s.late.Stop()
+	s.gathered = batch{}
+	s.show(newSnapshot(next))
 	s.retire(old)
 	return nil
 }

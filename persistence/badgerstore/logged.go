@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -28,7 +29,40 @@ var markKey = []byte("log")
 type logged struct {
 	prefix []byte // tagged
 	log    *keylog.Log
-	mark   mark // of what is committed
+	mark   mark // of what is in Updates that are done
+
+	mu     sync.Mutex
+	stored []byte // first of the mark that Badger has
+	gone   []byte // keys before it are deleted durably
+}
+
+// committed notes that Badger has a mark.
+func (l *logged) committed(m mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stored = m.first
+}
+
+// durable notes that what Badger has is durable.
+func (l *logged) durable() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = l.stored
+}
+
+// drop removes what is deleted durably. The caller holds updating.
+func (l *logged) drop() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	gone := l.gone
+	l.gone = nil
+	l.mu.Unlock()
+	return l.log.Drop(gone)
 }
 
 // mark says what is committed of a log. It is written to Badger together with the rest of the Update that appended.
@@ -102,7 +136,10 @@ func (s *Store) KeepLog(prefix []byte) error {
 		}
 		return fmt.Errorf("the store %s keeps %q in a log, and %q is asked for", s.opts.Dir, n.g.logged.prefix[1:], prefix)
 	}
-	l, err := s.newLog(n.g, tagged(prefix))
+	var l *logged
+	if err = s.drain(); err == nil {
+		l, err = s.newLog(n.g, tagged(prefix))
+	}
 	if err == nil {
 		if err = s.setCurrent(filepath.Base(n.g.dir), prefix); err != nil {
 			l.log.Close()
@@ -114,7 +151,7 @@ func (s *Store) KeepLog(prefix []byte) error {
 	s.mu.Lock()
 	n.g.logged = l
 	s.mu.Unlock()
-	s.show(n.g)
+	s.show(newSnapshot(n.g))
 	return nil
 }
 

@@ -130,9 +130,10 @@ func TestLoggedAgainstSimple(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
 		w := &twins{dir: filepath.Join(root, fmt.Sprint(runs)), simple: memstore.New(), oldest: 1}
+		gather := rapid.SampledFrom([]int64{1, 2_000, 1 << 19}).Draw(t, "gather")
 		reopen := func() {
 			var err error
-			if w.store, err = badgerstore.Open(small(w.dir)); err != nil {
+			if w.store, err = badgerstore.Open(small(w.dir).WithGather(gather)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -205,6 +205,9 @@ func TestSmallerMemTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := s.Settle(); err != nil {
+		t.Fatal(err)
+	}
 	killed := badgerstore.Options{Dir: filepath.Join(t.TempDir(), "killed")}
 	if err := os.CopyFS(killed.Dir, os.DirFS(opts.Dir)); err != nil { // what there is before it is closed
 		t.Fatal(err)

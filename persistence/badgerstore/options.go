@@ -27,6 +27,8 @@ type Options struct {
 	// ReserveBytes is how much of the file system must be free for an Update to be accepted; default 128 MiB. Badger
 	// writes through memory maps, where a full disk is not an error but the end of the process.
 	ReserveBytes uint64
+	// gatherBytes is how much is gathered before it is written; tests have less.
+	gatherBytes int64
 	// segmentBytes is after how much the next segment of a log is begun; tests have small ones.
 	segmentBytes int64
 }
@@ -65,6 +67,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MemTableBytes < minMemTable {
 		return o, fmt.Errorf("opening the store %s: memtables of %d bytes, the least is %d",
 			o.Dir, o.MemTableBytes, minMemTable)
+	}
+	if o.gatherBytes == 0 {
+		o.gatherBytes = gatherBytes
 	}
 	if o.segmentBytes == 0 {
 		o.segmentBytes = keylog.SegmentBytes

@@ -18,11 +18,13 @@ func tagged(key []byte) []byte {
 	return append(append(make([]byte, 0, len(key)+1), keyTag), key...)
 }
 
-// reader reads the state as of one Badger transaction, and the log as it was then, if there is one.
+// reader reads the state as of one Badger transaction and what is on top of it, and the log as it was then, if there is
+// one.
 type reader struct {
 	txn    *badger.Txn
 	log    *keylog.View
 	prefix []byte // of the keys in the log, tagged
+	layers layers
 }
 
 // Get implements persistence.Reader.
@@ -30,6 +32,9 @@ func (r reader) Get(key []byte) (value []byte, ok bool, err error) { return r.ge
 
 // get is Get for a tagged key.
 func (r reader) get(key []byte) (value []byte, ok bool, err error) {
+	if w, ok := r.layers.get(key); ok {
+		return w.copied()
+	}
 	if r.log != nil && bytes.HasPrefix(key, r.prefix) {
 		if value, ok, err = r.log.Get(key); ok || err != nil {
 			return value, ok, err
@@ -103,11 +108,14 @@ func (r reader) ascend(prefix, from []byte) cursor {
 	}
 	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	it.Seek(from)
-	c := &stored{it: it, prefix: prefix}
-	if !r.logs(prefix) {
-		return c
+	var c cursor = &stored{it: it, prefix: prefix}
+	if r.logs(prefix) {
+		c = &joined{a: c, b: &grown{c: r.log.Ascend(from), prefix: prefix}}
 	}
-	return &joined{a: c, b: &grown{c: r.log.Ascend(from), prefix: prefix}}
+	for top := range r.layers.over(func(m keymap.Map[write]) *keymap.Cursor[write] { return m.Ascend(from) }) {
+		c = merge(c, prefix, top, false)
+	}
+	return c
 }
 
 // logs reports whether the log may have keys with a prefix, tagged.
@@ -121,7 +129,17 @@ func (r reader) descend(prefix, from []byte) cursor {
 	if from != nil && bytes.Compare(tagged(from), start) < 0 {
 		start = tagged(from)
 	}
-	c := &stored{it: r.txn.NewIterator(badger.IteratorOptions{Reverse: true}), prefix: tagged(prefix)}
+	prefix = tagged(prefix)
+	c := r.descendStored(prefix, start)
+	for top := range r.layers.over(func(m keymap.Map[write]) *keymap.Cursor[write] { return descend(m, prefix, start) }) {
+		c = merge(c, prefix, top, true)
+	}
+	return c
+}
+
+// descendStored is descend in Badger and the log.
+func (r reader) descendStored(prefix, start []byte) cursor {
+	c := &stored{it: r.txn.NewIterator(badger.IteratorOptions{Reverse: true}), prefix: prefix}
 	c.it.Seek(start)
 	if c.it.Valid() && !c.valid() && bytes.Compare(c.key(), c.prefix) > 0 {
 		c.it.Next() // it stands on the first key after those with the prefix

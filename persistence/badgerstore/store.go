@@ -1,10 +1,12 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +21,9 @@ type Store struct {
 	prefix []byte // of the keys that are in a log; held by updating
 
 	updating sync.Mutex     // held while an Update, a Load or Close runs; taken before mu
+	gathered batch          // what is to be written to Badger; held by updating
+	flushing chan struct{}  // closed when the batch before has been; nil if there was none; held by updating
+	late     *time.Timer    // to write what was gathered for long
 	retiring sync.WaitGroup // generations that were replaced and still have users
 
 	// mu is held for reading while reading begins, and for writing by whatever must not be seen half done.
@@ -37,6 +42,8 @@ func Open(opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: opts}
+	s.late = time.AfterFunc(gatherFor, s.flushLate)
+	s.late.Stop()
 	if err := s.open(); err != nil {
 		s.unlock()
 		return nil, fmt.Errorf("opening the store %s: %w", opts.Dir, err)
@@ -61,7 +68,7 @@ func (s *Store) open() error {
 	if s.live, err = s.openGeneration(name); err != nil {
 		return err
 	}
-	s.show(s.live)
+	s.show(newSnapshot(s.live))
 	return nil
 }
 
@@ -78,6 +85,9 @@ func (s *Store) View(fn func(r persistence.Reader) error) error {
 // Sync implements persistence.Store. The write-ahead files before the one being written were synced when Badger left
 // them.
 func (s *Store) Sync() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
 	s.mu.RLock()
 	if err := s.usable(); err != nil {
 		s.mu.RUnlock()
@@ -117,17 +127,25 @@ func (s *Store) verify(n *snapshot) error {
 func (s *Store) Close() error {
 	s.updating.Lock()
 	defer s.updating.Unlock()
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	s.mu.RLock()
+	closed, broken := s.closed, s.broken
+	s.mu.RUnlock()
+	if closed {
 		return nil
 	}
+	left := s.drain()
+	if broken != nil {
+		left = nil // whoever wrote knows
+	}
+	s.wait()
+	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.late.Stop()
 	s.newest.release()
 	s.retiring.Wait()
 	s.live.users.Wait()
-	err := s.live.close()
+	err := errors.Join(left, s.live.close())
 	s.unlock()
 	if err != nil {
 		return fmt.Errorf("closing the store %s: %w", s.opts.Dir, classify(err))

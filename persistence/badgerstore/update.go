@@ -13,8 +13,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/internal/keymap"
 )
 
-// Update implements persistence.Store. An Update that Badger takes in one transaction (about 1.2 MiB or 13,000 keys
-// with the default options) costs one pass through its write-ahead file; a larger one is written twice and synced.
+// Update implements persistence.Store. What it writes is gathered with what others do, and goes to Badger within a
+// second (gather.go). An Update that Badger does not take in one transaction (about 1.2 MiB or 13,000 keys with the
+// default options) is written twice and synced.
 // Errors: what fn returned, persistence.ErrDiskFull, ErrClosed, and what Put and Delete refused.
 func (s *Store) Update(fn func(w persistence.Writer) error) error {
 	s.updating.Lock()
@@ -40,39 +41,48 @@ func (s *Store) Update(fn func(w persistence.Writer) error) error {
 	if err := s.commit(n, w.writes.Map()); err != nil {
 		return fmt.Errorf("writing to the store %s: %w", s.opts.Dir, err)
 	}
-	s.show(n.g)
 	return nil
 }
 
-// commit writes all of writes or nothing. If it fails half-way the store is broken until it is reopened: what Badger
-// has in memory is not known then.
+// commit takes all of writes, and shows them, or nothing. If it fails half-way the store is broken until it is
+// reopened: what Badger has in memory is not known then.
 func (s *Store) commit(n *snapshot, writes keymap.Map[write]) error {
 	g := n.g
 	c, err := g.logged.plan(n.log, writes)
 	if err != nil {
 		return err
 	}
+	if err := g.logged.drop(); err != nil {
+		return classify(err)
+	}
 	if err := c.append(); err != nil {
 		return s.failBroken(err)
 	}
-	parts := g.parts(c.kept(), writes.Len())
+	size := extentOf(c.kept())
 	switch {
-	case len(parts[0].entries) == 0:
+	case size.keys == 0:
 		return nil // deleted was what is not there
-	case len(parts) > 1:
-		err = s.commitParts(g, &c, parts)
+	case g.fits(size):
+		return s.gather(g, c, size)
 	default:
-		if err = g.prepare(); err == nil {
-			err = g.commit(parts[0])
-		}
-		if err != nil {
-			err = s.fail(err)
-		}
+		return s.commitLarge(g, &c)
 	}
-	if err == nil && c.logs {
+}
+
+// commitLarge writes an Update that is too large for one Badger transaction, after all before it.
+func (s *Store) commitLarge(g *generation, c *change) error {
+	if err := s.drain(); err != nil {
+		return err
+	}
+	if err := s.commitParts(g, c, g.parts(c.kept(), c.writes.Len())); err != nil {
+		return err
+	}
+	if c.logs {
 		g.logged.mark = c.mark
+		g.logged.committed(c.mark)
 	}
-	return err
+	s.show(newSnapshot(g))
+	return nil
 }
 
 // failBroken is classify, and fail if err says that it is not known what is in the log.
@@ -91,31 +101,28 @@ type part struct {
 
 // parts cuts writes, some of about so many, into as many Badger transactions as it takes.
 func (g *generation) parts(writes iter.Seq2[[]byte, write], left int) []part {
-	const entryMargin = 32 // Badger counts up to 20 bytes on top of key and value, and one entry of its own
-	maxEntries, maxBytes := g.db.MaxBatchCount()-8, g.db.MaxBatchSize()-1024
 	var parts []part
 	var current part
-	var bytes int64
+	var taken extent
 	for key, w := range writes {
-		e := badger.Entry{Key: key, Value: w.value}
-		size := int64(len(e.Key) + len(e.Value) + entryMargin)
-		if len(current.entries) > 0 && (bytes+size > maxBytes || int64(len(current.entries)) >= maxEntries) {
+		before := taken
+		if taken.add(key, w); before.keys > 0 && !g.fits(taken) {
 			parts = append(parts, current)
-			current, bytes = part{}, 0
+			current, taken = part{}, extent{}
+			taken.add(key, w)
 		}
 		if current.entries == nil {
-			current.entries = make([]badger.Entry, 0, max(min(left, int(maxEntries)), 1))
+			current.entries = make([]badger.Entry, 0, max(min(left, int(g.db.MaxBatchCount())), 1))
 		}
 		left--
-		current.entries = append(current.entries, e)
-		current.size.add(len(e.Key), len(e.Value))
-		bytes += size
+		current.entries = append(current.entries, badger.Entry{Key: key, Value: w.value})
+		current.size.add(len(key), len(w.value))
 	}
 	return append(parts, current)
 }
 
 // prepare syncs the write-ahead file if the next transaction may make Badger leave it, and the log before it. What was
-// deleted from the log until then is removed.
+// deleted from the log until then may be removed.
 func (g *generation) prepare() error {
 	if !g.rotation.due() {
 		return nil
@@ -124,10 +131,8 @@ func (g *generation) prepare() error {
 		return fmt.Errorf("syncing a full write-ahead file: %w", err)
 	}
 	g.rotation.synced = true
-	if g.logged == nil {
-		return nil
-	}
-	return classify(g.logged.log.Drop(g.logged.mark.first))
+	g.logged.durable()
+	return nil
 }
 
 // commit writes one Badger transaction.

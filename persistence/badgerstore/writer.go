@@ -13,6 +13,14 @@ type write struct {
 	deleted bool
 }
 
+// copied is what Get answers for a key that this was done to.
+func (w write) copied() (value []byte, ok bool, err error) {
+	if w.deleted {
+		return nil, false, nil
+	}
+	return append([]byte{}, w.value...), true, nil
+}
+
 // writer is the state in the middle of an Update: what Badger had at its beginning, and what was written since, which
 // Badger gets to know only when all of it is there. (Badger's own transactions allow one scan at a time, and sort all
 // their writes for each.)
@@ -26,10 +34,7 @@ type writer struct {
 func (w *writer) Get(key []byte) (value []byte, ok bool, err error) {
 	key = tagged(key)
 	if written, ok := w.writes.Get(key); ok {
-		if written.deleted {
-			return nil, false, nil
-		}
-		return append([]byte{}, written.value...), true, nil
+		return written.copied()
 	}
 	return w.base.get(key)
 }
@@ -79,11 +84,16 @@ func (w *writer) ScanReverse(prefix, from []byte, fn func(key, value []byte) (bo
 	if from != nil && bytes.Compare(tagged(from), start) < 0 {
 		start = tagged(from)
 	}
-	top := w.writes.Map().Descend(start)
-	if top.Valid() && bytes.Equal(top.Key(), start) && !bytes.HasPrefix(start, tagged(prefix)) {
-		top.Next()
+	return scan(merge(base, tagged(prefix), descend(w.writes.Map(), tagged(prefix), start), true), fn)
+}
+
+// descend returns a cursor on the last key with a prefix, at or before start.
+func descend(m keymap.Map[write], prefix, start []byte) *keymap.Cursor[write] {
+	c := m.Descend(start)
+	if c.Valid() && bytes.Equal(c.Key(), start) && !bytes.HasPrefix(start, prefix) {
+		c.Next()
 	}
-	return scan(merge(base, tagged(prefix), top, true), fn)
+	return c
 }
 
 // merged is a cursor over what there was and, on top of it, what was written.
