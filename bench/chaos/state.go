@@ -2,12 +2,10 @@ package main
 
 import (
 	"crypto/sha256"
-	"fmt"
-	"path/filepath"
 	"slices"
 
+	"github.com/bulkhead-cloud/bulkhead/bench/server"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
-	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -23,19 +21,12 @@ type state struct {
 
 // state opens the data directory, now that no server does, and recomputes it.
 func (c *checker) state(h home) (*state, error) {
-	store, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(h.dir, "state")})
-	if err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
-	}
-	defer store.Close() //nolint:errcheck // only read
-	codec, err := persistence.NewCodec(resources.NewVocabulary())
+	left, err := server.ReadState(h.dir)
 	if err != nil {
 		return nil, err
 	}
-	machine, err := persistence.Open(store, codec)
-	if err != nil {
-		return nil, err
-	}
+	defer left.Close() //nolint:errcheck // only read
+	machine := left.Machine
 	s := &state{node: h.name, applied: machine.AppliedIndex()}
 	err = machine.View(func(v *persistence.View) error {
 		found, err := v.Check()
@@ -47,7 +38,7 @@ func (c *checker) state(h home) (*state, error) {
 	if err != nil || c.report.zoneReport == nil {
 		return s, err
 	}
-	if err := s.digest(store); err != nil {
+	if err := s.digest(left.Store); err != nil {
 		return nil, err
 	}
 	return s, machine.View(s.read)

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
-	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
 )
 
 // verify compares what was promised with what there is.
@@ -68,7 +66,7 @@ func (z *zone) compareStates(ctx context.Context) error {
 		}
 		states = nil
 		for _, s := range z.group.Members {
-			state, err := read(filepath.Join(s.Dir, "state"))
+			state, err := read(s.Dir)
 			if err != nil {
 				return err
 			}
@@ -107,15 +105,15 @@ func (z *zone) compare(states []map[string][]byte) {
 	}
 }
 
-// read reads all that is in the store of a node that does not run.
+// read reads all that the node of a data directory has, which does not run.
 func read(dir string) (map[string][]byte, error) {
-	store, err := badgerstore.Open(badgerstore.Options{Dir: dir})
+	left, err := server.ReadState(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
+		return nil, err
 	}
-	defer store.Close() //nolint:errcheck // only read
+	defer left.Close() //nolint:errcheck // only read
 	all := map[string][]byte{}
-	err = store.View(func(r persistence.Reader) error {
+	err = left.Store.View(func(r persistence.Reader) error {
 		return r.Scan(nil, nil, func(key, value []byte) (bool, error) {
 			all[string(key)] = bytes.Clone(value)
 			return true, nil

@@ -31,9 +31,6 @@ func CollectSeldom(garbage uint64, set func(percent int) (before int)) { collect
 // Fleet is the drivers of all nodes and agents, as this node's actors reach them.
 func (n *Node) Fleet() operations.Drivers { return n.fleet() }
 
-// StateMachine is the zone's state as a cluster applies entries to it.
-func StateMachine(m *persistence.Machine) cluster.StateMachine { return stateMachine{m} }
-
 // Log is a cluster as the actors propose to it.
 func Log(n *cluster.Node, m *persistence.Machine) actors.Log {
 	return &proposer{node: n, machine: m, codec: m.Codec()}

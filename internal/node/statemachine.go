@@ -16,6 +16,9 @@ import (
 // stateMachine is the zone's state as the cluster applies entries to it.
 type stateMachine struct{ *persistence.Machine }
 
+// StateMachine is the zone's state as a cluster applies entries to it.
+func StateMachine(m *persistence.Machine) cluster.StateMachine { return stateMachine{m} }
+
 // Apply implements cluster.StateMachine.
 func (m stateMachine) Apply(entries []cluster.Entry) ([]cluster.Results, error) {
 	in := make([]persistence.Entry, len(entries))
