@@ -1,6 +1,7 @@
 package badgerstore_test
 
 import (
+	"fmt"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,12 +10,26 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/storetest"
 )
 
+// TestStore: it does what any store does, and nobody notices how much of it Badger has. It leaves nothing behind; it
+// comes first, as a damaged Badger does.
 func TestStore(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	storetest.Run(t, func(tb testing.TB) storetest.Store {
 		tb.Helper()
 		return open(tb, tb.TempDir())
 	})
+	for _, most := range []int64{1, 200, 1 << 30} {
+		t.Run(fmt.Sprintf("gathers %d bytes", most), func(t *testing.T) {
+			storetest.Run(t, func(tb testing.TB) storetest.Store {
+				tb.Helper()
+				s, err := badgerstore.Open(badgerstore.Options{Dir: tb.TempDir()}.WithGather(most))
+				if err != nil {
+					tb.Fatalf("Open() = %v", err)
+				}
+				return s
+			})
+		})
+	}
 }
 
 // open opens the store in dir.

@@ -7,29 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/persistence/badgerstore"
-	"github.com/bulkhead-cloud/bulkhead/persistence/storetest"
 )
-
-// TestGathersUnseen: whoever uses a store does not notice how much of it Badger has.
-func TestGathersUnseen(t *testing.T) {
-	for _, most := range []int64{1, 200, 1 << 30} {
-		t.Run(fmt.Sprint(most), func(t *testing.T) {
-			defer goleak.VerifyNone(t)
-			storetest.Run(t, func(tb testing.TB) storetest.Store {
-				tb.Helper()
-				s, err := badgerstore.Open(badgerstore.Options{Dir: tb.TempDir()}.WithGather(most))
-				if err != nil {
-					tb.Fatal(err)
-				}
-				return s
-			})
-		})
-	}
-}
 
 func put(t *testing.T, s persistence.Store, key, value []byte) {
 	t.Helper()
