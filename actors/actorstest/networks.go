@@ -16,14 +16,14 @@ import (
 
 // Deviations lists the networks whose rules or name servers in the hardware are
 // not those of the state, and the nics that are a way out there and should not be,
-// or the other way round.
+// or the other way round, and the volumes and snapshots that have another size.
 func (z *Zone) Deviations() []string {
 	z.t.Helper()
 	truth, err := z.World.Truth()
 	if err != nil {
 		z.t.Fatalf("reading the truth: %v", err)
 	}
-	var found []string
+	found := z.otherSizes(truth)
 	for _, o := range truth.Objects(simworld.KindNetwork) {
 		if must, _ := z.reality(resources.Ref{Kind: resources.KindNetwork, ID: o.ID}); !must || o.Detail == nil {
 			continue
@@ -44,6 +44,26 @@ func (z *Zone) Deviations() []string {
 		if want := z.secondary(o.ID); o.Detail.Facts["secondary"] != strconv.FormatBool(want) {
 			found = append(found, fmt.Sprintf("nic %s is secondary: %s, the state says %v", o.ID,
 				o.Detail.Facts["secondary"], want))
+		}
+	}
+	return found
+}
+
+// otherSizes lists the volumes and snapshots whose size in the hardware is not that of the state.
+func (z *Zone) otherSizes(truth *simworld.Truth) (found []string) {
+	z.t.Helper()
+	for _, o := range truth.Objects(simworld.KindVolume, simworld.KindSnapshot) {
+		kind, want := resources.Kind(o.Kind), uint64(0)
+		if must, _ := z.reality(resources.Ref{Kind: kind, ID: o.ID}); !must {
+			continue
+		}
+		if kind == resources.KindVolume {
+			want = Get[*resources.Volume](z, kind, o.ID).Status.SizeBytes
+		} else {
+			want = Get[*resources.Snapshot](z, kind, o.ID).Status.SizeBytes
+		}
+		if o.Bytes != want {
+			found = append(found, fmt.Sprintf("%s %s has %d bytes, the state says %d", kind, o.ID, o.Bytes, want))
 		}
 	}
 	return found

@@ -18,6 +18,7 @@ type array struct {
 	mu    sync.Mutex
 	next  int
 	units map[int]string // number -> volume id
+	sizes map[int]uint64 // number -> bytes
 }
 
 func (a *array) list() (names []string) {
@@ -37,6 +38,7 @@ const (
 	forgetsToUndo  = "forgets-to-undo" // deleting removes nothing
 	cantAdopt      = "cant-adopt"      // it takes over nothing
 	tellsOfNothing = "tells-of-nothing"
+	roundsUp       = "rounds-up" // a unit is larger than it says when it makes it
 )
 
 // arrayDriver is a driver of the array; "" = without a mistake.
@@ -58,7 +60,7 @@ func driverOf(a *array, version, mistake string) func(sdk.Environment) (sdk.Driv
 }
 
 func newArray(mistake string) (*array, enginetest.Driver) {
-	a := &array{units: map[int]string{}}
+	a := &array{units: map[int]string{}, sizes: map[int]uint64{}}
 	return a, enginetest.Driver{New: driverOf(a, "1.0.0", mistake), Remains: a.list}
 }
 
@@ -130,8 +132,22 @@ func (d *arrayDriver) CreateVolume(
 		}
 	}
 	d.array.next++
-	d.array.units[d.array.next] = id
+	d.array.units[d.array.next], d.array.sizes[d.array.next] = id, r.GetSizeBytes()
 	return volumeReply(d.array.next, r.GetSizeBytes()), nil
+}
+
+func (d *arrayDriver) StatVolume(_ context.Context, r *driverpb.VolumeRequest) (*driverpb.VolumeReply, error) {
+	d.array.mu.Lock()
+	defer d.array.mu.Unlock()
+	id := r.GetCall().GetResource().GetId()
+	for number, owner := range d.array.units {
+		if size := d.array.sizes[number]; owner == id && d.mistake == roundsUp {
+			return volumeReply(number, size+1), nil
+		} else if owner == id {
+			return volumeReply(number, size), nil
+		}
+	}
+	return nil, sdk.NotFound("volume-missing", "the array has no volume "+id, "")
 }
 
 func volumeReply(number int, size uint64) *driverpb.VolumeReply {
@@ -219,6 +235,7 @@ func plants() []planted {
 		{"not-undone-counted", every(createOnArray, forgetsToUndo), "it was undone, and the backend holds"},
 		{"in-memory", every(deleteOnArray, keepsInMemory), "is left in pool"},
 		{"blind", every(createOnArray, tellsOfNothing), "is missing in pool"},
+		{"another-size", every(createOnArray, roundsUp), "bytes, the state says"},
 		{"not-adopted", swapOnArray(cantAdopt), "start of swap"},
 		{"unknown-fault", wrong(func(z *enginetest.Zone) { z.Script(enginetest.Fault{What: "explode"}) }), "Fault.What"},
 		{"bad-count", wrong(func(z *enginetest.Zone) {

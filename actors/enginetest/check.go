@@ -72,7 +72,7 @@ func (z *Zone) SameToken(method string) {
 
 // Check fails the test unless the state is consistent in itself, the simulator has what the state says, and the driver,
 // asked what there is in each pool, host and network that it serves, tells of all that must be there, of nothing else
-// that carries an id of the engine, and of nothing twice.
+// that carries an id of the engine, and of nothing twice; and volumes have the size that the state says.
 func (z *Zone) Check() {
 	z.t.Helper()
 	z.check(true)
@@ -201,9 +201,49 @@ func (z *Zone) checkOwner(o owner, complete bool) {
 		}
 	}
 	for _, ref := range o.inside {
-		if must, _ := z.inner.Real(ref); must && seen[ref] == 0 && complete {
+		must, _ := z.inner.Real(ref)
+		if must && seen[ref] == 0 && complete {
 			z.t.Errorf("%s is missing in %s: the state knows of it, and the driver does not tell of it", ref, o.ref)
 		}
+		if must && seen[ref] > 0 && ref.Kind == resources.KindVolume {
+			z.checkSize(o, ref)
+		}
+	}
+}
+
+func (z *Zone) checkSize(pool owner, ref resources.Ref) {
+	z.t.Helper()
+	conn, err := pool.acting.process.connect()
+	if err != nil {
+		z.t.Errorf("connecting to the driver: %v", err)
+		return
+	}
+	call, err := pool.call(ref)
+	if err != nil {
+		z.t.Errorf("calling for %s: %v", ref, err)
+		return
+	}
+	err = z.inner.Machine.View(func(v *persistence.View) error {
+		b, _, err := v.Binding(ref)
+		call.Handle = &driverpb.Handle{Version: b.HandleVersion, Data: b.Handle}
+		return err
+	})
+	if err != nil {
+		z.t.Errorf("reading what the driver remembers of %s: %v", ref, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), observing)
+	defer cancel()
+	reply, err := driverpb.NewStorageClient(conn).StatVolume(ctx, &driverpb.VolumeRequest{
+		Call: call,
+		Pool: &driverpb.PoolRef{Resource: &driverpb.Ref{Kind: string(pool.ref.Kind), Id: pool.ref.ID}, Handle: pool.handle},
+	})
+	if err != nil {
+		z.t.Errorf("asking the driver for the size of %s: %v", ref, err)
+		return
+	}
+	if is := Get[*resources.Volume](z, ref).Status.SizeBytes; reply.GetSizeBytes() != is {
+		z.t.Errorf("%s has %d bytes, the state says %d", ref, reply.GetSizeBytes(), is)
 	}
 }
 
@@ -215,16 +255,14 @@ func (z *Zone) observe(o owner) (seen map[resources.Ref]int, err error) {
 	if err != nil {
 		return nil, err
 	}
-	properties, err := structpb.NewStruct(o.open)
+	call, err := o.call(o.ref)
 	if err != nil {
 		return nil, err
 	}
+	call.Handle = o.handle
 	ctx, cancel := context.WithTimeout(context.Background(), observing)
 	defer cancel()
-	stream, err := driverpb.NewBaseClient(conn).Observe(ctx, &driverpb.ObserveRequest{Call: &driverpb.Call{
-		Resource: &driverpb.Ref{Kind: string(o.ref.Kind), Id: o.ref.ID}, Handle: o.handle, Epoch: o.epoch,
-		Properties: properties, Secrets: o.secret,
-	}})
+	stream, err := driverpb.NewBaseClient(conn).Observe(ctx, &driverpb.ObserveRequest{Call: call})
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +279,15 @@ func (z *Zone) observe(o owner) (seen map[resources.Ref]int, err error) {
 			seen[resources.Ref{Kind: resources.Kind(one.GetResource().GetKind()), ID: id}]++
 		}
 	}
+}
+
+// call is what a call for something in it says, but for its handle.
+func (o owner) call(ref resources.Ref) (*driverpb.Call, error) {
+	properties, err := structpb.NewStruct(o.open)
+	return &driverpb.Call{
+		Resource: &driverpb.Ref{Kind: string(ref.Kind), Id: ref.ID}, Epoch: o.epoch,
+		Properties: properties, Secrets: o.secret,
+	}, err
 }
 
 // acting is the version that acts for what is bound to it, past the script; nil = the simulator does.

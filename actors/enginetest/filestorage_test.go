@@ -50,6 +50,10 @@ func snapshot(of resources.Ref) *resources.Snapshot {
 	}
 }
 
+func grow(z *enginetest.Zone, v resources.Ref) {
+	z.Succeeded(z.Wait(z.Submit(enginetest.Action(v, "grow", resources.Arguments{SizeBytes: 16 * mib}))))
+}
+
 // machine is one that runs on the simulator, with its disk in the pool of the driver.
 func machine(z *enginetest.Zone) *resources.Machine {
 	z.Surround()
@@ -85,6 +89,21 @@ func scenarios() map[string]struct {
 			v := z.Make(volume("data"))
 			s := z.Make(snapshot(v))
 			return enginetest.Action(v, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(s.ID)})
+		}},
+		"revert-grown-volume": {prepare: func(z *enginetest.Zone) resources.Submission {
+			v := z.Make(volume("data"))
+			s := z.Make(snapshot(v))
+			grow(z, v)
+			return enginetest.Action(v, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(s.ID)})
+		}},
+		"revert-to-larger": {prepare: func(z *enginetest.Zone) resources.Submission {
+			v := z.Make(volume("data"))
+			small := z.Make(snapshot(v))
+			grow(z, v)
+			large := z.Make(snapshot(v))
+			back := enginetest.Action(v, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(small.ID)})
+			z.Succeeded(z.Wait(z.Submit(back)))
+			return enginetest.Action(v, "revert", resources.Arguments{SnapshotID: resources.SnapshotID(large.ID)})
 		}},
 		"create-machine": {prepare: func(z *enginetest.Zone) resources.Submission {
 			return enginetest.Creation(machine(z))

@@ -133,7 +133,8 @@ func reserveForDisk(ctx context.Context, c *Context) error {
 	return c.askReserve(ctx, c.Operation.Arguments.SizeBytes)
 }
 
-// unreserveForDisk gives back what was reserved and not grown into.
+// unreserveForDisk gives back what was reserved and not grown into: reserving what the state says it has is finding out
+// what that is.
 func unreserveForDisk(ctx context.Context, c *Context) error {
 	vol, err := Find[*resources.Volume](c, resources.KindVolume, string(c.Operation.Arguments.VolumeID))
 	if err != nil {

@@ -29,7 +29,7 @@ func volumeOperations() []Definition {
 		{Kind: resources.KindVolume, Action: "grow", Check: checkGrow, Steps: steps(
 			exclusive,
 			Step{Name: "reserve", Do: reserveGrowth, Undo: unreserveGrowth},
-			Step{Name: "grow", Do: growVolume},
+			Step{Name: "grow", Do: growVolume, Undo: measureVolume},
 			release,
 		)},
 		{Kind: resources.KindVolume, Action: "claim", Steps: steps(
@@ -45,8 +45,8 @@ func volumeOperations() []Definition {
 			Step{Name: "detach", Do: unclaimVolume}, leaveMachine,
 		)},
 		{Kind: resources.KindVolume, Action: "revert", Check: checkRevert, Steps: steps(
-			exclusive,
-			Step{Name: "revert", Do: revertVolume, Timeout: copyTimeout},
+			Step{Name: "hold", Do: holdToRevert, Undo: letRevertedGo, Local: true},
+			Step{Name: "revert", Do: revertVolume, Undo: measureVolume, Timeout: copyTimeout},
 			release,
 		)},
 	}
@@ -60,6 +60,30 @@ func holdVolume(_ context.Context, c *Context) error {
 	c.Outcome.Claim = append(c.Outcome.Claim,
 		persistence.Claim{Scope: scopeVolumeHold, Value: volumeOf(c.Resource), Owner: c.Operation.Target})
 	return nil
+}
+
+// holdToRevert reserves what it is to have besides: a volume that was put back to a small snapshot can be put back to a
+// large one.
+func holdToRevert(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil {
+		return err
+	}
+	snapshot, err := Find[*resources.Snapshot](c, resources.KindSnapshot, string(c.Operation.Arguments.SnapshotID))
+	if err != nil {
+		return err
+	}
+	if snapshot.Status.SizeBytes > vol.Status.SizeBytes {
+		c.reservePool(vol, snapshot.Status.SizeBytes)
+	}
+	return holdVolume(ctx, c)
+}
+
+func letRevertedGo(ctx context.Context, c *Context) error {
+	if err := unreserveGrowth(ctx, c); err != nil {
+		return err
+	}
+	return letVolumeGo(ctx, c)
 }
 
 func letVolumeGo(_ context.Context, c *Context) error {
@@ -179,10 +203,15 @@ func inUseBy(vol *resources.Volume, machine resources.MachineID) *resources.Erro
 	return persistence.InUse(vol.Ref(), []resources.Ref{{Kind: resources.KindMachine, ID: string(machine)}})
 }
 
-func reserveGrowth(_ context.Context, c *Context) error {
+// reserveGrowth reserves what the volume is to grow to. What is to grow to what it has may have grown behind its back,
+// in vain: that is what unreserveForDisk asks for.
+func reserveGrowth(ctx context.Context, c *Context) error {
 	vol, err := Target[*resources.Volume](c)
 	if err != nil {
 		return err
+	}
+	if c.Operation.Action == "reserve" && c.Operation.Arguments.SizeBytes == vol.Status.SizeBytes {
+		return measureVolume(ctx, c)
 	}
 	if size := c.Operation.Arguments.SizeBytes; size < vol.Status.SizeBytes || size > resources.MaxVolumeBytes {
 		return &resources.Error{
@@ -204,6 +233,37 @@ func unreserveGrowth(_ context.Context, c *Context) error {
 	}
 	c.reservePool(vol, vol.Status.SizeBytes)
 	return nil
+}
+
+// measureVolume notes what size the volume has after it was tried in vain to change that: the attempt may have had its
+// effect, and what the pool gives it is what it takes there.
+func measureVolume(ctx context.Context, c *Context) error {
+	vol, err := Target[*resources.Volume](c)
+	if err != nil || vol.Status.PoolID == "" {
+		return err
+	}
+	d, pool, err := c.inPool(ctx, vol.Status.PoolID, vol.Ref(), vol)
+	if err != nil {
+		return err
+	}
+	reply, err := driverpb.NewStorageClient(d.conn).StatVolume(ctx, &driverpb.VolumeRequest{Call: d.call, Pool: pool})
+	if lost(err) {
+		return nil
+	}
+	if err != nil {
+		return FromFault(err)
+	}
+	c.measured(d, vol, reply)
+	return nil
+}
+
+// measured notes what the driver says of a volume that may be smaller than before, or larger.
+func (c *Context) measured(d driver, vol *resources.Volume, reply *driverpb.VolumeReply) {
+	if reply.GetHandle() != nil {
+		c.bind(d, reply.GetHandle())
+	}
+	c.observed(reply)
+	c.reservePool(vol, reply.GetSizeBytes())
 }
 
 func (c *Context) reservePool(vol *resources.Volume, bytes uint64) {
@@ -343,9 +403,6 @@ func (c *Context) revert(ctx context.Context, vol *resources.Volume, snapshot *r
 	if err != nil {
 		return FromFault(err)
 	}
-	if reply.GetHandle() != nil {
-		c.bind(d, reply.GetHandle())
-	}
-	c.observed(reply)
+	c.measured(d, vol, reply)
 	return nil
 }

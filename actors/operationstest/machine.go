@@ -75,7 +75,7 @@ func machineScenarios() []Scenario {
 		{Kind: resources.KindMachine, Action: "resume", Prepare: paused},
 		{Kind: resources.KindMachine, Action: "attach-volume", Prepare: attachVolume},
 		{Kind: resources.KindMachine, Action: "detach-volume", Prepare: detachVolume},
-		{Kind: resources.KindMachine, Action: "grow-volume", Irreversible: true, Prepare: growVolume},
+		{Kind: resources.KindMachine, Action: "grow-volume", Prepare: growVolume},
 		{Kind: resources.KindMachine, Action: "attach-nic", Prepare: attachNic},
 		{Kind: resources.KindMachine, Action: "detach-nic", Irreversible: true, Prepare: detachNic},
 		{

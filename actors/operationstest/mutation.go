@@ -25,6 +25,11 @@ func Mutations() []Mutation {
 			"undo-of-claim-volume-removed", "machine.attach-volume",
 			withoutUndo(resources.KindMachine, "attach-volume", "claim"),
 		},
+		{"size-after-growth-in-vain-not-asked", "volume.grow", withoutUndo(resources.KindVolume, "grow", "grow")},
+		{
+			"size-after-growing-a-disk-in-vain-not-asked", "machine.grow-volume",
+			withoutUndo(resources.KindMachine, "grow-volume", "reserve"),
+		},
 		{"undo-of-change-rule-removed", "rule.update", withoutUndo(resources.KindRule, "update", "restore")},
 		{"undo-of-change-network-removed", "network.update", withoutUndo(resources.KindNetwork, "update", "change")},
 		{
