@@ -48,67 +48,65 @@ func (n *Node) TakeArchive(ctx context.Context, from io.Reader) (*resources.Driv
 	if err := n.fresh(ctx); err != nil {
 		return nil, err
 	}
+	n.taking.begin()
 	found, err := n.shelf.Put(ctx, from, "")
 	if err != nil {
+		n.taking.end("", false, n.dropArchive)
 		return nil, badArchive(err)
-	}
-	if !n.taking.begin(found.Digest, func() bool { return len(n.shelf.Lacks([]string{found.Digest})) == 0 }) {
-		return nil, &resources.Error{
-			Class: resources.ClassUnavailable, Code: "archive-dropped",
-			Message: "another installation of the archive was refused at the same time", Remedy: "install it again",
-		}
 	}
 	record, err := n.recordOf(found)
 	if err == nil {
 		err = n.secure(ctx, found.Digest)
 	}
-	return record, errors.Join(err, n.taking.end(found.Digest, err == nil, func() error {
-		return n.dropArchive(found.Digest)
-	}))
+	n.taking.end(found.Digest, err == nil, n.dropArchive)
+	return record, err
 }
 
 // taking is which archives are being installed: what one installation does not need another one may.
 type taking struct {
 	mu sync.Mutex
-	// by counts, by digest, the installations that look at an archive; promised is when one was last found to be well:
-	// it is submitted then.
-	by       map[string]int
+	// underWay counts installations that look at an archive: which one is known once it is here.
+	underWay int
+	// refused are archives that nobody may need; promised is when one was last found to be well: it is submitted then.
+	refused  map[string]bool
 	promised map[string]time.Time
 }
 
 // promiseTime is how long it may take until what is promised is submitted. What is not is removed at the next start.
 const promiseTime = 10 * time.Minute
 
-// begin reports whether an archive is still there, and keeps it until the end.
-func (t *taking) begin(digest string, there func() bool) bool {
+// begin keeps all archives until the end.
+func (t *taking) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.by == nil {
-		t.by, t.promised = map[string]int{}, map[string]time.Time{}
-	}
-	is := there()
-	if is {
-		t.by[digest]++
-	}
-	return is
+	t.underWay++
 }
 
-// end drops an archive that was refused, unless another installation needs it.
-func (t *taking) end(digest string, well bool, drop func() error) error {
+// end drops what was refused, once no other installation is under way that may need it. Digest is "" if there is no
+// archive.
+func (t *taking) end(digest string, well bool, drop func(digest string)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	maps.DeleteFunc(t.promised, func(_ string, at time.Time) bool { return time.Since(at) > promiseTime })
-	if t.by[digest]--; t.by[digest] == 0 {
-		delete(t.by, digest)
+	if t.promised == nil {
+		t.refused, t.promised = map[string]bool{}, map[string]time.Time{}
 	}
-	if well {
+	t.underWay--
+	switch {
+	case well:
 		t.promised[digest] = time.Now()
-		return nil
+	case digest != "":
+		t.refused[digest] = true
 	}
-	if _, needed := t.promised[digest]; needed || t.by[digest] > 0 {
-		return nil
+	if t.underWay > 0 {
+		return
 	}
-	return drop()
+	maps.DeleteFunc(t.promised, func(_ string, at time.Time) bool { return time.Since(at) > promiseTime })
+	for one := range t.refused {
+		if _, needed := t.promised[one]; !needed {
+			drop(one)
+		}
+	}
+	clear(t.refused)
 }
 
 // InstalledFrom implements api.Archives.
@@ -235,12 +233,16 @@ func archiveName(d *archive.Declaration, digest string) string {
 // markLength is how much of a digest tells two names apart.
 const markLength = 12
 
-// dropArchive removes an archive that came to nothing, unless it is one that is installed.
-func (n *Node) dropArchive(digest string) error {
+// dropArchive removes an archive that came to nothing, unless it is one that is installed. If it can't, the next start
+// does.
+func (n *Node) dropArchive(digest string) {
 	if slices.Contains(n.installed(), digest) {
-		return nil
+		return
 	}
-	return n.shelf.Remove(digest)
+	if err := n.shelf.Remove(digest); err != nil {
+		n.config.Log.Warn("removing an archive that nobody installed failed", slog.String("digest", digest),
+			slog.Any("error", err))
+	}
 }
 
 // installed lists the digests of the versions that the zone knows.

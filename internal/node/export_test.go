@@ -105,3 +105,12 @@ func (n *Node) Secret(pool string) (string, error) {
 
 // Snapshot has the node take one of the state.
 func (n *Node) Snapshot() error { return n.cluster.Snapshot() }
+
+// Taking is which archives are being installed.
+type Taking struct{ taking }
+
+// Begin keeps all archives until the end.
+func (t *Taking) Begin() { t.begin() }
+
+// End drops what was refused.
+func (t *Taking) End(digest string, well bool, drop func(digest string)) { t.end(digest, well, drop) }

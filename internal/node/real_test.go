@@ -234,13 +234,10 @@ func (w *world) killGuest() {
 // await waits until a resource is in a phase.
 func (w *world) await(path, phase string) {
 	w.t.Helper()
-	var r map[string]any
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-		if _, r = w.call("GET", "/v1/"+path, nil); r["phase"] == phase {
-			return
-		}
-	}
-	w.t.Fatalf("%s never became %s: %v", path, phase, r)
+	w.until(path+" is "+phase, func() bool {
+		_, r := w.call("GET", "/v1/"+path, nil)
+		return r["phase"] == phase
+	})
 }
 
 // killDrivers kills every driver process of the server.
