@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -71,25 +72,30 @@ func (r *runner) note(ctx context.Context, u *unit, out operations.Outcome) {
 // next round of care for what lives in or on them. To be called when a process of
 // the driver was started on a node, this one or another. While this node may not
 // act it is remembered, and done then.
-func (s *System) Adopt(product, node string) error {
-	if s.remember(product, node) {
+func (s *System) Adopt(one operations.Started) error {
+	if s.remember(one) {
 		return nil
 	}
-	s.health.restarted(product, node)
+	s.health.restarted(one)
 	var bound []resources.Ref
 	err := s.config.State.View(func(v *persistence.View) error {
 		for _, kind := range []resources.Kind{
 			resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork,
 		} {
-			err := v.Each(kind, map[string]string{"driver": product}, func(r resources.Resource) bool {
+			var failed error
+			err := v.Each(kind, map[string]string{"driver": one.Product}, func(r resources.Resource) bool {
 				here := operations.PlaceOf(r).Node
 				p := r.Metadata().Phase
-				if (here == "" || here == node) && (p == resources.PhaseReady || p == resources.PhaseDegraded) {
+				if here != "" && here != one.Node || p != resources.PhaseReady && p != resources.PhaseDegraded {
+					return true
+				}
+				var serves bool
+				if serves, failed = operations.Serves(v, one, r.Metadata().Ref()); serves {
 					bound = append(bound, r.Metadata().Ref())
 				}
-				return true
+				return failed == nil
 			})
-			if err != nil {
+			if err = errors.Join(err, failed); err != nil {
 				return err
 			}
 		}
@@ -105,13 +111,13 @@ func (s *System) Adopt(product, node string) error {
 // fell silent, or is back.
 func (s *System) Look() { s.health.hasten() }
 
-func (s *System) remember(product, node string) bool {
+func (s *System) remember(one operations.Started) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.total > 0 && s.holding {
 		return false
 	}
-	if one := (started{product, node}); !slices.Contains(s.early, one) {
+	if !slices.Contains(s.early, one) {
 		s.early = append(s.early, one)
 	}
 	return true
@@ -123,8 +129,8 @@ func (s *System) adoptEarly() error {
 	s.early = nil
 	s.mu.Unlock()
 	for _, e := range early {
-		if err := s.Adopt(e.product, e.node); err != nil {
-			return fmt.Errorf("giving %s its resources back: %w", e.product, err)
+		if err := s.Adopt(e); err != nil {
+			return fmt.Errorf("giving %s its resources back: %w", e.Product, err)
 		}
 	}
 	return nil

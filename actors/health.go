@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,10 +18,9 @@ const (
 	// healthPage is how many resources are looked at in a tick: with more than sixty
 	// times as many a round takes longer than a minute.
 	healthPage = 100
-	// healthAtOnce of them are looked at together, and the next healthPause later, so that a page is done within a tick:
-	// all at once they would take the processors from everybody else for tens of milliseconds, each second.
-	healthAtOnce = 4
-	healthPause  = 25 * time.Millisecond
+	// healthPause lies between two, so that a page is done within a tick: all at once they would take the processors from
+	// everybody else for tens of milliseconds, each second.
+	healthPause = 6 * time.Millisecond
 	// The wait between two attempts to repair a resource doubles up to the longest.
 	firstRepair   = 2 * time.Second
 	longestRepair = 5 * time.Minute
@@ -67,12 +65,11 @@ func newHealth(s *System) *health {
 	return &health{system: s, ill: map[resources.Ref]*illness{}, started: map[operations.Started]bool{}}
 }
 
-// restarted makes the next round begin soon, in which the product adopts all that
-// it serves there.
-func (h *health) restarted(product, node string) {
+// restarted makes the next round begin soon, in which a version adopts all that it serves there.
+func (h *health) restarted(one operations.Started) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.started[operations.Started{Product: product, Node: node}] = true
+	h.started[one] = true
 	h.soon = true
 }
 
@@ -130,14 +127,13 @@ func (h *health) goOn(r *round, now time.Time) {
 	}
 }
 
-// tendAll has those looked at that are not ill, a few at a time. It answers whether the node goes on.
+// tendAll has those looked at that are not ill, one after the other. It answers whether the node goes on.
 func (h *health) tendAll(refs []resources.Ref, started map[operations.Started]bool) bool {
-	for some := range slices.Chunk(refs, healthAtOnce) {
-		for _, ref := range some {
-			if !h.isIll(ref) {
-				h.tend(ref, started)
-			}
+	for _, ref := range refs {
+		if h.isIll(ref) {
+			continue
 		}
+		h.tend(ref, started)
 		select {
 		case <-h.system.base.Done():
 			return false

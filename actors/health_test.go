@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -207,7 +209,7 @@ func TestADriverStartedAnewAdoptsAllItServes(t *testing.T) {
 			told[what]++
 		}
 		z.Restart() // a higher epoch: adopting leaves a trace
-		if err := z.System.Adopt("bulkhead/sim", "node-1"); err != nil {
+		if err := z.System.Adopt(operations.Started{Product: "bulkhead/sim", Node: "node-1"}); err != nil {
 			t.Fatal(err)
 		}
 		adopted := func() map[string]bool {
@@ -343,6 +345,57 @@ func TestFewAreLookedAtTogether(t *testing.T) {
 			if n > together {
 				t.Errorf("at %v, %d are looked at together", at, n)
 			}
+		}
+	})
+}
+
+// What is with another version of the driver than the one that was started is left alone.
+func TestAVersionStartedAnewAdoptsWhatItActsFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 20)
+		var mu sync.Mutex
+		adopts := map[string]int{}
+		z.Behave(func(_ context.Context, version, method string, _ any) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if method == "Adopt" {
+				adopts[version]++
+			}
+			return nil
+		})
+		counted := func(of string) map[string]int {
+			t.Helper()
+			mu.Lock()
+			clear(adopts)
+			mu.Unlock()
+			if err := z.Adopt("bulkhead/sim", of); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second) // for as long as a look at all of them takes, and more
+			mu.Lock()
+			defer mu.Unlock()
+			return maps.Clone(adopts)
+		}
+		all := 2 + len(z.volumes) // the pool twice: at once, and with the others
+		for _, of := range []struct {
+			started string
+			want    map[string]int
+		}{
+			{newVersion, map[string]int{}}, {oldVersion, map[string]int{oldVersion: all}}, {"", map[string]int{oldVersion: all}},
+		} {
+			if got := counted(of.started); !maps.Equal(got, of.want) {
+				t.Errorf("when version %q was started the adoptions were %v, not %v", of.started, got, of.want)
+			}
+		}
+		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+		if got := counted(oldVersion); len(got) > 0 {
+			t.Errorf("when a version was started that acts for nothing the adoptions were %v", got)
+		}
+		if got, want := counted(newVersion), map[string]int{newVersion: all}; !maps.Equal(got, want) {
+			t.Errorf("after the swap the adoptions were %v, not %v", got, want)
 		}
 	})
 }

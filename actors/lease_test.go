@@ -10,6 +10,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -251,7 +252,7 @@ func TestADriverThatStartedWithoutALeaseGetsItsResourcesBack(t *testing.T) {
 		hold(z, lease, false)
 		synctest.Wait()
 		before := adopted.Load()
-		if err := z.System.Adopt("bulkhead/sim", "node-1"); err != nil {
+		if err := z.System.Adopt(operations.Started{Product: "bulkhead/sim", Node: "node-1"}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
@@ -20,7 +21,7 @@ func TestAGuestThatEndsIsNoticed(t *testing.T) {
 				for range restarts {
 					z.Restart()
 					z.Do(host, "update", resources.Arguments{})
-					if err := z.System.Adopt("bulkhead/sim", "node-1"); err != nil {
+					if err := z.System.Adopt(operations.Started{Product: "bulkhead/sim", Node: "node-1"}); err != nil {
 						t.Error(err)
 					}
 					time.Sleep(time.Second)

@@ -66,15 +66,12 @@ type System struct {
 	holding bool // see Hold
 	// regained has a token when the lease is back.
 	regained chan struct{}
-	early    []started // to be given their resources once there are shards
+	early    []operations.Started // to be given their resources once there are shards
 	works    sync.WaitGroup
 	stopped  bool
 	health   *health
 	alive    *alive
 }
-
-// started is a process of a driver that was started on a node.
-type started struct{ product, node string }
 
 // New makes a system; Start sets it going.
 func New(c Config) *System {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -155,7 +156,7 @@ func useEverything(t *testing.T, z *actorstest.Zone) {
 	if !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("the console, which the simulator in this process has not: %v", err)
 	}
-	if err := z.System.Adopt("bulkhead/sim", far); err != nil {
+	if err := z.System.Adopt(operations.Started{Product: "bulkhead/sim", Node: far}); err != nil {
 		t.Error(err)
 	}
 	key := simworld.Key{Kind: "machine", Scope: idOf(t, z, resources.KindHost, "far"), ID: machine.ID}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/builtin/sim/simworld"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -120,7 +121,7 @@ func TestAdoptBeforeStartIsDoneAtStart(t *testing.T) {
 	})
 	z.Kill()
 	z.BeforeStart = func(s *actors.System) {
-		if err := s.Adopt("bulkhead/sim", "node-1"); err != nil {
+		if err := s.Adopt(operations.Started{Product: "bulkhead/sim", Node: "node-1"}); err != nil {
 			t.Error(err)
 		}
 	}

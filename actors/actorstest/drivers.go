@@ -246,13 +246,13 @@ func (z *Zone) Overlap(_ context.Context, a, b operations.Place) (string, error)
 	return "", nil
 }
 
-// Adopt tells the running system, if there is one, that a process of a driver was started.
-func (z *Zone) Adopt(product string) error {
+// Adopt tells the running system, if there is one, that a process of a version of a driver was started.
+func (z *Zone) Adopt(product, version string) error {
 	z.mu.Lock()
 	system := z.System
 	z.mu.Unlock()
 	if system == nil {
 		return nil
 	}
-	return system.Adopt(product, ownNode)
+	return system.Adopt(operations.Started{Product: product, Version: version, Node: ownNode})
 }

@@ -234,7 +234,7 @@ func (z *Zone) started(p *process) {
 	if err != nil || !fresh {
 		return
 	}
-	if err := z.inner.Adopt(p.made.Name); err != nil {
+	if err := z.inner.Adopt(p.made.Name, p.made.Version); err != nil {
 		z.t.Errorf("having the driver adopt its resources: %v", err)
 	}
 }

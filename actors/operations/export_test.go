@@ -27,3 +27,12 @@ func (p Pace) Learn(kind resources.Kind, took time.Duration, times int) {
 
 // Places is how many are moved at once now.
 func (p Pace) Places() int { return int(p.places) }
+
+// Breath is what who looks at very many takes.
+type Breath = breath
+
+// NewBreath is for who has time.
+func NewBreath() *Breath { return &breath{} }
+
+// Take rests if it was looked for long.
+func (b *breath) Take() { b.take() }

@@ -240,7 +240,7 @@ func checkStart(v *persistence.View, op *resources.Operation, r resources.Resour
 
 // checkAccepted refuses what the plan says and nobody accepted.
 func checkAccepted(v *persistence.View, s swap) error {
-	plan, err := planOf(v, s)
+	plan, err := acceptedOf(v, s)
 	if err != nil {
 		return err
 	}

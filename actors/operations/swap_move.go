@@ -241,7 +241,7 @@ func moveRest(ctx context.Context, c *Context) error {
 	if err := move.all(ctx, func() ([]member, error) { return c.members(s, s.from) }); err != nil {
 		return err
 	}
-	moved, _, err := c.movedBy(resources.OperationID(c.Operation.ID), s.to)
+	moved, _, err := c.movedBy(resources.OperationID(c.Operation.ID), s.to, &breath{})
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func moveBack(ctx context.Context, c *Context) error {
 	if err != nil {
 		return err
 	}
-	moved, open, err := c.movedBy(by, s.to)
+	moved, open, err := c.movedBy(by, s.to, nil)
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func moveBack(ctx context.Context, c *Context) error {
 // what it moved. What became of labels since does not matter.
 func toMoveBack(v *persistence.View, s swap, moved map[resources.Ref]bool, began time.Time) ([]member, error) {
 	isNew := func(m member) bool { return m.unbound || m.created >= began.UnixNano() }
-	list, err := membersOf(v, s, s.to)
+	list, err := gather(v, s, s.to, nil, nil)
 	if err != nil || s.Spec.Scope.IsAll() {
 		return slices.DeleteFunc(list, func(m member) bool { return !moved[m.ref] && !isNew(m) }), err
 	}
@@ -365,11 +365,12 @@ func (c *Context) began(id resources.OperationID) (at time.Time, err error) {
 
 // movedBy lists what an operation has had moved to a version, and those of it whose move has not ended.
 func (c *Context) movedBy(
-	id resources.OperationID, to *resources.Driver,
+	id resources.OperationID, to *resources.Driver, breath *breath,
 ) (moved map[resources.Ref]bool, open []resources.Ref, err error) {
 	moved = map[resources.Ref]bool{}
 	err = c.Engine.View(func(v *persistence.View) error {
 		return v.Each(resources.KindOperation, map[string]string{"parent": string(id)}, func(r resources.Resource) bool {
+			breath.take()
 			op, ok := r.(*resources.Operation)
 			if ok && op.Action == "rebind" && string(op.Arguments.DriverID) == to.ID && op.Phase != resources.PhaseCancelled {
 				moved[op.Target] = true

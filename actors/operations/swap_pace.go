@@ -18,6 +18,8 @@ const (
 	// restTimes is how many times as long as a hand-over took its place is left empty after it, and paceRest the most.
 	restTimes = 3
 	paceRest  = 100 * time.Millisecond
+	// breathAfter is how long one looks at what there is before taking a breath.
+	breathAfter = 2 * time.Millisecond
 	// paceMemory is among how many of the last ones the quickest is looked for, at least.
 	paceMemory = 500
 )
@@ -104,4 +106,22 @@ func (q *quickest) learn(took time.Duration) time.Duration {
 	}
 	q.seen++
 	return min(q.before, q.now)
+}
+
+// breath is for who looks at very many, and has time: a scan of all there is keeps a processor from others for as long
+// as it takes.
+type breath struct{ began time.Time }
+
+// take rests, as a place does, after it was looked for a while. There is none to take for who has no time.
+func (b *breath) take() {
+	if b == nil {
+		return
+	}
+	if b.began.IsZero() {
+		b.began = time.Now()
+	}
+	if looked := time.Since(b.began); looked >= breathAfter {
+		time.Sleep(min(restTimes*looked, paceRest))
+		b.began = time.Now()
+	}
 }

@@ -54,3 +54,28 @@ func TestPaceRests(t *testing.T) {
 		}
 	})
 }
+
+// Who looks for long rests several times as long, again and again; who has no time never does.
+func TestBreath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, of := range map[string]struct {
+			breath *operations.Breath
+			looks  time.Duration
+			want   time.Duration // of rests, with ten looks
+		}{
+			"short looks": {operations.NewBreath(), time.Millisecond / 2, 2 * 3 * 2 * time.Millisecond},
+			"long looks":  {operations.NewBreath(), 5 * time.Millisecond, 9 * 15 * time.Millisecond},
+			"very long":   {operations.NewBreath(), time.Second, 9 * 100 * time.Millisecond},
+			"no time":     {nil, time.Second, 0},
+		} {
+			began := time.Now()
+			for range 10 {
+				of.breath.Take()
+				time.Sleep(of.looks)
+			}
+			if got := time.Since(began) - 10*of.looks; got != of.want {
+				t.Errorf("%s: it rested for %v, not %v", name, got, of.want)
+			}
+		}
+	})
+}

@@ -11,6 +11,37 @@ import (
 
 // planOf says what a swap comes to now.
 func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
+	plan, unfit := termsOf(v, s)
+	members, err := gather(v, s, s.from, unfit.look, &breath{})
+	plan.PropertiesMissing = append(plan.PropertiesMissing, unfit.missing.list()...)
+	plan.PropertiesInWords = append(plan.PropertiesInWords, unfit.refused.list()...)
+	for _, m := range members {
+		switch {
+		case m.suspended:
+			plan.Suspended++
+			continue
+		case m.busy:
+			plan.Busy++
+		}
+		plan.Resources[string(m.ref.Kind)]++
+	}
+	return plan, err
+}
+
+// acceptedOf is what of the plan of a swap somebody has to accept, or to mend: all that it is for is looked at only if
+// settings may be missing.
+func acceptedOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
+	plan, unfit := termsOf(v, s)
+	if unfit.sheet == nil {
+		return plan, nil
+	}
+	_, err := gather(v, s, s.from, unfit.look, &breath{})
+	plan.PropertiesMissing = append(plan.PropertiesMissing, unfit.missing.list()...)
+	return plan, err
+}
+
+// termsOf is what of the plan follows from the two versions alone, and what looks at the settings of resources.
+func termsOf(v *persistence.View, s swap) (resources.SwapPlan, *unfit) {
 	plan := resources.SwapPlan{
 		Resources: map[string]int{}, NoReturn: "commit",
 		PermissionsAdded:   lacking(s.to.Status.Permissions, s.from.Status.Permissions),
@@ -34,21 +65,8 @@ func planOf(v *persistence.View, s swap) (resources.SwapPlan, error) {
 			plan.PropertiesChanged = append(plan.PropertiesChanged, name)
 		}
 	}
-	unfit := unfitSettings(v, s, changes)
-	members, err := gather(v, s, s.from, unfit.look)
-	plan.PropertiesMissing = append(needsInput(s), unfit.missing.list()...)
-	plan.PropertiesInWords = append(plan.PropertiesInWords, unfit.refused.list()...)
-	for _, m := range members {
-		switch {
-		case m.suspended:
-			plan.Suspended++
-			continue
-		case m.busy:
-			plan.Busy++
-		}
-		plan.Resources[string(m.ref.Kind)]++
-	}
-	return plan, err
+	plan.PropertiesMissing = needsInput(s)
+	return plan, unfitSettings(v, s, changes)
 }
 
 // lacking lists what is in all and not in some.
@@ -91,6 +109,8 @@ type gathering struct {
 	err      error
 	// each is called with all that is listed; nil = nobody looks at them.
 	each func(r resources.Resource) error
+	// breath is taken between two; nil = there is no time for that.
+	breath *breath
 }
 
 func newGathering(v *persistence.View, acting *resources.Driver) (*gathering, error) {
@@ -104,6 +124,7 @@ func newGathering(v *persistence.View, acting *resources.Driver) (*gathering, er
 
 // add adds a resource if the version acts for it, and reports whether there may be more.
 func (g *gathering) add(r resources.Resource, b *persistence.Binding) bool {
+	g.breath.take()
 	if b != nil {
 		if now := resources.DriverOf(g.versions, b.Version); now == nil || now.ID != g.acting.ID {
 			return true
@@ -122,20 +143,20 @@ func (g *gathering) add(r resources.Resource, b *persistence.Binding) bool {
 	return g.err == nil
 }
 
-// membersOf lists what a version acts for in the scope of a swap, those that stand on others first.
+// membersOf lists what a version acts for in the scope of a swap, those that stand on others first. It takes its time.
 func membersOf(v *persistence.View, s swap, acting *resources.Driver) ([]member, error) {
-	return gather(v, s, acting, nil)
+	return gather(v, s, acting, nil, &breath{})
 }
 
 // gather is membersOf for somebody who looks at the resources.
 func gather(
-	v *persistence.View, s swap, acting *resources.Driver, each func(r resources.Resource) error,
+	v *persistence.View, s swap, acting *resources.Driver, each func(r resources.Resource) error, breath *breath,
 ) ([]member, error) {
 	g, err := newGathering(v, acting)
 	if err != nil {
 		return nil, err
 	}
-	g.each = each
+	g.each, g.breath = each, breath
 	err = eachInScope(v, s.Spec.Scope, acting.Spec.Product, func(r resources.Resource, b *persistence.Binding) bool {
 		return !covers(s.Spec.Scope, r) || g.add(r, b)
 	})

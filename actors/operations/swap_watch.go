@@ -172,7 +172,9 @@ func (w *watching) keep(ref resources.Ref) {
 }
 
 func (w *watching) lookForTroubled(refs []resources.Ref) {
+	var breath breath
 	for _, ref := range refs {
+		breath.take()
 		if why := w.context.troubled(ref, w.since); why != "" {
 			w.bad = why
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
+	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -56,7 +57,7 @@ func Tend(ctx context.Context, c *Context, started map[Started]bool) (well bool,
 	if _, machine := c.Resource.(*resources.Machine); machine && found.absent {
 		return true, observeMachine(ctx, c) // it ended: that is no illness
 	}
-	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || anew(started, d.place)) {
+	if first := found.ill() && !notedIll(c.Resource); !first && (found.ill() || d.anew(started)) {
 		if found, err = c.repair(ctx, d, found); err != nil {
 			return false, err
 		}
@@ -65,17 +66,30 @@ func Tend(ctx context.Context, c *Context, started map[Started]bool) (well bool,
 	return !found.ill(), nil
 }
 
-// Started is a driver of which a process was started on a node.
-type Started struct{ Product, Node string }
+// Started is a version of a driver of which a process was started on a node; "" = whichever: that of the version that
+// ships with the program, say, which differs from machine to machine.
+type Started struct{ Product, Version, Node string }
 
-// anew reports whether the process at a place was started anew. What names no node may be on any.
-func anew(started map[Started]bool, p Place) bool {
+// anew reports whether the process that answers was started anew. What names no node may be on any.
+func (d driver) anew(started map[Started]bool) bool {
 	for s := range started {
-		if s.Product == p.Product && (p.Node == "" || s.Node == p.Node) {
+		if s.Product == d.place.Product && (s.Version == "" || s.Version == d.version) &&
+			(d.place.Node == "" || s.Node == d.place.Node) {
 			return true
 		}
 	}
 	return false
+}
+
+// Serves reports whether a version that was started is the one that acts for what is bound to its product.
+func Serves(v *persistence.View, s Started, ref resources.Ref) (bool, error) {
+	b, bound, err := v.Binding(ref)
+	if err != nil || !bound || s.Version == "" {
+		return bound, err
+	}
+	versions, err := v.Versions(s.Product)
+	acting := resources.DriverOf(versions, b.Version)
+	return acting == nil || acting.Spec.Version == s.Version, err
 }
 
 // noteUnserved notes that the way to the driver is gone, or returns why: then it may be there the next time. The reason

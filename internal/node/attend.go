@@ -246,7 +246,7 @@ func (a *attended) sign(stream grpc.BidiStreamingClient[agentpb.Word, agentpb.Re
 // what they serve.
 func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
 	instances := map[driving.Version]resources.Instance{}
-	var started []string
+	var started []driving.Version
 	back := false
 	a.mu.Lock()
 	for _, i := range r.GetInstances() {
@@ -258,7 +258,7 @@ func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
 		}
 		if run := i.GetRun(); run != "" && run != a.runs[v] {
 			a.runs[v] = run
-			started = append(started, i.GetProduct())
+			started = append(started, v)
 		}
 	}
 	now := time.Now()
@@ -274,10 +274,10 @@ func (a *attended) take(conn *grpc.ClientConn, r *agentpb.Report) {
 	if back {
 		system.Look()
 	}
-	for _, product := range started {
-		if err := system.Adopt(product, a.name); err != nil {
+	for _, v := range started {
+		if err := system.Adopt(startedAt(v, a.name)); err != nil {
 			a.agents.node.config.Log.Warn("giving a driver its resources back failed",
-				slog.String("driver", product), slog.String("agent", a.name), slog.Any("error", err))
+				slog.String("driver", v.String()), slog.String("agent", a.name), slog.Any("error", err))
 		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/cluster/pki"
 	"github.com/bulkhead-cloud/bulkhead/cluster/wire"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
+	"github.com/bulkhead-cloud/bulkhead/internal/driving"
 	"github.com/bulkhead-cloud/bulkhead/internal/tunnels"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 )
@@ -233,7 +234,7 @@ func (n *Node) register(s grpc.ServiceRegistrar) {
 
 // heardOfStart has those of this node's resources adopted that a driver serves which
 // was started on another node.
-func (n *Node) heardOfStart(ctx context.Context, product string) error {
+func (n *Node) heardOfStart(ctx context.Context, product, version string) error {
 	from, err := cluster.PeerOf(ctx)
 	if err != nil {
 		return err
@@ -241,11 +242,11 @@ func (n *Node) heardOfStart(ctx context.Context, product string) error {
 	if !n.started.Load() {
 		return nil // all are looked at when this node is there
 	}
-	return n.system.Adopt(product, from)
+	return n.system.Adopt(startedAt(driving.Version{Product: product, Number: version}, from))
 }
 
 // tellStarted tells the other nodes, whose actors act for resources on this one too.
-func (n *Node) tellStarted(ctx context.Context, product string) {
+func (n *Node) tellStarted(ctx context.Context, v driving.Version) {
 	if n.network == nil {
 		return
 	}
@@ -256,12 +257,12 @@ func (n *Node) tellStarted(ctx context.Context, product string) {
 		conn, err := n.cluster.Conn(m.ID)
 		if err == nil {
 			telling, cancel := context.WithTimeout(ctx, tellTime)
-			err = relay.TellStarted(telling, conn, product)
+			err = relay.TellStarted(telling, conn, v.Product, v.Number)
 			cancel()
 		}
 		if err != nil { // the regular look at its resources finds out
 			n.config.Log.Info("a node was not told that a driver was started",
-				slog.String("peer", m.ID), slog.String("driver", product), slog.Any("error", err))
+				slog.String("peer", m.ID), slog.String("driver", v.String()), slog.Any("error", err))
 		}
 	}
 }

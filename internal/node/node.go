@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/actors/placement"
 	"github.com/bulkhead-cloud/bulkhead/api"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
@@ -336,12 +337,16 @@ func AgentEpochs() *host.Epochs {
 
 // driverStarted gives a driver its resources back.
 func (n *Node) driverStarted(ctx context.Context, v driving.Version) {
-	product := v.Product
-	if err := n.system.Adopt(product, n.config.Name); err != nil {
+	if err := n.system.Adopt(startedAt(v, n.config.Name)); err != nil {
 		n.config.Log.Warn("giving a driver its resources back failed",
-			slog.String("driver", product), slog.Any("error", err))
+			slog.String("driver", v.String()), slog.Any("error", err))
 	}
-	n.tellStarted(ctx, product)
+	n.tellStarted(ctx, v)
+}
+
+// startedAt is a version that was started on a node or an agent.
+func startedAt(v driving.Version, node string) operations.Started {
+	return operations.Started{Product: v.Product, Version: v.Number, Node: node}
 }
 
 // fleet is the drivers of all nodes and agents.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/bulkhead-cloud/bulkhead/actors"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/actors/placement"
 	"github.com/bulkhead-cloud/bulkhead/cluster"
 	"github.com/bulkhead-cloud/bulkhead/cluster/clustertest"
@@ -204,7 +205,7 @@ func (n *simulatedNode) whilePaused() bool {
 // adopt has the node give a driver that was started again its resources back.
 func (n *simulatedNode) adopt(on string) {
 	if s := n.asked(); s != nil {
-		if err := s.Adopt(sim.Name, on); err != nil {
+		if err := s.Adopt(operations.Started{Product: sim.Name, Node: on}); err != nil {
 			n.t.Errorf("%s: giving the driver its resources back: %v", n.name, err)
 		}
 	}

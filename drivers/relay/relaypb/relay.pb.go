@@ -335,7 +335,10 @@ func (x *Tunnel) GetTicket() []byte {
 type StartedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vendor/name
-	Product       string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// Empty = it may be any: that of the version that ships with the program, or of
+	// which a node of before told.
+	Version       string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +376,13 @@ func (*StartedRequest) Descriptor() ([]byte, []int) {
 func (x *StartedRequest) GetProduct() string {
 	if x != nil {
 		return x.Product
+	}
+	return ""
+}
+
+func (x *StartedRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
 	}
 	return ""
 }
@@ -1162,9 +1172,10 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06ticket\x18\x04 \x01(\fR\x06ticket\"*\n" +
+	"\x06ticket\x18\x04 \x01(\fR\x06ticket\"D\n" +
 	"\x0eStartedRequest\x12\x18\n" +
-	"\aproduct\x18\x01 \x01(\tR\aproduct\"\x0e\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"\x0e\n" +
 	"\fStartedReply\"z\n" +
 	"\vOpenRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x127\n" +
