@@ -14,7 +14,8 @@ import (
 
 const (
 	journalName = "journal.jsonl"
-	chunkBytes  = 1 << 20
+	// chunkBytes are read at once, at most.
+	chunkBytes = 1 << 20
 	// maxLineBytes bounds one effect; the largest is a network with all its rules.
 	maxLineBytes = 16 << 20
 )
@@ -112,21 +113,28 @@ func (j *journal) unlock() {
 
 // grown tells whether others appended something. It needs no lock.
 func (j *journal) grown() (bool, error) {
+	behind, err := j.behind()
+	return behind != 0, err
+}
+
+// behind is how many bytes others appended; less than none if somebody cut it.
+func (j *journal) behind() (int64, error) {
 	info, err := j.file.Stat()
 	if err != nil {
-		return false, fmt.Errorf("looking at the journal: %w", err)
+		return 0, fmt.Errorf("looking at the journal: %w", err)
 	}
-	return info.Size() != j.read, nil
+	return info.Size() - j.read, nil
 }
 
 // catchUp hands on the effects appended since the last time, each good until the next. The caller holds the lock; with
 // repair, for which it must be the exclusive one, a line that a dying process left without its end is cut off.
 func (j *journal) catchUp(repair bool, each func(*Effect) error) error {
-	grown, err := j.grown()
-	if err != nil || !grown {
+	behind, err := j.behind()
+	if err != nil || behind == 0 {
 		return err
 	}
-	buffer := make([]byte, chunkBytes)
+	// One more than there is shows that there is no more: mostly that is what another process did just now.
+	buffer := make([]byte, min(max(behind, 0)+1, chunkBytes))
 	for filled := 0; ; {
 		n, err := j.file.ReadAt(buffer[filled:], j.read+int64(filled))
 		filled += n
