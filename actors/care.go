@@ -79,6 +79,10 @@ func (s *System) Adopt(one operations.Started) error {
 	s.health.restarted(one)
 	var bound []resources.Ref
 	err := s.config.State.View(func(v *persistence.View) error {
+		versions, err := v.Versions(one.Product)
+		if err != nil {
+			return err
+		}
 		for _, kind := range []resources.Kind{
 			resources.KindHost, resources.KindPool, resources.KindImageStore, resources.KindNetwork,
 		} {
@@ -89,8 +93,8 @@ func (s *System) Adopt(one operations.Started) error {
 				if here != "" && here != one.Node || p != resources.PhaseReady && p != resources.PhaseDegraded {
 					return true
 				}
-				var serves bool
-				if serves, failed = operations.Serves(v, one, r.Metadata().Ref()); serves {
+				var b persistence.Binding
+				if b, _, failed = v.Binding(r.Metadata().Ref()); failed == nil && one.Serves(versions, b) {
 					bound = append(bound, r.Metadata().Ref())
 				}
 				return failed == nil

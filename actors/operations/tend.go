@@ -81,15 +81,10 @@ func (d driver) anew(started map[Started]bool) bool {
 	return false
 }
 
-// Serves reports whether a version that was started is the one that acts for what is bound to its product.
-func Serves(v *persistence.View, s Started, ref resources.Ref) (bool, error) {
-	b, bound, err := v.Binding(ref)
-	if err != nil || !bound || s.Version == "" {
-		return bound, err
-	}
-	versions, err := v.Versions(s.Product)
+// Serves reports whether what was started is the one of the versions of its product that acts for what has a binding.
+func (s Started) Serves(versions []*resources.Driver, b persistence.Binding) bool {
 	acting := resources.DriverOf(versions, b.Version)
-	return acting == nil || acting.Spec.Version == s.Version, err
+	return s.Version == "" || acting == nil || acting.Spec.Version == s.Version
 }
 
 // noteUnserved notes that the way to the driver is gone, or returns why: then it may be there the next time. The reason

@@ -48,17 +48,19 @@ func (n *Node) TakeArchive(ctx context.Context, from io.Reader) (*resources.Driv
 	if err := n.fresh(ctx); err != nil {
 		return nil, err
 	}
+	digest, well := "", false
 	n.taking.begin()
+	defer func() { n.taking.end(digest, well, n.dropArchive) }()
 	found, err := n.shelf.Put(ctx, from, "")
 	if err != nil {
-		n.taking.end("", false, n.dropArchive)
 		return nil, badArchive(err)
 	}
+	digest = found.Digest
 	record, err := n.recordOf(found)
 	if err == nil {
-		err = n.secure(ctx, found.Digest)
+		err = n.secure(ctx, digest)
 	}
-	n.taking.end(found.Digest, err == nil, n.dropArchive)
+	well = err == nil
 	return record, err
 }
 

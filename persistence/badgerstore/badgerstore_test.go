@@ -10,8 +10,8 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/persistence/storetest"
 )
 
-// TestStore: it does what any store does, and nobody notices how much of it Badger has. It leaves nothing behind; it
-// comes first, as a damaged Badger does.
+// TestStore: it does what any store does, and nobody notices how much of it Badger has. It leaves nothing behind, and
+// comes before the tests of damage, after which Badger does.
 func TestStore(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	storetest.Run(t, func(tb testing.TB) storetest.Store {
@@ -22,11 +22,7 @@ func TestStore(t *testing.T) {
 		t.Run(fmt.Sprintf("gathers %d bytes", most), func(t *testing.T) {
 			storetest.Run(t, func(tb testing.TB) storetest.Store {
 				tb.Helper()
-				s, err := badgerstore.Open(badgerstore.Options{Dir: tb.TempDir()}.WithGather(most))
-				if err != nil {
-					tb.Fatalf("Open() = %v", err)
-				}
-				return s
+				return openWith(tb, badgerstore.Options{Dir: tb.TempDir()}.WithGather(most))
 			})
 		})
 	}
@@ -35,7 +31,12 @@ func TestStore(t *testing.T) {
 // open opens the store in dir.
 func open(tb testing.TB, dir string) *badgerstore.Store {
 	tb.Helper()
-	s, err := badgerstore.Open(badgerstore.Options{Dir: dir})
+	return openWith(tb, badgerstore.Options{Dir: dir})
+}
+
+func openWith(tb testing.TB, opts badgerstore.Options) *badgerstore.Store {
+	tb.Helper()
+	s, err := badgerstore.Open(opts)
 	if err != nil {
 		tb.Fatalf("Open() = %v", err)
 	}

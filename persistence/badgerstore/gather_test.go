@@ -33,10 +33,7 @@ func stored(t *testing.T, s *badgerstore.Store) string {
 func TestGatheredIsWritten(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := badgerstore.Open(badgerstore.Options{Dir: dir}.WithGather(1000))
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := openWith(t, badgerstore.Options{Dir: dir}.WithGather(1000))
 		step := func(value string, written bool, then func()) {
 			t.Helper()
 			before := stored(t, s)
@@ -71,9 +68,7 @@ func TestGatheredIsWritten(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if s, err = badgerstore.Open(badgerstore.Options{Dir: dir}); err != nil {
-			t.Fatal(err)
-		}
+		s = open(t, dir)
 		if got := stored(t, s); got != "last" {
 			t.Errorf("after it was closed Badger has %q", got)
 		}
@@ -173,10 +168,7 @@ func TestLoadReplacesWhatIsGathered(t *testing.T) {
 func TestGatheredFitsIntoATransaction(t *testing.T) {
 	for name, of := range map[string]struct{ keys, size int }{"bytes": {1, 900_000}, "keys": {8_000, 0}} {
 		t.Run(name, func(t *testing.T) {
-			s, err := badgerstore.Open(badgerstore.Options{Dir: t.TempDir()}.WithGather(1 << 30))
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := openWith(t, badgerstore.Options{Dir: t.TempDir()}.WithGather(1<<30))
 			defer s.Close()
 			const updates = 10
 			for n := range uint64(updates) {
