@@ -114,8 +114,8 @@ func (b *swapBench) measure(ctx context.Context) error {
 	b.load = startGrowing(ctx, b.on.client, b.volumes, 0)
 	other := startCreating(ctx, b.on.client, b.well)
 	defer func() { b.load.stop(); other.stop() }()
-	var took, pauses []time.Duration
-	var during, beside []time.Duration
+	var took, during, beside, pauses []time.Duration
+	var ops []string
 	for i := range b.settings.swaps {
 		began := time.Now()
 		var op string
@@ -127,13 +127,8 @@ func (b *swapBench) measure(ctx context.Context) error {
 			return errors.Join(err, b.load.failure())
 		}
 		spell := time.Since(began)
-		took = append(took, spell)
+		took, ops = append(took, spell), append(ops, op)
 		during = append(during, other.since(began)...)
-		held, err := b.pauses(ctx, op)
-		if err != nil {
-			return err
-		}
-		pauses = append(pauses, held...)
 		began = time.Now()
 		pass(ctx, min(spell, longestSpell))
 		beside = append(beside, other.since(began)...)
@@ -146,6 +141,13 @@ func (b *swapBench) measure(ctx context.Context) error {
 	reordered, err := b.reordered()
 	if err != nil {
 		return errors.Join(err, b.load.failure())
+	}
+	for _, op := range ops { // now: to list them all is a load of its own
+		held, err := b.pauses(ctx, op)
+		if err != nil {
+			return err
+		}
+		pauses = append(pauses, held...)
 	}
 	all, pauses, took := sorted(b.load.took), sorted(pauses), sorted(took)
 	during, beside = sorted(during), sorted(beside)
