@@ -60,7 +60,8 @@ func versionOf(ctx context.Context, program string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s version: %w", program, err)
 	}
-	return strings.TrimPrefix(strings.TrimSpace(string(out)), "bulkhead version "), nil
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(first, "bulkhead version "), nil
 }
 
 func (z *zone) run(ctx context.Context, dir string) (err error) {

@@ -84,19 +84,6 @@ func (a *app) checkOutput() error {
 	return usage("--output: must be table, json or yaml, not "+a.output, "")
 }
 
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Show the version of this program", Args: exactly(0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if a.output != formatTable {
-				return encode(cmd.OutOrStdout(), a.output, map[string]any{"version": a.version})
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "bulkhead version "+a.version)
-			return err
-		},
-	}
-}
-
 // connect makes the client, once.
 func (a *app) connect() (*client.Client, error) {
 	if a.client != nil {

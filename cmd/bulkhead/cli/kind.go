@@ -63,6 +63,7 @@ type column struct {
 	path string
 	// or is shown where there is nothing at path.
 	or   string
+	none string // shown where there is nothing at either
 	as   shape  // asText, asWords, asSize, asReference or asTime
 	kind string // of what is referred to
 }

@@ -77,7 +77,7 @@ func ruleKind() kind {
 			textColumn("PROTOCOL", "spec.protocol"),
 			textColumn("PORTS", "spec.ports"),
 			textColumn("CIDRS", "spec.cidrs"),
-			textColumn("PRIORITY", "spec.priority"),
+			{head: "PRIORITY", path: "spec.priority", none: "0"},
 			{head: "LISTEN ADDRESS", path: "status.listenAddress", or: "spec.listenAddress"},
 			textColumn("LISTEN PORT", "spec.listenPort"),
 			textColumn("TARGET PORT", "spec.targetPort"),

@@ -218,8 +218,9 @@ func policyKind() kind {
 		name: "policy", plural: "policies", short: "Policies: which roles may use which drivers, for what", named: true,
 		planned: true, suspendable: true, deletable: true,
 		columns: []column{
-			textColumn("PRIORITY", "spec.priority"), textColumn("EFFECT", "spec.effect"), textColumn("ROLES", "spec.roles"),
-			textColumn("DRIVERS", "spec.drivers"), textColumn("ACTIONS", "spec.actions"),
+			{head: "PRIORITY", path: "spec.priority", none: "0"},
+			textColumn("EFFECT", "spec.effect"),
+			textColumn("ROLES", "spec.roles"), textColumn("DRIVERS", "spec.drivers"), textColumn("ACTIONS", "spec.actions"),
 			textColumn("PROPERTIES", "spec.properties"),
 		},
 		filters:  []field{{flag: "effect", path: "effect", choices: effects, usage: "only policies with this effect"}},

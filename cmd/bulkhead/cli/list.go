@@ -168,7 +168,7 @@ func (a *app) cell(ctx context.Context, o map[string]any, c column) string {
 	case asWords:
 		return short(orElse(text(o, c.path), text(o, c.or)))
 	default:
-		return orElse(text(o, c.path), text(o, c.or))
+		return orElse(orElse(text(o, c.path), text(o, c.or)), c.none)
 	}
 }
 

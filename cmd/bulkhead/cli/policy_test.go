@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -38,6 +39,9 @@ func TestPolicies(t *testing.T) {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	s.run("policy", "create", "no-tiers", "--effect", "deny", "--property", "tier")
+	if r = s.run("policy", "list"); !regexp.MustCompile(`no-tiers +0 +deny`).MatchString(r.out) {
+		t.Errorf("a priority that was not given: %s%s", r.out, r.err)
+	}
 	r = s.run("driver", "properties", "array", "--scope", "pool")
 	if lines := strings.Split(r.out, "\n"); len(lines) < 3 || !strings.Contains(lines[1], "not by you") ||
 		!strings.Contains(lines[2], "by admin") || strings.Contains(lines[2], "not by you") {
