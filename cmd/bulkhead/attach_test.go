@@ -250,7 +250,36 @@ func TestDriversThatAreDevelopedAreAttached(t *testing.T) {
 	}
 	a.says("Detached: the server runs driver acme/shelf 0.1.0 itself again", 1)
 	b.until(`isolation: (strong|good|basic)`, "driver", "show", "acme.shelf-0.1.0")
+	b.killed()
 	b.inADebugger()
+}
+
+// killed is the command that is: the driver that it started ends with it, and the server has its own again.
+func (b *bench) killed() {
+	b.t.Helper()
+	a := b.attach()
+	a.says(isAttached, 1)
+	child := a.child()
+	if err := a.cmd.Process.Kill(); err != nil {
+		b.t.Fatal(err)
+	}
+	<-a.ended
+	for end := time.Now().Add(time.Minute); runs(child); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatal("the driver outlives who started it")
+		}
+	}
+	b.until(`isolation: (strong|good|basic)`, "driver", "show", "acme.shelf-0.1.0")
+}
+
+// runs reports whether a process does: whoever inherits it may not look how it ended.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z") && !strings.HasPrefix(after, "X")
 }
 
 // refusals are those of a second one, of a user who may not, and of a driver that is not what it says.

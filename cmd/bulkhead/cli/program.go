@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -140,17 +141,32 @@ func (p *program) begin(ctx context.Context) error {
 	process.Dir = p.manifest.Code
 	process.ExtraFiles = []*os.File{inherited}
 	process.Stdout, process.Stderr = p.cmd.ErrOrStderr(), p.cmd.ErrOrStderr()
-	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for this command, which ends it in order
-	if err := process.Start(); err != nil {
+	process.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true,            // a Ctrl-C is for this command, which ends it in order
+		Pdeathsig: syscall.SIGTERM, // when this command is killed
+	}
+	ended, err := follow(process)
+	if err != nil {
 		return Failed("the driver can't be started: "+err.Error(), "build it: make")
 	}
-	ended := make(chan struct{})
 	p.process, p.ended = process, ended
-	go func() { // ends with the process
-		_ = process.Wait() // how it ended is said when it is started again
-		close(ended)
-	}()
 	return nil
+}
+
+// follow starts a process, and tells when it has ended. The thread that starts it lives as long as it does: the kernel
+// takes the end of that one for the end of the parent.
+func follow(process *exec.Cmd) (ended chan struct{}, err error) {
+	began, ended := make(chan error, 1), make(chan struct{})
+	go func() { // ends with the process
+		defer close(ended)
+		runtime.LockOSThread()
+		err := process.Start()
+		began <- err
+		if err == nil {
+			_ = process.Wait() // how it ended is said when it is started again
+		}
+	}()
+	return ended, <-began
 }
 
 // end ends a process that was started here.
