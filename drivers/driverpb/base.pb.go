@@ -1167,7 +1167,8 @@ type Capabilities struct {
 	VolumeFormats []string `protobuf:"bytes,1,rep,name=volume_formats,json=volumeFormats,proto3" json:"volume_formats,omitempty"`
 	// "host" (pool is local to one host), "cluster" or "zone".
 	PoolScope string `protobuf:"bytes,2,opt,name=pool_scope,json=poolScope,proto3" json:"pool_scope,omitempty"`
-	// "file", "block", "rbd", "nfs", "iscsi": how a hypervisor reaches a volume.
+	// "file", "block", "rbd", "nfs", "iscsi", "nbd": how a hypervisor reaches a
+	// volume.
 	Protocol  string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Grow      bool   `protobuf:"varint,4,opt,name=grow,proto3" json:"grow,omitempty"`
 	Snapshots bool   `protobuf:"varint,5,opt,name=snapshots,proto3" json:"snapshots,omitempty"`

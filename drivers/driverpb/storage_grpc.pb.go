@@ -50,6 +50,9 @@ type StorageClient interface {
 	ClosePool(ctx context.Context, in *PoolRequest, opts ...grpc.CallOption) (*OutcomeReply, error)
 	StatPool(ctx context.Context, in *PoolRequest, opts ...grpc.CallOption) (*PoolReply, error)
 	CreateVolume(ctx context.Context, in *CreateVolumeRequest, opts ...grpc.CallOption) (*VolumeReply, error)
+	// StatVolume says what is so now. It is asked, too, when growing or reverting a
+	// volume failed or its answer was lost: the size it gives is what is believed
+	// from then on.
 	StatVolume(ctx context.Context, in *VolumeRequest, opts ...grpc.CallOption) (*VolumeReply, error)
 	// GrowVolume makes the volume at least this large; never smaller.
 	GrowVolume(ctx context.Context, in *GrowVolumeRequest, opts ...grpc.CallOption) (*VolumeReply, error)
@@ -211,6 +214,9 @@ type StorageServer interface {
 	ClosePool(context.Context, *PoolRequest) (*OutcomeReply, error)
 	StatPool(context.Context, *PoolRequest) (*PoolReply, error)
 	CreateVolume(context.Context, *CreateVolumeRequest) (*VolumeReply, error)
+	// StatVolume says what is so now. It is asked, too, when growing or reverting a
+	// volume failed or its answer was lost: the size it gives is what is believed
+	// from then on.
 	StatVolume(context.Context, *VolumeRequest) (*VolumeReply, error)
 	// GrowVolume makes the volume at least this large; never smaller.
 	GrowVolume(context.Context, *GrowVolumeRequest) (*VolumeReply, error)
