@@ -37,7 +37,7 @@ type Estate struct {
 	Applied uint64
 	// Lost are the names of the other nodes.
 	Lost []string
-	// Stranded are the resources that are on lost nodes.
+	// Stranded are the resources that are on lost nodes, as far as is applied.
 	Stranded []Stranded
 }
 
@@ -150,13 +150,7 @@ func (r *recovery) build(ctx context.Context, e Estate) error {
 		return err
 	}
 	clusterID := strings.ToLower(rand.Text())
-	if err := r.refound(filepath.Join(dir, memberDir), clusterID); err != nil {
-		return err
-	}
-	to := cluster.Successor{
-		Dir: filepath.Join(dir, raftDir), ClusterID: clusterID, Address: r.member.Advertise,
-	}
-	if err := r.copyState(ctx, filepath.Join(dir, stateDir), e, to); err != nil {
+	if err := r.fill(ctx, dir, clusterID, e); err != nil {
 		return err
 	}
 	made := Recovered{ClusterID: clusterID, Name: r.member.Name, Kept: r.unusedName(e.ClusterID)}
@@ -172,10 +166,40 @@ func (r *recovery) build(ctx context.Context, e Estate) error {
 	return durable.Sync(r.dataDir)
 }
 
-// refound makes the member of the new cluster.
-func (r *recovery) refound(dir, clusterID string) error {
+// fill puts into the directory what the new cluster begins with: the state, its only member and the log.
+func (r *recovery) fill(ctx context.Context, dir, clusterID string, e Estate) error {
+	store, machine, err := openMachine(filepath.Join(dir, stateDir))
+	if store != nil {
+		defer store.Close() //nolint:errcheck // closed below; it may be closed twice
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.copyState(machine); err != nil {
+		return err
+	}
+	if err := r.refound(filepath.Join(dir, memberDir), clusterID, machine); err != nil {
+		return err
+	}
+	to := cluster.Successor{
+		Dir: filepath.Join(dir, raftDir), ClusterID: clusterID, Address: r.member.Advertise,
+	}
+	if to.Commands, err = r.commands(machine, e, clusterID); err != nil {
+		return err
+	}
+	if err := r.survivor.Succeed(to); err != nil {
+		return err
+	}
+	if err := errors.Join(ctx.Err(), machine.Sync(), store.Close()); err != nil {
+		return fmt.Errorf("keeping the state: %w", err)
+	}
+	return nil
+}
+
+// refound makes the member of the new cluster: who the node was when the log ended.
+func (r *recovery) refound(dir, clusterID string, m *persistence.Machine) error {
 	var was persistence.Member
-	err := r.machine.View(func(v *persistence.View) (err error) {
+	err := m.View(func(v *persistence.View) (err error) {
 		was, _, err = v.Member(persistence.RoleNode, r.member.Name)
 		return err
 	})
@@ -206,35 +230,14 @@ func (r *recovery) unusedName(clusterID string) string {
 	}
 }
 
-// copyState copies the state, applies the rest of the log to the copy, and begins the
-// new log with it.
-func (r *recovery) copyState(ctx context.Context, dir string, e Estate, to cluster.Successor) error {
-	store, machine, err := openMachine(dir)
-	if store != nil {
-		defer store.Close() //nolint:errcheck // closed below; it may be closed twice
-	}
-	if err != nil {
-		return err
-	}
+// copyState copies the state, and applies the rest of the log to the copy.
+func (r *recovery) copyState(to *persistence.Machine) error {
 	if r.machine.AppliedIndex() > 0 {
-		if err := r.transfer(machine); err != nil {
+		if err := r.transfer(to); err != nil {
 			return fmt.Errorf("copying the state: %w", err)
 		}
 	}
-	levels := cluster.Levels(persistence.ProgramLevels())
-	if err := r.survivor.Replay(stateMachine{machine}, levels, machine.Level); err != nil {
-		return err
-	}
-	if to.Commands, err = r.commands(machine, e, to.ClusterID); err != nil {
-		return err
-	}
-	if err := r.survivor.Succeed(to); err != nil {
-		return err
-	}
-	if err := errors.Join(ctx.Err(), machine.Sync(), store.Close()); err != nil {
-		return fmt.Errorf("keeping the state: %w", err)
-	}
-	return nil
+	return r.survivor.Replay(stateMachine{to}, cluster.Levels(persistence.ProgramLevels()), to.Level)
 }
 
 func (r *recovery) transfer(to *persistence.Machine) error {

@@ -109,6 +109,35 @@ func TestOneOfThreeIsRecovered(t *testing.T) {
 	comesBack(t, z, dirs["n2"], token)
 }
 
+// TestARecoveryReadsTheWholeLog recovers a node whose state lags behind its log: what the log alone has counts, who the
+// node is as well as what there is.
+func TestARecoveryReadsTheWholeLog(t *testing.T) {
+	_, dirs, _, _ := lostZone(t)
+	was := admission(t, dirs["n3"])
+	if was == "" || was == admission(t, dirs["n1"]) {
+		t.Fatalf("before, it was let in as %q", was)
+	}
+	if err := os.RemoveAll(filepath.Join(dirs["n3"], "state")); err != nil {
+		t.Fatal(err)
+	}
+	if err := recoverDir(dirs["n3"]); err != nil {
+		t.Fatal(err)
+	}
+	if got := admission(t, dirs["n3"]); got != was {
+		t.Errorf("it was let in as %q, want %q", got, was)
+	}
+}
+
+// admission is that in which a node was let in, as its certificate says.
+func admission(t *testing.T, dir string) string {
+	t.Helper()
+	identity, err := membership.Identity(filepath.Join(dir, "cluster"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity.Name().Admission
+}
+
 // audited lists what was done in the data directory.
 func audited(log map[string]any) string {
 	var lines []string
