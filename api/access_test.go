@@ -24,6 +24,8 @@ func allowedFor(op operation) string {
 		strings.HasPrefix(op.path, "/v1/policies") ||
 		strings.HasPrefix(op.path, "/v1/swaps")) && op.method != http.MethodGet:
 		return admin
+	case op.id() == "get-driver-logs":
+		return operator
 	case op.method == http.MethodGet:
 		return reader
 	}

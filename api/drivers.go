@@ -282,13 +282,9 @@ type driverSchema struct {
 type schemaAnswer struct{ Body driverSchema }
 
 func (a *API) driverSchema(ctx context.Context, g door.Grant, in *schemaParams) (*schemaAnswer, error) {
-	r, err := a.door.Get(ctx, g, in.ID)
+	d, err := a.driver(ctx, g, in.ID)
 	if err != nil {
 		return nil, err
-	}
-	d, ok := r.(*resources.Driver)
-	if !ok {
-		return nil, wrongKind(r)
 	}
 	s, err := a.drivers.Schema(ctx, d, in.Scope, callFrom(ctx).languages())
 	if err != nil {

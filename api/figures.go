@@ -25,6 +25,14 @@ type calledList struct {
 
 type calledAnswer struct{ Body *calledList }
 
+type logsParams struct {
+	TargetParams
+	Node  string `query:"node" maxLength:"64" doc:"Only this node or agent."`
+	Lines int    `query:"lines" minimum:"1" maximum:"10000" default:"100" doc:"Largest number of lines of each instance, the last ones; of 256 KiB at most."`
+}
+
+type logsAnswer struct{ Body *resources.DriverLogs }
+
 // driverFigures adds the routes that say how the instances of a driver do.
 func (a *API) driverFigures(n noun) {
 	register(a, route{
@@ -49,6 +57,26 @@ func (a *API) driverFigures(n noun) {
 			"remembers the 1024 resources that it was called for last.",
 		permission: door.To(door.VerbGet, n.kind),
 	}, a.driverCalls)
+	register(a, route{
+		id: "get-driver-logs", method: http.MethodGet, path: n.target() + "/logs", tag: n.tag,
+		summary: "Get what a driver printed",
+		about: "Has what the processes of the driver printed last, on each node and agent, whether one runs now or not. " +
+			"Nodes and agents are asked for it; those that do not answer in time are named.",
+		permission: door.To(door.VerbLog, n.kind),
+	}, a.driverLogs)
+}
+
+func (a *API) driverLogs(ctx context.Context, g door.Grant, in *logsParams) (*logsAnswer, error) {
+	d, err := a.driver(ctx, g, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	l, err := a.drivers.DriverLogs(ctx, d, resources.LogsQuery{Node: in.Node, Lines: in.Lines})
+	if err != nil {
+		return nil, err
+	}
+	l.Items = append([]resources.InstanceLog{}, l.Items...)
+	return &logsAnswer{&l}, nil
 }
 
 func (a *API) driverCalls(ctx context.Context, g door.Grant, in *calledParams) (*calledAnswer, error) {
@@ -73,13 +101,21 @@ func (a *API) driverCalls(ctx context.Context, g door.Grant, in *calledParams) (
 func (a *API) figures(
 	ctx context.Context, g door.Grant, id string, q resources.FiguresQuery,
 ) (resources.DriverFigures, error) {
-	r, err := a.door.Get(ctx, g, id)
+	d, err := a.driver(ctx, g, id)
 	if err != nil {
 		return resources.DriverFigures{}, err
 	}
+	return a.drivers.DriverFigures(ctx, d, q)
+}
+
+func (a *API) driver(ctx context.Context, g door.Grant, id string) (*resources.Driver, error) {
+	r, err := a.door.Get(ctx, g, id)
+	if err != nil {
+		return nil, err
+	}
 	d, ok := r.(*resources.Driver)
 	if !ok {
-		return resources.DriverFigures{}, wrongKind(r)
+		return nil, wrongKind(r)
 	}
-	return a.drivers.DriverFigures(ctx, d, q)
+	return d, nil
 }

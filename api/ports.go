@@ -35,6 +35,9 @@ type Drivers interface {
 	Translate(d *resources.Driver, languages string) []resources.Property
 	// DriverFigures says how the instances of a driver do, on all nodes and agents that answer in time.
 	DriverFigures(ctx context.Context, d *resources.Driver, q resources.FiguresQuery) (resources.DriverFigures, error)
+	// DriverLogs has what the processes of a driver printed last, on all nodes and agents that answer in time, or on the
+	// one that was asked for. It fails with class invalid if there is no such one.
+	DriverLogs(ctx context.Context, d *resources.Driver, q resources.LogsQuery) (resources.DriverLogs, error)
 	// Acting tells which version acts for a resource. It fails with class not-found if none does.
 	Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error)
 }

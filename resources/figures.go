@@ -18,6 +18,26 @@ type DriverFigures struct {
 	Bound      []BoundCount      `json:"bound,omitempty" doc:"What it acts for."`
 }
 
+// DriverLogs is what the processes of a driver printed last, on all members that it runs on.
+type DriverLogs struct {
+	Items      []InstanceLog `json:"items" doc:"Logs of its instances, by the nodes and agents they run on: that of the node which was asked first, then in the order of names."`
+	Unanswered []Unanswered  `json:"unanswered,omitempty" doc:"Nodes and agents that could not be asked."`
+}
+
+// InstanceLog is what the processes of one instance printed last.
+type InstanceLog struct {
+	Node  string   `json:"node" doc:"Node or agent."`
+	Lines []string `json:"lines" doc:"What its processes printed last, a line each, oldest first; none if they printed nothing. Longer ones than are kept begin in their middle."`
+}
+
+// LogsQuery asks for what the processes of a driver printed.
+type LogsQuery struct {
+	// Node to ask; "" = all of them.
+	Node string
+	// Lines is how many of each at most.
+	Lines int
+}
+
 // Unanswered is a member that could not be asked.
 type Unanswered struct {
 	Node   string `json:"node" doc:"Node or agent."`

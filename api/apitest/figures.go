@@ -54,6 +54,30 @@ func (z *Zone) DriverFigures(
 	}, nil
 }
 
+// DriverLogs implements api.Drivers: each driver printed something on node-1, nothing on node-3, and node-2 does not
+// answer.
+func (z *Zone) DriverLogs(
+	_ context.Context, d *resources.Driver, q resources.LogsQuery,
+) (found resources.DriverLogs, err error) {
+	lines := []string{"started " + d.Spec.Product, "an escape \x1b[2J", "ready"}
+	switch q.Node {
+	case "node-1", "":
+		found.Items = append(found.Items, resources.InstanceLog{Node: "node-1", Lines: lines[max(len(lines)-q.Lines, 0):]})
+	case "node-2", "node-3":
+	default:
+		return found, &resources.Error{
+			Class: resources.ClassInvalid, Code: "no-such-node", Message: "there is no node or agent",
+		}
+	}
+	if q.Node == "node-3" || q.Node == "" {
+		found.Items = append(found.Items, resources.InstanceLog{Node: "node-3", Lines: []string{}})
+	}
+	if q.Node == "node-2" || q.Node == "" {
+		found.Unanswered = []resources.Unanswered{{Node: "node-2", Reason: "it is silent"}}
+	}
+	return found, nil
+}
+
 // Acting implements api.Drivers: the version of each driver that was created first acts.
 func (z *Zone) Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error) {
 	if of, is := r.(*resources.Snapshot); is { // the one that has its volume

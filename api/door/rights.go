@@ -23,6 +23,8 @@ const (
 	VerbGet   = "get"
 	VerbList  = "list"
 	VerbWatch = "watch"
+	// VerbLog is to read what a program printed, which may be anything.
+	VerbLog = "log"
 )
 
 // Permission names one thing that can be done to one kind: "machine:start".
@@ -38,7 +40,7 @@ func To(verb string, kind resources.Kind) Permission { return Permission{Kind: k
 func (p Permission) String() string { return string(p.Kind) + ":" + p.Verb }
 
 func (p Permission) reads() bool {
-	return p.Verb == VerbGet || p.Verb == VerbList || p.Verb == VerbWatch
+	return p.Verb == VerbGet || p.Verb == VerbList || p.Verb == VerbWatch || p.Verb == VerbLog
 }
 
 // needed says which role a kind takes to read and to change.
@@ -99,6 +101,8 @@ func (d *Door) allows(role resources.Role, p Permission) bool {
 	}
 	least := n.write
 	switch {
+	case p == To(VerbLog, resources.KindDriver):
+		least = resources.RoleOperator
 	case p.reads():
 		least = n.read
 	case p.Verb == VerbForget, p.Verb == VerbForgetVolume, // what is left behind nobody knows of

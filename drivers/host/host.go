@@ -19,6 +19,7 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/cgroup"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/fence"
+	"github.com/bulkhead-cloud/bulkhead/drivers/host/logs"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/record"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/units"
@@ -320,6 +321,12 @@ func (h *Host) Instances() []*Instance {
 		return strings.Compare(a.name, b.name)
 	})
 	return all
+}
+
+// LogTail returns the last lines that processes of a version of a driver printed, at most limit bytes, whether one runs
+// now or not.
+func (h *Host) LogTail(driver, version string, limit int64) ([]byte, error) {
+	return logs.Tail(h.layout.log(&Manifest{Name: driver, Version: version}), limit)
 }
 
 // Units names the data-path processes of a driver that run, in order.

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/bulkhead-cloud/bulkhead/drivers/driverpb"
-	"github.com/bulkhead-cloud/bulkhead/drivers/host/logs"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/meter"
 	"github.com/bulkhead-cloud/bulkhead/drivers/host/sandbox"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
@@ -185,7 +184,7 @@ func (i *Instance) PID() int {
 
 // LogTail returns the last lines the instance's processes printed, at most limit bytes.
 func (i *Instance) LogTail(limit int64) ([]byte, error) {
-	return logs.Tail(i.host.layout.log(&i.manifest), limit)
+	return i.host.LogTail(i.manifest.Name, i.manifest.Version, limit)
 }
 
 // Await waits until the instance is in one of the states. When ctx ends before, the error says where it stands and

@@ -15,6 +15,7 @@ import (
 // metered is a member with one instance.
 type metered struct {
 	asked resources.FiguresQuery
+	lines int
 	err   error
 }
 
@@ -29,6 +30,14 @@ func (m *metered) Figures(
 		Instance: resources.Instance{Node: "there", PID: 7}, PerSecond: 2.5,
 		Methods: []resources.MethodFigures{{Method: "Storage.CreateVolume", Calls: 3}},
 	}, nil
+}
+
+func (m *metered) Log(_ context.Context, of, number string, lines int) (*resources.InstanceLog, error) {
+	m.lines = lines
+	if m.err != nil || of != product || number != version {
+		return nil, m.err
+	}
+	return &resources.InstanceLog{Node: "there", Lines: []string{"one", "not \xff UTF-8"}}, nil
 }
 
 func TestFiguresOfAnotherMember(t *testing.T) {
@@ -66,6 +75,44 @@ func TestAnOlderMemberHasNoFigures(t *testing.T) {
 	_, link := pair(t, &backend{})
 	_, err := relay.RemoteMeters(link).Figures(bounded(t), product, version, resources.FiguresQuery{})
 	if got := resources.AsError(err); got == nil || got.Code != "no-figures" || got.Remedy == "" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLogOfAnotherMember(t *testing.T) {
+	m := &metered{}
+	refusal := errors.New("not you")
+	checked := func(context.Context) error { return refusal }
+	link := connect(t, serve(t, listen(t), func(s *grpc.Server) { relay.RegisterMeters(s, m, checked) }))
+	there := relay.RemoteMeters(link)
+	if _, err := there.Log(bounded(t), product, version, 5); err == nil {
+		t.Error("whoever may not ask is answered")
+	}
+	refusal = nil
+	found, err := there.Log(bounded(t), product, version, 1<<20)
+	if err != nil || found == nil || found.Node != "there" || len(found.Lines) != 2 || found.Lines[0] != "one" ||
+		found.Lines[1] != "not \ufffd UTF-8" {
+		t.Fatalf("got %+v, %v", found, err)
+	}
+	if m.lines != 10_000 {
+		t.Errorf("it was asked for %d lines", m.lines)
+	}
+	if found, err := there.Log(bounded(t), product, "9", 5); err != nil || found != nil {
+		t.Errorf("where there is no instance: %+v, %v", found, err)
+	}
+	m.err = &resources.Error{Class: resources.ClassUnavailable, Code: "not-ready", Message: "the node is starting"}
+	if _, err = there.Log(bounded(t), product, version, 5); resources.AsError(err).Code != "not-ready" {
+		t.Errorf("got %v, want what it says", err)
+	}
+	link.cut()
+	_, err = there.Log(bounded(t), product, version, 5)
+	wantFault(t, err, driverpb.Class_CLASS_TRANSIENT, "node-unreachable")
+}
+
+func TestAnOlderMemberHasNoLogs(t *testing.T) {
+	_, link := pair(t, &backend{})
+	_, err := relay.RemoteMeters(link).Log(bounded(t), product, version, 5)
+	if got := resources.AsError(err); got == nil || got.Code != "no-logs" || got.Remedy == "" {
 		t.Errorf("got %v", err)
 	}
 }

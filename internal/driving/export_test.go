@@ -11,6 +11,9 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
+// LastLines are at most so many of a text.
+func LastLines(text string, most int) []string { return lastLines(text, most) }
+
 // Planned is a version to put into an order.
 type Planned struct {
 	Product, Number string

@@ -20,6 +20,8 @@ const (
 	figuresPatience = 2 * time.Second
 	// askedAtOnce is how many members are asked at the same time.
 	askedAtOnce = 32
+	// namedNodes is how many members are named to who asks for one that there is not.
+	namedNodes = 10
 )
 
 // meters returns those of a node or agent.
@@ -56,32 +58,71 @@ func (a *agents) attended(name string) *attended {
 func (f *fleet) figures(
 	ctx context.Context, d *resources.Driver, q resources.FiguresQuery,
 ) (found resources.DriverFigures) {
+	found.Items, found.Unanswered = ask(ctx, f.Nodes(),
+		func(ctx context.Context, node string) (*resources.InstanceFigures, error) {
+			return f.figuresOf(ctx, node, driving.VersionOf(d), q)
+		})
+	slices.SortFunc(found.Items, func(a, b resources.InstanceFigures) int { return compareNames(f.node, a.Node, b.Node) })
+	return found
+}
+
+// logs has what the processes of a driver printed last, on one member or on all.
+func (f *fleet) logs(
+	ctx context.Context, d *resources.Driver, q resources.LogsQuery,
+) (found resources.DriverLogs, err error) {
+	nodes := f.Nodes()
+	if q.Node != "" {
+		if !slices.Contains(nodes, q.Node) {
+			return found, noSuchNode(q.Node, nodes)
+		}
+		nodes = []string{q.Node}
+	}
+	found.Items, found.Unanswered = ask(ctx, nodes,
+		func(ctx context.Context, node string) (*resources.InstanceLog, error) {
+			return f.logOf(ctx, node, driving.VersionOf(d), q.Lines)
+		})
+	slices.SortFunc(found.Items, func(a, b resources.InstanceLog) int { return compareNames(f.node, a.Node, b.Node) })
+	return found, nil
+}
+
+func noSuchNode(name string, nodes []string) error {
+	return &resources.Error{
+		Class: resources.ClassInvalid, Code: "no-such-node", Message: fmt.Sprintf("there is no node or agent %q", name),
+		Fields: []resources.FieldError{{
+			Pointer: "query:/node", Code: "unknown", Message: "is no node or agent of the zone",
+		}},
+		Remedy: "name one of " + strings.Join(nodes[:min(len(nodes), namedNodes)], ", "),
+	}
+}
+
+// ask asks members for something, all of them beside each other, and names those that do not answer in time. What has
+// nothing of the kind answers with nil.
+func ask[T any](
+	ctx context.Context, nodes []string, of func(ctx context.Context, node string) (*T, error),
+) (found []T, unanswered []resources.Unanswered) {
 	ctx, cancel := context.WithTimeout(ctx, figuresPatience)
 	defer cancel()
 	var mu sync.Mutex
 	var asking sync.WaitGroup
 	places := make(chan struct{}, askedAtOnce)
-	for _, node := range f.Nodes() {
+	for _, node := range nodes {
 		asking.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			one, err := f.figuresOf(ctx, node, driving.VersionOf(d), q)
+			one, err := of(ctx, node)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err != nil:
-				found.Unanswered = append(found.Unanswered, resources.Unanswered{
-					Node: node, Reason: operations.Words(err.Error()),
-				})
+				unanswered = append(unanswered, resources.Unanswered{Node: node, Reason: operations.Words(err.Error())})
 			case one != nil:
-				found.Items = append(found.Items, *one)
+				found = append(found, *one)
 			}
 		})
 	}
 	asking.Wait()
-	slices.SortFunc(found.Items, func(a, b resources.InstanceFigures) int { return compareNames(f.node, a.Node, b.Node) })
-	slices.SortFunc(found.Unanswered, func(a, b resources.Unanswered) int { return strings.Compare(a.Node, b.Node) })
-	return found
+	slices.SortFunc(unanswered, func(a, b resources.Unanswered) int { return strings.Compare(a.Node, b.Node) })
+	return found, unanswered
 }
 
 func (f *fleet) figuresOf(
@@ -100,6 +141,26 @@ func (f *fleet) figuresOf(
 		one.Resources[i].Node = node
 	}
 	return one, nil
+}
+
+func (f *fleet) logOf(ctx context.Context, node string, v driving.Version, lines int) (*resources.InstanceLog, error) {
+	m, err := f.meters(node)
+	if err != nil {
+		return nil, err
+	}
+	one, err := m.Log(ctx, v.Product, v.Number, lines)
+	if err != nil || one == nil {
+		return nil, err
+	}
+	one.Node = node // whatever it says
+	return one, nil
+}
+
+// DriverLogs implements api.Drivers.
+func (v *validator) DriverLogs(
+	ctx context.Context, d *resources.Driver, q resources.LogsQuery,
+) (resources.DriverLogs, error) {
+	return v.fleet.logs(ctx, d, q)
 }
 
 // DriverFigures implements api.Drivers.

@@ -34,6 +34,11 @@ func on(all []map[string]any, node string) map[string]any {
 	return nil
 }
 
+func lines(log map[string]any) []any {
+	all, _ := log["lines"].([]any)
+	return all
+}
+
 // TestADriverSaysWhatItCounts installs a driver that registers a counter.
 func TestADriverSaysWhatItCounts(t *testing.T) {
 	s := start(t, dataDir(t), simOnly)
@@ -126,6 +131,20 @@ func TestHowADriverDoesEverywhere(t *testing.T) {
 		found := objects(calls, "items")
 		return len(found) == 1 && found[0]["node"] == "h1"
 	})
+	_, logs := s.call(http.MethodGet, path+"/logs?lines=5", nil)
+	for _, node := range []string{"n1", "n2", "n3", "h1"} {
+		if found := on(objects(logs, "items"), node); found == nil || len(lines(found)) == 0 || len(lines(found)) > 5 {
+			t.Errorf("what it printed on %s: %v", node, found)
+		}
+	}
+	_, logs = s.call(http.MethodGet, path+"/logs?node=h1", nil)
+	if found := objects(logs, "items"); len(found) != 1 || found[0]["node"] != "h1" {
+		t.Errorf("what it printed on the agent alone: %v", logs)
+	}
+	status, logs := s.call(http.MethodGet, path+"/logs?node=h9", nil)
+	if status != http.StatusUnprocessableEntity || logs["code"] != "no-such-node" {
+		t.Errorf("of a node that there is not: %d %v", status, logs)
+	}
 	theirs, err := http.Get("http://" + agent.agent.Metrics().String() + "/metrics")
 	if err != nil {
 		t.Fatal(err)

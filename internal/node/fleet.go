@@ -198,3 +198,12 @@ func (o *offered) Figures(
 	}
 	return d.Figures(ctx, product, version, q)
 }
+
+// Log implements relay.Meters.
+func (o *offered) Log(ctx context.Context, product, version string, lines int) (*resources.InstanceLog, error) {
+	d, err := o.get()
+	if err != nil {
+		return nil, err
+	}
+	return d.Log(ctx, product, version, lines)
+}

@@ -47,7 +47,7 @@ func (a *app) ownCommands(k kind) []*cobra.Command {
 	switch k.name {
 	case "driver":
 		return []*cobra.Command{
-			a.propertiesCommand(k), a.statsCommand(k), a.installCommand(), a.upgradeDriverCommand(),
+			a.propertiesCommand(k), a.statsCommand(k), a.logsCommand(k), a.installCommand(), a.upgradeDriverCommand(),
 			a.copyCommand(), a.configureCommand(), a.runDriverCommand(),
 			a.enablingCommand(k, "enable", "Start a version of a driver, and let resources be bound to it", true),
 			a.enablingCommand(k, "disable", "End the processes of a version of a driver that nothing is bound to", false),

@@ -33,6 +33,9 @@ func (a *app) statsCommand(k kind) *cobra.Command {
 		if resources || cmd.Flags().Changed("resource") {
 			return a.showCalls(cmd, text(driver, "id"))
 		}
+		if cmd.Flags().Changed("limit") {
+			return usage("--limit is of resources", "give --resources too")
+		}
 		return a.showInstances(cmd, driver)
 	}
 	return cmd

@@ -42,6 +42,9 @@ func TestHowADriverDoes(t *testing.T) {
 			t.Errorf("%s: exit %d, %v\n%s%s", of, r.code, err, r.out, r.err)
 		}
 	}
+	if r := s.run("driver", "stats", "files", "--limit", "5"); r.code != 2 || !strings.Contains(r.err, "--resources") {
+		t.Errorf("exit %d\n%s", r.code, r.err)
+	}
 	if r := s.run("driver", "stats", "files", "--resource", "nothing/fast"); r.code != 2 ||
 		!strings.Contains(r.err, "there is no kind nothing") {
 		t.Errorf("exit %d\n%s", r.code, r.err)
@@ -49,6 +52,38 @@ func TestHowADriverDoes(t *testing.T) {
 	r = s.run("driver", "stats", "files", "-o", "json")
 	var answer map[string]any
 	if err := json.Unmarshal([]byte(r.out), &answer); err != nil || answer["items"] == nil {
+		t.Errorf("exit %d, %v\n%s%s", r.code, err, r.out, r.err)
+	}
+}
+
+// What a driver printed is shown as it is, but for what could steer a terminal.
+func TestWhatADriverPrinted(t *testing.T) {
+	s := newSite(t, false)
+	s.zone.AddDriver("a/files", []string{"storage"})
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		out  string
+		err  string
+	}{
+		"everywhere":    {nil, 0, "started a/files\nan escape \ufffd[2J\nready\n", "node-2  did not answer: it is silent"},
+		"the last line": {[]string{"--lines", "1"}, 0, "ready\n", "node-2"},
+		"nothing":       {[]string{"--node", "node-3"}, 0, "", "Nothing was printed."},
+		"no such node":  {[]string{"--node", "node-9"}, 2, "", "there is no node or agent"},
+		"too many":      {[]string{"--lines", "10001"}, 2, "", "lines"},
+		"none":          {[]string{"--lines", "0"}, 2, "", "lines"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := s.run(append([]string{"driver", "logs", "files"}, c.args...)...)
+			if r.code != c.code || r.out != c.out || !strings.Contains(r.err, c.err) {
+				t.Errorf("exit %d\n%q\n%s", r.code, r.out, r.err)
+			}
+		})
+	}
+	var answer struct{ Items []resources.InstanceLog }
+	r := s.run("driver", "logs", "files", "-o", "json")
+	err := json.Unmarshal([]byte(r.out), &answer)
+	if err != nil || len(answer.Items) != 2 || len(answer.Items[0].Lines) != 3 {
 		t.Errorf("exit %d, %v\n%s%s", r.code, err, r.out, r.err)
 	}
 }

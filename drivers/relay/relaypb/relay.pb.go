@@ -1107,6 +1107,114 @@ func (x *FiguresReply) GetJson() []byte {
 	return nil
 }
 
+type LogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vendor/name
+	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// Empty = the version that ships with the program.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// How many lines at most.
+	Lines         uint32 `protobuf:"varint,3,opt,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogRequest) Reset() {
+	*x = LogRequest{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogRequest) ProtoMessage() {}
+
+func (x *LogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
+func (*LogRequest) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LogRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *LogRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *LogRequest) GetLines() uint32 {
+	if x != nil {
+		return x.Lines
+	}
+	return 0
+}
+
+type LogReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The log as the API writes it; empty when there is no instance.
+	Json          []byte `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogReply) Reset() {
+	*x = LogReply{}
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogReply) ProtoMessage() {}
+
+func (x *LogReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogReply.ProtoReflect.Descriptor instead.
+func (*LogReply) Descriptor() ([]byte, []int) {
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LogReply) GetJson() []byte {
+	if x != nil {
+		return x.Json
+	}
+	return nil
+}
+
 // Problem is a detail of a status: the error of the node that was asked, as the
 // API writes it.
 type Problem struct {
@@ -1118,7 +1226,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1238,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_bulkhead_relay_v1_relay_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1251,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{19}
+	return file_bulkhead_relay_v1_relay_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Problem) GetJson() []byte {
@@ -1228,6 +1336,13 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x05 \x01(\tR\x02id\"\"\n" +
 	"\fFiguresReply\x12\x12\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"V\n" +
+	"\n" +
+	"LogRequest\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
+	"\x05lines\x18\x03 \x01(\rR\x05lines\"\x1e\n" +
+	"\bLogReply\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\"\x1d\n" +
 	"\aProblem\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json2\xed\x02\n" +
@@ -1236,9 +1351,10 @@ const file_bulkhead_relay_v1_relay_proto_rawDesc = "" +
 	"\x04Call\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12?\n" +
 	"\aConsole\x12\x17.bulkhead.relay.v1.Part\x1a\x17.bulkhead.relay.v1.Part(\x010\x01\x12M\n" +
 	"\aOverlap\x12!.bulkhead.relay.v1.OverlapRequest\x1a\x1f.bulkhead.relay.v1.OverlapReply\x12P\n" +
-	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply2W\n" +
+	"\bGuestUID\x12\".bulkhead.relay.v1.GuestUIDRequest\x1a .bulkhead.relay.v1.GuestUIDReply2\x9a\x01\n" +
 	"\x06Meters\x12M\n" +
-	"\aFigures\x12!.bulkhead.relay.v1.FiguresRequest\x1a\x1f.bulkhead.relay.v1.FiguresReply2U\n" +
+	"\aFigures\x12!.bulkhead.relay.v1.FiguresRequest\x1a\x1f.bulkhead.relay.v1.FiguresReply\x12A\n" +
+	"\x03Log\x12\x1d.bulkhead.relay.v1.LogRequest\x1a\x1b.bulkhead.relay.v1.LogReply2U\n" +
 	"\x04News\x12M\n" +
 	"\aStarted\x12!.bulkhead.relay.v1.StartedRequest\x1a\x1f.bulkhead.relay.v1.StartedReply2\x86\x01\n" +
 	"\aTunnels\x12>\n" +
@@ -1261,7 +1377,7 @@ func file_bulkhead_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_bulkhead_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_bulkhead_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_bulkhead_relay_v1_relay_proto_goTypes = []any{
 	(Part_Sign)(0),          // 0: bulkhead.relay.v1.Part.Sign
 	(*LacksRequest)(nil),    // 1: bulkhead.relay.v1.LacksRequest
@@ -1283,42 +1399,46 @@ var file_bulkhead_relay_v1_relay_proto_goTypes = []any{
 	(*GuestUIDReply)(nil),   // 17: bulkhead.relay.v1.GuestUIDReply
 	(*FiguresRequest)(nil),  // 18: bulkhead.relay.v1.FiguresRequest
 	(*FiguresReply)(nil),    // 19: bulkhead.relay.v1.FiguresReply
-	(*Problem)(nil),         // 20: bulkhead.relay.v1.Problem
-	(*structpb.Struct)(nil), // 21: google.protobuf.Struct
+	(*LogRequest)(nil),      // 20: bulkhead.relay.v1.LogRequest
+	(*LogReply)(nil),        // 21: bulkhead.relay.v1.LogReply
+	(*Problem)(nil),         // 22: bulkhead.relay.v1.Problem
+	(*structpb.Struct)(nil), // 23: google.protobuf.Struct
 }
 var file_bulkhead_relay_v1_relay_proto_depIdxs = []int32{
-	21, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
-	21, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
+	23, // 0: bulkhead.relay.v1.OpenRequest.properties:type_name -> google.protobuf.Struct
+	23, // 1: bulkhead.relay.v1.Head.properties:type_name -> google.protobuf.Struct
 	11, // 2: bulkhead.relay.v1.Head.metadata:type_name -> bulkhead.relay.v1.Metadatum
 	5,  // 3: bulkhead.relay.v1.Head.tunnel:type_name -> bulkhead.relay.v1.Tunnel
 	0,  // 4: bulkhead.relay.v1.Part.sign:type_name -> bulkhead.relay.v1.Part.Sign
 	14, // 5: bulkhead.relay.v1.OverlapRequest.a:type_name -> bulkhead.relay.v1.Place
 	14, // 6: bulkhead.relay.v1.OverlapRequest.b:type_name -> bulkhead.relay.v1.Place
-	21, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
+	23, // 7: bulkhead.relay.v1.Place.properties:type_name -> google.protobuf.Struct
 	8,  // 8: bulkhead.relay.v1.Relay.Open:input_type -> bulkhead.relay.v1.OpenRequest
 	12, // 9: bulkhead.relay.v1.Relay.Call:input_type -> bulkhead.relay.v1.Part
 	12, // 10: bulkhead.relay.v1.Relay.Console:input_type -> bulkhead.relay.v1.Part
 	13, // 11: bulkhead.relay.v1.Relay.Overlap:input_type -> bulkhead.relay.v1.OverlapRequest
 	16, // 12: bulkhead.relay.v1.Relay.GuestUID:input_type -> bulkhead.relay.v1.GuestUIDRequest
 	18, // 13: bulkhead.relay.v1.Meters.Figures:input_type -> bulkhead.relay.v1.FiguresRequest
-	6,  // 14: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
-	12, // 15: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
-	12, // 16: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
-	1,  // 17: bulkhead.relay.v1.Archives.Lacks:input_type -> bulkhead.relay.v1.LacksRequest
-	3,  // 18: bulkhead.relay.v1.Archives.Give:input_type -> bulkhead.relay.v1.Piece
-	9,  // 19: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
-	12, // 20: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
-	12, // 21: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
-	15, // 22: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
-	17, // 23: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
-	19, // 24: bulkhead.relay.v1.Meters.Figures:output_type -> bulkhead.relay.v1.FiguresReply
-	7,  // 25: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
-	12, // 26: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
-	12, // 27: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
-	2,  // 28: bulkhead.relay.v1.Archives.Lacks:output_type -> bulkhead.relay.v1.LacksReply
-	4,  // 29: bulkhead.relay.v1.Archives.Give:output_type -> bulkhead.relay.v1.GiveReply
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
+	20, // 14: bulkhead.relay.v1.Meters.Log:input_type -> bulkhead.relay.v1.LogRequest
+	6,  // 15: bulkhead.relay.v1.News.Started:input_type -> bulkhead.relay.v1.StartedRequest
+	12, // 16: bulkhead.relay.v1.Tunnels.Expect:input_type -> bulkhead.relay.v1.Part
+	12, // 17: bulkhead.relay.v1.Tunnels.Dig:input_type -> bulkhead.relay.v1.Part
+	1,  // 18: bulkhead.relay.v1.Archives.Lacks:input_type -> bulkhead.relay.v1.LacksRequest
+	3,  // 19: bulkhead.relay.v1.Archives.Give:input_type -> bulkhead.relay.v1.Piece
+	9,  // 20: bulkhead.relay.v1.Relay.Open:output_type -> bulkhead.relay.v1.OpenReply
+	12, // 21: bulkhead.relay.v1.Relay.Call:output_type -> bulkhead.relay.v1.Part
+	12, // 22: bulkhead.relay.v1.Relay.Console:output_type -> bulkhead.relay.v1.Part
+	15, // 23: bulkhead.relay.v1.Relay.Overlap:output_type -> bulkhead.relay.v1.OverlapReply
+	17, // 24: bulkhead.relay.v1.Relay.GuestUID:output_type -> bulkhead.relay.v1.GuestUIDReply
+	19, // 25: bulkhead.relay.v1.Meters.Figures:output_type -> bulkhead.relay.v1.FiguresReply
+	21, // 26: bulkhead.relay.v1.Meters.Log:output_type -> bulkhead.relay.v1.LogReply
+	7,  // 27: bulkhead.relay.v1.News.Started:output_type -> bulkhead.relay.v1.StartedReply
+	12, // 28: bulkhead.relay.v1.Tunnels.Expect:output_type -> bulkhead.relay.v1.Part
+	12, // 29: bulkhead.relay.v1.Tunnels.Dig:output_type -> bulkhead.relay.v1.Part
+	2,  // 30: bulkhead.relay.v1.Archives.Lacks:output_type -> bulkhead.relay.v1.LacksReply
+	4,  // 31: bulkhead.relay.v1.Archives.Give:output_type -> bulkhead.relay.v1.GiveReply
+	20, // [20:32] is the sub-list for method output_type
+	8,  // [8:20] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1335,7 +1455,7 @@ func file_bulkhead_relay_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bulkhead_relay_v1_relay_proto_rawDesc), len(file_bulkhead_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

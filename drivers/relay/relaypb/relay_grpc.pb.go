@@ -303,6 +303,7 @@ var Relay_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Meters_Figures_FullMethodName = "/bulkhead.relay.v1.Meters/Figures"
+	Meters_Log_FullMethodName     = "/bulkhead.relay.v1.Meters/Log"
 )
 
 // MetersClient is the client API for Meters service.
@@ -315,6 +316,8 @@ type MetersClient interface {
 	// Figures says how the instance of a version does: what it was called, how long
 	// that took, and what went wrong.
 	Figures(ctx context.Context, in *FiguresRequest, opts ...grpc.CallOption) (*FiguresReply, error)
+	// Log has what the processes of the instance of a version printed last.
+	Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogReply, error)
 }
 
 type metersClient struct {
@@ -335,6 +338,16 @@ func (c *metersClient) Figures(ctx context.Context, in *FiguresRequest, opts ...
 	return out, nil
 }
 
+func (c *metersClient) Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogReply)
+	err := c.cc.Invoke(ctx, Meters_Log_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MetersServer is the server API for Meters service.
 // All implementations must embed UnimplementedMetersServer
 // for forward compatibility.
@@ -345,6 +358,8 @@ type MetersServer interface {
 	// Figures says how the instance of a version does: what it was called, how long
 	// that took, and what went wrong.
 	Figures(context.Context, *FiguresRequest) (*FiguresReply, error)
+	// Log has what the processes of the instance of a version printed last.
+	Log(context.Context, *LogRequest) (*LogReply, error)
 	mustEmbedUnimplementedMetersServer()
 }
 
@@ -357,6 +372,9 @@ type UnimplementedMetersServer struct{}
 
 func (UnimplementedMetersServer) Figures(context.Context, *FiguresRequest) (*FiguresReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Figures not implemented")
+}
+func (UnimplementedMetersServer) Log(context.Context, *LogRequest) (*LogReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Log not implemented")
 }
 func (UnimplementedMetersServer) mustEmbedUnimplementedMetersServer() {}
 func (UnimplementedMetersServer) testEmbeddedByValue()                {}
@@ -397,6 +415,24 @@ func _Meters_Figures_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Meters_Log_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetersServer).Log(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Meters_Log_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetersServer).Log(ctx, req.(*LogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Meters_ServiceDesc is the grpc.ServiceDesc for Meters service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -407,6 +443,10 @@ var Meters_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Figures",
 			Handler:    _Meters_Figures_Handler,
+		},
+		{
+			MethodName: "Log",
+			Handler:    _Meters_Log_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
