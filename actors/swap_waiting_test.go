@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
+	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
@@ -79,6 +80,57 @@ func (z *versions) wrote(id, message string) (times int) {
 		z.t.Fatal(err)
 	}
 	return times
+}
+
+// progress is how far a swap is.
+func (z *versions) progress(id string, most int) (p resources.SwapProgress) {
+	z.t.Helper()
+	swap := actorstest.Get[*resources.Swap](z.Zone, resources.KindSwap, id)
+	err := z.Machine.View(func(v *persistence.View) (err error) {
+		p, err = operations.ProgressOf(v, swap, most)
+		return err
+	})
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	return p
+}
+
+// How far a swap is can be seen at any time, and what keeps those that are left.
+func TestSwapTellsWhatIsLeft(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 4)
+		busy, aside := z.volumes[2], z.volumes[1]
+		id := z.Must(&resources.Swap{
+			Meta: resources.Meta{Kind: resources.KindSwap}, Spec: resources.SwapSpec{To: resources.DriverID(z.new)},
+		})
+		if p := z.progress(id, 3); p.Moved != 0 || p.Left != 5 || len(p.Items) != 3 || p.Busy+p.Suspended != 0 {
+			t.Errorf("planned: %+v", p)
+		}
+		grow := z.growing(busy, 100*time.Second)
+		z.suspend(aside, true)
+		time.Sleep(time.Second)
+		start := z.Submit(resources.Submission{Action: "start", Target: resources.Ref{Kind: resources.KindSwap, ID: id}})
+		time.Sleep(50 * time.Second) // those first that are observed
+		p := z.progress(id, 100)
+		want := []resources.SwapMember{
+			{Resource: aside, Name: "data-1", State: resources.MemberSuspended},
+			{
+				Resource: busy, Name: "data-2", State: resources.MemberBusy, Operation: resources.OperationID(grow.ID),
+				Action: "grow",
+			},
+			{Resource: z.pool, Name: "fast", State: resources.MemberIdle}, // after all that is on it
+		}
+		if p.Moved != 2 || p.Left != 3 || p.Busy != 1 || p.Suspended != 1 || !slices.Equal(p.Items, want) {
+			t.Errorf("while it waits: %+v", p)
+		}
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+		if p := z.progress(id, 100); p.Moved != 4 || p.Left != 1 || p.Suspended != 1 {
+			t.Errorf("in the end: %+v", p)
+		}
+	})
 }
 
 // What is suspended while a swap waits for it stays as it is, as what was suspended before: the swap goes on, also

@@ -23,7 +23,7 @@ func addActing(a *API, n noun) {
 		if err != nil {
 			return nil, err
 		}
-		acting, err := a.drivers.Acting(ctx, r)
+		acting, err := a.bindings.Acting(ctx, r)
 		if err != nil {
 			return nil, err
 		}

@@ -23,6 +23,7 @@ type Options struct {
 	Reader   Reader
 	Engine   Engine
 	Drivers  Drivers
+	Bindings Bindings
 	Health   Health
 	Uploads  Uploads
 	Backups  Backups
@@ -43,6 +44,7 @@ type Options struct {
 type API struct {
 	door       *door.Door
 	drivers    Drivers
+	bindings   Bindings
 	health     Health
 	uploads    Uploads
 	archives   Archives
@@ -79,6 +81,7 @@ func New(o Options) (*API, error) {
 	a := &API{
 		door:       door.New(o.Reader, o.Engine, o.Cluster, o.Now),
 		drivers:    o.Drivers,
+		bindings:   o.Bindings,
 		health:     o.Health,
 		uploads:    o.Uploads,
 		archives:   o.Archives,

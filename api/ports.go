@@ -38,8 +38,14 @@ type Drivers interface {
 	// DriverLogs has what the processes of a driver printed last, on all nodes and agents that answer in time, or on the
 	// one that was asked for. It fails with class invalid if there is no such one.
 	DriverLogs(ctx context.Context, d *resources.Driver, q resources.LogsQuery) (resources.DriverLogs, error)
+}
+
+// Bindings knows which version of a driver acts for what.
+type Bindings interface {
 	// Acting tells which version acts for a resource. It fails with class not-found if none does.
 	Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error)
+	// SwapProgress tells how far a swap is, with so many at most of the resources that are left.
+	SwapProgress(ctx context.Context, s *resources.Swap, most int) (resources.SwapProgress, error)
 }
 
 // Archives takes the archives that drivers are installed from.

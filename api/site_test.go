@@ -62,8 +62,8 @@ func newSite(t *testing.T, change ...func(*api.Options, *apitest.Zone)) *site {
 	}
 	log := slog.New(slog.NewTextHandler(lockedWriter{s.logMu, s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := api.Options{
-		Version: "test", Reader: zone, Engine: zone, Drivers: zone, Health: zone, Uploads: zone, Archives: zone,
-		Backups: zone, Log: log,
+		Version: "test", Reader: zone, Engine: zone, Drivers: zone, Bindings: zone, Health: zone, Uploads: zone,
+		Archives: zone, Backups: zone, Log: log,
 		Cluster: nodes,
 		Limits:  api.Limits{PerPrincipal: 1e6, Burst: 1e6, PerStranger: 1e6, StrangerBurst: 1e6},
 	}
@@ -219,7 +219,7 @@ var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 		Version: "test",
 		Reader:  zone,
 		Engine:  zone,
-		Drivers: zone,
+		Drivers: zone, Bindings: zone,
 		Health:  zone,
 		Uploads: zone, Archives: zone,
 		Backups: zone,

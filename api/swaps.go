@@ -16,6 +16,13 @@ type swapList struct {
 
 func (l *swapList) facets() map[string]string { return given("product", l.Product, "to", string(l.To)) }
 
+type progressParams struct {
+	TargetParams
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Largest number of resources that are listed."`
+}
+
+type progressAnswer struct{ Body *resources.SwapProgress }
+
 func (a *API) swaps() {
 	n := noun{resources.KindSwap, "swap", "swaps", "swap", "swaps", "Swaps"}
 	addList[resources.Swap, swapList](a, n)
@@ -38,6 +45,13 @@ func (a *API) swaps() {
 	})
 	addDelete(a, n)
 	addSuspend[resources.Swap](a, n)
+	register(a, route{
+		id: "get-swap-progress", method: http.MethodGet, path: n.target() + "/progress", tag: n.tag,
+		summary: "Get how far a swap is",
+		about: "Counts the resources that each version acts for now, and lists some that the version of before does: " +
+			"those that something keeps first.",
+		permission: door.To(door.VerbGet, n.kind),
+	}, a.swapProgress)
 	addAction(a, n, action{
 		name: "start", id: "start-swap", summary: "Begin a swap",
 		about: "Has the other version act, resource by resource, while they are used: the canaries first, which are " +
@@ -50,4 +64,21 @@ func (a *API) swaps() {
 		about: "Has the version of before act again for all that the swap moved, and for what was made since. That version " +
 			"must still be installed, and able to read what the other one remembers.",
 	})
+}
+
+func (a *API) swapProgress(ctx context.Context, g door.Grant, in *progressParams) (*progressAnswer, error) {
+	r, err := a.door.Get(ctx, g, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := r.(*resources.Swap)
+	if !ok {
+		return nil, wrongKind(r)
+	}
+	p, err := a.bindings.SwapProgress(ctx, s, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	p.Items = append([]resources.SwapMember{}, p.Items...)
+	return &progressAnswer{&p}, nil
 }

@@ -61,6 +61,13 @@ func TestASwapIsPlannedStartedAndTakenBack(t *testing.T) {
 		return s.do(request{method: "POST", path: "/v1/swaps/" + id + "/actions/" + name, as: admin})
 	}
 	act("roll-back").problem(http.StatusConflict, "wrong-phase")
+	progress := s.get("/v1/swaps/" + id + "/progress?limit=2").want(http.StatusOK).body
+	left := progress["items"].([]any)
+	if first := left[0].(object); progress["moved"] != 5.0 || progress["left"] != 3.0 || len(left) != 2 ||
+		first["state"] != "needs-operator" || first["name"] != "data" || first["resource"].(object)["kind"] != "volume" {
+		t.Errorf("it is at %v", progress)
+	}
+	s.get("/v1/swaps/"+id+"/progress?limit=0").problem(422, "validation-failed").field("query", "/limit", "out-of-range")
 	act("start").want(http.StatusAccepted)
 	see("committed", 4, 0)
 	act("start").problem(http.StatusConflict, "wrong-phase")

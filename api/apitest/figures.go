@@ -78,7 +78,28 @@ func (z *Zone) DriverLogs(
 	return found, nil
 }
 
-// Acting implements api.Drivers: the version of each driver that was created first acts.
+// SwapProgress implements api.Bindings: five have gone, and of three that are left one can go.
+func (z *Zone) SwapProgress(_ context.Context, _ *resources.Swap, most int) (resources.SwapProgress, error) {
+	left := []resources.SwapMember{
+		{
+			Resource: resources.Ref{Kind: resources.KindVolume, ID: "vol-01jd3v8x5m9k2q7r4t6w8y0z1a"}, Name: "data",
+			State: resources.MemberNeedsOperator, Operation: "op-01jd3v8x5m9k2q7r4t6w8y0z1a", Action: "grow",
+		},
+		{
+			Resource: resources.Ref{Kind: resources.KindVolume, ID: "vol-01jd3v8x5m9k2q7r4t6w8y0z1b"}, Name: "logs",
+			State: resources.MemberSuspended,
+		},
+		{
+			Resource: resources.Ref{Kind: resources.KindPool, ID: "pool-01jd3v8x5m9k2q7r4t6w8y0z1a"},
+			State:    resources.MemberIdle,
+		},
+	}
+	return resources.SwapProgress{
+		Moved: 5, Left: len(left), NeedsOperator: 1, Suspended: 1, Items: left[:min(len(left), most)],
+	}, nil
+}
+
+// Acting implements api.Bindings: the version of each driver that was created first acts.
 func (z *Zone) Acting(ctx context.Context, r resources.Resource) (resources.ActingDriver, error) {
 	if of, is := r.(*resources.Snapshot); is { // the one that has its volume
 		v, _, err := z.Get(ctx, resources.Ref{Kind: resources.KindVolume, ID: string(of.Spec.VolumeID)})

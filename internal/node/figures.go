@@ -11,7 +11,6 @@ import (
 	"github.com/bulkhead-cloud/bulkhead/actors/operations"
 	"github.com/bulkhead-cloud/bulkhead/drivers/relay"
 	"github.com/bulkhead-cloud/bulkhead/internal/driving"
-	"github.com/bulkhead-cloud/bulkhead/persistence"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -171,13 +170,4 @@ func (v *validator) DriverFigures(
 	var err error
 	found.Bound, err = v.uses.of(d)
 	return found, err
-}
-
-// Acting implements api.Drivers.
-func (v *validator) Acting(_ context.Context, r resources.Resource) (acting resources.ActingDriver, err error) {
-	err = v.machine.View(func(view *persistence.View) error {
-		acting, err = view.Acting(r)
-		return err
-	})
-	return acting, err
 }

@@ -39,8 +39,8 @@ func newSite(t *testing.T, hold bool) *site {
 	z.Hold = hold
 	log := slog.New(slog.DiscardHandler)
 	a, err := api.New(api.Options{
-		Version: "test", Reader: z, Engine: z, Drivers: z, Health: z, Uploads: z, Archives: z, Backups: z, Log: log,
-		Cluster: nodes,
+		Version: "test", Reader: z, Engine: z, Drivers: z, Bindings: z, Health: z, Uploads: z, Archives: z,
+		Backups: z, Log: log, Cluster: nodes,
 		Streams: api.Streams{Heartbeat: 50 * time.Millisecond},
 	})
 	if err != nil {

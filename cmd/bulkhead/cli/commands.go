@@ -54,7 +54,7 @@ func (a *app) ownCommands(k kind) []*cobra.Command {
 			a.uninstallCommand(k),
 		}
 	case "swap":
-		return []*cobra.Command{a.swapCommand()}
+		return []*cobra.Command{a.swapCommand(), a.swapProgressCommand(k)}
 	case "machine":
 		return []*cobra.Command{a.consoleCommand()}
 	case "operation":
