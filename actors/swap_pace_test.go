@@ -2,10 +2,12 @@ package actors_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/actors/actorstest"
 	"github.com/bulkhead-cloud/bulkhead/resources"
 )
 
@@ -67,4 +69,38 @@ func TestSwapTakesWhatOthersLeave(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A swap ends though more is made than it moves meanwhile: what that is made in goes first then.
+func TestSwapEndsThoughMoreIsMadeThanItMoves(t *testing.T) {
+	const takes = 100 * time.Millisecond
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, 40)
+		var under atomic.Int32
+		z.Behave(func(_ context.Context, version, method string, _ any) error {
+			if method == "Adopt" && version == newVersion { // some ten a second at a pace that others don't notice
+				time.Sleep(takes / 4 * time.Duration(3+under.Add(1)))
+				under.Add(-1)
+			}
+			return nil
+		})
+		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
+		phase := func() resources.Phase {
+			return actorstest.Get[*resources.Operation](z.Zone, resources.KindOperation, start.ID).Phase
+		}
+		made := 0
+		for ; phase() != resources.PhaseSucceeded && made < 3000; made++ {
+			volume := &resources.Volume{
+				Meta: resources.Meta{Kind: resources.KindVolume, Name: fmt.Sprintf("more-%d", made)},
+				Spec: resources.VolumeSpec{SizeBytes: 1 << 20},
+			}
+			z.Submit(resources.Submission{
+				Action: "create", Target: resources.Ref{Kind: resources.KindVolume}, Resource: volume,
+			})
+			time.Sleep(takes * 3 / 5)
+		}
+		if got := z.bound()[oldVersion]; phase() != resources.PhaseSucceeded || got > 0 {
+			t.Errorf("after %d more the swap is %s, and %d are with the old version", made, phase(), got)
+		}
+	})
 }

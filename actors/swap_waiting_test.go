@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -87,7 +88,7 @@ func (z *versions) progress(id string, most int) (p resources.SwapProgress) {
 	z.t.Helper()
 	swap := actorstest.Get[*resources.Swap](z.Zone, resources.KindSwap, id)
 	err := z.Machine.View(func(v *persistence.View) (err error) {
-		p, err = operations.ProgressOf(v, swap, most)
+		p, err = operations.ProgressOf(z.t.Context(), v, swap, most)
 		return err
 	})
 	if err != nil {
@@ -99,36 +100,68 @@ func (z *versions) progress(id string, most int) (p resources.SwapProgress) {
 // How far a swap is can be seen at any time, and what keeps those that are left.
 func TestSwapTellsWhatIsLeft(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		z := newVersions(t, 4)
-		busy, aside := z.volumes[2], z.volumes[1]
-		id := z.Must(&resources.Swap{
-			Meta: resources.Meta{Kind: resources.KindSwap}, Spec: resources.SwapSpec{To: resources.DriverID(z.new)},
+		z := newVersions(t, 6)
+		broken, aside, busy, both := z.volumes[1], z.volumes[2], z.volumes[3], z.volumes[4]
+		z.Behave(func(_ context.Context, version, method string, request any) error {
+			switch of := about(request); {
+			case version != oldVersion || method == "Probe" || method == "Release" || method == "Adopt":
+			case of == broken.ID || of == both.ID:
+				return sdk.Internal("bug", context.Canceled)
+			case of == busy.ID:
+				time.Sleep(time.Hour)
+			}
+			return nil
 		})
-		if p := z.progress(id, 3); p.Moved != 0 || p.Left != 5 || len(p.Items) != 3 || p.Busy+p.Suspended != 0 {
+		grow := func(ref resources.Ref) *resources.Operation {
+			return z.Submit(resources.Submission{
+				Action: "grow", Target: ref, Arguments: resources.Arguments{SizeBytes: 2 * gib},
+			})
+		}
+		failing, growing := grow(broken), grow(busy)
+		z.stuck(failing)
+		z.stuck(grow(both))
+		z.suspend(aside, true)
+		z.suspend(both, true)
+		id := z.Must(&resources.Swap{
+			Meta: resources.Meta{Kind: resources.KindSwap},
+			Spec: resources.SwapSpec{To: resources.DriverID(z.new), Canaries: z.volumes[:1]},
+		})
+		left := func(most int) (
+			states []resources.SwapMemberState, p resources.SwapProgress, at map[resources.Ref]resources.SwapMember,
+		) {
+			p, at = z.progress(id, most), map[resources.Ref]resources.SwapMember{}
+			for _, one := range p.Items {
+				states, at[one.Resource] = append(states, one.State), one
+			}
+			return states, p, at
+		}
+		const needs, suspended = resources.MemberNeedsOperator, resources.MemberSuspended
+		states, p, at := left(4)
+		want := []resources.SwapMemberState{needs, suspended, suspended, resources.MemberBusy}
+		if p.Moved != 0 || p.Left != 7 || p.NeedsOperator != 1 || p.Suspended != 2 || p.Busy != 1 ||
+			!slices.Equal(states, want) || string(at[broken].Operation) != failing.ID || at[aside].State != suspended ||
+			at[busy] != (resources.SwapMember{
+				Resource: busy, Name: "data-3", State: resources.MemberBusy, Operation: resources.OperationID(growing.ID),
+				Action: "grow",
+			}) {
 			t.Errorf("planned: %+v", p)
 		}
-		grow := z.growing(busy, 100*time.Second)
-		z.suspend(aside, true)
-		time.Sleep(time.Second)
-		start := z.Submit(resources.Submission{Action: "start", Target: resources.Ref{Kind: resources.KindSwap, ID: id}})
-		time.Sleep(50 * time.Second) // those first that are observed
-		p := z.progress(id, 100)
-		want := []resources.SwapMember{
-			{Resource: aside, Name: "data-1", State: resources.MemberSuspended},
-			{
-				Resource: busy, Name: "data-2", State: resources.MemberBusy, Operation: resources.OperationID(grow.ID),
-				Action: "grow",
-			},
-			{Resource: z.pool, Name: "fast", State: resources.MemberIdle}, // after all that is on it
-		}
-		if p.Moved != 2 || p.Left != 3 || p.Busy != 1 || p.Suspended != 1 || !slices.Equal(p.Items, want) {
+		z.Submit(resources.Submission{Action: "start", Target: resources.Ref{Kind: resources.KindSwap, ID: id}})
+		time.Sleep(time.Minute) // those first that are observed
+		states, p, at = left(100)
+		want = []resources.SwapMemberState{suspended, suspended, resources.MemberBusy, resources.MemberIdle}
+		if p.Moved != 3 || p.Left != 4 || p.NeedsOperator != 0 || !slices.Equal(states, want) ||
+			at[both].State != suspended || at[aside].Operation != "" || at[z.pool].Name != "fast" {
 			t.Errorf("while it waits: %+v", p)
 		}
-		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
-			t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
-		}
-		if p := z.progress(id, 100); p.Moved != 4 || p.Left != 1 || p.Suspended != 1 {
-			t.Errorf("in the end: %+v", p)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := z.Machine.View(func(v *persistence.View) error {
+			_, err := operations.ProgressOf(ctx, v, z.get(id), 1)
+			return err
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("nobody waits for it, and it ends with %v", err)
 		}
 	})
 }

@@ -5,7 +5,7 @@ type SwapProgress struct {
 	Moved int `json:"moved" doc:"How many resources the new version acts for."`
 	Left  int `json:"left" doc:"How many the version of before acts for."`
 	// Of those that are left:
-	NeedsOperator int `json:"needsOperator" doc:"How many of those that are left wait for an operator to decide on an operation; a swap hands them over ahead of it."`
+	NeedsOperator int `json:"needsOperator" doc:"How many of those that are left wait for an operator to decide on an operation. A swap hands them over ahead of it, but a machine that is between two hosts, for which it waits."`
 	Suspended     int `json:"suspended" doc:"How many of those that are left are suspended: they stay as they are."`
 	Busy          int `json:"busy" doc:"How many of those that are left are being worked on: they are moved when that has ended."`
 	// Items are some of those that are left.

@@ -227,7 +227,8 @@ func chooseCanaries(spec resources.SwapSpec, members []member) []resources.Ref {
 }
 
 // moveRest moves all that is left, those that stand on others first; what is made meanwhile in something that was not
-// moved yet follows.
+// moved yet follows. Where that comes as fast as it goes, it would never end: then what it is made in goes first, so
+// that no more comes, if the version of before reads what the new one remembers.
 func moveRest(ctx context.Context, c *Context) error {
 	s, err := c.swap()
 	if err != nil {
@@ -238,7 +239,15 @@ func moveRest(ctx context.Context, c *Context) error {
 		context: c, swap: s, to: s.to, atOnce: most, pace: newPace(most), watch: newWatching(c, s, s.Status.Canaries),
 		done: len(s.Status.Canaries),
 	}
-	if err := move.all(ctx, func() ([]member, error) { return c.members(s, s.from) }); err != nil {
+	began, ownersFirst := c.step().StartedAt, reads(s.from, s.to.Status.HandleWrites)
+	err = move.all(ctx, func() ([]member, error) {
+		members, err := c.members(s, s.from)
+		if ownersFirst && overtaken(members, began) {
+			slices.Reverse(members)
+		}
+		return members, err
+	})
+	if err != nil {
 		return err
 	}
 	moved, _, err := c.movedBy(resources.OperationID(c.Operation.ID), s.to, &breath{})
@@ -247,6 +256,21 @@ func moveRest(ctx context.Context, c *Context) error {
 	}
 	Change(c, func(s *resources.Swap) { s.Status.Moved, s.Status.Left = len(moved), 0 })
 	return nil
+}
+
+// overtaken reports whether more than half of those that are left to be moved were made since a time.
+func overtaken(members []member, since time.Time) bool {
+	left, later := 0, 0
+	for _, m := range members {
+		if m.suspended || m.unbound {
+			continue
+		}
+		left++
+		if m.created > since.UnixNano() {
+			later++
+		}
+	}
+	return 2*later > left
 }
 
 // moveBack has the version of before act again for what this swap moved, and for what was made since: ahead of

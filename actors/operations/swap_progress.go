@@ -1,6 +1,8 @@
 package operations
 
 import (
+	"cmp"
+	"context"
 	"slices"
 
 	"github.com/bulkhead-cloud/bulkhead/persistence"
@@ -8,8 +10,10 @@ import (
 )
 
 // ProgressOf says how far a swap is, with so many at most of the resources that are left. It goes through all that the
-// swap is for, and takes its time.
-func ProgressOf(v *persistence.View, s *resources.Swap, most int) (resources.SwapProgress, error) {
+// swap is for until ctx ends, and takes its time.
+func ProgressOf(
+	ctx context.Context, v *persistence.View, s *resources.Swap, most int,
+) (resources.SwapProgress, error) {
 	if s.Status.Product == "" { // it was not planned
 		return resources.SwapProgress{}, nil
 	}
@@ -26,23 +30,13 @@ func ProgressOf(v *persistence.View, s *resources.Swap, most int) (resources.Swa
 	var failed error
 	err = eachInScope(v, s.Spec.Scope, s.Status.Product, func(r resources.Resource, b *persistence.Binding) bool {
 		breath.take()
-		if b == nil || !covers(s.Spec.Scope, r) {
-			return true
+		if b != nil && covers(s.Spec.Scope, r) {
+			failed = t.count(v, s, r, resources.DriverOf(versions, b.Version), shards)
 		}
-		acting := resources.DriverOf(versions, b.Version)
-		switch {
-		case acting == nil:
-		case acting.Spec.Version == s.Status.ToVersion:
-			t.Moved++
-		case acting.Spec.Version == s.Status.FromVersion:
-			failed = t.left(v, r, shards)
-		}
+		failed = cmp.Or(failed, context.Cause(ctx))
 		return failed == nil
 	})
-	if err == nil {
-		err = failed
-	}
-	return t.told(), err
+	return t.told(), cmp.Or(err, failed)
 }
 
 // tally counts what is left of a swap.
@@ -52,10 +46,26 @@ type tally struct {
 	some map[resources.SwapMemberState][]resources.SwapMember
 }
 
+// count counts a resource that a version acts for; nil = one that is not installed.
+func (t *tally) count(
+	v *persistence.View, s *resources.Swap, r resources.Resource, acting *resources.Driver, shards int,
+) error {
+	switch {
+	case acting == nil:
+		return nil
+	case acting.ID == string(s.Spec.To):
+		t.Moved++
+		return nil
+	case acting.ID == string(s.Spec.From):
+		return t.left(v, r, shards)
+	}
+	return nil
+}
+
 // left counts a resource that the version of before acts for.
 func (t *tally) left(v *persistence.View, r resources.Resource, shards int) error {
 	m := r.Metadata()
-	head, stuck, err := atHead(v, m.Ref(), shards)
+	head, _, err := v.Head(persistence.ShardOf(m.Ref(), shards), m.Ref())
 	if err != nil {
 		return err
 	}
@@ -65,12 +75,12 @@ func (t *tally) left(v *persistence.View, r resources.Resource, shards int) erro
 	}
 	t.Left++
 	switch {
-	case stuck:
-		one.State = resources.MemberNeedsOperator
-		t.NeedsOperator++
 	case m.Suspended:
 		one.State = resources.MemberSuspended
 		t.Suspended++
+	case head != nil && head.Phase == resources.PhaseNeedsOperator && head.Resolution == "":
+		one.State = resources.MemberNeedsOperator
+		t.NeedsOperator++
 	case head != nil:
 		one.State = resources.MemberBusy
 		t.Busy++

@@ -101,7 +101,7 @@ func (d *Door) allows(role resources.Role, p Permission) bool {
 	}
 	least := n.write
 	switch {
-	case p == To(VerbLog, resources.KindDriver):
+	case p.Verb == VerbLog && rank(n.read) < rank(resources.RoleOperator):
 		least = resources.RoleOperator
 	case p.reads():
 		least = n.read

@@ -175,13 +175,22 @@ func (c *checker) reasons(operations map[string]map[string]any) {
 		if !failed {
 			continue
 		}
-		if why["class"] == "cancelled" && op["cancel"] == true {
+		if why["class"] == "cancelled" && op["cancel"] == true || ranOut(op, why) {
 			continue
 		}
 		if why["code"] == "token-reused" || !slices.Contains(explained, fmt.Sprint(why["class"])) {
 			c.find(&c.report.Unexplained, "operation %s, %v of %v, failed: %v", id, op["action"], op["target"], why)
 		}
 	}
+}
+
+// ranOut reports whether a hand-over was given up because its five seconds were over while its driver was away: it was
+// taken back, and the swap asks for it again.
+func ranOut(op, why map[string]any) bool {
+	deadline, err := time.Parse(time.RFC3339Nano, fmt.Sprint(op["deadline"]))
+	ended, err2 := time.Parse(time.RFC3339Nano, fmt.Sprint(op["endedAt"]))
+	return err == nil && err2 == nil && op["action"] == "rebind" && ended.After(deadline) &&
+		slices.Contains([]string{"unknown", "unavailable"}, fmt.Sprint(why["class"]))
 }
 
 // limbo looks for resources that are on the way with nobody on it.

@@ -11,15 +11,19 @@ import (
 // logBytes is how much of a log is looked at for its last lines.
 const logBytes = 256 << 10
 
-// Log implements relay.Meters. A version whose processes were ended has its log still, until it is uninstalled.
+// Log implements relay.Meters. A version whose processes were ended, or that is in quarantine, has its log still, until
+// it is uninstalled.
 func (d *Drivers) Log(_ context.Context, product, number string, lines int) (*resources.InstanceLog, error) {
-	one, here := d.here(Version{product, number})
-	if !here {
+	asked := Version{product, number}
+	one, here := d.here(asked)
+	if here {
+		number = one.manifest.Version
+	} else if _, troubled := d.troubleOf(asked); !troubled {
 		return nil, nil //nolint:nilnil // there is no instance
 	}
-	tail, err := d.host.LogTail(one.Product, one.manifest.Version, logBytes)
+	tail, err := d.host.LogTail(product, number, logBytes)
 	if err != nil {
-		return nil, fmt.Errorf("reading what %s printed: %w", one.Version, err)
+		return nil, fmt.Errorf("reading what %s printed: %w", asked, err)
 	}
 	return &resources.InstanceLog{Node: d.node, Lines: lastLines(string(tail), lines)}, nil
 }

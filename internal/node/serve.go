@@ -26,7 +26,7 @@ func (n *Node) serve(listener net.Listener) error {
 		Version:    n.config.Version, Engine: n.system.Engine(), Health: n, Uploads: n.spool,
 		Backups: n, Archives: n,
 		Drivers:  &validator{n.drivers, &n.secrets.Keeper, n.machine, n.fleet(), bound},
-		Bindings: bindings{n.machine},
+		Bindings: newBindings(n.machine),
 		Cluster:  &nodes{n},
 		Reader: &reader{
 			machine: n.machine, cluster: n.cluster, engine: n.system.Engine(), drivers: n.drivers, agents: n.agents,

@@ -9,5 +9,8 @@ var (
 	Clean      = clean
 )
 
-// BuildWords is what a program says of itself.
-func BuildWords(version string, info *debug.BuildInfo) string { return buildOf(version, info).String() }
+// BuildWords is what a program says of itself, to people and to programs.
+func BuildWords(version string, info *debug.BuildInfo) (words string, fields map[string]any) {
+	b := buildOf(version, info)
+	return b.String(), b.fields()
+}

@@ -48,7 +48,7 @@ func (a *app) showLogs(cmd *cobra.Command, id string) error {
 	if a.output != formatTable {
 		return encode(cmd.OutOrStdout(), a.output, answer)
 	}
-	if printLogs(cmd.OutOrStdout(), answer) == 0 {
+	if printLogs(cmd.OutOrStdout(), answer) == 0 && len(list(answer, "unanswered")) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing was printed.")
 	}
 	printUnanswered(cmd.ErrOrStderr(), answer)

@@ -69,13 +69,15 @@ func TestWhatADriverPrinted(t *testing.T) {
 		"everywhere":    {nil, 0, "started a/files\nan escape \ufffd[2J\nready\n", "node-2  did not answer: it is silent"},
 		"the last line": {[]string{"--lines", "1"}, 0, "ready\n", "node-2"},
 		"nothing":       {[]string{"--node", "node-3"}, 0, "", "Nothing was printed."},
+		"no answer":     {[]string{"--node", "node-2"}, 0, "", "node-2  did not answer: it is silent\n"},
 		"no such node":  {[]string{"--node", "node-9"}, 2, "", "there is no node or agent"},
 		"too many":      {[]string{"--lines", "10001"}, 2, "", "lines"},
 		"none":          {[]string{"--lines", "0"}, 2, "", "lines"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := s.run(append([]string{"driver", "logs", "files"}, c.args...)...)
-			if r.code != c.code || r.out != c.out || !strings.Contains(r.err, c.err) {
+			if r.code != c.code || r.out != c.out || !strings.Contains(r.err, c.err) ||
+				strings.Contains(r.err, "Nothing") != (name == "nothing") {
 				t.Errorf("exit %d\n%q\n%s", r.code, r.out, r.err)
 			}
 		})

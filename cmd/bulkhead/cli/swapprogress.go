@@ -33,6 +33,10 @@ func (a *app) swapProgressCommand(k kind) *cobra.Command {
 		if a.output != formatTable {
 			return encode(cmd.OutOrStdout(), a.output, answer)
 		}
+		if text(swap, "status.product") == "" {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "Swap %s is not planned yet.\n", nameOrID(swap))
+			return err
+		}
 		printSwapProgress(cmd.OutOrStdout(), swap, answer)
 		return nil
 	}

@@ -240,12 +240,12 @@ func numbered(path string, i int) string {
 // Tail returns the last bytes of a log, at most limit, from the start of a line. A log that was never written is
 // empty.
 func Tail(path string, limit int64) ([]byte, error) {
-	tail, err := tailOf(path, limit)
+	tail, whole, err := tailOf(path, limit)
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(tail)) < limit {
-		older, err := tailOf(numbered(path, 1), limit-int64(len(tail)))
+	if whole && int64(len(tail)) < limit {
+		older, _, err := tailOf(numbered(path, 1), limit-int64(len(tail)))
 		if err != nil {
 			return nil, err
 		}
@@ -254,25 +254,26 @@ func Tail(path string, limit int64) ([]byte, error) {
 	return tail, nil
 }
 
-func tailOf(path string, limit int64) ([]byte, error) {
+// tailOf is the end of a file, and whether that is all of it.
+func tailOf(path string, limit int64) (tail []byte, whole bool, err error) {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return nil, true, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading log %s: %w", filepath.Base(path), err)
+		return nil, false, fmt.Errorf("reading log %s: %w", filepath.Base(path), err)
 	}
 	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("reading log %s: %w", filepath.Base(path), err)
+		return nil, false, fmt.Errorf("reading log %s: %w", filepath.Base(path), err)
 	}
 	offset := max(info.Size()-limit, 0)
-	tail, err := io.ReadAll(io.NewSectionReader(file, offset, limit))
+	tail, err = io.ReadAll(io.NewSectionReader(file, offset, limit))
 	if err != nil {
-		return nil, fmt.Errorf("reading log %s: %w", filepath.Base(path), err)
+		return nil, false, fmt.Errorf("reading log %s: %w", filepath.Base(path), err)
 	}
-	return fromLineStart(tail, offset > 0), nil
+	return fromLineStart(tail, offset > 0), offset == 0, nil
 }
 
 // fromLineStart cuts the first, partial line off, unless there is no other.

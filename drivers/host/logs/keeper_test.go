@@ -158,6 +158,23 @@ func TestFloodIsHeldBack(t *testing.T) {
 	}
 }
 
+// TestTailLeavesNothingOut does not go on with the file of before where some of this one was left out.
+func TestTailLeavesNothingOut(t *testing.T) {
+	_, log := paths(t)
+	for name, text := range map[string]string{log + ".1": "a\nb\n", log: "long line\nc\nd\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit, want := range map[int64]string{
+		3: "d\n", 8: "c\nd\n", 14: "long line\nc\nd\n", 17: "b\nlong line\nc\nd\n", 99: "a\nb\nlong line\nc\nd\n",
+	} {
+		if got, err := logs.Tail(log, limit); err != nil || string(got) != want {
+			t.Errorf("the last %d bytes are %q, %v; want %q", limit, got, err, want)
+		}
+	}
+}
+
 func TestTailOfNothing(t *testing.T) {
 	_, log := paths(t)
 	if got, err := logs.Tail(log, 10); err != nil || len(got) != 0 {
