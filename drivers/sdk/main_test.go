@@ -90,6 +90,20 @@ func TestMainServesOnlyItsHostAndEndsOnShutdown(t *testing.T) {
 	if !strings.Contains(stderr.String(), `"msg":"driver made","instance":"test-1","work_dir":"/nowhere"`) {
 		t.Errorf("got log %q, want the driver's JSON line", stderr)
 	}
+	wantLogged(t, stderr, `"msg":"serving","instance":"test-1","driver":"`, `"reason":"its host asked for it"`)
+}
+
+// wantLogged looks for texts in lines that follow each other.
+func wantLogged(t *testing.T, log *bytes.Buffer, texts ...string) {
+	t.Helper()
+	rest := log.String()
+	for _, text := range texts {
+		_, after, found := strings.Cut(rest, text)
+		if !found {
+			t.Errorf("%q is not in the log, or not where it should be:\n%s", text, log)
+		}
+		rest = after
+	}
 }
 
 func TestNobodyReadingTheLogDelaysNoCall(t *testing.T) {
@@ -115,7 +129,7 @@ func TestNobodyReadingTheLogDelaysNoCall(t *testing.T) {
 }
 
 func TestMainEndsOnSigterm(t *testing.T) {
-	cmd, socket, _ := startMain(t)
+	cmd, socket, stderr := startMain(t)
 	conn := dial(t, socket)
 	defer func() { _ = conn.Close() }()
 	if _, err := driverpb.NewBaseClient(conn).Hello(bounded(t), &driverpb.HelloRequest{ApiMax: 1}); err != nil {
@@ -127,10 +141,11 @@ func TestMainEndsOnSigterm(t *testing.T) {
 	if code := waitExit(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
+	wantLogged(t, stderr, `"msg":"ending"`, `"reason":"a signal"`)
 }
 
 func TestOrphanEnds(t *testing.T) {
-	cmd, socket, _ := startMain(t, sdk.EnvOrphanTTL+"=500ms")
+	cmd, socket, stderr := startMain(t, sdk.EnvOrphanTTL+"=500ms")
 	conn := dial(t, socket)
 	hello := func(ctx context.Context) error {
 		_, err := driverpb.NewBaseClient(conn).Hello(ctx, &driverpb.HelloRequest{ApiMax: 1})
@@ -145,6 +160,7 @@ func TestOrphanEnds(t *testing.T) {
 	if code := waitExit(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
+	wantLogged(t, stderr, `"msg":"ending"`, `"reason":"no host was connected for too long"`)
 }
 
 func TestMainByHandExplainsItself(t *testing.T) {

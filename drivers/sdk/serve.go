@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -42,8 +43,14 @@ type service struct {
 	server   *grpc.Server
 	guard    *guard
 	unattend chan struct{}
-	stop     chan time.Duration
+	stop     chan ending
 	once     sync.Once
+}
+
+// ending is why a process ends, and what running calls get before it does.
+type ending struct {
+	reason string
+	grace  time.Duration
 }
 
 func serve(ctx context.Context, l net.Listener, d Driver, link *HostLink, options serveOptions) error {
@@ -56,9 +63,11 @@ func serve(ctx context.Context, l net.Listener, d Driver, link *HostLink, option
 	s := &service{
 		guard:    newGuard(&d, options.log, options.token),
 		unattend: make(chan struct{}),
-		stop:     make(chan time.Duration, 1),
+		stop:     make(chan ending, 1),
 	}
-	orphan := &orphanWatch{ttl: options.orphanTTL, busy: s.guard.busy, expired: func() { s.requestStop(0) }}
+	orphan := &orphanWatch{ttl: options.orphanTTL, busy: s.guard.busy, expired: func() {
+		s.requestStop(ending{reason: "no host was connected for too long"})
+	}}
 	defer orphan.stop()
 	s.server = grpc.NewServer(
 		grpc.Creds(&peerCheck{uids: options.uids, connected: orphan.connected, gone: orphan.gone}),
@@ -72,15 +81,17 @@ func serve(ctx context.Context, l net.Listener, d Driver, link *HostLink, option
 	orphan.begin()
 	served := make(chan error, 1)
 	go func() { served <- s.server.Serve(l) }()
-	var grace time.Duration
+	log := options.log.With(slog.String("driver", d.Name), slog.String("version", d.Version), slog.Int("pid", os.Getpid()))
+	log.Info("serving")
+	end := ending{reason: "a signal", grace: options.termGrace}
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving %s: %w", d.Name, err)
-	case grace = <-s.stop:
+	case end = <-s.stop:
 	case <-ctx.Done():
-		grace = options.termGrace
 	}
-	s.end(grace)
+	log.Info("ending", slog.String("reason", end.reason))
+	s.end(end.grace)
 	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serving %s: %w", d.Name, err)
 	}
@@ -90,7 +101,8 @@ func serve(ctx context.Context, l net.Listener, d Driver, link *HostLink, option
 func (s *service) register(d *Driver, link *HostLink) {
 	driverpb.RegisterBaseServer(s.server, &observer{
 		base: &base{
-			driver: d, memory: s.guard.memory, link: link, unattend: s.unattend, shutdown: s.requestStop,
+			driver: d, memory: s.guard.memory, link: link, unattend: s.unattend,
+			shutdown: func(grace time.Duration) { s.requestStop(ending{reason: "its host asked for it", grace: grace}) },
 		},
 		guard: s.guard,
 	})
@@ -113,8 +125,8 @@ func (s *service) register(d *Driver, link *HostLink) {
 }
 
 // requestStop asks for the end; the first one counts.
-func (s *service) requestStop(grace time.Duration) {
-	s.once.Do(func() { s.stop <- grace })
+func (s *service) requestStop(e ending) {
+	s.once.Do(func() { s.stop <- e })
 }
 
 // end lets running calls finish within grace, answers who still waits, and stops.
