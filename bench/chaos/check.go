@@ -175,7 +175,7 @@ func (c *checker) reasons(operations map[string]map[string]any) {
 		if !failed {
 			continue
 		}
-		if why["class"] == "cancelled" && op["cancel"] == true || ranOut(op, why) {
+		if why["class"] == "cancelled" && op["cancel"] == true || ranOut(op, why) && followed(op, operations) {
 			continue
 		}
 		if why["code"] == "token-reused" || !slices.Contains(explained, fmt.Sprint(why["class"])) {
@@ -184,13 +184,33 @@ func (c *checker) reasons(operations map[string]map[string]any) {
 	}
 }
 
-// ranOut reports whether a hand-over was given up because its five seconds were over while its driver was away: it was
-// taken back, and the swap asks for it again.
+// ranOut reports whether a hand-over was given up because its time was over while its driver was away: it was taken
+// back, and its swap asks for it again or is taken back, too.
 func ranOut(op, why map[string]any) bool {
 	deadline, err := time.Parse(time.RFC3339Nano, fmt.Sprint(op["deadline"]))
 	ended, err2 := time.Parse(time.RFC3339Nano, fmt.Sprint(op["endedAt"]))
 	return err == nil && err2 == nil && op["action"] == "rebind" && ended.After(deadline) &&
 		slices.Contains([]string{"unknown", "unavailable"}, fmt.Sprint(why["class"]))
+}
+
+// followed reports whether its swap did not take a hand-over that failed for one that succeeded: another one did, or
+// what it was for is gone, or the swap was taken back.
+func followed(op map[string]any, operations map[string]map[string]any) bool {
+	swap, known := operations[fmt.Sprint(op["parentId"])]
+	if known && swap["phase"] != "succeeded" {
+		return true
+	}
+	for _, other := range operations {
+		if other["phase"] != "succeeded" || fmt.Sprint(other["target"]) != fmt.Sprint(op["target"]) {
+			continue
+		}
+		again := other["action"] == "rebind" &&
+			fmt.Sprint(other["arguments"]) == fmt.Sprint(op["arguments"]) && other["parentId"] == op["parentId"]
+		if again || other["action"] == "delete" {
+			return true
+		}
+	}
+	return false
 }
 
 // limbo looks for resources that are on the way with nobody on it.
