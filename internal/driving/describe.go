@@ -134,9 +134,10 @@ func lasting(all []resources.Property) []resources.Property {
 	return kept
 }
 
-// recall takes up what the zone remembers of a driver.
+// recall takes up what the zone remembers of a driver, if it was told anything: which paths its process needs from the
+// start, too.
 func (d *Drivers) recall(record *resources.Driver) {
-	if len(record.Status.Properties) == 0 {
+	if len(record.Status.Properties) == 0 && len(record.Status.Capabilities) == 0 {
 		return
 	}
 	sheet, err := property.Compile(record.Status.Properties)

@@ -34,6 +34,9 @@ func on(all []map[string]any, node string) map[string]any {
 	return nil
 }
 
+// serving is what a process says in its log once it does.
+const serving = `"msg":"serving"`
+
 func lines(log map[string]any) []any {
 	all, _ := log["lines"].([]any)
 	return all
@@ -83,6 +86,15 @@ func TestADriverSaysWhatItCounts(t *testing.T) {
 	if status != http.StatusOK || registered["series"] != 1.0 {
 		t.Errorf("%d %v", status, answer)
 	}
+	var said string
+	s.until("it said that it serves", func() bool {
+		_, logs := s.call(http.MethodGet, second+"/logs", nil)
+		said = fmt.Sprint(lines(objects(logs, "items")[0])...)
+		return strings.Contains(said, serving)
+	})
+	if strings.Count(said, serving) != 1 {
+		t.Errorf("it was started again: what its archive says of it was not known at its first start: %s", said)
+	}
 	first := "/v1/drivers/" + fmt.Sprint(s.version(sim.Version)["id"])
 	_, answer = s.call(http.MethodGet, first+"/calls?resource="+volume, nil)
 	if found := objects(answer, "items"); len(found) != 1 || found[0]["calls"].(float64) < 1 || found[0]["failed"] != 0.0 {
@@ -131,14 +143,14 @@ func TestHowADriverDoesEverywhere(t *testing.T) {
 		found := objects(calls, "items")
 		return len(found) == 1 && found[0]["node"] == "h1"
 	})
-	_, logs := s.call(http.MethodGet, path+"/logs?lines=5", nil)
 	for _, node := range []string{"n1", "n2", "n3", "h1"} {
-		found := on(objects(logs, "items"), node)
-		if said := fmt.Sprint(lines(found)...); len(lines(found)) > 5 || !strings.Contains(said, `"msg":"serving"`) {
-			t.Errorf("what it printed on %s: %v", node, found)
-		}
+		z.until("it said on "+node+" that it serves", func() bool {
+			_, logs := s.call(http.MethodGet, path+"/logs?lines=2", nil)
+			found := lines(on(objects(logs, "items"), node))
+			return len(found) <= 2 && strings.Contains(fmt.Sprint(found...), serving)
+		})
 	}
-	_, logs = s.call(http.MethodGet, path+"/logs?node=h1", nil)
+	_, logs := s.call(http.MethodGet, path+"/logs?node=h1", nil)
 	if found := objects(logs, "items"); len(found) != 1 || found[0]["node"] != "h1" {
 		t.Errorf("what it printed on the agent alone: %v", logs)
 	}

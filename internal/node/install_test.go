@@ -33,6 +33,7 @@ permissions: {unixSockets: true}
 dataGroup: true
 limits: {memory: 2GiB}
 handles: {reads: [1], writes: 1}
+capabilities: {image_sources: [file, url, upload]}
 `
 
 // Whatever an archive may be called and say of its version, there is a name for it that a resource can have.
