@@ -369,11 +369,11 @@ func (s *Server) KillDrivers(pick func(i int) bool) (int, error) {
 		if !pick(i) {
 			continue
 		}
-		switch err := KillDriver(pid); {
-		case err == nil:
+		switch failed := KillDriver(pid); {
+		case failed == nil:
 			killed++
-		case !errors.Is(err, syscall.ESRCH):
-			return killed, fmt.Errorf("killing driver process %d: %w", pid, err)
+		case !errors.Is(failed, syscall.ESRCH):
+			err = errors.Join(err, fmt.Errorf("killing driver process %d: %w", pid, failed))
 		}
 	}
 	return killed, err

@@ -346,8 +346,22 @@ func KillDriver(pid int) error {
 	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {
 		return err
 	}
-	_, err = unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(deathPatience.Milliseconds()))
-	return err
+	return awaitEnd(process)
+}
+
+// awaitEnd waits until a process has ended, whatever signals this one gets meanwhile.
+func awaitEnd(process int) error {
+	for until := time.Now().Add(deathPatience); ; {
+		events := []unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}
+		ended, err := unix.Poll(events, int(max(time.Until(until).Milliseconds(), 0)))
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil && ended == 0:
+			return fmt.Errorf("it was killed and is there %v later", deathPatience)
+		}
+		return err
+	}
 }
 
 // DriverProcesses finds the driver processes that work in the data directory.
