@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -81,7 +80,7 @@ func serve(ctx context.Context, l net.Listener, d Driver, link *HostLink, option
 	orphan.begin()
 	served := make(chan error, 1)
 	go func() { served <- s.server.Serve(l) }()
-	log := options.log.With(slog.String("driver", d.Name), slog.String("version", d.Version), slog.Int("pid", os.Getpid()))
+	log := options.log.With(slog.String("driver", d.Name), slog.String("version", d.Version))
 	log.Info("serving")
 	end := ending{reason: "a signal", grace: options.termGrace}
 	select {
