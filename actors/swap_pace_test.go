@@ -71,6 +71,33 @@ func TestSwapTakesWhatOthersLeave(t *testing.T) {
 	}
 }
 
+// What takes long waits more than it works, and is not left alone for long afterwards.
+func TestSwapRestsAsLongAsItWorked(t *testing.T) {
+	const volumes, takes = 40, 200 * time.Millisecond
+	bubble(t, func(t *testing.T) {
+		z := newVersions(t, volumes)
+		var under atomic.Int32
+		var first, last atomic.Int64
+		z.Behave(func(_ context.Context, version, method string, _ any) error {
+			if method == "Adopt" && version == newVersion { // they wait for each other: one goes after the other
+				first.CompareAndSwap(0, time.Now().UnixNano())
+				time.Sleep(takes * time.Duration(under.Add(1)))
+				under.Add(-1)
+				last.Store(time.Now().UnixNano())
+			}
+			return nil
+		})
+		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
+		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+			t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
+		}
+		const observed = time.Second
+		if took := time.Duration(last.Load() - first.Load()); took > observed+volumes*takes*5/4 {
+			t.Errorf("%d took %v, each %v", volumes, took, takes)
+		}
+	})
+}
+
 // A swap ends though more is made than it moves meanwhile: what that is made in goes first then.
 func TestSwapEndsThoughMoreIsMadeThanItMoves(t *testing.T) {
 	const takes = 100 * time.Millisecond

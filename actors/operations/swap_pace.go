@@ -16,9 +16,10 @@ const (
 	paceSlack = time.Millisecond
 	// paceHold is after how long a hand-over leaves its place to the next one: it waits for something that is not ours.
 	paceHold = time.Second
-	// restTimes is how many times as long as a hand-over took its place is left empty after it, and paceRest the most.
+	// restTimes is how many times as long as a hand-over took its place is left empty after it, and paceRest the most:
+	// what took longer than a third of that waited, and did not work.
 	restTimes = 3
-	paceRest  = 100 * time.Millisecond
+	paceRest  = 25 * time.Millisecond
 	// breathAfter is how long one looks at what there is before taking a breath.
 	breathAfter = 2 * time.Millisecond
 	// paceMemory is among how many of the last ones the quickest is looked for, at least.

@@ -33,8 +33,12 @@ type checker struct {
 // home is where a node has its things.
 type home struct{ name, dir string }
 
-// maxFindings is how many of a kind are told.
-const maxFindings = 8
+const (
+	// maxFindings is how many of a kind are told.
+	maxFindings = 8
+	// restTimes is how many times as long as it took to look at all operations they are left alone: they wait for that.
+	restTimes = 9
+)
 
 func (c *checker) find(counter *int, format string, args ...any) {
 	if *counter++; *counter <= maxFindings {
@@ -69,6 +73,7 @@ func (c *checker) run(ctx context.Context, patience time.Duration) error {
 func (c *checker) settle(ctx context.Context, patience time.Duration) (map[string]map[string]any, error) {
 	deadline := time.Now().Add(patience)
 	for {
+		began := time.Now()
 		list, err := c.client.All(ctx, "/v1/operations")
 		if err != nil {
 			return nil, err
@@ -92,7 +97,7 @@ func (c *checker) settle(ctx context.Context, patience time.Duration) (map[strin
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for the operations to end: %w", ctx.Err())
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(max(200*time.Millisecond, restTimes*time.Since(began))):
 		}
 	}
 }
