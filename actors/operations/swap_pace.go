@@ -20,8 +20,10 @@ const (
 	// what took longer than a third of that waited, and did not work.
 	restTimes = 3
 	paceRest  = 25 * time.Millisecond
-	// breathAfter is how long one looks at what there is before taking a breath.
+	// breathAfter is how long one looks at what there is before taking a breath, and breathRest the longest: to look is
+	// work.
 	breathAfter = 2 * time.Millisecond
+	breathRest  = 100 * time.Millisecond
 	// paceMemory is among how many of the last ones the quickest is looked for, at least.
 	paceMemory = 500
 )
@@ -114,7 +116,7 @@ func (q *quickest) learn(took time.Duration) time.Duration {
 // as it takes.
 type breath struct{ began time.Time }
 
-// take rests, as a place does, after it was looked for a while. There is none to take for who has no time.
+// take rests after it was looked for a while. There is none to take for who has no time.
 func (b *breath) take() {
 	if b == nil {
 		return
@@ -123,7 +125,7 @@ func (b *breath) take() {
 		b.began = time.Now()
 	}
 	if looked := time.Since(b.began); looked >= breathAfter {
-		time.Sleep(min(restTimes*looked, paceRest))
+		time.Sleep(min(restTimes*looked, breathRest))
 		b.began = time.Now()
 	}
 }

@@ -38,8 +38,9 @@ func TestPaceRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := operations.NewPace(8)
 		for took, rest := range map[time.Duration]time.Duration{
-			10 * time.Millisecond:  30 * time.Millisecond, // three times as long
-			700 * time.Millisecond: 100 * time.Millisecond,
+			5 * time.Millisecond:   15 * time.Millisecond, // three times as long
+			10 * time.Millisecond:  25 * time.Millisecond, // the rest of it was waiting
+			700 * time.Millisecond: 25 * time.Millisecond,
 			20 * time.Second:       0, // its place was given to the next long ago
 		} {
 			leave := p.Begin()
