@@ -71,28 +71,31 @@ func TestSwapTakesWhatOthersLeave(t *testing.T) {
 	}
 }
 
+// crowd has the new version take so long to adopt a resource alone, and more for each that it adopts beside it.
+func (z *versions) crowd(alone, more time.Duration) {
+	var under atomic.Int32
+	z.Behave(func(_ context.Context, version, method string, _ any) error {
+		if method == "Adopt" && version == newVersion {
+			<-time.After(alone + time.Duration(under.Add(1)-1)*more)
+			under.Add(-1)
+		}
+		return nil
+	})
+}
+
 // What takes long waits more than it works, and is not left alone for long afterwards.
 func TestSwapRestsAsLongAsItWorked(t *testing.T) {
 	const volumes, takes = 40, 200 * time.Millisecond
 	bubble(t, func(t *testing.T) {
 		z := newVersions(t, volumes)
-		var under atomic.Int32
-		var first, last atomic.Int64
-		z.Behave(func(_ context.Context, version, method string, _ any) error {
-			if method == "Adopt" && version == newVersion { // they wait for each other: one goes after the other
-				first.CompareAndSwap(0, time.Now().UnixNano())
-				time.Sleep(takes * time.Duration(under.Add(1)))
-				under.Add(-1)
-				last.Store(time.Now().UnixNano())
-			}
-			return nil
-		})
-		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
-		if op := z.Wait(start.ID); op.Phase != resources.PhaseSucceeded {
+		z.crowd(takes, takes) // they wait for each other: one goes after the other
+		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1, SettleSeconds: 1})
+		op := z.Wait(start.ID)
+		if op.Phase != resources.PhaseSucceeded {
 			t.Fatalf("the swap ended as %s: %v", op.Phase, op.Error)
 		}
-		const observed = time.Second
-		if took := time.Duration(last.Load() - first.Load()); took > observed+volumes*takes*5/4 {
+		const observed = 2 * time.Second
+		if took := op.EndedAt.Sub(op.StartedAt); took > observed+volumes*takes*5/4 {
 			t.Errorf("%d took %v, each %v", volumes, took, takes)
 		}
 	})
@@ -103,19 +106,13 @@ func TestSwapEndsThoughMoreIsMadeThanItMoves(t *testing.T) {
 	const takes = 100 * time.Millisecond
 	bubble(t, func(t *testing.T) {
 		z := newVersions(t, 40)
-		var under atomic.Int32
-		z.Behave(func(_ context.Context, version, method string, _ any) error {
-			if method == "Adopt" && version == newVersion { // some ten a second at a pace that others don't notice
-				time.Sleep(takes / 4 * time.Duration(3+under.Add(1)))
-				under.Add(-1)
-			}
-			return nil
-		})
+		z.crowd(takes, takes/4) // some ten a second at a pace that others don't notice
 		_, start := z.swap(resources.SwapSpec{Canaries: z.volumes[:1], ObserveSeconds: 1})
 		phase := func() resources.Phase {
 			return actorstest.Get[*resources.Operation](z.Zone, resources.KindOperation, start.ID).Phase
 		}
-		made := 0
+		made, next := 0, time.NewTicker(takes*3/5)
+		defer next.Stop()
 		for ; phase() != resources.PhaseSucceeded && made < 3000; made++ {
 			volume := &resources.Volume{
 				Meta: resources.Meta{Kind: resources.KindVolume, Name: fmt.Sprintf("more-%d", made)},
@@ -124,7 +121,7 @@ func TestSwapEndsThoughMoreIsMadeThanItMoves(t *testing.T) {
 			z.Submit(resources.Submission{
 				Action: "create", Target: resources.Ref{Kind: resources.KindVolume}, Resource: volume,
 			})
-			time.Sleep(takes * 3 / 5)
+			<-next.C
 		}
 		if got := z.bound()[oldVersion]; phase() != resources.PhaseSucceeded || got > 0 {
 			t.Errorf("after %d more the swap is %s, and %d are with the old version", made, phase(), got)

@@ -101,6 +101,8 @@ func (z *versions) progress(id string, most int) (p resources.SwapProgress) {
 func TestSwapTellsWhatIsLeft(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		z := newVersions(t, 6)
+		ended := make(chan struct{})
+		defer close(ended)
 		broken, aside, busy, both := z.volumes[1], z.volumes[2], z.volumes[3], z.volumes[4]
 		z.Behave(func(_ context.Context, version, method string, request any) error {
 			switch of := about(request); {
@@ -108,7 +110,7 @@ func TestSwapTellsWhatIsLeft(t *testing.T) {
 			case of == broken.ID || of == both.ID:
 				return sdk.Internal("bug", context.Canceled)
 			case of == busy.ID:
-				time.Sleep(time.Hour)
+				<-ended
 			}
 			return nil
 		})
@@ -147,8 +149,12 @@ func TestSwapTellsWhatIsLeft(t *testing.T) {
 			t.Errorf("planned: %+v", p)
 		}
 		z.Submit(resources.Submission{Action: "start", Target: resources.Ref{Kind: resources.KindSwap, ID: id}})
-		time.Sleep(time.Minute) // those first that are observed
-		states, p, at = left(100)
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for seconds := 0; p.Moved < 3 && seconds < 60; seconds++ { // those first that are observed
+			<-second.C
+			states, p, at = left(100)
+		}
 		want = []resources.SwapMemberState{suspended, suspended, resources.MemberBusy, resources.MemberIdle}
 		if p.Moved != 3 || p.Left != 4 || p.NeedsOperator != 0 || !slices.Equal(states, want) ||
 			at[both].State != suspended || at[aside].Operation != "" || at[z.pool].Name != "fast" {

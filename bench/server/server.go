@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bulkhead-cloud/bulkhead/bench/client"
+	processes "github.com/bulkhead-cloud/bulkhead/drivers/host/process"
 	"github.com/bulkhead-cloud/bulkhead/drivers/sdk"
 )
 
@@ -334,34 +335,32 @@ func DriverPIDs(answer client.Answer, product string) []int {
 // KillDriver kills a process if it is a driver's, waits until it is gone, and
 // answers syscall.ESRCH if it is none: the number may be another process's by now.
 func KillDriver(pid int) error {
-	process, err := unix.PidfdOpen(pid, 0)
+	identity, err := processes.Identify(pid)
 	if err != nil {
-		return err
+		return gone(err)
 	}
-	defer unix.Close(process) //nolint:errcheck // nothing was written
+	driver, err := processes.Find(identity)
+	if err != nil {
+		return gone(err)
+	}
+	defer driver.Close()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || !strings.Contains(string(data), asDriver) && !strings.Contains(string(data), asVersion) {
 		return syscall.ESRCH
 	}
-	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {
+	if err := driver.Signal(unix.SIGKILL); err != nil {
 		return err
 	}
-	return awaitEnd(process)
+	ctx, cancel := context.WithTimeout(context.Background(), deathPatience)
+	defer cancel()
+	return driver.Wait(ctx)
 }
 
-// awaitEnd waits until a process has ended, whatever signals this one gets meanwhile.
-func awaitEnd(process int) error {
-	for until := time.Now().Add(deathPatience); ; {
-		events := []unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}
-		ended, err := unix.Poll(events, int(max(time.Until(until).Milliseconds(), 0)))
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err == nil && ended == 0:
-			return fmt.Errorf("it was killed and is there %v later", deathPatience)
-		}
-		return err
+func gone(err error) error {
+	if errors.Is(err, processes.ErrGone) {
+		return syscall.ESRCH
 	}
+	return err
 }
 
 // DriverProcesses finds the driver processes that work in the data directory.
