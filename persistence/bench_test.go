@@ -18,7 +18,7 @@ func BenchmarkApply(b *testing.B) {
 	stores := map[string]func() (persistence.Store, error){
 		"memory": func() (persistence.Store, error) { return memstore.New(), nil },
 		"badger": func() (persistence.Store, error) {
-			return badgerstore.Open(badgerstore.Options{Dir: b.TempDir()})
+			return badgerstore.Open(badgerstore.Options{Dir: b.TempDir(), Resident: persistence.Resident()})
 		},
 	}
 	for name, open := range stores {

@@ -36,6 +36,26 @@ const (
 	familyRotation    = "g/" // the rotation
 )
 
+// Resident are prefixes of the keys that each operation looks at, or looks for and does not find: what a zone has few
+// of, and what is waiting. A store does well to keep them in memory.
+func Resident() [][]byte {
+	var prefixes [][]byte
+	for _, family := range []string{
+		familyMeta, familyQueue, familyPlacement, familyInvitation, familyMember, familyProgram, familyRotation,
+	} {
+		prefixes = append(prefixes, []byte(family))
+	}
+	for _, kind := range []resources.Kind{
+		resources.KindZone, resources.KindPolicy, resources.KindDriver, resources.KindCluster, resources.KindHost,
+		resources.KindPool, resources.KindSwap,
+	} {
+		for _, family := range []string{familyResource, familyBinding, familyUsage} {
+			prefixes = append(prefixes, prefixOf(family, string(kind)))
+		}
+	}
+	return prefixes
+}
+
 // Facets every kind has beside its own. Labels are facets named "label.KEY".
 const (
 	facetPhase  = "phase"

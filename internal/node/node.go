@@ -202,6 +202,7 @@ func (n *Node) openState(context.Context) error {
 	}
 	store, err := badgerstore.Open(badgerstore.Options{
 		Dir: filepath.Join(n.config.DataDir, stateDir), Log: n.config.Log.With(slog.String("component", "store")),
+		Resident: persistence.Resident(),
 	})
 	if err != nil {
 		return n.damaged(fmt.Errorf("opening the state: %w", err))

@@ -28,6 +28,32 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestStoreInMemory: nor does anybody notice which keys are kept in memory, too.
+func TestStoreInMemory(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for _, c := range []struct {
+		name     string
+		prefixes []string
+		most     int64
+	}{
+		{"all keys, some gathered", []string{""}, 200},
+		{"some keys, none gathered", []string{"b", "a", "ab", "key-00000"}, 1},
+		{"some keys, all gathered", []string{"b", "a", "ab", "key-00000"}, 1 << 30},
+	} {
+		opts := badgerstore.Options{}.WithGather(c.most)
+		for _, p := range c.prefixes {
+			opts.Resident = append(opts.Resident, []byte(p))
+		}
+		t.Run(c.name, func(t *testing.T) {
+			storetest.Run(t, func(tb testing.TB) storetest.Store {
+				tb.Helper()
+				opts.Dir = tb.TempDir()
+				return openWith(tb, opts)
+			})
+		})
+	}
+}
+
 // open opens the store in dir.
 func open(tb testing.TB, dir string) *badgerstore.Store {
 	tb.Helper()

@@ -28,6 +28,13 @@
 // a killed process leaves still is a prefix of them, up to a second shorter. Readers see what was gathered on top of
 // what Badger has. Sync and Close write it first.
 //
+// # What is kept in memory, too
+//
+// A read looks into each of Badger's newest tables, also for a key that is not there, and a scan begins with a cursor
+// in each of them. The keys with some prefixes (Options.Resident) are therefore kept in memory as Badger has them, and
+// read there alone (resident.go). Open reads them; a flush makes the next version of them, which costs what changed. A
+// snapshot has the one that belongs to its Badger transaction.
+//
 // # A log beside Badger
 //
 // Keys that only grow, and are deleted from the first on, can be kept in a log of their own (KeepLog): Badger would

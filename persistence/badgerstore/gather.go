@@ -27,17 +27,6 @@ func (l layers) get(key []byte) (w write, ok bool) {
 	return l.flushing.Get(key)
 }
 
-// over are cursors over the layers that have anything, the lowest first, from a key on.
-func (l layers) over(cursor func(m keymap.Map[write]) *keymap.Cursor[write]) iter.Seq[*keymap.Cursor[write]] {
-	return func(yield func(*keymap.Cursor[write]) bool) {
-		for _, m := range []keymap.Map[write]{l.flushing, l.gathered} {
-			if m.Len() > 0 && !yield(cursor(m)) {
-				return
-			}
-		}
-	}
-}
-
 // batch is what whole Updates wrote, to become one Badger transaction.
 type batch struct {
 	writes keymap.Map[write]
@@ -111,6 +100,7 @@ func (s *Store) flush() error {
 		txn := g.begin() // which may take a while
 		s.change(func(next *snapshot) {
 			next.begin(txn)
+			next.resident = g.resident
 			next.layers.flushing = keymap.Map[write]{}
 		})
 	}()
@@ -133,6 +123,7 @@ func (g *generation) take(b batch) error {
 	if b.logs {
 		g.logged.committed(b.mark)
 	}
+	g.resident = g.resident.with(b.writes)
 	return nil
 }
 

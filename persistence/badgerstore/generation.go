@@ -26,6 +26,7 @@ type generation struct {
 	logged   *logged // nil if there is no log
 	log      *slog.Logger
 	rotation *rotation      // used by Update
+	resident resident       // what the database has of some keys; used by Update, or what it gathered
 	users    sync.WaitGroup // transactions and Syncs that are running
 }
 
@@ -181,6 +182,9 @@ func (s *Store) openDatabase(dir string, opts badger.Options, l *logged) (*gener
 		if err := l.settle(db); err != nil {
 			return nil, errors.Join(unreadable(err), db.Close())
 		}
+	}
+	if g.resident, err = newResident(db, s.opts.Resident); err != nil {
+		return nil, errors.Join(unreadable(err), db.Close())
 	}
 	return g, nil
 }

@@ -27,6 +27,9 @@ type Options struct {
 	// ReserveBytes is how much of the file system must be free for an Update to be accepted; default 128 MiB. Badger
 	// writes through memory maps, where a full disk is not an error but the end of the process.
 	ReserveBytes uint64
+	// Resident are prefixes of keys that are kept in memory, too: few keys that are read all the time, or looked for and
+	// mostly not there. They cost memory for all that there is of them.
+	Resident [][]byte
 	// gatherBytes is how much is gathered before it is written; tests have less.
 	gatherBytes int64
 	// segmentBytes is after how much the next segment of a log is begun; tests have small ones.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -21,10 +22,11 @@ func tagged(key []byte) []byte {
 // reader reads the state as of one Badger transaction and what is on top of it, and the log as it was then, if there is
 // one.
 type reader struct {
-	txn    *badger.Txn
-	log    *keylog.View
-	prefix []byte // of the keys in the log, tagged
-	layers layers
+	txn      *badger.Txn
+	resident resident // what the transaction has of some keys
+	log      *keylog.View
+	prefix   []byte // of the keys in the log, tagged
+	layers   layers
 }
 
 // Get implements persistence.Reader.
@@ -33,6 +35,11 @@ func (r reader) Get(key []byte) (value []byte, ok bool, err error) { return r.ge
 // get is Get for a tagged key.
 func (r reader) get(key []byte) (value []byte, ok bool, err error) {
 	if w, ok := r.layers.get(key); ok {
+		return w.copied()
+	}
+	if r.resident.has(key) {
+		w, ok := r.resident.keys.Get(key)
+		w.deleted = !ok
 		return w.copied()
 	}
 	if r.log != nil && bytes.HasPrefix(key, r.prefix) {
@@ -106,16 +113,41 @@ func (r reader) ascend(prefix, from []byte) cursor {
 	if bytes.Compare(from, prefix) < 0 {
 		from = prefix
 	}
-	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	it.Seek(from)
-	var c cursor = &stored{it: it, prefix: prefix}
-	if r.logs(prefix) {
-		c = &joined{a: c, b: &grown{c: r.log.Ascend(from), prefix: prefix}}
-	}
-	for top := range r.layers.over(func(m keymap.Map[write]) *keymap.Cursor[write] { return m.Ascend(from) }) {
+	c := r.ascendStored(prefix, from)
+	for top := range r.over(prefix, func(m keymap.Map[write]) *keymap.Cursor[write] { return m.Ascend(from) }) {
 		c = merge(c, prefix, top, false)
 	}
 	return c
+}
+
+// ascendStored is ascend in Badger and the log; what is resident is over it.
+func (r reader) ascendStored(prefix, from []byte) cursor {
+	if r.resident.has(prefix) {
+		return nothing{}
+	}
+	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	it.Seek(from)
+	c := &stored{it: it, prefix: prefix}
+	if !r.logs(prefix) {
+		return c
+	}
+	return &joined{a: c, b: &grown{c: r.log.Ascend(from), prefix: prefix}}
+}
+
+// over are cursors over what is on top of what is stored and may have keys with a prefix, tagged, the lowest first.
+func (r reader) over(
+	prefix []byte, cursor func(m keymap.Map[write]) *keymap.Cursor[write],
+) iter.Seq[*keymap.Cursor[write]] {
+	return func(yield func(*keymap.Cursor[write]) bool) {
+		if r.resident.has(prefix) && !yield(cursor(r.resident.keys)) {
+			return
+		}
+		for _, m := range []keymap.Map[write]{r.layers.flushing, r.layers.gathered} {
+			if m.Len() > 0 && !yield(cursor(m)) {
+				return
+			}
+		}
+	}
 }
 
 // logs reports whether the log may have keys with a prefix, tagged.
@@ -131,14 +163,17 @@ func (r reader) descend(prefix, from []byte) cursor {
 	}
 	prefix = tagged(prefix)
 	c := r.descendStored(prefix, start)
-	for top := range r.layers.over(func(m keymap.Map[write]) *keymap.Cursor[write] { return descend(m, prefix, start) }) {
+	for top := range r.over(prefix, func(m keymap.Map[write]) *keymap.Cursor[write] { return descend(m, prefix, start) }) {
 		c = merge(c, prefix, top, true)
 	}
 	return c
 }
 
-// descendStored is descend in Badger and the log.
+// descendStored is descend in Badger and the log; what is resident is over it.
 func (r reader) descendStored(prefix, start []byte) cursor {
+	if r.resident.has(prefix) {
+		return nothing{}
+	}
 	c := &stored{it: r.txn.NewIterator(badger.IteratorOptions{Reverse: true}), prefix: prefix}
 	c.it.Seek(start)
 	if c.it.Valid() && !c.valid() && bytes.Compare(c.key(), c.prefix) > 0 {

@@ -14,12 +14,13 @@ import (
 // All who read what Badger had share one Badger transaction, which is safe as long as nobody writes with it: to begin
 // and to end one takes a turn of goroutines of Badger's that all others wait for.
 type snapshot struct {
-	g      *generation
-	txn    *badger.Txn
-	log    *keylog.View // nil if there is none
-	layers layers
-	held   struct{ txn, log *shared }
-	uses   atomic.Int64 // one of them is the store's while it is the newest
+	g        *generation
+	txn      *badger.Txn
+	resident resident     // what the transaction has of some keys
+	log      *keylog.View // nil if there is none
+	layers   layers
+	held     struct{ txn, log *shared }
+	uses     atomic.Int64 // one of them is the store's while it is the newest
 }
 
 // shared is what several snapshots have in common, until the last of them is released.
@@ -36,7 +37,7 @@ func (p *shared) release() {
 
 // newSnapshot is what Badger and the log of a generation have by now.
 func newSnapshot(g *generation) *snapshot {
-	n := &snapshot{g: g}
+	n := &snapshot{g: g, resident: g.resident}
 	n.begin(g.begin())
 	n.readLog()
 	n.uses.Store(1)
@@ -76,7 +77,7 @@ func (n *snapshot) hold(it **shared, end func()) {
 
 // next is a snapshot of the same, to be changed before anybody else knows it.
 func (n *snapshot) next() *snapshot {
-	next := &snapshot{g: n.g, txn: n.txn, log: n.log, layers: n.layers, held: n.held}
+	next := &snapshot{g: n.g, txn: n.txn, resident: n.resident, log: n.log, layers: n.layers, held: n.held}
 	next.held.txn.uses.Add(1)
 	if next.held.log != nil {
 		next.held.log.uses.Add(1)
@@ -86,7 +87,7 @@ func (n *snapshot) next() *snapshot {
 }
 
 func (n *snapshot) reader() reader {
-	r := reader{txn: n.txn, log: n.log, layers: n.layers}
+	r := reader{txn: n.txn, resident: n.resident, log: n.log, layers: n.layers}
 	if n.log != nil {
 		r.prefix = n.g.logged.prefix
 	}

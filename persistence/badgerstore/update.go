@@ -81,6 +81,7 @@ func (s *Store) commitLarge(g *generation, c *change) error {
 		g.logged.mark = c.mark
 		g.logged.committed(c.mark)
 	}
+	g.resident = g.resident.with(c.writes)
 	s.show(newSnapshot(g))
 	return nil
 }
