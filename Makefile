@@ -151,7 +151,7 @@ bench-swap: ## Measure what it takes to have another version of a driver act, an
 .PHONY: bench-etcd
 bench-etcd: ## Measure durable operations on three nodes beside three of etcd
 	$(GO) build -C bench/etcd -trimpath -o $(CURDIR)/dist/etcd .
-	$(GO) run ./bench/run -only=three-nodes -etcd=$(CURDIR)/dist/etcd $(BENCHFLAGS)
+	$(GO) run ./bench/run -only=three-nodes,key-values -etcd=$(CURDIR)/dist/etcd $(BENCHFLAGS)
 
 .PHONY: guest
 guest: ## Build a small bootable guest disk: make guest GUEST=dist/guest.raw

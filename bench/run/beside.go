@@ -30,44 +30,26 @@ type lap struct {
 	operations                int
 }
 
-// besideEtcd measures durable operations on three nodes of Bulkhead, and on three of
-// etcd if there is one, round by round in turns.
-func besideEtcd(ctx context.Context, s settings, p *printer) (err error) {
-	dir, err := os.MkdirTemp("/var/tmp", "bulkhead-bench-")
-	if err != nil {
-		return fmt.Errorf("making the data directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return fmt.Errorf("opening the data directory: %w", err)
-	}
-	var all []entrant
-	defer func() {
-		for _, e := range all {
-			err = errors.Join(err, e.end())
-		}
-	}()
-	ours, err := startTrio(ctx, s, dir)
-	if err != nil {
-		return err
-	}
-	all = append(all, entrant{"bulkhead", ours})
-	if s.etcd != "" { // a program that the product does not come with
-		theirs, err := startEtcd(ctx, s.etcd, dir)
-		if err != nil {
-			return err
-		}
-		all = append(all, entrant{"etcd", theirs})
-	}
-	if err := pause(ctx, s.settle); err != nil {
-		return err
-	}
-	for _, callers := range append([]int{s.besideCallers[0]}, s.besideCallers...) {
-		if err := compete(ctx, s, p, callers, all); err != nil {
-			return err
-		}
-	}
-	return nil
+// besideEtcd measures whole operations on three nodes of Bulkhead beside four puts of etcd.
+func besideEtcd(ctx context.Context, s settings, p *printer) error {
+	c := contest{name: "three-nodes", settings: s, printer: p}
+	return c.hold(ctx, "bulkhead", func(dir string) (contender, error) { return startTrio(ctx, s, dir) })
+}
+
+// keyValues measures the same work on both sides: four puts on three nodes of the log and the store that a zone's state
+// stands on, and on three of etcd.
+func keyValues(ctx context.Context, s settings, p *printer) error {
+	c := contest{name: "key-values", settings: s, printer: p}
+	return c.hold(ctx, "log-and-store", func(dir string) (contender, error) { return startKeyValue(ctx, dir) })
+}
+
+// contest measures durable operations on three nodes of ours, and on three of etcd if there is one, round by round in
+// turns.
+type contest struct {
+	name string
+	settings
+	*printer
+	entrants []entrant
 }
 
 // entrant is a contender with its name.
@@ -76,34 +58,71 @@ type entrant struct {
 	contender
 }
 
+func (c *contest) hold(ctx context.Context, name string, start func(dir string) (contender, error)) (err error) {
+	dir, err := os.MkdirTemp("/var/tmp", "bulkhead-bench-")
+	if err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return fmt.Errorf("opening the data directory: %w", err)
+	}
+	defer func() {
+		for _, e := range c.entrants {
+			err = errors.Join(err, e.end())
+		}
+	}()
+	ours, err := start(dir)
+	if err != nil {
+		return err
+	}
+	c.entrants = append(c.entrants, entrant{name, ours})
+	if c.etcd != "" { // a program that the product does not come with
+		theirs, err := startEtcd(ctx, c.etcd, dir)
+		if err != nil {
+			return err
+		}
+		c.entrants = append(c.entrants, entrant{"etcd", theirs})
+	}
+	if err := pause(ctx, c.settle); err != nil {
+		return err
+	}
+	for _, callers := range append([]int{c.besideCallers[0]}, c.besideCallers...) {
+		if err := c.compete(ctx, callers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // compete has all do as many rounds, each first in its turn. The first round of each is
 // thrown away.
-func compete(ctx context.Context, s settings, p *printer, callers int, all []entrant) error {
-	laps := make([][]lap, len(all))
-	for round := range s.besideRounds + 1 {
-		for i := range all {
-			who := (i + round) % len(all)
-			l, err := measureLap(ctx, all[who], callers, s.duration)
+func (c *contest) compete(ctx context.Context, callers int) error {
+	laps := make([][]lap, len(c.entrants))
+	for round := range c.besideRounds + 1 {
+		for i := range c.entrants {
+			who := (i + round) % len(c.entrants)
+			l, err := measureLap(ctx, c.entrants[who], callers, c.duration)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", c.entrants[who].name, err)
 			}
 			if round > 0 {
 				laps[who] = append(laps[who], l)
 			}
-			if err := pause(ctx, s.duration/10); err != nil { // what is written behind is written
+			if err := pause(ctx, c.duration/10); err != nil { // what is written behind is written
 				return err
 			}
 		}
 	}
-	for i, e := range all {
-		if err := reportLaps(p, callers, e.name, laps[i]); err != nil {
+	for i, e := range c.entrants {
+		if err := c.reportLaps(callers, e.name, laps[i]); err != nil {
 			return err
 		}
 	}
-	if len(all) < 2 {
+	if len(c.entrants) < 2 {
 		return nil
 	}
-	return reportRatio(p, callers, laps[0], laps[1])
+	return c.reportRatio(callers, laps[0], laps[1])
 }
 
 func measureLap(ctx context.Context, who contender, callers int, duration time.Duration) (lap, error) {
@@ -133,13 +152,13 @@ func measureLap(ctx context.Context, who contender, callers int, duration time.D
 	}, nil
 }
 
-func reportLaps(p *printer, callers int, name string, laps []lap) error {
+func (c *contest) reportLaps(callers int, name string, laps []lap) error {
 	operations := 0
 	for _, l := range laps {
 		operations += l.operations
 	}
-	return p.print(map[string]any{
-		"bench": "three-nodes", "of": name, "callers": callers, "rounds": len(laps), "operations": operations,
+	return c.print(map[string]any{
+		"bench": c.name, "of": name, "callers": callers, "rounds": len(laps), "operations": operations,
 		"opsPerSecond":      spread(laps, func(l lap) float64 { return l.rate }),
 		"p50Ms":             spread(laps, func(l lap) float64 { return l.p50 }),
 		"p99Ms":             spread(laps, func(l lap) float64 { return l.p99 }),
@@ -149,14 +168,14 @@ func reportLaps(p *printer, callers int, name string, laps []lap) error {
 	})
 }
 
-func reportRatio(p *printer, callers int, ours, theirs []lap) error {
+func (c *contest) reportRatio(callers int, ours, theirs []lap) error {
 	rate := against(ours, theirs, func(l lap) float64 { return l.rate })
 	p99 := against(ours, theirs, func(l lap) float64 { return l.p99 })
 	cpu := against(ours, theirs, func(l lap) float64 { return l.servers })
 	all := against(ours, theirs, func(l lap) float64 { return l.servers + l.drivers })
 	const target = 3
-	return p.print(map[string]any{
-		"bench": "three-nodes-ratio", "callers": callers, "opsPerSecond": rate, "p99": p99,
+	return c.print(map[string]any{
+		"bench": c.name + "-ratio", "callers": callers, "opsPerSecond": rate, "p99": p99,
 		"serversCpu": cpu, "serversAndDriversCpu": all, "target": target,
 		"met": rate[0] >= target && p99[0] <= 1 && all[0] < 1,
 	})

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bulkhead-cloud/bulkhead/bench/keyvalue"
 	"github.com/bulkhead-cloud/bulkhead/bench/server"
 	"github.com/bulkhead-cloud/bulkhead/internal/node"
 	"github.com/bulkhead-cloud/bulkhead/persistence/storetest/powercut"
@@ -104,6 +105,7 @@ func measurements() []measurement {
 		{"failover", failover},
 		{"elections", elections},
 		{"three-nodes", besideEtcd},
+		{"key-values", keyValues},
 	}
 }
 
@@ -111,6 +113,9 @@ const callersGC = 800
 
 func main() {
 	if code, isChild := server.Child(builtIns()); isChild {
+		os.Exit(code)
+	}
+	if code, isChild := keyvalue.Child(); isChild {
 		os.Exit(code)
 	}
 	if powercut.Main() {
@@ -127,10 +132,12 @@ func main() {
 	urgent := flag.Bool("urgent", false, "measure lists with real-time priority, so that other work on the machine waits")
 	most := flag.Int("resources", 0, "fill zones with no more resources than this; 0 = all that is measured")
 	fault := flag.String("fault", "", "isolation: only this fault")
-	rounds := flag.Int("rounds", 0, "isolation, three-nodes: pairs of rounds; 0 = as many as are measured otherwise")
-	etcd := flag.String("etcd", "", "three-nodes: the program of bench/etcd; without it there is nothing beside them")
+	rounds := flag.Int("rounds", 0,
+		"isolation, three-nodes, key-values: pairs of rounds; 0 = as many as are measured otherwise")
+	etcd := flag.String("etcd", "",
+		"three-nodes, key-values: the program of bench/etcd; without it there is nothing beside them")
 	times := flag.Int("swaps", 0, "swap: so many, one after the other; 0 = as many as are measured otherwise")
-	callers := flag.String("callers", "", "operations, three-nodes: only so many callers, with commas")
+	callers := flag.String("callers", "", "operations, three-nodes, key-values: only so many callers, with commas")
 	flag.Parse()
 	debug.SetGCPercent(callersGC) // what it costs the callers to collect garbage is not to be measured
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
