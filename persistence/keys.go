@@ -47,7 +47,7 @@ func Resident() [][]byte {
 	}
 	for _, kind := range []resources.Kind{
 		resources.KindZone, resources.KindPolicy, resources.KindDriver, resources.KindCluster, resources.KindHost,
-		resources.KindPool, resources.KindSwap,
+		resources.KindPool,
 	} {
 		for _, family := range []string{familyResource, familyBinding, familyUsage} {
 			prefixes = append(prefixes, prefixOf(family, string(kind)))

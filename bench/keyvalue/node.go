@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/bulkhead-cloud/bulkhead/cluster"
@@ -24,6 +25,8 @@ type question struct {
 	// Add a node to the cluster, that is reached at At.
 	Add string `json:"add,omitempty"`
 	At  string `json:"at,omitempty"`
+	// Voters are asked for.
+	Voters bool `json:"voters,omitempty"`
 	// Callers do operations for so long, one after the other each.
 	Callers  int           `json:"callers,omitempty"`
 	Duration time.Duration `json:"durationNs,omitempty"`
@@ -33,6 +36,8 @@ type question struct {
 type reply struct {
 	// Address of the node for others.
 	Address string `json:"address,omitempty"`
+	// Voters is how many nodes agree on what is put, as this one knows.
+	Voters int `json:"voters,omitempty"`
 	// Took is how long each operation took.
 	Took  []time.Duration `json:"tookNs,omitempty"`
 	Error string          `json:"error,omitempty"`
@@ -72,6 +77,7 @@ func beNode(ctx context.Context, dir, listen string, in io.Reader, out io.Writer
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	defer renewing(ctx, n)()
 	replies := json.NewEncoder(out)
 	if err := replies.Encode(reply{Address: network.Address()}); err != nil {
 		return err
@@ -109,11 +115,44 @@ func connect(ctx context.Context, dir, listen string) (*wire.Network, pki.Name, 
 	return network, identity.Name(), err
 }
 
+// renewing has the node say that it is well all the time, as one that acts for a zone's resources does. One that was
+// never heard from gets no vote.
+func renewing(ctx context.Context, n *cluster.Node) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var renewals sync.WaitGroup
+	renewals.Go(func() {
+		tick := time.NewTicker(renewEvery)
+		defer tick.Stop()
+		for {
+			_, _ = n.Renew(ctx) // that others are not there shows in the puts
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		renewals.Wait()
+	}
+}
+
+// renewEvery is how often a node of the product does, for its lease of five seconds.
+const renewEvery = time.Second
+
 func answer(ctx context.Context, n *cluster.Node, m *machine, q question) (r reply) {
 	var err error
-	if q.Add != "" {
+	switch {
+	case q.Add != "":
 		err = n.Add(ctx, q.Add, q.At)
-	} else {
+	case q.Voters:
+		for _, member := range n.Members() {
+			if member.Voter {
+				r.Voters++
+			}
+		}
+	default:
 		r.Took, err = operate(ctx, n, m, q.Callers, q.Duration)
 	}
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 
 // Trio is three nodes, each in a process of its own, which has its callers, too.
 type Trio struct {
-	nodes []*process
+	nodes  []*process
+	rounds int
 }
 
 // process is a node as its Trio sees it.
@@ -63,8 +64,43 @@ func Start(ctx context.Context, dir string, hosts []string) (t *Trio, err error)
 			return t, fmt.Errorf("adding %s: %w", nodeName(i+1), err)
 		}
 	}
-	_, err = t.Round(ctx, len(hosts), time.Second) // each of them can
-	return t, err
+	return t, t.awaitVotes(ctx)
+}
+
+// votePatience is how long it may take until all nodes vote.
+const votePatience = time.Minute
+
+// awaitVotes waits until all nodes agree on what is put.
+func (t *Trio) awaitVotes(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, votePatience)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := t.allVote()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// allVote says what is wrong if some node does not know all to vote.
+func (t *Trio) allVote() error {
+	for i, n := range t.nodes {
+		r, err := n.put(question{Voters: true})
+		if err == nil && r.Voters != len(t.nodes) {
+			err = fmt.Errorf("%d of %d nodes vote", r.Voters, len(t.nodes))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", nodeName(i), err)
+		}
+	}
+	return nil
 }
 
 // issue makes the identity of a node in dir.
@@ -139,9 +175,10 @@ func (t *Trio) Round(_ context.Context, callers int, duration time.Duration) ([]
 	took := make([][]time.Duration, len(t.nodes))
 	errs := make([]error, len(t.nodes))
 	var wg sync.WaitGroup
+	t.rounds++
 	for i, n := range t.nodes {
 		share := callers / len(t.nodes)
-		if i < callers%len(t.nodes) {
+		if (i+t.rounds)%len(t.nodes) < callers%len(t.nodes) { // a lone caller is at each node in its turn
 			share++
 		}
 		if share == 0 {
@@ -157,7 +194,10 @@ func (t *Trio) Round(_ context.Context, callers int, duration time.Duration) ([]
 	for _, some := range took {
 		all = append(all, some...)
 	}
-	return all, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return all, t.allVote()
 }
 
 // PIDs are the processes of the nodes.
@@ -168,14 +208,21 @@ func (t *Trio) PIDs() (pids []int) {
 	return pids
 }
 
+// endPatience is how long a node may take to end, which is told the last of all that nobody is there any more.
+const endPatience = 15 * time.Second
+
 // End ends all nodes.
 func (t *Trio) End() error {
 	var errs []error
 	for _, n := range t.nodes {
 		errs = append(errs, n.ask.Close())
 	}
-	for _, n := range t.nodes {
-		errs = append(errs, n.cmd.Wait())
+	for i, n := range t.nodes {
+		late := time.AfterFunc(endPatience, func() { _ = n.cmd.Process.Kill() })
+		if err := n.cmd.Wait(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", nodeName(i), err))
+		}
+		late.Stop()
 	}
 	return errors.Join(errs...)
 }

@@ -35,9 +35,9 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// small are options with segments of the log so small that there are many.
+// small are options with segments of the log so small that there are many, and some of the other keys in memory.
 func small(dir string) badgerstore.Options {
-	return badgerstore.Options{Dir: dir}.WithSegments(16 << 10)
+	return badgerstore.Options{Dir: dir, Resident: [][]byte{[]byte("f"), appliedKey}}.WithSegments(16 << 10)
 }
 
 func openSmall(t *testing.T, dir string) *badgerstore.Store {

@@ -130,6 +130,9 @@ func (s *Store) KeepLog(prefix []byte) error {
 	if len(prefix) == 0 {
 		return fmt.Errorf("keeping a log in the store %s: no prefix given", s.opts.Dir)
 	}
+	if err := s.opts.apart(prefix); err != nil {
+		return fmt.Errorf("keeping a log in the store %s: %w", s.opts.Dir, err)
+	}
 	if n.g.logged != nil {
 		if bytes.Equal(n.g.logged.prefix, tagged(prefix)) {
 			return nil

@@ -339,3 +339,26 @@ func TestProgramsOfBeforeRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestWhatIsInALogIsNotInMemory: keys of a log that were to be kept in memory as well would not be found.
+func TestWhatIsInALogIsNotInMemory(t *testing.T) {
+	for _, prefix := range [][]byte{growing, growing[:1], append(bytes.Clone(growing), 'x')} {
+		opts := badgerstore.Options{Dir: t.TempDir(), Resident: [][]byte{[]byte("a"), prefix}}
+		s := openWith(t, opts)
+		if err := s.KeepLog(growing); err == nil {
+			t.Errorf("it keeps a log of %q, and %q in memory", growing, prefix)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, opts.Dir)
+		keepLog(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := badgerstore.Open(opts); err == nil {
+			t.Errorf("it has a log of %q, and keeps %q in memory", growing, prefix)
+			s.Close()
+		}
+	}
+}

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -45,7 +46,7 @@ func (r resident) has(key []byte) bool {
 	return same || i > 0 && bytes.HasPrefix(key, r.prefixes[i-1])
 }
 
-// with is what is resident once Badger has some more writes.
+// with is what is resident once Badger has some more writes. None of them is of the log: see apart.
 func (r resident) with(writes keymap.Map[write]) resident {
 	edit := r.keys.Edit()
 	for _, prefix := range r.prefixes {
@@ -59,6 +60,19 @@ func (r resident) with(writes keymap.Map[write]) resident {
 	}
 	r.keys = edit.Map()
 	return r
+}
+
+// apart refuses to have keys in a log that are resident, too: Badger does not have those of a log.
+func (o Options) apart(logged []byte) error {
+	if len(logged) == 0 {
+		return nil
+	}
+	for _, prefix := range o.Resident {
+		if bytes.HasPrefix(prefix, logged) || bytes.HasPrefix(logged, prefix) {
+			return fmt.Errorf("keys with %q are in a log, and those with %q are asked for in memory", logged, prefix)
+		}
+	}
+	return nil
 }
 
 // nothing is a cursor over no keys.

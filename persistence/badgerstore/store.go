@@ -65,6 +65,9 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
+	if err := s.opts.apart(s.prefix); err != nil {
+		return err
+	}
 	if s.live, err = s.openGeneration(name); err != nil {
 		return err
 	}
