@@ -117,6 +117,10 @@ simulate: ## Zones of three nodes in fake time, with faults: make simulate SEEDS
 	$(GO) test $(AS_ROOT) -count=1 -v -timeout=12h -run '^TestSimulation$$' $(TESTFLAGS) ./internal/node \
 		-seed=$(SEED) -seeds=$(SEEDS) $(SIMULATEFLAGS)
 
+.PHONY: simulate-log
+simulate-log: ## Clusters of three in fake time, the log alone, with faults: make simulate-log SEEDS=20000 SEED=1
+	$(GO) test -count=1 -v -timeout=12h -run '^TestSimulation$$' $(TESTFLAGS) ./cluster -seed=$(SEED) -seeds=$(SEEDS)
+
 .PHONY: chaos
 chaos: ## Random operations, kill -9, cuts, full disks: make chaos SEED=7 DURATION=60s NODES=3
 	$(GO) run ./bench/chaos -seed=$(SEED) -duration=$(DURATION) -nodes=$(NODES) $(if $(PLAN),-plan=$(PLAN)) $(CHAOSFLAGS)
@@ -149,7 +153,7 @@ bench-swap: ## Measure what it takes to have another version of a driver act, an
 	$(GO) run ./bench/run -only=swap $(BENCHFLAGS)
 
 .PHONY: bench-etcd
-bench-etcd: ## Measure durable operations on three nodes beside three of etcd
+bench-etcd: ## Measure durable operations, and puts, on three nodes beside three of etcd
 	$(GO) build -C bench/etcd -trimpath -o $(CURDIR)/dist/etcd .
 	$(GO) run ./bench/run -only=three-nodes,key-values -etcd=$(CURDIR)/dist/etcd $(BENCHFLAGS)
 

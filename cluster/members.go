@@ -224,7 +224,7 @@ func (n *Node) change(ctx context.Context, r *clusterpb.ChangeRequest) error {
 	case *clusterpb.ChangeRequest_Remove_:
 		return n.remove(ctx, c.Remove.GetNodeId(), c.Remove.GetForce())
 	case *clusterpb.ChangeRequest_Transfer_:
-		return n.transfer(c.Transfer.GetNodeId())
+		return n.transfer(ctx, c.Transfer.GetNodeId())
 	}
 	return fmt.Errorf("%w: a change of cluster members that this program does not know", ErrVersion)
 }
@@ -260,7 +260,7 @@ func (n *Node) remove(ctx context.Context, id string, force bool) error {
 		return err
 	}
 	if id == n.id.NodeID { // a leader that removes itself leaves the others without one for a while
-		if err := n.transfer(""); err != nil {
+		if err := n.transfer(ctx, ""); err != nil {
 			return err
 		}
 		return ErrNotLeader // whoever leads now is asked again
@@ -304,22 +304,15 @@ func (n *Node) guardQuorum(without string) error {
 	return nil
 }
 
-func (n *Node) transfer(id string) error {
+func (n *Node) transfer(ctx context.Context, id string) error {
 	if id == n.id.NodeID {
 		return nil
 	}
-	if id == "" {
-		if err := n.raft.LeadershipTransfer().Error(); err != nil {
-			return fmt.Errorf("transferring the lead: %w", err)
-		}
-		return nil
-	}
-	s, ok := n.member(id)
-	if !ok {
+	if _, ok := n.member(id); !ok && id != "" {
 		return fmt.Errorf("%q: %w", id, ErrNotMember)
 	}
-	if err := n.raft.LeadershipTransferToServer(s.ID, s.Address).Error(); err != nil {
-		return fmt.Errorf("transferring the lead to %s: %w", id, err)
+	if err := n.handOver(ctx, id); err != nil {
+		return fmt.Errorf("transferring the lead: %w", err)
 	}
 	return nil
 }
@@ -355,14 +348,9 @@ func (n *Node) yieldWhenFull() {
 	if full == nil {
 		return
 	}
-	for _, s := range n.servers() {
-		h, ok := n.heard.of(string(s.ID))
-		if string(s.ID) == n.id.NodeID || s.Suffrage != raft.Voter || !ok || !h.renewed || h.full || h.leaving ||
-			time.Since(h.at) > n.cfg.Silence {
-			continue
-		}
+	for _, s := range n.wellVoters() {
 		n.log.Warn("another node is to lead", slog.String("peer", string(s.ID)), slog.Any("error", full))
-		if err := n.transfer(string(s.ID)); err != nil {
+		if err := n.transfer(context.Background(), string(s.ID)); err != nil {
 			n.log.Warn("another node does not lead", slog.Any("error", err))
 			continue
 		}

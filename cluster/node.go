@@ -58,7 +58,8 @@ type Node struct {
 	leaving    atomic.Bool
 	running    atomic.Pointer[raft.Raft] // raft, for what its own goroutines call while it starts
 	succession succession
-	alone      bool // the only node, and no other can reach it
+	handing    atomic.Bool // the lead is about to go to another node
+	alone      bool        // the only node, and no other can reach it
 	failure    atomic.Pointer[error]
 	failed     chan error
 	stopping   chan struct{} // closed when the node takes nothing more

@@ -132,6 +132,11 @@ func (n *Node) submit(batch []*proposal) bool {
 		n.pass(batch)
 		return true
 	}
+	if n.handing.Load() { // what were put into the log now would keep the other node from being elected
+		<-n.slots
+		answerAll(batch, nil, 0, fmt.Errorf("%w for long: the lead is about to go to another node", ErrNotLeader))
+		return true
+	}
 	f := frame{at: n.clock.stamp(), level: n.cfg.Level(), commands: make([][]byte, len(batch))}
 	for i, p := range batch {
 		f.commands[i] = p.command

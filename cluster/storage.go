@@ -38,7 +38,7 @@ func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // openMemory opens a storage for tests.
 func openMemory() storage {
-	s, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
+	s, snapshots := raft.NewInmemStore(), &memorySnapshots{}
 	return storage{
 		logs: s, stable: s, snapshots: snapshots,
 		state: func(id string) (io.ReadCloser, error) {

@@ -30,8 +30,8 @@ func (steady) SetHeartbeatHandler(func(raft.RPC)) {}
 // handOverPatience is how long a node may take to answer that it is to lead now.
 const handOverPatience = 500 * time.Millisecond
 
-// TimeoutNow implements raft.Transport. As long as it lasts, raft v1.7.3 takes nothing in, also where the node is cut
-// off that is to lead, and also if this one was elected once more meanwhile.
+// TimeoutNow implements raft.Transport. As long as it lasts this node takes nothing in, also where the node is cut off
+// that is to lead.
 func (s steady) TimeoutNow(
 	id raft.ServerID, target raft.ServerAddress, request *raft.TimeoutNowRequest, response *raft.TimeoutNowResponse,
 ) error {
