@@ -30,6 +30,9 @@ var (
 	ErrQuorum = errors.New("cluster: too few would be left to agree")
 	// ErrNotMember says that a node is not one of the cluster.
 	ErrNotMember = errors.New("cluster: no such node")
+	// ErrLeadStays says that no other node took the lead: it does not answer, lacks some of the log, or does not vote. The
+	// node that led goes on, if it can.
+	ErrLeadStays = errors.New("cluster: the lead stays where it is")
 	// ErrLocked says that another process has the directory open.
 	ErrLocked = errors.New("cluster: directory in use")
 	// ErrNotEmpty says that a backup cannot be restored into a directory that holds something.

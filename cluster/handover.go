@@ -12,6 +12,7 @@ import (
 )
 
 // handOver has another node lead: the voter that is named, or any. It returns once this node does not lead any more.
+// Errors: ErrNotLeader, ErrLeadStays, ErrStopped, that of ctx.
 //
 // Raft's own way is not used. In v1.7.3 it waits, without end, for the goroutine that sends to a follower, which ends
 // when the lead is lost meanwhile; from then on raft takes nothing in whenever this node leads, until its process ends
@@ -26,8 +27,22 @@ func (n *Node) handOver(ctx context.Context, id string) error {
 		return fmt.Errorf("%w for long: the lead is about to go to another node already", ErrNotLeader)
 	}
 	defer n.handing.Store(false)
-	ctx, cancel := context.WithTimeout(ctx, handOverPatience+n.cfg.ElectionTimeout)
+	patience, cancel := context.WithTimeout(ctx, handOverPatience+n.cfg.ElectionTimeout)
 	defer cancel()
+	err = n.handTo(patience, id, term)
+	switch {
+	case err == nil || errors.Is(err, ErrNotLeader):
+		return err
+	case n.stoppedError() != nil:
+		return n.stoppedError()
+	case ctx.Err() != nil:
+		return fmt.Errorf("handing the lead over: %w", ctx.Err())
+	default:
+		return fmt.Errorf("%w: %s", ErrLeadStays, err.Error()) // not that it took too long: nobody asked for a time
+	}
+}
+
+func (n *Node) handTo(ctx context.Context, id string, term uint64) error {
 	// What was handed to raft before is in the log when this is, and a majority has it.
 	if err := n.raft.Barrier(n.cfg.ElectionTimeout).Error(); err != nil {
 		if isLost(err) || errors.Is(err, raft.ErrLeadershipLost) {
@@ -52,7 +67,7 @@ func (n *Node) handOver(ctx context.Context, id string) error {
 func (n *Node) successor(ctx context.Context, id string, term uint64) (found raft.Server, err error) {
 	others := n.successors(id)
 	if len(others) == 0 {
-		return found, fmt.Errorf("no other node votes that could lead: %w", ErrNotMember)
+		return found, errors.New("there is no other node that votes")
 	}
 	answers := make(chan error, len(others))
 	caught := make(chan raft.Server, len(others))
@@ -73,10 +88,10 @@ func (n *Node) successor(ctx context.Context, id string, term uint64) (found raf
 		case why := <-answers:
 			err = errors.Join(err, why)
 		case <-ctx.Done():
-			return found, fmt.Errorf("no node says that it has all of the log: %w", errors.Join(ctx.Err(), err))
+			return found, errors.Join(errors.New("no other node says in time that it has all of the log"), err)
 		}
 	}
-	return found, fmt.Errorf("no node has all of the log: %w", err)
+	return found, err
 }
 
 // successors are the voters that are asked: the one that is named, or those that are well, or all others.
@@ -163,7 +178,7 @@ func (n *Node) untilSucceeded(ctx context.Context, term uint64) error {
 		case <-changed:
 		case <-time.After(askAgain): // the term is known before that the lead is lost
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for a node to lead that was told to: %w", ctx.Err())
+			return errors.New("the node that was told to lead does not")
 		case <-n.stopping:
 			return n.stoppedError()
 		}

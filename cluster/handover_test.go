@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/bulkhead-cloud/bulkhead/cluster"
 )
 
 // TestALeadThatCouldNotBeGiven has a node try to give the lead to one that is cut off, again and again, and lose the
@@ -14,14 +16,17 @@ func TestALeadThatCouldNotBeGiven(t *testing.T) {
 		c := newCouncil(t, 3)
 		defer c.close(t)
 		defer c.renewing(t)()
-		leader, cut := c.leader(t, ""), c.follower(t)
+		leader, cut, third := c.leader(t, ""), c.follower(t), ""
+		for name := range c.nodes {
+			if name != leader && name != cut {
+				third = name
+			}
+		}
 		c.hub.Isolate(cut)
 		propose(t, c.nodes[leader], "what the other lacks")
-		for range 3 {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if err := c.nodes[leader].Transfer(ctx, cut); err == nil {
-				t.Fatal("a node leads that is cut off")
-			}
+		for _, asked := range []string{leader, third, leader} {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			want(t, "Transfer to a node that is cut off", c.nodes[asked].Transfer(ctx, cut), cluster.ErrLeadStays)
 			cancel()
 			propose(t, c.nodes[leader], "it stayed")
 		}

@@ -190,6 +190,7 @@ func (n *Node) Remove(ctx context.Context, id string, force bool) error {
 }
 
 // Transfer has another node lead: the one named, or any. It is no error if id leads already.
+// Errors: ErrLeadStays, ErrNotMember, ErrNotLeader, ErrStopped, that of ctx.
 func (n *Node) Transfer(ctx context.Context, id string) error {
 	return n.ask(ctx, "transferring the lead", &clusterpb.ChangeRequest{Change: &clusterpb.ChangeRequest_Transfer_{
 		Transfer: &clusterpb.ChangeRequest_Transfer{NodeId: id},

@@ -208,6 +208,8 @@ func wireError(err error) error {
 		code = codes.Aborted
 	case errors.Is(err, ErrNotMember):
 		code = codes.NotFound
+	case errors.Is(err, ErrLeadStays):
+		code = codes.OutOfRange
 	case errors.Is(err, context.DeadlineExceeded):
 		code = codes.DeadlineExceeded
 	}
@@ -225,6 +227,8 @@ func leaderError(err error) error {
 		return fmt.Errorf("%w: %s", ErrQuorum, status.Convert(err).Message())
 	case codes.NotFound:
 		return fmt.Errorf("%w: %s", ErrNotMember, status.Convert(err).Message())
+	case codes.OutOfRange:
+		return fmt.Errorf("%w: %s", ErrLeadStays, status.Convert(err).Message())
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 	case codes.Canceled:

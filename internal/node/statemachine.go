@@ -152,6 +152,11 @@ func clusterError(err error) error {
 			Class: resources.ClassUnavailable, Code: resources.CodeNotReady, Message: err.Error(),
 			Remedy: "try again in a moment",
 		}
+	case errors.Is(err, cluster.ErrLeadStays):
+		return &resources.Error{
+			Class: resources.ClassUnavailable, Code: "lead-stays", Message: err.Error(),
+			Remedy: "see which nodes are well: bulkhead node list; then try again, or name another node",
+		}
 	case errors.Is(err, cluster.ErrUnknownOutcome):
 		return &resources.Error{
 			Class: resources.ClassUnknown, Code: "outcome-unknown", Message: err.Error(),
