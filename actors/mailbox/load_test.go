@@ -84,6 +84,41 @@ func TestOrderAndExclusionUnderLoad(t *testing.T) {
 	}
 }
 
+// What came while it was asked whether anything waits waits, or was not received: an actor that is stopped because it
+// had handled all that was received would lose it.
+func TestQuietIsOneMoment(t *testing.T) {
+	const senders, each, atOnce = 2, 100_000, 2
+	system := newSystem()
+	var pending sync.WaitGroup
+	pending.Add(senders * each)
+	handled, credit := uint64(0), make(chan struct{}, atOnce)
+	pid := spawn(system, mailbox.Settings{}, func(c actor.Context) {
+		m, ok := c.Message().(seq)
+		if !ok {
+			return
+		}
+		handled++
+		<-credit // the next may come right now
+		for range 20 {
+			if received, quiet := mailbox.Of(c).Quiet(); quiet && received != handled {
+				t.Errorf("%d messages were received, and none waits when %d are handled", received, handled)
+			}
+		}
+		m.done()
+	})
+	for sender := range senders {
+		go func() {
+			for n := range each {
+				credit <- struct{}{}
+				system.Root.Send(pid, seq{sender, n, &pending})
+			}
+		}()
+	}
+	pending.Wait()
+	stop(t, system, pid)
+	system.Shutdown()
+}
+
 // Ten operations of ten minutes, one after the other, in no time; control answers at once while each runs.
 func TestControlDuringLongCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -161,14 +161,15 @@ func (m *Mailbox) UserMessageCount() int {
 	return control + work
 }
 
-// Received returns how many user messages the mailbox took so far. See [Mailbox.Retire].
-func (m *Mailbox) Received() uint64 {
+// Quiet returns how many user messages the mailbox took so far, if none of them waits: whoever asks handles the last
+// one. See [Mailbox.Retire].
+func (m *Mailbox) Quiet() (received uint64, quiet bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.received
+	return m.received, m.queues[Urgent].size+m.queues[Work].size == 0
 }
 
-// Retire closes the mailbox to new messages, if nothing happened since Received returned received: no message came,
+// Retire closes the mailbox to new messages, if nothing happened since Quiet returned received: no message came,
 // none waits, the gate is open and the actor has not failed. It returns whether it did. From then on a message is
 // answered with [Rejected] for the reason Retired, and the owner of the actor stops it: nothing can be lost by that.
 func (m *Mailbox) Retire(received uint64) bool {

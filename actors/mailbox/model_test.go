@@ -91,8 +91,8 @@ func (m *model) check(*rapid.T) {
 	if got := m.counts.refusals(); got != m.refused {
 		m.t.Fatalf("refused: got %d, want %d", got, m.refused)
 	}
-	if got := m.box.Received(); got != m.received {
-		m.t.Fatalf("received: got %d, want %d", got, m.received)
+	if got, quiet := m.box.Quiet(); got != m.received || quiet != (control+work == 0) {
+		m.t.Fatalf("received: got %d, quiet %t, want %d", got, quiet, m.received)
 	}
 	if sum := uint64(m.handled + control + work); !m.shut && sum != m.received {
 		m.t.Fatalf("lost: %d handled or waiting of %d", sum, m.received)

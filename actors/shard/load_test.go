@@ -90,8 +90,9 @@ func TestPassivationUnderLoad(t *testing.T) {
 			l := &ledger{next: map[string]int{}}
 			s := start(t, shard.Settings{IdleAfter: idleAfter}, l.receive)
 			rejected := s.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
-				if _, ok := c.Message().(*mailbox.Rejected); ok {
+				if m, ok := c.Message().(*mailbox.Rejected); ok {
 					l.failed.Add(1)
+					m.Message.(order).credit <- struct{}{}
 				}
 			}))
 			var sending sync.WaitGroup

@@ -62,8 +62,9 @@ func Idle(ctx actor.Context) {
 	if box == nil || ctx.Parent() == nil {
 		return
 	}
-	if control, work := box.Depth(); control+work > 0 {
+	received, quiet := box.Quiet()
+	if !quiet {
 		return // it will have the next chance after those
 	}
-	ctx.Send(ctx.Parent(), &idle{who: ctx.Self(), received: box.Received()})
+	ctx.Send(ctx.Parent(), &idle{who: ctx.Self(), received: received})
 }
